@@ -1,0 +1,11 @@
+"""Networks by name, from a YAML file, or as a list of layers.
+
+A model is a list of layers: `64` is a 3x3 convolution with 64 channels, padding 1, stride 1; `P` is 2x2 pooling; and
+mappings say the rest: `{convolution: 64, kernel: 5, stride: 2, padding: 0}`, `{pool: [2, 3], stride: 2}`,
+`{linear: 256}`. A readout of `classes` neurons is added. Two numbers are (vertical, horizontal).
+"""
+
+from ttfs_cupy.models.builder import build
+from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, names, read
+
+__all__ = ["ConvolutionSpec", "LayerSpec", "LinearSpec", "ModelSpec", "PoolSpec", "build", "names", "read"]

@@ -1,0 +1,145 @@
+"""From a model's specification to a network of layers that fit one another."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy import device as devices
+from ttfs_cupy.convolution.shape import ConvolutionShape
+from ttfs_cupy.device import Device
+from ttfs_cupy.encoding import ENCODINGS, Encoder
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.layers import Layer, MaxPool, Shape, Weighted
+from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
+from ttfs_cupy.network import Network
+from ttfs_cupy.neuron import CLIP_MODES, CodingNeuron, Neuron, PotentialReadout, PspSlope, SpikingNeuron
+
+READOUTS = ("potential", "spike_times")
+
+
+def build(
+    model: str | Path | Sequence[Any] | Mapping[str, Any] | ModelSpec,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+    classes: int = 10,
+    device: str | Device = "auto",
+    seed: int = 0,
+    t_win: float = 1.0,
+    psp_slope: float = 1.0,
+    clip: str = "gain",
+    grad_clip: float = 1.0,
+    readout: str = "potential",
+    encoding: str | None = None,
+    standardize: bool = False,
+    mean: np.ndarray | None = None,
+    std: np.ndarray | None = None,
+    weight_mean: float = 0.0,
+    weight_std: float | None = None,
+) -> Network:
+    """A network with freshly drawn weights.
+
+    model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
+    input_shape: (channels, height, width) of an image.
+    encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
+    Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
+    """
+    _check_numbers(input_shape, classes, seed, t_win, grad_clip)
+    _check_choice("clip", clip, CLIP_MODES)
+    _check_choice("readout", readout, READOUTS)
+    if clip == "separate" and psp_slope != 1:
+        raise UserError(f"clip 'separate' is defined for psp_slope 1 only, not {psp_slope}")
+    spec = read(model)
+    encoding = encoding or spec.encoding
+    _check_choice("encoding", encoding, ENCODINGS)
+    if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
+        raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
+    target = devices.get(device)[0] if isinstance(device, str) else device
+    slope = PspSlope(target, psp_slope)
+    spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
+    builder = _Builder(target, input_shape)
+    for number, layer in enumerate(spec.layers):
+        coding = number == 0 and encoding == "direct"
+        builder.add(layer, CodingNeuron(target, t_win) if coding else spiking)
+    builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
+    encoder = Encoder(encoding, t_win, standardize, mean, std)
+    network = Network(target, builder.layers, encoder, slope, classes)
+    network.parameters.draw(seed, weight_mean, weight_std)
+    return network
+
+
+class _Builder:
+    """Appends layers, keeping track of names and of the shape that the next one gets."""
+
+    def __init__(self, device: Device, input_shape: tuple[int, int, int]):
+        channels, height, width = input_shape
+        self.device = device
+        self.layers: list[Layer] = []
+        self._input = f"{height} x {width}"
+        self._shape: Shape = (height, width, channels)
+        self._counts: Counter[str] = Counter()
+
+    def add(self, spec: LayerSpec, neuron: Neuron) -> None:
+        match spec:
+            case ConvolutionSpec(channels, kernel, stride, padding):
+                name = self._name("conv")
+                self._check_fit(name, kernel, padding)
+                shape = ConvolutionShape(self._shape[:2], self._shape[2], channels, kernel, stride, padding)
+                self._append(Weighted(name, self.device, shape, neuron, fires=True))
+            case PoolSpec(kernel, stride):
+                name = self._name("pool")
+                self._check_fit(name, kernel, (0, 0))
+                self._append(MaxPool(name, self.device, self._shape, kernel, stride))
+            case LinearSpec(neurons):
+                self._append(self._full_connection(self._name("linear"), neurons, neuron))
+
+    def add_readout(self, classes: int, neuron: Neuron) -> None:
+        self._append(self._full_connection("readout", classes, neuron))
+
+    def _full_connection(self, name: str, neurons: int, neuron: Neuron) -> Weighted:
+        # a kernel that covers its whole input: its weights keep the (height, width, channels) order of the layer below
+        shape = ConvolutionShape(self._shape[:2], self._shape[2], neurons, kernel=self._shape[:2])
+        fires = isinstance(neuron, SpikingNeuron)
+        return Weighted(name, self.device, shape, neuron, fires=fires, flat=True)
+
+    def _name(self, kind: str) -> str:
+        self._counts[kind] += 1
+        return f"{kind}{self._counts[kind]}"
+
+    def _append(self, layer: Layer) -> None:
+        self.layers.append(layer)
+        self._shape = layer.out_shape
+
+    def _check_fit(self, name: str, kernel: tuple[int, int], padding: tuple[int, int]) -> None:
+        height, width = (size + 2 * pad for size, pad in zip(self._shape[:2], padding, strict=True))
+        if kernel[0] > height or kernel[1] > width:
+            raise UserError(
+                f"layer {name} does not fit: its window of {kernel[0]} x {kernel[1]} is larger than its input, "
+                f"{self._shape[0]} x {self._shape[1]}{_padded(padding)} "
+                f"(images are {self._input}); leave out layers above it or use larger images"
+            )
+
+
+def _padded(padding: tuple[int, int]) -> str:
+    return f" with padding {padding[0]} x {padding[1]}" if any(padding) else ""
+
+
+def _check_numbers(
+    input_shape: tuple[int, int, int], classes: int, seed: int, t_win: float, grad_clip: float
+) -> None:
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise UserError(f"input_shape must be (channels, height, width), each from 1, not {tuple(input_shape)}")
+    if classes < 2:
+        raise UserError(f"classes must be at least 2, not {classes}")
+    if seed < 0:
+        raise UserError(f"seed must be at least 0, not {seed}")
+    for name, value in (("t_win", t_win), ("grad_clip", grad_clip)):
+        if not (value > 0 and math.isfinite(value)):
+            raise UserError(f"{name} must be a positive number, not {value}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{name} must be one of {', '.join(choices)}, not {value!r}")

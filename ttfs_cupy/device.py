@@ -1,0 +1,261 @@
+"""A device is this machine's CPU or one CUDA GPU: arrays, kernel launches, matrix products, parallel tasks.
+
+This is the only module that imports CuPy, and only when a GPU is asked for.
+"""
+
+import ctypes
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+import threadpoolctl
+
+from ttfs_cupy import cuda_libraries
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.kernels import cpu_library, source
+from ttfs_cupy.kernels.launcher import MAX_ELEMENTS, checked_arguments
+
+# numpy.ndarray on the CPU, cupy.ndarray on a GPU; CuPy has no static types to tell them apart
+Array = Any
+
+
+class Device(Protocol):
+    """What the engine asks of a device. `name` is what the config calls it, `reason` why it was chosen."""
+
+    name: str
+    description: str
+    xp: ModuleType
+    workers: int
+    patch_bytes: int
+
+    def launch(self, kernel: str, work: int, *arguments: Any) -> None:
+        """Runs a kernel over `work` elements; an empty grid launches nothing."""
+
+    def matmul(self, a: Array, b: Array, out: Array) -> None:
+        """out = a @ b, float32, two-dimensional; a may be a transposed view."""
+
+    def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
+        """Calls body(task, worker) once for each task, in any order; worker < workers names the caller's buffers."""
+
+    def to_device(self, array: Array) -> Array:
+        """A C-contiguous array on this device (the same one if it is that already)."""
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """A NumPy array of the values (the same one if it is that already)."""
+
+    def synchronize(self) -> None:
+        """Waits until all launched work is done."""
+
+
+class CpuDevice:
+    """The same kernels, built by a C++ compiler, over a pool of threads.
+
+    Matrix products run on one thread each, inside tasks whose number depends on the shapes alone: so the bits of a
+    result do not depend on how many threads there are.
+    """
+
+    # Below this many elements, handing a share to another thread costs more than the work.
+    SMALLEST_SHARE = 16384
+
+    name = "cpu"
+    xp = np
+    # patches of one task: a few MB stay in the last-level cache, between gathering and product
+    patch_bytes = 4 << 20
+
+    def __init__(self, threads: int | None = None):
+        self.workers = threads or available_cores()
+        self.description = f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="ttfs_cupy")
+        self._inside_task = threading.local()
+        self._blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+    @cached_property
+    def library(self) -> ctypes.CDLL:
+        library = cpu_library.load()
+        for kernel in source.kernels().values():
+            entry = getattr(library, f"ttfs_{kernel.name}")
+            entry.restype = None
+            entry.argtypes = [ctypes.c_int, ctypes.c_int] + [_c_type(p) for p in kernel.parameters]
+        return library
+
+    def launch(self, kernel: str, work: int, *arguments: Any) -> None:
+        if work <= 0:
+            return
+        _check_work(kernel, work)
+        values = [
+            value.ctypes.data if isinstance(value, np.ndarray) else value.item()
+            for value in checked_arguments(source.kernels()[kernel], arguments, np.ndarray)
+        ]
+        entry = getattr(self.library, f"ttfs_{kernel}")
+        shares = min(self.workers, work // self.SMALLEST_SHARE)
+        if shares <= 1 or getattr(self._inside_task, "yes", False):
+            entry(0, 1, *values)
+            return
+        others = [self._pool.submit(entry, share, shares, *values) for share in range(1, shares)]
+        entry(0, shares, *values)
+        for other in others:
+            other.result()
+
+    def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        np.matmul(a, b, out=out)
+
+    def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
+        numbers = itertools.count()  # its next() is atomic: a queue that needs no lock
+
+        def work(worker: int) -> None:
+            self._inside_task.yes = True
+            try:
+                while (task := next(numbers)) < tasks:
+                    body(task, worker)
+            finally:
+                self._inside_task.yes = False
+
+        with self._blas.limit(limits=1):
+            others = [self._pool.submit(work, worker) for worker in range(1, min(self.workers, tasks))]
+            try:
+                work(0)
+            finally:
+                # also when this thread was interrupted: the others still write into shared buffers
+                for other in others:
+                    other.result()
+
+    def to_device(self, array: Array) -> np.ndarray:
+        return np.ascontiguousarray(self.to_host(array))
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return array.get() if _is_cupy(array) else np.asarray(array)
+
+    def synchronize(self) -> None:
+        pass
+
+
+class CudaDevice:
+    """One NVIDIA GPU, through CuPy."""
+
+    BLOCK = 256
+
+    # patches are written to and read from device memory, so a chunk may be large
+    patch_bytes = 256 << 20
+    workers = 1
+
+    def __init__(self, index: int = 0):
+        cupy = import_cupy()
+        self.xp = cupy
+        self.index = index
+        self.name = f"cuda:{index}"
+        self._device = cupy.cuda.Device(index)
+        self._device.use()
+        properties = cupy.cuda.runtime.getDeviceProperties(index)
+        self.description = f"GPU {index}, {properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}"
+        self._most_blocks = 32 * properties["multiProcessorCount"]
+        self._functions: dict[str, Any] = {}
+
+    def launch(self, kernel: str, work: int, *arguments: Any) -> None:
+        if work <= 0:
+            return
+        _check_work(kernel, work)
+        values = checked_arguments(source.kernels()[kernel], arguments, self.xp.ndarray)
+        for parameter, value in zip(source.kernels()[kernel].parameters, values, strict=True):
+            if parameter.is_pointer and value.device.id != self.index:
+                raise ValueError(f"kernel {kernel}: {parameter.name} lies on cuda:{value.device.id}, not {self.name}")
+        blocks = min(-(-work // self.BLOCK), self._most_blocks)
+        self._function(kernel)((blocks,), (self.BLOCK,), tuple(values))
+
+    def _function(self, kernel: str) -> Any:
+        if kernel not in self._functions:
+            file = source.kernels()[kernel].file
+            module = self.xp.RawModule(code=source.cuda_text(file), options=("-std=c++17",))
+            for other in source.kernels().values():
+                if other.file == file:
+                    self._functions[other.name] = module.get_function(other.name)
+        return self._functions[kernel]
+
+    def matmul(self, a: Array, b: Array, out: Array) -> None:
+        self.xp.matmul(a, b, out=out)
+
+    def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
+        # the stream orders the launches; each fills the GPU by itself
+        for task in range(tasks):
+            body(task, 0)
+
+    def to_device(self, array: Array) -> Array:
+        with self._device:
+            return self.xp.ascontiguousarray(self.xp.asarray(array))
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return array.get() if _is_cupy(array) else np.asarray(array)
+
+    def synchronize(self) -> None:
+        self.xp.cuda.get_current_stream().synchronize()
+
+
+def get(name: str = "auto", threads: int | None = None) -> tuple[Device, str]:
+    """The device of that name (auto, cuda, cuda:N or cpu) and why it is this one.
+
+    Raises UserError for a name that is none of these, or a GPU that is not there.
+    """
+    if name == "cpu":
+        return CpuDevice(threads), "asked for"
+    if name == "auto":
+        trouble = cuda_trouble()
+        if trouble:
+            return CpuDevice(threads), trouble
+        return CudaDevice(0), "a usable GPU was found"
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (name != "cuda" and not number.isdecimal()):
+        raise UserError(f"device '{name}' is not known: use auto, cuda, cuda:N or cpu")
+    index = int(number or 0)
+    trouble = cuda_trouble(index)
+    if trouble:
+        raise UserError(f"device '{name}' cannot be used: {trouble}; device 'cpu' works everywhere")
+    return CudaDevice(index), "asked for"
+
+
+def cuda_trouble(index: int = 0) -> str | None:
+    """Why that GPU cannot be used, or None if it can."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "this machine has no NVIDIA driver (libcuda.so.1)"
+    try:
+        cupy = import_cupy()
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # CuPy raises its own classes, which do not exist where its import is what fails
+        return f"CuPy cannot use the GPU ({str(error).splitlines()[0]})"
+    if count == 0:
+        return "the driver sees no GPU"
+    return None if index < count else f"there are GPUs 0 to {count - 1} only"
+
+
+def import_cupy() -> ModuleType:
+    """CuPy, with the CUDA libraries that it was built for."""
+    cuda_libraries.preload()
+    import cupy
+
+    return cupy
+
+
+def available_cores() -> int:
+    """The cores that this process may use, which in a container are fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _is_cupy(array: Any) -> bool:
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def _check_work(kernel: str, work: int) -> None:
+    if work > MAX_ELEMENTS:
+        raise ValueError(f"kernel {kernel}: {work} elements at once are above {MAX_ELEMENTS}; use a smaller batch")
+
+
+def _c_type(parameter: source.Parameter) -> Any:
+    return ctypes.c_void_p if parameter.is_pointer else np.ctypeslib.as_ctypes_type(parameter.dtype)

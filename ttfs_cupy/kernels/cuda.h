@@ -1,0 +1,17 @@
+// What a kernel file needs when NVRTC compiles it. cpu.h is its counterpart for a C++ compiler.
+#define KERNEL extern "C" __global__
+#define DEVICE static __device__ __forceinline__
+
+// A grid-stride loop: any grid covers any n, so a launch need not match the data.
+#define GRID_LOOP(i, n)                                                      \
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < (n);             \
+         i += gridDim.x * blockDim.x)
+
+// Rows of `width` contiguous columns, one thread per element, so that neighbouring threads touch neighbouring
+// addresses. What stands between the two loops depends on the row alone.
+#define ROW_LOOP(row, rows, width)                                           \
+    for (int element_ = blockIdx.x * blockDim.x + threadIdx.x, row;          \
+         element_ < (rows) * (width) && (row = element_ / (width), true);    \
+         element_ += gridDim.x * blockDim.x)
+#define COLUMN_LOOP(column, width)                                           \
+    for (int column = element_ % (width), once_ = 1; once_; once_ = 0)

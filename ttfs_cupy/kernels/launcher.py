@@ -1,0 +1,59 @@
+"""Checks and converts the arguments of a launch, for both targets (CuPy itself checks nothing)."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy.kernels.source import Kernel, Parameter
+
+# Kernels count in 32-bit integers; a grid stride beyond the last element must not overflow either.
+MAX_ELEMENTS = 2**31 - 2**24
+
+def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: type) -> list[Any]:
+    """The arguments, scalars converted to the declared types.
+
+    array_type is the array class of the device: numpy.ndarray or cupy.ndarray.
+    Raises TypeError or ValueError that names the kernel and the parameter.
+    """
+    if len(arguments) != len(kernel.parameters):
+        names = ", ".join(p.name for p in kernel.parameters)
+        raise TypeError(
+            f"kernel {kernel.name} takes {len(kernel.parameters)} arguments ({names}), not {len(arguments)}"
+        )
+    return [
+        _checked_array(kernel, parameter, value, array_type)
+        if parameter.is_pointer
+        else _checked_scalar(kernel, parameter, value)
+        for parameter, value in zip(kernel.parameters, arguments, strict=True)
+    ]
+
+
+def _checked_array(kernel: Kernel, parameter: Parameter, value: Any, array_type: type) -> Any:
+    if not isinstance(value, array_type):
+        raise TypeError(
+            f"kernel {kernel.name}: {parameter.name} must be a {array_type.__module__}.ndarray on the device that "
+            f"the kernel runs on, not {type(value).__module__}.{type(value).__name__}"
+        )
+    if value.dtype != parameter.dtype:
+        raise TypeError(f"kernel {kernel.name}: {parameter.name} must be {parameter.dtype}, not {value.dtype}")
+    if not value.flags.c_contiguous:
+        raise ValueError(f"kernel {kernel.name}: {parameter.name} must be C-contiguous (strides are {value.strides})")
+    if value.size > MAX_ELEMENTS:
+        raise ValueError(f"kernel {kernel.name}: {parameter.name} has {value.size} elements, above {MAX_ELEMENTS}")
+    if not parameter.is_const and isinstance(value, np.ndarray) and not value.flags.writeable:
+        raise ValueError(f"kernel {kernel.name}: {parameter.name} is written to, but is read-only")
+    return value
+
+
+def _checked_scalar(kernel: Kernel, parameter: Parameter, value: Any) -> Any:
+    wants_integer = parameter.dtype.kind == "i"
+    accepted = numbers.Integral if wants_integer else numbers.Real
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, accepted):
+        raise TypeError(
+            f"kernel {kernel.name}: {parameter.name} must be {'an integer' if wants_integer else 'a number'}, "
+            f"not {type(value).__name__} {value!r}"
+        )
+    if wants_integer and not np.iinfo(parameter.dtype).min <= value <= np.iinfo(parameter.dtype).max:
+        raise ValueError(f"kernel {kernel.name}: {parameter.name} = {value} does not fit {parameter.c_type}")
+    return parameter.dtype.type(value)

@@ -1,0 +1,173 @@
+"""Layers in a row: the plan of their buffers, forward, event-driven backward, and the public boundary (NCHW)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.encoding import Encoder
+from ttfs_cupy.layers import Layer, MaxPool, Weighted
+from ttfs_cupy.loss import CrossEntropy
+from ttfs_cupy.neuron import PspSlope
+from ttfs_cupy.optimizer import Optimizer
+from ttfs_cupy.parameters import Parameters
+from ttfs_cupy.summary import summary
+
+
+class Network:
+    """A deep TTFS network; ttfs_cupy.models.build makes one.
+
+    Sizes at this boundary are (channels, height, width), as PyTorch users expect; arguments may be NumPy or CuPy
+    arrays, and results are arrays of the network's device.
+    """
+
+    def __init__(self, device: Device, layers: Sequence[Layer], encoder: Encoder, slope: PspSlope, classes: int):
+        self.device = device
+        self.layers = list(layers)
+        self.encoder = encoder
+        self.classes = classes
+        self.t_win = encoder.t_win
+        self._slope = slope
+        self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
+        self._planned = (0, False)
+
+    # What a user calls
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        height, width, channels = self.layers[0].in_shape
+        return channels, height, width
+
+    @property
+    def psp_slope(self) -> float:
+        return self._slope.value
+
+    @psp_slope.setter
+    def psp_slope(self, value: float) -> None:
+        self._slope.value = value
+
+    def encode(self, images: Array) -> Array:
+        """Earliness, (N, height, width, channels), for images (N, channels, height, width) in [0, 1].
+
+        Raises ValueError for images of another shape, outside [0, 1] or not numbers.
+        """
+        pixels = self.device.to_device(images)
+        if pixels.ndim != 4 or pixels.shape[1:] != self.input_shape:
+            raise ValueError(f"images must have shape (N, {_commas(self.input_shape)}), not {tuple(pixels.shape)}")
+        if pixels.dtype.kind not in "fiub":
+            raise ValueError(f"images must hold numbers in [0, 1], not {pixels.dtype}")
+        pixels = pixels.astype(np.float32)
+        # written so that NaN, which compares false to everything, is refused too
+        if not bool(((pixels >= 0) & (pixels <= 1)).all()):
+            raise ValueError("images must lie in [0, 1], without NaN; divide 8-bit pixels by 255")
+        nhwc = self.device.xp.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+        return self.encoder(nhwc, self.device.xp)
+
+    def forward(self, encoded: Array) -> Array:
+        """The readout, (N, classes): membrane potentials, or earliness where the readout fires."""
+        inputs = self._checked_inputs(encoded)
+        self.plan(len(inputs))
+        return self.run(inputs).copy()
+
+    def loss_and_gradients(self, encoded: Array, labels: Array) -> tuple[float, dict[str, np.ndarray]]:
+        """Mean cross-entropy, and dLoss/d(weights) named and shaped like state_dict()."""
+        inputs = self._checked_inputs(encoded)
+        targets = self._checked_labels(labels, len(inputs))
+        self.plan(len(inputs), training=True)
+        self.loss.reset()
+        self.differentiate(inputs, targets)
+        loss = self.loss.read().loss
+        self.loss.reset()
+        return loss, self.parameters.gradient_dict()
+
+    def spike_times(self) -> dict[str, np.ndarray]:
+        """Local spike times T - x of the last forward, +inf for silence, by layer: (N, C, H, W) or (N, C), NumPy."""
+        times = {}
+        for layer in self.layers:
+            if layer.is_spiking or isinstance(layer, MaxPool):
+                x = self.device.to_host(layer.output)
+                t = np.where(x == 0, np.float32(np.inf), np.float32(self.t_win) - x)
+                times[layer.name] = np.ascontiguousarray(t.transpose(0, 3, 1, 2)) if t.ndim == 4 else t
+        return times
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the weights, NumPy: (out, in, kernel_h, kernel_w) or (out, in), in layer order."""
+        return self.parameters.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Takes weights named and shaped like state_dict(); raises ValueError, changing nothing, unless all fit."""
+        self.parameters.load(state)
+
+    def summary(self) -> str:
+        """A table: layer, output shape, parameters, operations per image."""
+        return summary(self.layers, self.input_shape)
+
+    # What the trainer calls: no checks, no copies, nothing allocated once planned
+
+    def plan(self, batch: int, *, training: bool = False) -> None:
+        """Makes the buffers for up to `batch` images, unless those at hand suffice."""
+        planned_batch, planned_training = self._planned
+        if batch <= planned_batch and (planned_training or not training):
+            return
+        batch, training = max(batch, planned_batch), training or planned_training
+        xp = self.device.xp
+        for layer in self.layers:
+            layer.allocate(batch, xp.empty, training)
+        self._workspace = xp.empty(max(layer.workspace(batch, training) for layer in self.layers), np.float32)
+        self.loss = CrossEntropy(self.device, batch, self.classes)
+        largest = max(layer.neurons for layer in self.layers) if training else 0
+        self._gradients = [xp.empty(batch * largest, np.float32) for _ in range(2)]
+        self._planned = (batch, training)
+
+    def run(self, inputs: Array, *, training: bool = False) -> Array:
+        """The readout for encoded inputs, (N, classes); a view that the next run overwrites."""
+        for layer in self.layers:
+            inputs = layer.forward(inputs, self._workspace, training)
+        return inputs.reshape(-1, self.classes)
+
+    def differentiate(self, inputs: Array, labels: Array) -> None:
+        """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`."""
+        readout = self.run(inputs, training=True)
+        grad = self.loss.add(readout, labels).reshape(-1, *self.layers[-1].out_shape)
+        for index in reversed(range(len(self.layers))):
+            layer = self.layers[index]
+            below = self.layers[index - 1].output_of_batch if index else inputs
+            grad_below = None
+            if index:
+                # gradients move back and forth between two buffers
+                buffer = self._gradients[index % 2]
+                grad_below = buffer[: len(inputs) * self.layers[index - 1].neurons].reshape(below.shape)
+            layer.backward(below, grad, grad_below, self._workspace)
+            grad = grad_below
+
+    def train_step(self, inputs: Array, labels: Array, optimizer: Optimizer) -> None:
+        """One step on a batch: encoded inputs and int32 labels on the device. Nothing is read back."""
+        self.differentiate(inputs, labels)
+        optimizer.step()
+
+    # Checks
+
+    def _checked_inputs(self, encoded: Array) -> Array:
+        inputs = self.device.to_device(encoded)
+        if inputs.ndim != 4 or inputs.shape[1:] != self.layers[0].in_shape or not len(inputs):
+            raise ValueError(
+                f"encoded must have shape (N, {_commas(self.layers[0].in_shape)}), as encode() returns it, "
+                f"with N at least 1, not {tuple(inputs.shape)}"
+            )
+        inputs = inputs.astype(np.float32, copy=False)
+        if not bool(self.device.xp.isfinite(inputs).all()):
+            raise ValueError("encoded must be finite")
+        return inputs
+
+    def _checked_labels(self, labels: Array, count: int) -> Array:
+        targets = self.device.to_host(labels)
+        if targets.shape != (count,) or targets.dtype.kind not in "iu":
+            raise ValueError(f"labels must be {count} integers, one per image, not {targets.dtype} {targets.shape}")
+        if not ((targets >= 0) & (targets < self.classes)).all():
+            raise ValueError(f"labels must lie in 0 to {self.classes - 1}")
+        return self.device.to_device(targets.astype(np.int32))
+
+
+def _commas(sizes: tuple[int, ...]) -> str:
+    return ", ".join(str(size) for size in sizes)

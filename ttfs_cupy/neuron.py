@@ -1,0 +1,145 @@
+"""How a neuron turns its drive A and weight sum S into an output, and the derivatives of that (SPEC, "A spiking layer").
+
+Arrays are flat in the kernels' eyes: any shape, float32, C-contiguous, all of one size.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.errors import UserError
+
+CLIP_MODES = ("gain", "separate", "none")
+
+
+class PspSlope:
+    """psp_slope: 1 is Wei's ReL-PSP neuron, 0 a neuron of constant slope at the threshold.
+
+    The kernels read it from device memory; the host's copy decides whether the mask's products are needed at all.
+    """
+
+    def __init__(self, device: Device, value: float):
+        self._device = device
+        self.array = device.to_device(np.zeros(1, np.float32))
+        self.value = value
+
+    @property
+    def value(self) -> float:
+        return self._value
+
+    @value.setter
+    def value(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise UserError(f"psp_slope must lie in [0, 1], not {value}")
+        self._value = float(value)
+        self.array[...] = value
+
+
+class Neuron(Protocol):
+    """A rule from (A, S) to an output, with its derivatives. Where needs_weight_sum is False, S is None throughout."""
+
+    @property
+    def needs_weight_sum(self) -> bool: ...
+
+    def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
+        """Writes earliness, or for a readout membrane potentials, to out."""
+
+    def gradient(
+        self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
+    ) -> None:
+        """From grad = dLoss/d(output): grad_drive = dLoss/dA, and unless it is None grad_sum = dLoss/dS."""
+
+
+@dataclass(frozen=True)
+class SpikingNeuron:
+    """Fires at most once, when V(u) = A + psp_slope S u reaches the threshold T - u (Wei et al., ICCV 2023)."""
+
+    device: Device
+    t_win: float
+    slope: PspSlope
+    clip: str = "gain"
+    grad_clip: float = 1.0
+
+    @property
+    def needs_weight_sum(self) -> bool:
+        return self.slope.value != 0
+
+    def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
+        if weight_sum is None:
+            self.device.launch("saturate", out.size, drive, 1.0, self.t_win, out, out.size)
+        else:
+            slope = self.slope.array
+            self.device.launch("fire", out.size, drive, weight_sum, slope, self.t_win, out, out.size)
+
+    def gradient(
+        self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
+    ) -> None:
+        size = grad.size
+        if weight_sum is None:
+            gain = min(1.0, self.grad_clip) if self.clip == "gain" else 1.0
+            self.device.launch("saturate_gradient", size, grad, output, gain, self.t_win, grad_drive, size)
+        elif self.clip == "separate":
+            self.device.launch(
+                "spike_gradient_separate",
+                size,
+                *(grad, output, weight_sum, self.t_win, self.grad_clip, grad_drive, *_optional(grad_sum, grad_drive), size),
+            )
+        else:
+            most = self.grad_clip if self.clip == "gain" else math.inf
+            self.device.launch(
+                "spike_gradient",
+                size,
+                *(grad, output, weight_sum, self.slope.array, self.t_win, most, grad_drive, *_optional(grad_sum, grad_drive), size),
+            )
+
+
+@dataclass(frozen=True)
+class CodingNeuron:
+    """The first layer of direct encoding: x = clip(T A, 0, T) on the real-valued image (Wei et al., ICCV 2023)."""
+
+    device: Device
+    t_win: float
+    needs_weight_sum: bool = False
+
+    def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
+        self.device.launch("saturate", out.size, drive, self.t_win, self.t_win, out, out.size)
+
+    def gradient(
+        self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
+    ) -> None:
+        size = grad.size
+        self.device.launch("saturate_gradient", size, grad, output, self.t_win, self.t_win, grad_drive, size)
+
+
+@dataclass(frozen=True)
+class PotentialReadout:
+    """Does not fire: its output is M = A + psp_slope T S, the membrane potential at the end of its window."""
+
+    device: Device
+    t_win: float
+    slope: PspSlope
+
+    @property
+    def needs_weight_sum(self) -> bool:
+        return self.slope.value != 0
+
+    def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
+        # without a weight sum the slope is 0, and drive stands in for what is multiplied by it
+        weight_sum = drive if weight_sum is None else weight_sum
+        slope = self.slope.array
+        self.device.launch("potential", out.size, drive, weight_sum, slope, self.t_win, out, out.size)
+
+    def gradient(
+        self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
+    ) -> None:
+        size = grad.size
+        slope = self.slope.array
+        self.device.launch("potential_gradient", size, grad, slope, self.t_win, grad_drive, *_optional(grad_sum, grad_drive), size)
+
+
+def _optional(grad_sum: Array | None, stand_in: Array) -> tuple[Array, int]:
+    """The kernels' (grad_sum, with_sum): a kernel that does not write it still wants an array there."""
+    return (stand_in, 0) if grad_sum is None else (grad_sum, 1)
