@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
 
 from ttfs_cupy import device as devices
 from ttfs_cupy.convolution.shape import ConvolutionShape
@@ -14,7 +15,6 @@ from ttfs_cupy.device import Device
 from ttfs_cupy.encoding import ENCODINGS, Encoder
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.layers import Layer, MaxPool, Shape, Weighted
-from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
 from ttfs_cupy.network import Network
 from ttfs_cupy.neuron import CLIP_MODES, CodingNeuron, Neuron, PotentialReadout, PspSlope, SpikingNeuron
 
@@ -126,9 +126,7 @@ def _padded(padding: tuple[int, int]) -> str:
     return f" with padding {padding[0]} x {padding[1]}" if any(padding) else ""
 
 
-def _check_numbers(
-    input_shape: tuple[int, int, int], classes: int, seed: int, t_win: float, grad_clip: float
-) -> None:
+def _check_numbers(input_shape: tuple[int, int, int], classes: int, seed: int, t_win: float, grad_clip: float) -> None:
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise UserError(f"input_shape must be (channels, height, width), each from 1, not {tuple(input_shape)}")
     if classes < 2:

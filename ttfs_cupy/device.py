@@ -26,13 +26,21 @@ Array = Any
 
 
 class Device(Protocol):
-    """What the engine asks of a device. `name` is what the config calls it, `reason` why it was chosen."""
+    """What the engine asks of a device. name is what the config calls it, xp its array library.
 
-    name: str
-    description: str
-    xp: ModuleType
-    workers: int
-    patch_bytes: int
+    workers: how many tasks `parallel` runs at once. patch_bytes: a good size for one task's patches.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def xp(self) -> ModuleType: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def patch_bytes(self) -> int: ...
 
     def launch(self, kernel: str, work: int, *arguments: Any) -> None:
         """Runs a kernel over `work` elements; an empty grid launches nothing."""
@@ -89,7 +97,7 @@ class CpuDevice:
             return
         _check_work(kernel, work)
         values = [
-            value.ctypes.data if isinstance(value, np.ndarray) else value.item()
+            value.__array_interface__["data"][0] if isinstance(value, np.ndarray) else value
             for value in checked_arguments(source.kernels()[kernel], arguments, np.ndarray)
         ]
         entry = getattr(self.library, f"ttfs_{kernel}")
@@ -152,7 +160,8 @@ class CudaDevice:
         self._device = cupy.cuda.Device(index)
         self._device.use()
         properties = cupy.cuda.runtime.getDeviceProperties(index)
-        self.description = f"GPU {index}, {properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}"
+        capability = f"{properties['major']}.{properties['minor']}"
+        self.description = f"GPU {index}, {properties['name'].decode()}, compute capability {capability}"
         self._most_blocks = 32 * properties["multiProcessorCount"]
         self._functions: dict[str, Any] = {}
 
@@ -161,9 +170,14 @@ class CudaDevice:
             return
         _check_work(kernel, work)
         values = checked_arguments(source.kernels()[kernel], arguments, self.xp.ndarray)
-        for parameter, value in zip(source.kernels()[kernel].parameters, values, strict=True):
-            if parameter.is_pointer and value.device.id != self.index:
-                raise ValueError(f"kernel {kernel}: {parameter.name} lies on cuda:{value.device.id}, not {self.name}")
+        for index, parameter in enumerate(source.kernels()[kernel].parameters):
+            if not parameter.is_pointer:
+                # the driver reads as many bytes as the kernel declares, whatever CuPy passes
+                values[index] = parameter.dtype.type(values[index])
+            elif values[index].device.id != self.index:
+                raise ValueError(
+                    f"kernel {kernel}: {parameter.name} lies on cuda:{values[index].device.id}, not {self.name}"
+                )
         blocks = min(-(-work // self.BLOCK), self._most_blocks)
         self._function(kernel)((blocks,), (self.BLOCK,), tuple(values))
 

@@ -82,7 +82,14 @@ class Weighted(Layer):
     has_weights = True
 
     def __init__(
-        self, name: str, device: Device, shape: ConvolutionShape, neuron: Neuron, *, fires: bool, flat: bool = False
+        self,
+        name: str,
+        device: Device,
+        shape: ConvolutionShape,
+        neuron: Neuron,
+        *,
+        fires: bool,
+        flat: bool = False,
     ):
         out_shape = (*shape.out_size, shape.out_channels)
         super().__init__(name, device, (*shape.in_size, shape.in_channels), out_shape)
@@ -173,7 +180,10 @@ class MaxPool(Layer):
         output = self.output_of_batch
         pixels = self._batch * self.out_shape[0] * self.out_shape[1]
         self.device.launch(
-            "earliest_spike", output.size, *(inputs, output, self._winner, pixels, self.out_shape[2]), *self._sizes
+            "earliest_spike",
+            output.size,
+            *(inputs, output, self._winner, pixels, self.out_shape[2]),
+            *self._sizes,
         )
         return output
 

@@ -1,4 +1,4 @@
-"""How a neuron turns its drive A and weight sum S into an output, and the derivatives of that (SPEC, "A spiking layer").
+"""How a neuron turns its drive A and weight sum S into an output, and the derivatives (SPEC, "A spiking layer").
 
 Arrays are flat in the kernels' eyes: any shape, float32, C-contiguous, all of one size.
 """
@@ -85,14 +85,33 @@ class SpikingNeuron:
             self.device.launch(
                 "spike_gradient_separate",
                 size,
-                *(grad, output, weight_sum, self.t_win, self.grad_clip, grad_drive, *_optional(grad_sum, grad_drive), size),
+                *(
+                    grad,
+                    output,
+                    weight_sum,
+                    self.t_win,
+                    self.grad_clip,
+                    grad_drive,
+                    *_optional(grad_sum, grad_drive),
+                    size,
+                ),
             )
         else:
             most = self.grad_clip if self.clip == "gain" else math.inf
             self.device.launch(
                 "spike_gradient",
                 size,
-                *(grad, output, weight_sum, self.slope.array, self.t_win, most, grad_drive, *_optional(grad_sum, grad_drive), size),
+                *(
+                    grad,
+                    output,
+                    weight_sum,
+                    self.slope.array,
+                    self.t_win,
+                    most,
+                    grad_drive,
+                    *_optional(grad_sum, grad_drive),
+                    size,
+                ),
             )
 
 
@@ -137,7 +156,16 @@ class PotentialReadout:
     ) -> None:
         size = grad.size
         slope = self.slope.array
-        self.device.launch("potential_gradient", size, grad, slope, self.t_win, grad_drive, *_optional(grad_sum, grad_drive), size)
+        self.device.launch(
+            "potential_gradient",
+            size,
+            grad,
+            slope,
+            self.t_win,
+            grad_drive,
+            *_optional(grad_sum, grad_drive),
+            size,
+        )
 
 
 def _optional(grad_sum: Array | None, stand_in: Array) -> tuple[Array, int]:

@@ -131,7 +131,16 @@ class Adam(Optimizer):
         self.device.launch(
             "adam",
             p.size,
-            *(p.values, p.gradients, self._first, self._second, self.update, self.beta1, self.beta2, self.eps),
+            *(
+                p.values,
+                p.gradients,
+                self._first,
+                self._second,
+                self.update,
+                self.beta1,
+                self.beta2,
+                self.eps,
+            ),
             *(*self._limit_arguments, p.size),
         )
 

@@ -57,7 +57,9 @@ class Parameters:
         loaded = {name: self._device.to_host(weights) for name, weights in state.items()}
         for name, layer in expected.items():
             if loaded[name].shape != layer.public_shape:
-                raise ValueError(f"weights '{name}' have shape {loaded[name].shape}, the network's {layer.public_shape}")
+                raise ValueError(
+                    f"weights '{name}' have shape {loaded[name].shape}, the network's {layer.public_shape}"
+                )
             if not np.isfinite(loaded[name]).all():
                 raise ValueError(f"weights '{name}' are not all finite")
         for name, layer in expected.items():

@@ -7,7 +7,7 @@ from ttfs_cupy.layers import Layer, Weighted
 
 def summary(layers: Sequence[Layer], input_shape: tuple[int, int, int]) -> str:
     """Layer, output shape (channels first), parameters, and multiply-adds per image forward and in training."""
-    rows = [("layer", "output", "parameters", "forward", "training")]
+    rows: list[tuple[str, ...]] = [("layer", "output", "parameters", "forward", "training")]
     rows.append(("input", _shape(input_shape), "", "", ""))
     totals = [0, 0, 0]
     for index, layer in enumerate(layers):

@@ -34,7 +34,13 @@ class Gemm:
     # Forward
 
     def forward(
-        self, images: Array, weights: Array, neuron: Neuron, output: Array, weight_sum: Array | None, workspace: Array
+        self,
+        images: Array,
+        weights: Array,
+        neuron: Neuron,
+        output: Array,
+        weight_sum: Array | None,
+        workspace: Array,
     ) -> None:
         """S and A of a chunk by one product, then the neurons' rule while both are in cache."""
         shape, rows = self.shape, output.shape[0]
@@ -82,7 +88,15 @@ class Gemm:
             device.launch(
                 "gather_output_gradients",
                 patches.size,
-                *(grad_drive, patches, first, last - first, *shape.in_size, shape.out_channels, *shape.out_size),
+                *(
+                    grad_drive,
+                    patches,
+                    first,
+                    last - first,
+                    *shape.in_size,
+                    shape.out_channels,
+                    *shape.out_size,
+                ),
                 *(*shape.kernel, *shape.stride, *shape.padding),
             )
             device.matmul(patches, transposed, out=grad_rows[first:last])
@@ -91,9 +105,7 @@ class Gemm:
 
     # Weight gradient
 
-    def weight_gradient(
-        self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array
-    ) -> None:
+    def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Patches transposed x (dLoss/dA above dLoss/dS), chunk by chunk; groups of chunks are summed in order."""
         shape, device, rows = self.shape, self.device, outgoing.rows
         chunk_rows, group_rows = self._chunk_rows(shape.patch_size), self._group_rows(rows)
@@ -128,7 +140,16 @@ class Gemm:
         self.device.launch(
             "gather_patches",
             rows * shape.patch_size,
-            *(images, patches, first, rows, int(with_mask), *shape.in_size, shape.in_channels, *shape.out_size),
+            *(
+                images,
+                patches,
+                first,
+                rows,
+                int(with_mask),
+                *shape.in_size,
+                shape.in_channels,
+                *shape.out_size,
+            ),
             *(*shape.kernel, *shape.stride, *shape.padding),
         )
 

@@ -22,9 +22,7 @@ class ConvolutionShape:
     def out_size(self) -> tuple[int, int]:
         height, width = (
             (size + 2 * padding - kernel) // stride + 1
-            for size, padding, kernel, stride in zip(
-                self.in_size, self.padding, self.kernel, self.stride, strict=True
-            )
+            for size, padding, kernel, stride in zip(self.in_size, self.padding, self.kernel, self.stride, strict=True)
         )
         return height, width
 
@@ -71,7 +69,9 @@ class OutgoingGradient:
     def rows(self) -> int:
         return self.grad.shape[0]
 
-    def to_drive(self, grad_drive: Array, grad_sum: Array | None = None, first: int = 0, last: int | None = None) -> None:
+    def to_drive(
+        self, grad_drive: Array, grad_sum: Array | None = None, first: int = 0, last: int | None = None
+    ) -> None:
         """Writes dLoss/dA, and dLoss/dS unless grad_sum is None, of the rows first to last (exclusive)."""
         part = slice(first, last)
         weight_sum = None if self.weight_sum is None else self.weight_sum[part]
@@ -85,14 +85,18 @@ class Algorithm(Protocol):
         """How many float32 values of scratch memory the passes need for that batch."""
 
     def forward(
-        self, images: Array, weights: Array, neuron: Neuron, output: Array, weight_sum: Array | None, workspace: Array
+        self,
+        images: Array,
+        weights: Array,
+        neuron: Neuron,
+        output: Array,
+        weight_sum: Array | None,
+        workspace: Array,
     ) -> None:
         """Writes output, and S unless weight_sum is None, both (rows, out_channels)."""
 
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """Writes dLoss/d(images), NHWC; what it holds for silent inputs has no meaning (their layer masks it)."""
 
-    def weight_gradient(
-        self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array
-    ) -> None:
+    def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Writes dLoss/d(weights)."""

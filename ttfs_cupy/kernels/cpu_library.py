@@ -21,7 +21,16 @@ from pathlib import Path
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import source
 
-FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fno-trapping-math", "-fno-math-errno", "-fno-exceptions", "-fno-rtti")
+FLAGS = (
+    "-O3",
+    "-std=c++17",
+    "-fPIC",
+    "-shared",
+    "-fno-trapping-math",
+    "-fno-math-errno",
+    "-fno-exceptions",
+    "-fno-rtti",
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,15 @@ def cache_folder() -> Path:
 
 
 def _key(code: str, compiler: Compiler, extra_flags: Sequence[str]) -> str:
-    parts = [code, *compiler.command, *compiler.flags, *extra_flags, compiler.version, platform.machine(), _cpu_flags()]
+    parts = [
+        code,
+        *compiler.command,
+        *compiler.flags,
+        *extra_flags,
+        compiler.version,
+        platform.machine(),
+        _cpu_flags(),
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 

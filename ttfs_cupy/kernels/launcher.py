@@ -10,8 +10,9 @@ from ttfs_cupy.kernels.source import Kernel, Parameter
 # Kernels count in 32-bit integers; a grid stride beyond the last element must not overflow either.
 MAX_ELEMENTS = 2**31 - 2**24
 
-def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: type) -> list[Any]:
-    """The arguments, scalars converted to the declared types.
+
+def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: Any) -> list[Any]:
+    """The arguments, each array as it is and each scalar as a Python int or float.
 
     array_type is the array class of the device: numpy.ndarray or cupy.ndarray.
     Raises TypeError or ValueError that names the kernel and the parameter.
@@ -29,7 +30,7 @@ def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: ty
     ]
 
 
-def _checked_array(kernel: Kernel, parameter: Parameter, value: Any, array_type: type) -> Any:
+def _checked_array(kernel: Kernel, parameter: Parameter, value: Any, array_type: Any) -> Any:
     if not isinstance(value, array_type):
         raise TypeError(
             f"kernel {kernel.name}: {parameter.name} must be a {array_type.__module__}.ndarray on the device that "
@@ -46,14 +47,21 @@ def _checked_array(kernel: Kernel, parameter: Parameter, value: Any, array_type:
     return value
 
 
-def _checked_scalar(kernel: Kernel, parameter: Parameter, value: Any) -> Any:
-    wants_integer = parameter.dtype.kind == "i"
-    accepted = numbers.Integral if wants_integer else numbers.Real
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, accepted):
-        raise TypeError(
-            f"kernel {kernel.name}: {parameter.name} must be {'an integer' if wants_integer else 'a number'}, "
-            f"not {type(value).__name__} {value!r}"
-        )
-    if wants_integer and not np.iinfo(parameter.dtype).min <= value <= np.iinfo(parameter.dtype).max:
-        raise ValueError(f"kernel {kernel.name}: {parameter.name} = {value} does not fit {parameter.c_type}")
-    return parameter.dtype.type(value)
+def _checked_scalar(kernel: Kernel, parameter: Parameter, value: Any) -> int | float:
+    if not parameter.is_integer:
+        # type() first: a training step passes thousands of scalars, and asking an abstract class is slow
+        if type(value) is float or _is_number(value, numbers.Real):
+            return float(value)
+    elif type(value) is int or _is_number(value, numbers.Integral):
+        low, high = parameter.limits
+        if not low <= value <= high:
+            raise ValueError(f"kernel {kernel.name}: {parameter.name} = {value} does not fit {parameter.c_type}")
+        return int(value)
+    raise TypeError(
+        f"kernel {kernel.name}: {parameter.name} must be {'an integer' if parameter.is_integer else 'a number'}, "
+        f"not {type(value).__name__} {value!r}"
+    )
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, (bool, np.bool_))

@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 
 FOLDER = Path(__file__).parent
 
-ELEMENT_TYPES = {
+ELEMENT_TYPES: dict[str, np.dtype] = {
     "float": np.dtype(np.float32),
     "double": np.dtype(np.float64),
     "int": np.dtype(np.int32),
@@ -31,9 +31,19 @@ class Parameter:
     is_pointer: bool
     is_const: bool
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         return ELEMENT_TYPES[self.c_type]
+
+    @cached_property
+    def is_integer(self) -> bool:
+        return self.dtype.kind == "i"
+
+    @cached_property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest value of an integer parameter."""
+        limits = np.iinfo(self.dtype)
+        return int(limits.min), int(limits.max)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""Measures a run's weights on the test set: python -m ttfs_cupy.evaluate RUN_DIR."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttfs_cupy import command_line, run_directory
+from ttfs_cupy import config as configs
+from ttfs_cupy.experiment import load_weights, prepare
+from ttfs_cupy.trainer import evaluate
+
+logger = logging.getLogger("ttfs_cupy")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="ttfs-evaluate", description=__doc__)
+    parser.add_argument("run", metavar="RUN_DIR", type=Path, help="the directory that ttfs-train made")
+    parser.add_argument("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.SUB=VALUE",
+        help="a key of the config, such as data.root=DIR",
+    )
+    parsed = parser.parse_args(arguments)
+    return command_line.run(lambda: _evaluate(parsed))
+
+
+def _evaluate(parsed: argparse.Namespace) -> None:
+    run = run_directory.existing(parsed.run)
+    overrides = [*parsed.set, *([f"device={parsed.device}"] if parsed.device is not None else [])]
+    experiment = prepare(configs.load(run.config, overrides))
+    network = experiment.network
+    metadata = load_weights(network, run.best)
+    network.psp_slope = float(str(metadata["psp_slope"]))
+    result = evaluate(network, experiment.test, "test")
+    logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
+    logger.info("weights        %s, epoch %s", run.best, metadata["epoch"])
+    logger.info("test images    %d", result.totals.images)
+    logger.info("test loss      %.4f", result.totals.loss)
+    logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
+    for name, rate in result.firing_rates.items():
+        logger.info("firing rate    %-8s %.3f", name, rate)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

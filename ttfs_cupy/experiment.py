@@ -1,0 +1,120 @@
+"""From a config to the things that it describes: device, data, network, optimiser."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ttfs_cupy import checkpoint, data, models
+from ttfs_cupy import device as devices
+from ttfs_cupy.config import Config, PspSlopeSchedule
+from ttfs_cupy.data import Batches, Dataset, ImageSet
+from ttfs_cupy.device import Device
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.network import Network
+from ttfs_cupy.optimizer import Adam, Limits, Optimizer, Sgd
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a run needs but its directory. device_reason says why it is this device."""
+
+    config: Config
+    device: Device
+    device_reason: str
+    dataset: Dataset
+    network: Network
+    training: Batches
+    validation: Batches
+    test: Batches
+
+    def optimizer(self) -> Optimizer:
+        """A fresh optimiser of the network's parameters, as the config says."""
+        chosen = self.config.optimizer
+        low, high = chosen.weight_clip or (-math.inf, math.inf)
+        limits = Limits(chosen.weight_decay, chosen.clip_norm or math.inf, (low, high), chosen.fixed_sign)
+        parameters = self.network.parameters
+        if chosen.name == "sgd":
+            return Sgd(self.device, parameters, chosen.lr, momentum=chosen.momentum, limits=limits)
+        return Adam(
+            self.device,
+            parameters,
+            chosen.lr,
+            beta1=chosen.beta1,
+            beta2=chosen.beta2,
+            eps=chosen.eps,
+            limits=limits,
+        )
+
+
+def prepare(config: Config) -> Experiment:
+    """Loads the data, builds the network and plans its buffers. Raises UserError for whatever does not fit."""
+    device, reason = devices.get(config.device, config.threads)
+    dataset = data.load(config.data.dataset, Path(config.data.root), download=config.data.download)
+    network = _network(config, device, dataset)
+    training, validation = data.split(len(dataset.train), config.data.validation, config.seed)
+    batch_size = config.training.batch_size
+    if batch_size > len(training):
+        raise UserError(
+            f"training.batch_size {batch_size} is larger than the training set of {len(training)} images "
+            f"({config.data.dataset} without its validation share)"
+        )
+    network.plan(batch_size, training=True)
+    return Experiment(
+        config,
+        device,
+        reason,
+        dataset,
+        network,
+        Batches(
+            dataset.train.take(training),
+            batch_size,
+            encode=network.encoder,
+            shuffle=True,
+            seed=config.seed,
+            augment=data.augmentation(config.data.augment),
+        ),
+        _in_order(dataset.train.take(validation), batch_size, network),
+        _in_order(dataset.test, batch_size, network),
+    )
+
+
+def _in_order(images: ImageSet, batch_size: int, network: Network) -> Batches:
+    return Batches(images, min(batch_size, len(images)), encode=network.encoder)
+
+
+def _network(config: Config, device: Device, dataset: Dataset) -> Network:
+    wanted = config.network
+    slope = wanted.psp_slope
+    network = models.build(
+        wanted.model,
+        dataset.input_shape,
+        dataset.classes,
+        device,
+        seed=config.seed,
+        t_win=wanted.t_win,
+        psp_slope=slope.at(0.0) if isinstance(slope, PspSlopeSchedule) else slope,
+        clip=wanted.clip,
+        grad_clip=wanted.grad_clip,
+        readout=wanted.readout,
+        encoding=wanted.encoding,
+        standardize=wanted.standardize,
+        mean=dataset.mean,
+        std=dataset.std,
+        weight_mean=wanted.weight_mean,
+        weight_std=wanted.weight_std,
+    )
+    if wanted.initial_weights is not None:
+        load_weights(network, Path(wanted.initial_weights))
+    return network
+
+
+def load_weights(network: Network, path: Path) -> dict[str, object]:
+    """Takes the weights of a run's best.safetensors; returns its metadata. Raises UserError if they do not fit."""
+    arrays, metadata = checkpoint.load(path)
+    try:
+        network.load_state_dict({name: np.asarray(array) for name, array in arrays.items()})
+    except ValueError as error:
+        raise UserError(f"the weights in '{path}' do not fit: {error}") from None
+    return metadata

@@ -1,0 +1,124 @@
+"""Trains a network from a YAML file: python -m ttfs_cupy.train configs/quickstart.yaml."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttfs_cupy import command_line, run_directory
+from ttfs_cupy import config as configs
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.experiment import Experiment, load_weights, prepare
+from ttfs_cupy.run_directory import RunDirectory
+from ttfs_cupy.trainer import Trainer, evaluate
+from ttfs_cupy.version import __version__
+
+logger = logging.getLogger("ttfs_cupy")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parsed = _parser().parse_args(arguments)
+    return command_line.run(lambda: _resume(parsed) if parsed.resume else _start(parsed))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ttfs-train", description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("config", nargs="?", help="a YAML file, or the name of a bundled one such as quickstart")
+    which.add_argument("--resume", metavar="RUN_DIR", help="go on with an interrupted run")
+    parser.add_argument("--output", metavar="DIR", help="the run's directory (default: runs/NAME_OF_CONFIG)")
+    parser.add_argument("--device", help="auto, cuda, cuda:N or cpu")
+    parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.SUB=VALUE",
+        help="any key of the config; may be repeated",
+    )
+    return parser
+
+
+def _start(parsed: argparse.Namespace) -> None:
+    overrides = list(parsed.set)
+    overrides += [f"device={parsed.device}"] if parsed.device is not None else []
+    overrides += [f"seed={parsed.seed}"] if parsed.seed is not None else []
+    overrides += [f"output={parsed.output}"] if parsed.output is not None else []
+    config = configs.load(parsed.config, overrides)
+    if config.output is None:
+        config = config.model_copy(
+            update={"output": str(run_directory.unused(Path("runs") / Path(parsed.config).stem))}
+        )
+    experiment = prepare(config)
+    assert config.output is not None
+    run = run_directory.create(Path(config.output), configs.dump(config))
+    _train(experiment, run, resume=False)
+
+
+def _resume(parsed: argparse.Namespace) -> None:
+    if parsed.output is not None or parsed.seed is not None or parsed.set:
+        raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
+    run = run_directory.existing(Path(parsed.resume))
+    # the device may change: a run may move to another machine (its bits then differ from there on)
+    overrides = [f"device={parsed.device}"] if parsed.device is not None else []
+    _train(prepare(configs.load(run.config, overrides)), run, resume=True)
+
+
+def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
+    run_directory.log_to(run)
+    config, network = experiment.config, experiment.network
+    trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
+    if resume:
+        trainer.resume()
+    logger.info("ttfs_cupy %s on %s (%s)", __version__, experiment.device.description, experiment.device_reason)
+    logger.info(
+        "%s: %d training, %d validation and %d test images",
+        *(config.data.dataset, len(experiment.training.images), len(experiment.validation.images)),
+        len(experiment.test.images),
+    )
+    if network.encoder.standardize:
+        logger.info("standardised input leaves the window [0, T]: this is not a causal time-to-first-spike code")
+    logger.info("%s", network.summary())
+    try:
+        trainer.fit()
+    except KeyboardInterrupt:
+        logger.info("interrupted: the best weights are in %s; go on with: ttfs-train --resume %s", run.best, run.path)
+        raise
+    _finish(experiment, trainer, run)
+
+
+def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
+    """Measures the test set once, with the best weights, and says what to try next."""
+    network = experiment.network
+    network.psp_slope = float(str(load_weights(network, run.best)["psp_slope"]))
+    test = evaluate(network, experiment.test, "test")
+    trainer.metrics.add(
+        test_accuracy=test.totals.accuracy,
+        test_loss=test.totals.loss,
+        test_images=test.totals.images,
+        firing_rates=test.firing_rates,
+        best_epoch=trainer.progress.best_epoch,
+        psp_slope=network.psp_slope,
+        device=experiment.device.description,
+        precision="float32",
+        convolution="gemm",
+        version=__version__,
+    )
+    logger.info(
+        "test accuracy %.2f %% on %d images, with the weights of epoch %d",
+        *(100 * test.totals.accuracy, test.totals.images, trainer.progress.best_epoch),
+    )
+    logger.info("the run is in %s; try next:", run.path)
+    logger.info("  ttfs-evaluate %s", run.path)
+    logger.info("  ttfs-train %s --seed %d", experiment_name(run), experiment.config.seed + 1)
+
+
+def experiment_name(run: RunDirectory) -> str:
+    """What stands for this run's config on a command line."""
+    return str(run.config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

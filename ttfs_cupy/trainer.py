@@ -1,0 +1,236 @@
+"""The training loop: epochs, validation, early stopping, best weights, interruption and resumption."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ttfs_cupy import checkpoint
+from ttfs_cupy.config import Config, PspSlopeSchedule
+from ttfs_cupy.data import Batches
+from ttfs_cupy.diagnosis import first_non_finite_layer
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.loss import Totals
+from ttfs_cupy.metrics import FiringRates, MetricsFile
+from ttfs_cupy.network import Network
+from ttfs_cupy.optimizer import Optimizer
+from ttfs_cupy.run_directory import RunDirectory
+from ttfs_cupy.schedule import LearningRateSchedule
+
+logger = logging.getLogger("ttfs_cupy")
+
+# Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
+SECONDS_BETWEEN_READINGS = 0.25
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A pass over a set: mean loss, accuracy, and the firing rate of each spiking layer."""
+
+    totals: Totals
+    firing_rates: dict[str, float]
+
+
+@dataclass
+class Progress:
+    """Where a run stands between two epochs."""
+
+    epochs: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    epochs_without_improvement: int = 0
+    skipped: int = 0
+    clipped: int = 0
+
+
+class Trainer:
+    """Trains a network as its config says, into a run directory."""
+
+    def __init__(
+        self,
+        config: Config,
+        network: Network,
+        optimizer: Optimizer,
+        training: Batches,
+        validation: Batches,
+        run: RunDirectory,
+    ):
+        self.config = config
+        self.network = network
+        self.optimizer = optimizer
+        self.training = training
+        self.validation = validation
+        self.run = run
+        self.progress = Progress()
+        self.rates = learning_rates(config, len(training))
+        self.metrics = MetricsFile(run.metrics)
+
+    def fit(self) -> None:
+        """Trains until the last epoch, or until early stopping; Ctrl-C ends with the best weights on disk.
+
+        Raises KeyboardInterrupt after an interruption, and UserError when the loss is no longer finite: the weights
+        on disk are then the last good ones.
+        """
+        if not self.progress.epochs:
+            self._save_last()
+        try:
+            while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
+                self._epoch()
+        except KeyboardInterrupt:
+            if not self.run.best.exists():
+                self._save_best()
+            raise
+
+    def resume(self) -> None:
+        """Goes on where last.safetensors ends."""
+        arrays, metadata = checkpoint.load(self.run.last)
+        try:
+            self.progress = Progress(**metadata["progress"])
+            self.network.load_state_dict(_without_prefix(arrays, "network."))
+            self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
+        self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
+
+    def _epoch(self) -> None:
+        start = time.perf_counter()
+        totals = self._train()
+        seconds = time.perf_counter() - start
+        validation = evaluate(self.network, self.validation, "validation")
+        progress = self.progress
+        progress.epochs += 1
+        is_best = self._judge(validation.totals.accuracy)
+        counts = self.optimizer.counts
+        self.metrics.add(
+            epoch=progress.epochs,
+            train_loss=totals.loss,
+            train_accuracy=totals.accuracy,
+            validation_loss=validation.totals.loss,
+            validation_accuracy=validation.totals.accuracy,
+            firing_rates=validation.firing_rates,
+            learning_rate=self.optimizer.lr,
+            psp_slope=self.network.psp_slope,
+            seconds=seconds,
+            images_per_second=totals.images / seconds,
+            skipped_steps=counts.skipped - progress.skipped,
+            clipped_steps=counts.clipped - progress.clipped,
+        )
+        progress.skipped, progress.clipped = counts.skipped, counts.clipped
+        if is_best:
+            self._save_best()
+        self._save_last()
+        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
+
+    def _train(self) -> Totals:
+        network, progress = self.network, self.progress
+        network.loss.reset()
+        last_reading = time.perf_counter()
+        description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
+        with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
+            for batch in self.training.epoch(progress.epochs):
+                inputs = network.device.to_device(batch.inputs)
+                labels = network.device.to_device(batch.labels)
+                self.optimizer.lr = self.rates.at(progress.step)
+                network.psp_slope = self._slope(progress.step)
+                network.train_step(inputs, labels, self.optimizer)
+                progress.step += 1
+                bar.update()
+                now = time.perf_counter()
+                if now - last_reading > SECONDS_BETWEEN_READINGS:
+                    last_reading = now
+                    totals = self._checked_totals(inputs)
+                    bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
+        return self._checked_totals(inputs)
+
+    def _checked_totals(self, inputs: Any) -> Totals:
+        totals = self.network.loss.read()
+        if np.isfinite(totals.loss):
+            return totals
+        # the optimiser has skipped every step whose gradient was not finite, so the weights are the last good ones
+        self._save_last()
+        layer = first_non_finite_layer(self.network, inputs)
+        raise UserError(
+            f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer {layer} "
+            f"overflow; the weights before that are in {self.run.last}; try a lower optimizer.lr "
+            "or set optimizer.clip_norm"
+        )
+
+    def _slope(self, step: int) -> float:
+        slope = self.config.network.psp_slope
+        if isinstance(slope, PspSlopeSchedule):
+            return slope.at(step / (self.config.training.epochs * len(self.training)))
+        return slope
+
+    def _slope_is_final(self) -> bool:
+        slope = self.config.network.psp_slope
+        return not isinstance(slope, PspSlopeSchedule) or self.network.psp_slope == slope.at(1.0)
+
+    def _judge(self, accuracy: float) -> bool:
+        """Whether these weights are the best so far. While psp_slope still moves, the network is not yet the one that
+        will be used, so its accuracy neither counts as the best nor against the patience."""
+        if not self._slope_is_final():
+            return False
+        if accuracy > self.progress.best_accuracy:
+            self.progress.best_accuracy = accuracy
+            self.progress.best_epoch = self.progress.epochs
+            self.progress.epochs_without_improvement = 0
+            return True
+        self.progress.epochs_without_improvement += 1
+        return False
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.training.patience
+        return patience is not None and self.progress.epochs_without_improvement >= patience
+
+    def _save_best(self) -> None:
+        metadata = {"psp_slope": self.network.psp_slope, "epoch": self.progress.epochs}
+        checkpoint.save(self.run.best, self.network.state_dict(), metadata)
+
+    def _save_last(self) -> None:
+        arrays = {f"network.{name}": array for name, array in self.network.state_dict().items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        metadata = {"psp_slope": self.network.psp_slope, "progress": asdict(replace(self.progress))}
+        checkpoint.save(self.run.last, arrays, metadata)
+
+
+def evaluate(network: Network, batches: Batches, description: str) -> Evaluation:
+    """Loss, accuracy and firing rates over every image of a set."""
+    network.loss.reset()
+    rates = FiringRates(network)
+    for batch in tqdm(batches.epoch(0), total=len(batches), desc=description, unit="batch", leave=False, disable=None):
+        readout = network.run(network.device.to_device(batch.inputs))
+        network.loss.add(readout, network.device.to_device(batch.labels))
+        rates.add(len(batch.labels))
+    return Evaluation(network.loss.read(), rates.read())
+
+
+def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule:
+    schedule = config.schedule
+    return LearningRateSchedule(
+        config.optimizer.lr,
+        steps_per_epoch,
+        config.training.epochs,
+        schedule.name,
+        schedule.annealing,
+        tuple(schedule.milestones),
+        schedule.factor,
+        schedule.warmup,
+    )
+
+
+def _without_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
+    rates = " ".join(f"{rate:.2f}" for rate in line["firing_rates"].values())
+    return (
+        f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}, "
+        f"training {100 * line['train_accuracy']:.2f} %, "
+        f"validation {100 * line['validation_accuracy']:.2f} %{' (best)' if is_best else ''}, "
+        f"firing rates {rates}, {line['images_per_second']:.0f} images/s"
+    )
