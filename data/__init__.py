@@ -1,0 +1,21 @@
+"""Data sets, their split, augmentation and batches. Importing this loads neither torch nor scikit-learn."""
+
+from .augmentation import AUGMENTATIONS, Augmentation, augmentation
+from .datasets import DATASETS, Source, load
+from .images import Dataset, ImageSet
+from .loader import Batch, Batches
+from .split import split
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "Augmentation",
+    "Batch",
+    "Batches",
+    "Dataset",
+    "ImageSet",
+    "Source",
+    "augmentation",
+    "load",
+    "split",
+]

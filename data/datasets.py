@@ -1,0 +1,85 @@
+"""The data sets by name, and loading one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttfs_cupy.errors import UserError
+
+from .cifar import read_cifar
+from .digits import read_digits
+from .images import Dataset, ImageSet, Raw, checked
+from .mnist import read_mnist
+
+Statistics = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of DATASETS: how to read a data set, and what it must turn out to be.
+
+    read(root, download) returns the training and the test images.
+    shape: (H, W, C) of one image. maximum: the pixel value that means 1.0.
+    mean, std: a number for each channel, over the training pixels scaled to [0, 1]; None: computed.
+    """
+
+    read: Callable[[Path, bool], tuple[Raw, Raw]]
+    shape: tuple[int, int, int]
+    classes: int
+    maximum: int = 255
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+# The only list of names. Means and deviations are the published constants, so that a run standardises as the
+# papers do.
+DATASETS: dict[str, Source] = {
+    "mnist": Source(partial(read_mnist, "mnist"), (28, 28, 1), 10, mean=(0.1307,), std=(0.3081,)),
+    "fmnist": Source(partial(read_mnist, "fmnist"), (28, 28, 1), 10, mean=(0.2860,), std=(0.3530,)),
+    "cifar10": Source(
+        partial(read_cifar, "cifar10"),
+        (32, 32, 3),
+        10,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+    ),
+    "cifar100": Source(
+        partial(read_cifar, "cifar100"),
+        (32, 32, 3),
+        100,
+        mean=(0.5071, 0.4865, 0.4409),
+        std=(0.2673, 0.2564, 0.2762),
+    ),
+    "digits": Source(read_digits, (8, 8, 1), 10, maximum=16),
+}
+
+
+def load(name: str, root: Path, download: bool = False) -> Dataset:
+    """Read the data set `name` from under `root`, in torchvision's folder layout.
+
+    `download` lets torchvision fetch what is missing. Raises UserError for an unknown name, and for files
+    that are missing, damaged or not that data set.
+    """
+    if name not in DATASETS:
+        raise UserError(f"there is no data set {name!r}; there are {', '.join(DATASETS)}")
+    source = DATASETS[name]
+    train, test = (
+        checked(raw, source.shape, source.classes, source.maximum)
+        for raw in source.read(Path(root).expanduser(), download)
+    )
+    mean, std = _statistics(source, train)
+    return Dataset(name, train, test, source.classes, mean, std)
+
+
+def _statistics(source: Source, train: ImageSet) -> Statistics:
+    """Mean and standard deviation of each channel, float32 (C,) each."""
+    if source.mean is not None and source.std is not None:
+        return np.array(source.mean, np.float32), np.array(source.std, np.float32)
+    pixels = train.images / source.maximum
+    return pixels.mean((0, 1, 2)).astype(np.float32), pixels.std((0, 1, 2)).astype(np.float32)

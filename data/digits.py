@@ -1,0 +1,37 @@
+"""scikit-learn's bundled 8x8 digits: nothing to download, small enough to learn on in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttfs_cupy.errors import UserError
+
+from .images import Raw
+
+
+def read_digits(_root: Path, _download: bool) -> tuple[Raw, Raw]:
+    """The 1797 digits as training and test images, pixels 0..16.
+
+    They are published as one set. A fifth of each class is the test set, always the same one whatever a run's
+    seed, so that accuracies compare. Raises UserError without scikit-learn.
+    """
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError as error:
+        raise UserError(
+            "the data set digits comes with scikit-learn, which is not installed: pip install 'ttfs-cupy[digits]'"
+        ) from error
+    bunch = load_digits()
+    images = bunch.images.astype(np.uint8)[..., np.newaxis]
+    every = np.arange(len(images))
+    train, test = train_test_split(every, test_size=0.2, random_state=0, stratify=bunch.target)
+    return _raw(images, bunch.target, np.sort(train)), _raw(images, bunch.target, np.sort(test))
+
+
+def _raw(images: NDArray[np.uint8], labels: NDArray[Any], half: NDArray[Any]) -> Raw:
+    return Raw(images[half], labels[half], "scikit-learn's load_digits()")

@@ -1,0 +1,95 @@
+"""Labelled images in memory, and the checks that every data set passes before it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttfs_cupy.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images and their labels.
+
+    images: uint8 (N, H, W, C), pixels 0 to `maximum`, the value that means 1.0.
+    labels: int32 (N,).
+    Raises UserError for arrays of another type or shape, and for a pixel above `maximum`.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    maximum: int = 255
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise UserError(f"images must be uint8 of shape (N, H, W, C), not {images.dtype} of shape {images.shape}")
+        if labels.dtype != np.int32 or labels.shape != (len(images),):
+            raise UserError(
+                f"labels must be int32 of shape ({len(images)},), one for each image, "
+                f"not {labels.dtype} of shape {labels.shape}"
+            )
+        if not 1 <= self.maximum <= 255:
+            raise UserError(f"the pixel value that means 1.0 must lie in 1..255, not {self.maximum}")
+        # uint8 itself keeps pixels to 255: the scan is spared where it cannot fail
+        if self.maximum < 255 and images.size and images.max() > self.maximum:
+            raise UserError(f"a pixel has the value {images.max()}, above the maximum {self.maximum}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: NDArray[np.integer[Any]]) -> ImageSet:
+        """The images at `indices`, integers (M,), in that order; a copy."""
+        return ImageSet(self.images[indices], self.labels[indices], self.maximum)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set's two halves, as published, with what standardisation needs.
+
+    mean, std: float32 (C,), over the training pixels scaled to [0, 1].
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    classes: int
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """One image as the network's public boundary sees it: (C, H, W)."""
+        height, width, channels = self.train.images.shape[1:]
+        return channels, height, width
+
+
+class Raw(NamedTuple):
+    """What a reader found, not yet checked: images, labels, and the files they came from, for messages."""
+
+    images: NDArray[Any]
+    labels: NDArray[Any]
+    where: str
+
+
+def checked(raw: Raw, shape: tuple[int, int, int], classes: int, maximum: int) -> ImageSet:
+    """`raw` as an ImageSet; UserError, naming its files, if it is not what the data set should be.
+
+    shape: (H, W, C) of one image. Labels must lie in 0..classes-1.
+    """
+    images, labels, where = raw
+    if len(images) != len(labels):
+        raise UserError(f"{where} holds {len(images)} images but {len(labels)} labels")
+    if len(images) == 0:
+        raise UserError(f"{where} holds no images")
+    if images.shape[1:] != shape:
+        raise UserError(f"{where} holds images of (height, width, channels) {images.shape[1:]}, not {shape}")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise UserError(f"{where} holds the label {wrong[0]}, outside the {classes} classes 0..{classes - 1}")
+    pixels = np.ascontiguousarray(images, dtype=np.uint8)
+    return ImageSet(pixels, labels.astype(np.int32), maximum)

@@ -1,0 +1,134 @@
+"""Writes tiny data sets in the formats of the real ones, for tests that must not download.
+
+Labels count 0, 1, 2, ... round the classes. Images are noise around a pattern of their class, so that a
+network can learn them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import pickle
+import struct
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+MNIST_FOLDERS = {"mnist": "MNIST", "fmnist": "FashionMNIST"}
+
+
+def separable(
+    count: int, shape: tuple[int, int, int], classes: int, seed: int = 0, noise: int = 20
+) -> tuple[Images, Labels]:
+    """`count` images uint8 (count, H, W, C), and their labels int64 (count,).
+
+    A class's pattern is the same for every seed, so that halves made with two seeds are of one kind.
+    """
+    patterns = np.random.default_rng(2023).integers(0, 2, (classes, *shape)) * 180 + 30
+    labels = np.arange(count) % classes
+    shifts = np.random.default_rng(seed).integers(-noise, noise + 1, (count, *shape))
+    return (patterns[labels] + shifts).astype(np.uint8), labels
+
+
+def idx(array: NDArray[Any]) -> bytes:
+    """An array of bytes in MNIST's idx format."""
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def write_idx(folder: Path, half: str, images: Images, labels: Labels, zipped: bool = True) -> None:
+    """The two files of `half`, 'train' or 't10k': images (N, H, W), labels (N,)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+        if zipped:
+            (folder / f"{half}-{kind}.gz").write_bytes(gzip.compress(idx(array), compresslevel=1))
+        else:
+            (folder / f"{half}-{kind}").write_bytes(idx(array))
+
+
+def write_mnist(root: Path, name: str = "mnist", train: int = 60, test: int = 20, zipped: bool = True) -> Path:
+    """A small 'mnist' or 'fmnist' under `root`, in torchvision's layout; the folder of its files."""
+    folder = root / MNIST_FOLDERS[name] / "raw"
+    for half, count, seed in (("train", train, 0), ("t10k", test, 1)):
+        images, labels = separable(count, (28, 28, 1), 10, seed)
+        write_idx(folder, half, images[..., 0], labels, zipped)
+    return folder
+
+
+def cifar_rows(images: Images) -> Images:
+    """(N, 32, 32, 3) as CIFAR stores it: (N, 3072), plane after plane."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(len(images), math.prod(images.shape[1:])))
+
+
+def dump(path: Path, content: Any) -> None:
+    """Protocol 2, the oldest that keeps arrays compact, as in the published files."""
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def write_cifar10(root: Path, train: int = 60, test: int = 20, archive: bool = False) -> Path:
+    """A small CIFAR-10 under `root`, in five training batches; its folder, or the .tar.gz in its place."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    images, labels = separable(train, (32, 32, 3), 10, seed=0)
+    parts = zip(np.array_split(images, 5), np.array_split(labels, 5), strict=True)
+    for number, (part, part_labels) in enumerate(parts, start=1):
+        dump(folder / f"data_batch_{number}", {"data": cifar_rows(part), "labels": part_labels.tolist()})
+    images, labels = separable(test, (32, 32, 3), 10, seed=1)
+    dump(folder / "test_batch", {"data": cifar_rows(images), "labels": labels.tolist()})
+    dump(folder / "batches.meta", {"label_names": [f"class {label}" for label in range(10)]})
+    return pack(folder, root / "cifar-10-python.tar.gz") if archive else folder
+
+
+def write_cifar100(root: Path, train: int = 200, test: int = 100, archive: bool = False) -> Path:
+    """A small CIFAR-100 under `root`; its folder, or the .tar.gz in its place."""
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for file, count, seed in (("train", train, 0), ("test", test, 1)):
+        images, labels = separable(count, (32, 32, 3), 100, seed)
+        coarse = (labels // 5).tolist()
+        dump(
+            folder / file,
+            {"data": cifar_rows(images), "fine_labels": labels.tolist(), "coarse_labels": coarse},
+        )
+    dump(folder / "meta", {"fine_label_names": [f"class {label}" for label in range(100)]})
+    return pack(folder, root / "cifar-100-python.tar.gz") if archive else folder
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """Move `folder` into the .tar.gz `archive`."""
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        tar.add(folder, folder.name)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    return archive
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Says nothing of its requests."""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serves the files of `folder` to this machine; yields the address that their names are appended to."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,120 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ttfs_cupy.data import DATASETS, ImageSet, load, mnist
+from ttfs_cupy.data.images import Raw, checked
+
+from ttfs_cupy.errors import UserError
+
+needs_fashion_mnist = pytest.mark.skipif(
+    not mnist.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed"
+)
+
+
+def test_the_names():
+    assert list(DATASETS) == ["mnist", "fmnist", "cifar10", "cifar100", "digits"]
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(UserError, match="no data set 'svhn'; there are mnist, fmnist, cifar10, cifar100, digits"):
+        load("svhn", tmp_path)
+
+
+def test_importing_the_package_loads_no_heavy_library_and_digits_no_torch():
+    program = """
+import sys
+from ttfs_cupy.data import load
+print(sorted({"torch", "torchvision", "sklearn"} & set(sys.modules)))
+load("digits", ".")
+print(sorted({"torch", "torchvision"} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["[]", "[]"]
+
+
+def test_digits_in_two_halves_need_no_files(tmp_path):
+    data = load("digits", tmp_path / "absent")
+    assert (data.name, data.classes, data.input_shape) == ("digits", 10, (1, 8, 8))
+    assert (len(data.train), len(data.test)) == (1437, 360)
+    assert data.train.maximum == data.test.maximum == 16
+    assert data.train.images.dtype == np.uint8 and data.train.images.max() == 16
+    # a fifth of each class
+    for train, test in zip(np.bincount(data.train.labels), np.bincount(data.test.labels), strict=True):
+        assert abs(test - (train + test) / 5) <= 1
+    pixels = data.train.images / 16
+    assert data.mean.dtype == data.std.dtype == np.float32 and data.mean.shape == data.std.shape == (1,)
+    assert data.mean[0] == pytest.approx(pixels.mean()) and data.std[0] == pytest.approx(pixels.std())
+
+
+def test_digits_are_all_there_and_always_divided_alike(tmp_path):
+    from sklearn.datasets import load_digits
+
+    first, again = load("digits", tmp_path), load("digits", tmp_path)
+    assert np.array_equal(first.test.images, again.test.images)
+    found = np.concatenate([first.train.images, first.test.images]).reshape(1797, 64)
+    every = load_digits().data.astype(np.uint8)
+    assert np.array_equal(found[np.lexsort(found.T)], every[np.lexsort(every.T)])
+
+
+def test_digits_without_scikit_learn(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(UserError, match=r"not installed: pip install 'ttfs-cupy\[digits\]'"):
+        load("digits", tmp_path)
+
+
+def test_images_without_torchvision(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(UserError, match=r"torchvision cannot be imported.*pip install torchvision"):
+        load("cifar10", tmp_path)
+
+
+@needs_fashion_mnist
+def test_debians_fashion_mnist_is_read_in_place(tmp_path):
+    data = load("fmnist", tmp_path)
+    assert (data.classes, data.input_shape) == (10, (1, 28, 28))
+    assert np.bincount(data.train.labels).tolist() == [6000] * 10
+    assert np.bincount(data.test.labels).tolist() == [1000] * 10
+    assert data.train.images.shape == (60000, 28, 28, 1) and data.train.images.dtype == np.uint8
+    assert data.train.labels.dtype == np.int32 and data.train.labels[:5].tolist() == [9, 0, 0, 3, 0]
+    # the published constants are these very pixels'
+    assert data.mean[0] == pytest.approx(data.train.images.mean() / 255, abs=1e-4)
+    assert data.std[0] == pytest.approx(data.train.images.std() / 255, abs=1e-4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def image_set(count=4, shape=(2, 2, 1), maximum=255, value=7):
+    return ImageSet(np.full((count, *shape), value, np.uint8), np.arange(count, dtype=np.int32), maximum)
+
+
+def test_taking_keeps_images_and_labels_together():
+    images = image_set()
+    images.images[2] = 99
+    taken = images.take(np.array([2, 0]))
+    assert len(images) == 4 and len(taken) == 2
+    assert taken.labels.tolist() == [2, 0] and taken.images[:, 0, 0, 0].tolist() == [99, 7]
+    assert image_set(maximum=16).take(np.array([1])).maximum == 16
+    assert len(images.take(np.array([], dtype=np.int64))) == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "maximum", "message"),
+    [
+        (np.zeros((2, 4, 4, 1)), np.zeros(2, np.int32), 255, r"must be uint8 .* not float64"),
+        (np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int32), 255, r"not uint8 of shape \(2, 4, 4\)"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int64), 255, r"must be int32 .* not int64"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.int32), 255, r"one for each image, .* \(3,\)"),
+        (np.full((2, 4, 4, 1), 17, np.uint8), np.zeros(2, np.int32), 16, "value 17, above the maximum 16"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int32), 0, r"in 1\.\.255, not 0"),
+    ],
+)
+def test_refuses_arrays_that_are_no_images(images, labels, maximum, message):
+    with pytest.raises(UserError, match=message):
+        ImageSet(images, labels, maximum)
+
+
+def test_a_reader_that_finds_nothing_is_told_so():
+    nothing = Raw(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), "this folder")
+    with pytest.raises(UserError, match="this folder holds no images"):
+        checked(nothing, (8, 8, 1), 10, 255)
