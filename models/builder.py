@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
 
 from ttfs_cupy import device as devices
 from ttfs_cupy.convolution.shape import ConvolutionShape
@@ -15,6 +14,7 @@ from ttfs_cupy.device import Device
 from ttfs_cupy.encoding import ENCODINGS, Encoder
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.layers import Layer, MaxPool, Shape, Weighted
+from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
 from ttfs_cupy.network import Network
 from ttfs_cupy.neuron import CLIP_MODES, CodingNeuron, Neuron, PotentialReadout, PspSlope, SpikingNeuron
 

@@ -90,7 +90,7 @@ def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
 
 
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
-    """Measures the test set once, with the best weights, and says what to try next."""
+    """Measures the test set, once, with the best weights, and says what to try next."""
     network = experiment.network
     network.psp_slope = float(str(load_weights(network, run.best)["psp_slope"]))
     test = evaluate(network, experiment.test, "test")
@@ -112,12 +112,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     )
     logger.info("the run is in %s; try next:", run.path)
     logger.info("  ttfs-evaluate %s", run.path)
-    logger.info("  ttfs-train %s --seed %d", experiment_name(run), experiment.config.seed + 1)
-
-
-def experiment_name(run: RunDirectory) -> str:
-    """What stands for this run's config on a command line."""
-    return str(run.config)
+    logger.info("  ttfs-train %s --seed %d", run.config, experiment.config.seed + 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,398 @@
+"""The rules of a config: each key's default and bounds, the rules between keys, and the sentence for a mistake."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ttfs_cupy import config
+from ttfs_cupy.config import Config, PspSlopeSchedule
+from ttfs_cupy.errors import UserError
+
+MINIMAL = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
+
+
+@pytest.fixture
+def minimal(tmp_path: Path) -> Path:
+    path = tmp_path / "my.yaml"
+    path.write_text("data: {dataset: digits}\ntraining: {epochs: 3, batch_size: 8}\n")
+    return path
+
+
+def mistake(path: Path, *overrides: str) -> str:
+    """The message for that file, which must be one sentence."""
+    with pytest.raises(UserError) as caught:
+        config.load(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "pydantic" not in message
+    return message
+
+
+def value_of(loaded: Config, key: str) -> Any:
+    found: Any = loaded
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+DEFAULTS = {
+    "seed": 0,
+    "device": "auto",
+    "threads": None,
+    "output": None,
+    "network": {
+        "model": "vgg11",
+        "t_win": 1.0,
+        "psp_slope": 1.0,
+        "clip": "gain",
+        "grad_clip": 1.0,
+        "readout": "potential",
+        "encoding": "latency",
+        "standardize": False,
+        "weight_mean": 0.0,
+        "weight_std": None,
+        "initial_weights": None,
+    },
+    "data": {"dataset": "digits", "root": "datasets", "download": False, "augment": "none", "validation": 0.1},
+    "training": {"epochs": 3, "batch_size": 8, "patience": 25},
+    "optimizer": {
+        "name": "adam",
+        "lr": 1e-3,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-8,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "clip_norm": None,
+        "weight_clip": None,
+        "fixed_sign": False,
+    },
+    "schedule": {"name": "exponential", "annealing": 1.0, "milestones": (), "factor": 0.1, "warmup": 0},
+}
+
+
+def test_defaults(minimal: Path) -> None:
+    # compared as text too: that tells the order of the keys
+    assert repr(config.load(minimal).model_dump()) == repr(DEFAULTS)
+
+
+@pytest.mark.parametrize("key", ["data.dataset", "training.epochs", "training.batch_size"])
+def test_required_keys(tmp_path: Path, key: str) -> None:
+    section, name = key.split(".")
+    content = {title: dict(keys) for title, keys in MINIMAL.items()}
+    del content[section][name]
+    path = tmp_path / "my.yaml"
+    path.write_text(str(content))
+    assert mistake(path).startswith(f"{path}: {key} is missing: it must be ")
+
+
+@pytest.mark.parametrize("section", ["data", "training"])
+def test_required_sections(tmp_path: Path, section: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(str({title: keys for title, keys in MINIMAL.items() if title != section}))
+    assert f"{section} is missing: it must be a section with the keys " in mistake(path)
+
+
+WHOLE_FROM_0 = ["-1", "2.5", "2.0", "ten", "'1'", "true", "null", "[1]", ".nan", ".inf"]
+WHOLE_FROM_1 = ["0", "-1", "2.5", "2.0", "ten", "'1'", "true", "[1]", ".nan", ".inf"]
+ANY_NUMBER = ["ten", "'1e-3'", "true", "[1]", ".nan", ".inf", "-.inf", "1e999"]
+POSITIVE = [*ANY_NUMBER, "0", "-1"]
+NAME = ["nosuch", "1", "true", "''", "[a]", "null"]
+FLAG = ["1", "0", "'true'", "null", "[]"]
+TEXT = ["''", "1", "true", "[a]", "1.5"]
+
+WRONG = {
+    "seed": WHOLE_FROM_0,
+    "device": [*NAME, "cuda:", "cuda:x", "cuda:-1", "gpu", "CPU", "'cuda:1 '"],
+    "threads": WHOLE_FROM_1,
+    "output": TEXT,
+    "network.model": ["''", "[]", "1", "null", "true", "{}", "{linear: 3}"],
+    "network.t_win": [*POSITIVE, "null"],
+    "network.psp_slope": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "network.clip": NAME,
+    "network.grad_clip": [*POSITIVE, "null"],
+    "network.readout": NAME,
+    "network.encoding": NAME,
+    "network.standardize": FLAG,
+    "network.weight_mean": [*ANY_NUMBER, "null"],
+    "network.weight_std": POSITIVE,
+    "network.initial_weights": TEXT,
+    "data.dataset": [*TEXT, "null"],
+    "data.root": [*TEXT, "null"],
+    "data.download": FLAG,
+    "data.augment": [*TEXT, "null"],
+    "data.validation": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "training.epochs": [*WHOLE_FROM_1, "null"],
+    "training.batch_size": [*WHOLE_FROM_1, "null"],
+    "training.patience": WHOLE_FROM_1,
+    "optimizer.name": NAME,
+    "optimizer.lr": [*POSITIVE, "null"],
+    "optimizer.beta1": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "optimizer.beta2": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "optimizer.eps": [*POSITIVE, "null"],
+    "optimizer.momentum": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "optimizer.weight_decay": [*ANY_NUMBER, "-0.1", "null"],
+    "optimizer.clip_norm": POSITIVE,
+    "optimizer.weight_clip": [
+        "1",
+        "[1]",
+        "[1, 1]",
+        "[1, 0]",
+        "[0, 1, 2]",
+        "[0, x]",
+        "[0, .nan]",
+        "[0, .inf]",
+        "{0, 1}",
+    ],
+    "optimizer.fixed_sign": FLAG,
+    "schedule.name": NAME,
+    "schedule.annealing": [*POSITIVE, "1.1", "null"],
+    "schedule.milestones": ["1", "[0]", "[2, 1]", "[1, 1]", "[1.5]", "[true]", "[x]", "null"],
+    "schedule.factor": [*POSITIVE, "1.1", "null"],
+    "schedule.warmup": WHOLE_FROM_0,
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_wrong_values_are_named(minimal: Path, key: str) -> None:
+    for value in WRONG[key]:
+        message = mistake(minimal, f"{key}={value}")
+        assert message.startswith(f"--set {key}={value}: {key} must be "), message
+
+
+def test_every_key_is_tried() -> None:
+    sections = {key: value for key, value in DEFAULTS.items() if isinstance(value, dict)}
+    keys = {f"{section}.{key}" for section, content in sections.items() for key in content}
+    assert keys | (DEFAULTS.keys() - sections.keys()) == WRONG.keys()
+
+
+RIGHT = [
+    ("seed", "0", 0),
+    ("device", "cuda", "cuda"),
+    ("device", "cuda:12", "cuda:12"),
+    ("device", "cpu", "cpu"),
+    ("threads", "1", 1),
+    ("threads", "null", None),
+    ("output", "runs/a b", "runs/a b"),
+    ("network.model", "vgg7", "vgg7"),
+    ("network.model", "[32, P, {convolution: 64, kernel: 5}]", [32, "P", {"convolution": 64, "kernel": 5}]),
+    ("network.t_win", "3", 3.0),
+    ("network.psp_slope", "0", 0.0),
+    ("network.psp_slope", "1", 1.0),
+    ("network.clip", "none", "none"),
+    ("network.clip", "separate", "separate"),
+    ("network.grad_clip", "11", 11.0),
+    ("network.readout", "spike_times", "spike_times"),
+    ("network.encoding", "direct", "direct"),
+    ("network.standardize", "true", True),
+    ("network.weight_mean", "-1", -1.0),
+    ("network.weight_std", ".5", 0.5),
+    ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
+    ("data.validation", "0", 0.0),
+    ("training.patience", "null", None),
+    ("optimizer.lr", "1e-3", 0.001),
+    ("optimizer.lr", "3E-5", 3e-5),
+    ("optimizer.lr", "1.e-2", 0.01),
+    ("optimizer.lr", ".5e1", 5.0),
+    ("optimizer.lr", "+1e+1", 10.0),
+    ("optimizer.beta1", "0", 0.0),
+    ("optimizer.clip_norm", "1", 1.0),
+    ("optimizer.weight_clip", "[-1, 1e-1]", (-1.0, 0.1)),
+    ("schedule.annealing", "1e-3", 0.001),
+    ("schedule.warmup", "0", 0),
+]
+
+
+@pytest.mark.parametrize(("key", "text", "expected"), RIGHT)
+def test_right_values(minimal: Path, key: str, text: str, expected: Any) -> None:
+    found = value_of(config.load(minimal, [f"{key}={text}"]), key)
+    assert (type(found), found) == (type(expected), expected)
+
+
+def test_a_message_says_what_would_be_right(minimal: Path) -> None:
+    assert mistake(minimal, "training.epochs=ten").endswith("must be a whole number from 1, not 'ten'")
+    assert mistake(minimal, "network.clip=gian").endswith("must be gain, separate or none, not 'gian'")
+    assert mistake(minimal, "threads=0").endswith("must be a whole number from 1, or null, not 0")
+    assert mistake(minimal, "data.validation=true").endswith("must be a number from 0 to below 1, not true")
+    assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
+    assert mistake(minimal, "training=null").endswith(
+        "must be a section with the keys epochs, batch_size, patience, not null"
+    )
+    assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
+
+
+@pytest.mark.parametrize("section", ["network", "data", "training", "optimizer", "schedule"])
+def test_a_section_must_be_one(minimal: Path, section: str) -> None:
+    for value in ("null", "3", "[a]", "text"):
+        assert f"{section} must be a section with the keys " in mistake(minimal, f"{section}={value}")
+
+
+# Rules between keys
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["network.clip=separate", "network.psp_slope=0.5"], "network.clip"),
+        (["network.clip=separate", "network.psp_slope={from: 1, to: 1}"], "network.clip"),
+        (["network.clip=none", "network.grad_clip=2"], "network.grad_clip"),
+        (["network.encoding=direct", "network.standardize=true"], "network.standardize"),
+        (["network.initial_weights=a", "network.weight_std=1"], "network.weight_std"),
+        (["network.initial_weights=a", "network.weight_mean=1"], "network.weight_mean"),
+        (["optimizer.momentum=0.9"], "optimizer.momentum"),
+        (["optimizer.name=sgd", "optimizer.beta1=0.8"], "optimizer.beta1"),
+        (["optimizer.name=sgd", "optimizer.beta2=0.8"], "optimizer.beta2"),
+        (["optimizer.name=sgd", "optimizer.eps=1e-6"], "optimizer.eps"),
+        (["schedule.name=multistep"], "schedule.milestones"),
+        (["schedule.milestones=[1]"], "schedule.milestones"),
+        (["schedule.factor=0.5"], "schedule.factor"),
+        (["schedule.name=cosine", "schedule.annealing=0.9"], "schedule.annealing"),
+        (["network.psp_slope={from: 0, to: 1, start: 0.6, end: 0.5}"], "network.psp_slope.start"),
+    ],
+)
+def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: str) -> None:
+    assert f": {key} " in mistake(minimal, *overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["network.clip=separate", "network.psp_slope=1"],
+        ["network.clip=none", "network.grad_clip=1"],
+        ["optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.beta1=0.9"],
+        ["optimizer.beta1=0.8", "optimizer.beta2=0.9", "optimizer.eps=1e-6", "optimizer.momentum=0"],
+        ["schedule.name=multistep", "schedule.milestones=[15, 30, 40]", "schedule.factor=0.4"],
+        ["schedule.name=cosine", "schedule.annealing=1", "schedule.warmup=10"],
+        ["schedule.annealing=0.999"],
+    ],
+)
+def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:
+    config.load(minimal, overrides)
+
+
+# psp_slope as a schedule
+
+
+def schedule(**changes: Any) -> PspSlopeSchedule:
+    return PspSlopeSchedule.model_validate({"from": 0, "to": 1, "start": 0.2, "end": 0.7} | changes)
+
+
+@pytest.mark.parametrize(
+    ("progress", "slope"), [(0, 0), (0.2, 0), (0.325, 0.25), (0.45, 0.5), (0.6, 0.8), (0.7, 1), (0.9, 1), (1, 1)]
+)
+def test_the_slope_rises_linearly(progress: float, slope: float) -> None:
+    assert math.isclose(schedule().at(progress), slope, abs_tol=1e-12)
+    assert math.isclose(schedule(**{"from": 1, "to": 0.5}).at(progress), 1 - slope / 2, abs_tol=1e-12)
+
+
+def test_the_slope_may_jump() -> None:
+    jump = schedule(start=0.5, end=0.5)
+    assert [jump.at(progress) for progress in (0.0, 0.499, 0.5, 1.0)] == [0, 0, 1, 1]
+
+
+def test_the_slope_rises_over_the_whole_run_by_default() -> None:
+    assert PspSlopeSchedule.model_validate({"from": 0, "to": 1}).at(0.25) == 0.25
+
+
+def test_a_schedule_in_a_config(minimal: Path) -> None:
+    slope = config.load(minimal, ["network.psp_slope={from: 0, to: 1, start: 0.2, end: 0.7}"]).network.psp_slope
+    assert slope == schedule()
+
+
+@pytest.mark.parametrize("key", ["from", "to", "start", "end"])
+def test_a_schedule_takes_shares(minimal: Path, key: str) -> None:
+    for value in ("-0.1", "1.1", "ten", "true", ".nan", "null"):
+        message = mistake(minimal, "network.psp_slope={from: 0, to: 1}", f"network.psp_slope.{key}={value}")
+        assert f" network.psp_slope.{key} must be a number from 0 to 1, not " in message
+
+
+@pytest.mark.parametrize("key", ["from", "to"])
+def test_a_schedule_needs_both_ends(minimal: Path, key: str) -> None:
+    other = {"from": "to", "to": "from"}[key]
+    assert f" network.psp_slope.{key} is missing" in mistake(minimal, f"network.psp_slope={{{other}: 0.5}}")
+
+
+# Unknown keys
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("sede", "seed"),
+        ("netwrok.t_win", "network"),
+        ("network.t_wim", "network.t_win"),
+        ("network.psp-slope", "network.psp_slope"),
+        ("network.psp_slope.strat", "network.psp_slope.start"),
+        ("network.psp_slope.from_", "network.psp_slope.from"),
+        ("data.datset", "data.dataset"),
+        ("training.epoch", "training.epochs"),
+        ("training.Batch_Size", "training.batch_size"),
+        ("optimizer.wieght_decay", "optimizer.weight_decay"),
+        ("schedule.milestone", "schedule.milestones"),
+        # the right key of another section
+        ("lr", "optimizer.lr"),
+        ("batch_size", "training.batch_size"),
+        ("network.clip_norm", "optimizer.clip_norm"),
+        ("optimizer.seed", "seed"),
+        ("training.name", "optimizer.name or schedule.name"),
+        ("epoch", "training.epochs"),
+        ("schedule.qqq.x", None),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_right_one(minimal: Path, typo: str, meant: str | None) -> None:
+    message = mistake(minimal, "network.psp_slope={from: 0, to: 1}", f"{typo}=1")
+    if meant is None:
+        assert message.endswith("is not a key: schedule has name, annealing, milestones, factor, warmup")
+    else:
+        key = typo.partition(".")[0] if meant == "network" else typo
+        assert message.endswith(f"{key} is not a key: did you mean {meant}?")
+
+
+def test_an_unknown_key_without_a_likeness_lists_the_keys(minimal: Path) -> None:
+    assert mistake(minimal, "optimizer.nesterov=true").endswith(
+        "optimizer.nesterov is not a key: optimizer has name, lr, beta1, beta2, eps, momentum, weight_decay, "
+        "clip_norm, weight_clip, fixed_sign"
+    )
+    assert "qqq is not a key: a config has seed, device," in mistake(minimal, "qqq=1")
+
+
+@pytest.mark.parametrize("key", ["1", "null", "true", "2.5", "{a: 1}"])
+def test_a_key_that_is_not_text(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(f"data: {{dataset: digits}}\ntraining: {{epochs: 3, batch_size: 8}}\n? {key}\n: 2\n")
+    assert mistake(path).startswith(str(path))
+
+
+def test_a_dotted_key_in_a_file(minimal: Path) -> None:
+    minimal.write_text(f"{minimal.read_text()}optimizer.lr: 1e-4\n")
+    assert mistake(minimal).endswith("optimizer.lr must not be written with a dot: put lr into the section optimizer")
+
+
+# Several mistakes
+
+
+def test_the_first_of_several_mistakes(minimal: Path) -> None:
+    wrong = ["training.epochs=0", "seed=-1", "optimizer.lr=0"]
+    assert mistake(minimal, *wrong).startswith("--set seed=-1: seed must be ")
+    assert mistake(minimal, *wrong).endswith("not -1 (and 2 more mistakes)")
+    assert mistake(minimal, *wrong[:2]).endswith("(and 1 more mistake)")
+
+
+def test_a_value_of_no_allowed_kind_is_one_mistake(minimal: Path) -> None:
+    assert "more mistake" not in mistake(minimal, "network.model=5")
+    assert "more mistake" not in mistake(minimal, "optimizer.weight_clip=[a, b]")
+
+
+def test_a_mistyped_required_key_is_one_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("data: {dataset: digits}\ntraning: {epochs: 3, batch_size: 8}\n")
+    assert mistake(path) == f"{path}: traning is not a key: did you mean training?"
+
+
+def test_a_config_is_frozen(minimal: Path) -> None:
+    loaded = config.load(minimal)
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.network.t_win = 2.0  # type: ignore[misc]

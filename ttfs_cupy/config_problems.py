@@ -1,0 +1,156 @@
+"""pydantic's findings about a config as one sentence for its author."""
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+# the type of an error between keys; its context names the dotted `key` and the `problem`
+CONFLICT = "conflict"
+
+Schema = type[BaseModel]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """`{key} {text}`. cures: the dotted key that was probably meant, whose absence is then no second mistake."""
+
+    key: str
+    text: str
+    is_unknown: bool = False
+    cures: str = ""
+
+
+def sentence(
+    schema: Schema, error: ValidationError, content: Mapping[Any, Any], where: str, sources: Mapping[str, str]
+) -> str:
+    """The first mistake, and how many more there are. sources: dotted key → the override that set it."""
+    problems = [_problem(schema, details, content) for details in error.errors(include_url=False)]
+    # a union has an error per member; and a required key that was mistyped is missing too
+    cured = {problem.cures for problem in problems}
+    distinct = {problem.key: problem for problem in problems if problem.is_unknown or problem.key not in cured}
+    # unknown keys first: they explain most of what is missing
+    first, *others = sorted(distinct.values(), key=lambda problem: not problem.is_unknown)
+    more = f" (and {len(others)} more mistake{'s' * (len(others) > 1)})" if others else ""
+    return f"{_source(first.key, where, sources)}: {first.key} {first.text}{more}"
+
+
+def _source(key: str, where: str, sources: Mapping[str, str]) -> str:
+    for overridden, assignment in reversed(sources.items()):  # the last one has the last word
+        if f"{key}.".startswith(f"{overridden}.") or f"{overridden}.".startswith(f"{key}."):
+            return assignment
+    return where
+
+
+def _problem(schema: Schema, details: ErrorDetails, content: Mapping[Any, Any]) -> _Problem:
+    if details["type"] == CONFLICT:
+        return _Problem(details["ctx"]["key"], details["ctx"]["problem"])
+    *above, last = details["loc"]
+    if details["type"] in ("extra_forbidden", "invalid_key"):
+        return _unknown(schema, [*_locate(schema, above)[0]], str(last))
+    keys, field = _locate(schema, details["loc"])
+    key, right = ".".join(keys), _right(field)
+    if details["type"] == "missing" and keys[-1] == last:
+        return _Problem(key, f"is missing: it must be {right}")
+    return _Problem(key, f"must be {right}, not {_shown(_lookup(content, keys))}")
+
+
+def _locate(schema: Schema, loc: Any) -> tuple[list[str], Any]:
+    """The keys along a location, and the annotation of the last; pydantic's tags and item numbers are left out."""
+    keys: list[str] = []
+    annotation: Any = schema
+    for part in loc:
+        section = _section(annotation)
+        fields = _fields(section) if section else {}
+        if part in fields:
+            keys.append(part)
+            annotation = _annotation(fields[part])
+    return keys, annotation
+
+
+def _unknown(schema: Schema, above: list[str], name: str) -> _Problem:
+    key = ".".join([*above, name])
+    section = _section(_locate(schema, above)[1])
+    here = list(_fields(section)) if section else []
+    everywhere = _all_keys(schema)
+    if key in everywhere:
+        section_name, _, sub = key.rpartition(".")
+        return _Problem(key, f"must not be written with a dot: put {sub} into the section {section_name}", True, key)
+    meant = _meant(name.lower(), above, here, everywhere)
+    if meant:
+        return _Problem(key, f"is not a key: did you mean {' or '.join(meant)}?", True, meant[0])
+    return _Problem(key, f"is not a key: {'.'.join(above) or 'a config'} has {', '.join(here)}", True)
+
+
+def _meant(name: str, above: list[str], here: list[str], everywhere: list[str]) -> list[str]:
+    """The right name in another section, else a similar one here, else a similar one elsewhere; as dotted keys."""
+    by_leaf: dict[str, list[str]] = {}
+    for key in everywhere:
+        by_leaf.setdefault(key.rpartition(".")[2], []).append(key)
+    if name in by_leaf:
+        return by_leaf[name]
+    close = difflib.get_close_matches(name, here, n=1)
+    if close:
+        return [".".join([*above, close[0]])]
+    close = difflib.get_close_matches(name, by_leaf, n=1)
+    return by_leaf[close[0]] if close else []
+
+
+def _all_keys(schema: Schema, above: str = "") -> list[str]:
+    keys = []
+    for name, field in _fields(schema).items():
+        keys.append(above + name)
+        section = _section(_annotation(field))
+        if section:
+            keys += _all_keys(section, f"{above}{name}.")
+    return keys
+
+
+def _fields(section: Schema) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def _annotation(field: FieldInfo) -> Any:
+    """A field's annotation with its description, which pydantic may have taken off."""
+    return Annotated[field.annotation, field] if field.description else field.annotation
+
+
+def _section(annotation: Any) -> Schema | None:
+    """The section that an annotation allows, if any."""
+    if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section, get_args(annotation))), None)
+
+
+def _right(annotation: Any) -> str:
+    """What an annotation asks for, in words."""
+    if annotation is types.NoneType:
+        return "null"
+    if get_origin(annotation) is Annotated:
+        base, *metadata = get_args(annotation)
+        described = [item.description for item in metadata if isinstance(item, FieldInfo) and item.description]
+        return described[-1] if described else _right(base)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return ", or ".join(map(_right, get_args(annotation)))
+    section = _section(annotation)
+    assert section, f"{annotation} has no description"
+    return f"a section with the keys {', '.join(_fields(section))}"
+
+
+def _lookup(content: Any, keys: list[str]) -> Any:
+    for key in keys:
+        content = content[key]
+    return content
+
+
+def _shown(value: Any) -> str:
+    """A value as its author may have written it, shortened."""
+    if value is None:
+        return "null"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
