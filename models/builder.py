@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy import device as devices
+from ttfs_cupy.convolution.choice import choose
+from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device
 from ttfs_cupy.encoding import ENCODINGS, Encoder
@@ -38,12 +40,14 @@ def build(
     std: np.ndarray | None = None,
     weight_mean: float = 0.0,
     weight_std: float | None = None,
+    convolution: str = "auto",
 ) -> Network:
     """A network with freshly drawn weights.
 
     model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
     input_shape: (channels, height, width) of an image.
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
+    convolution: the algorithm, auto, gemm or winograd (see ttfs_cupy.convolution.choice).
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
     _check_numbers(input_shape, classes, seed, t_win, grad_clip)
@@ -59,7 +63,7 @@ def build(
     target = devices.get(device)[0] if isinstance(device, str) else device
     slope = PspSlope(target, psp_slope)
     spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
-    builder = _Builder(target, input_shape)
+    builder = _Builder(target, input_shape, convolution)
     for number, layer in enumerate(spec.layers):
         coding = number == 0 and encoding == "direct"
         builder.add(layer, CodingNeuron(target, t_win) if coding else spiking)
@@ -73,9 +77,10 @@ def build(
 class _Builder:
     """Appends layers, keeping track of names and of the shape that the next one gets."""
 
-    def __init__(self, device: Device, input_shape: tuple[int, int, int]):
+    def __init__(self, device: Device, input_shape: tuple[int, int, int], convolution: str):
         channels, height, width = input_shape
         self.device = device
+        self.convolution = convolution
         self.layers: list[Layer] = []
         self._input = f"{height} x {width}"
         self._shape: Shape = (height, width, channels)
@@ -87,7 +92,8 @@ class _Builder:
                 name = self._name("conv")
                 self._check_fit(name, kernel, padding)
                 shape = ConvolutionShape(self._shape[:2], self._shape[2], channels, kernel, stride, padding)
-                self._append(Weighted(name, self.device, shape, neuron, fires=True))
+                algorithm = choose(self.convolution, self.device, shape, name)
+                self._append(Weighted(name, self.device, shape, neuron, algorithm, fires=True))
             case PoolSpec(kernel, stride):
                 name = self._name("pool")
                 self._check_fit(name, kernel, (0, 0))
@@ -102,7 +108,7 @@ class _Builder:
         # a kernel that covers its whole input: its weights keep the (height, width, channels) order of the layer below
         shape = ConvolutionShape(self._shape[:2], self._shape[2], neurons, kernel=self._shape[:2])
         fires = isinstance(neuron, SpikingNeuron)
-        return Weighted(name, self.device, shape, neuron, fires=fires, flat=True)
+        return Weighted(name, self.device, shape, neuron, Gemm(self.device, shape), fires=fires, flat=True)
 
     def _name(self, kind: str) -> str:
         self._counts[kind] += 1

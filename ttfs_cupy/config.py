@@ -44,7 +44,7 @@ Factor = Annotated[Number, Field(gt=0, le=1, description="a number above 0, up t
 
 def _one_of(names: Sequence[str], default: str | None) -> Any:
     """A field that takes one of the names; they come from the code that knows what to do with them."""
-    choices = f"{', '.join(names[:-1])} or {names[-1]}"
+    choices = f"{', '.join(names[:-1])} or {names[-1]}{', or null' if default is None else ''}"
     return Field(default, strict=True, pattern=f"^({'|'.join(names)})$", description=choices)
 
 

@@ -27,7 +27,7 @@ class _Problem:
 
 
 def sentence(
-    schema: Schema, error: ValidationError, content: Mapping[Any, Any], where: str, sources: Mapping[str, str]
+    schema: Schema, error: ValidationError, content: Mapping[Any, Any], where: str, sources: dict[str, str]
 ) -> str:
     """The first mistake, and how many more there are. sources: dotted key → the override that set it."""
     problems = [_problem(schema, details, content) for details in error.errors(include_url=False)]
@@ -40,7 +40,7 @@ def sentence(
     return f"{_source(first.key, where, sources)}: {first.key} {first.text}{more}"
 
 
-def _source(key: str, where: str, sources: Mapping[str, str]) -> str:
+def _source(key: str, where: str, sources: dict[str, str]) -> str:
     for overridden, assignment in reversed(sources.items()):  # the last one has the last word
         if f"{key}.".startswith(f"{overridden}.") or f"{overridden}.".startswith(f"{key}."):
             return assignment

@@ -28,7 +28,8 @@ Array = Any
 class Device(Protocol):
     """What the engine asks of a device. name is what the config calls it, xp its array library.
 
-    workers: how many tasks `parallel` runs at once. patch_bytes: a good size for one task's patches.
+    workers: how many tasks `parallel` runs at once. patch_bytes: a good size for what one task
+    gathers; product_bytes: for what all workers multiply together.
     """
 
     @property
@@ -41,12 +42,14 @@ class Device(Protocol):
     def workers(self) -> int: ...
     @property
     def patch_bytes(self) -> int: ...
+    @property
+    def product_bytes(self) -> int: ...
 
     def launch(self, kernel: str, work: int, *arguments: Any) -> None:
         """Runs a kernel over `work` elements; an empty grid launches nothing."""
 
     def matmul(self, a: Array, b: Array, out: Array) -> None:
-        """out = a @ b, float32, two-dimensional; a may be a transposed view."""
+        """out = a @ b, float32, matrices or stacks of them; a and b may be transposed views."""
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
         """Calls body(task, worker) once for each task, in any order; worker < workers names the caller's buffers."""
@@ -75,6 +78,7 @@ class CpuDevice:
     xp = np
     # patches of one task: a few MB stay in the last-level cache, between gathering and product
     patch_bytes = 4 << 20
+    product_bytes = 32 << 20
 
     def __init__(self, threads: int | None = None):
         self.workers = threads or available_cores()
@@ -150,6 +154,7 @@ class CudaDevice:
 
     # patches are written to and read from device memory, so a chunk may be large
     patch_bytes = 256 << 20
+    product_bytes = 256 << 20
     workers = 1
 
     def __init__(self, index: int = 0):

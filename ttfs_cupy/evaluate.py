@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ttfs_cupy import command_line, run_directory
 from ttfs_cupy import config as configs
-from ttfs_cupy.experiment import load_weights, prepare
+from ttfs_cupy.experiment import load_best, prepare
 from ttfs_cupy.trainer import evaluate
 
 logger = logging.getLogger("ttfs_cupy")
@@ -16,7 +16,7 @@ logger = logging.getLogger("ttfs_cupy")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="ttfs-evaluate", description=__doc__)
+    parser = command_line.Parser(prog="ttfs-evaluate", description=__doc__)
     parser.add_argument("run", metavar="RUN_DIR", type=Path, help="the directory that ttfs-train made")
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
     parser.add_argument(
@@ -32,14 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(parsed: argparse.Namespace) -> None:
     run = run_directory.existing(parsed.run)
-    overrides = [*parsed.set, *([f"device={parsed.device}"] if parsed.device is not None else [])]
+    overrides = [
+        run_directory.OWN_WEIGHTS,
+        *parsed.set,
+        *([f"device={parsed.device}"] if parsed.device is not None else []),
+    ]
     experiment = prepare(configs.load(run.config, overrides))
     network = experiment.network
-    metadata = load_weights(network, run.best)
-    network.psp_slope = float(str(metadata["psp_slope"]))
+    epoch = load_best(network, run.best)
     result = evaluate(network, experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
-    logger.info("weights        %s, epoch %s", run.best, metadata["epoch"])
+    logger.info("weights        %s, epoch %d", run.best, epoch)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)

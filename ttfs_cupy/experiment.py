@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -110,8 +111,18 @@ def _network(config: Config, device: Device, dataset: Dataset) -> Network:
     return network
 
 
-def load_weights(network: Network, path: Path) -> dict[str, object]:
-    """Takes the weights of a run's best.safetensors; returns its metadata. Raises UserError if they do not fit."""
+def load_best(network: Network, path: Path) -> int:
+    """Takes weights and psp_slope of a run's best.safetensors; returns its epoch. Raises UserError if unfit."""
+    metadata = load_weights(network, path)
+    try:
+        network.psp_slope = metadata["psp_slope"]
+        return int(metadata["epoch"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"'{path}' says no psp_slope and epoch: it must be the file that ttfs-train wrote") from None
+
+
+def load_weights(network: Network, path: Path) -> dict[str, Any]:
+    """Takes the weights of a safetensors file; returns its metadata. Raises UserError if they do not fit."""
     arrays, metadata = checkpoint.load(path)
     try:
         network.load_state_dict({name: np.asarray(array) for name, array in arrays.items()})

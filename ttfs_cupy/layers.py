@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttfs_cupy.convolution.gemm import Gemm
-from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
+from ttfs_cupy.convolution.shape import Algorithm, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.neuron import Neuron
 
@@ -87,6 +86,7 @@ class Weighted(Layer):
         device: Device,
         shape: ConvolutionShape,
         neuron: Neuron,
+        algorithm: Algorithm,
         *,
         fires: bool,
         flat: bool = False,
@@ -97,7 +97,7 @@ class Weighted(Layer):
         self.neuron = neuron
         self.is_spiking = fires
         self.flat = flat
-        self.algorithm = Gemm(device, shape)
+        self.algorithm = algorithm
         # Views into the network's one array of parameters and one of gradients, (kernel_h, kernel_w, in, out).
         self.weights: Array = None
         self.grad_weights: Array = None

@@ -83,6 +83,8 @@ class Network:
 
     def spike_times(self) -> dict[str, np.ndarray]:
         """Local spike times T - x of the last forward, +inf for silence, by layer: (N, C, H, W) or (N, C), NumPy."""
+        if not self._planned[0]:
+            raise ValueError("spike_times() tells of the last forward, and there has been none")
         times = {}
         for layer in self.layers:
             if layer.is_spiking or isinstance(layer, MaxPool):

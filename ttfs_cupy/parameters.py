@@ -51,19 +51,24 @@ class Parameters:
         Raises ValueError that names the first weight that is missing, unknown, of another shape or not finite.
         """
         expected = {weight_name(layer): layer for layer in self._layers}
-        for name in expected.keys() ^ state.keys():
-            trouble = "are missing" if name in expected else f"are not in this network ({', '.join(expected)})"
-            raise ValueError(f"weights '{name}' {trouble}")
+        for name in [*expected, *state]:
+            if name not in state:
+                raise ValueError(f"weights '{name}' are missing")
+            if name not in expected:
+                raise ValueError(f"weights '{name}' are not in this network ({', '.join(expected)})")
         loaded = {name: self._device.to_host(weights) for name, weights in state.items()}
         for name, layer in expected.items():
             if loaded[name].shape != layer.public_shape:
                 raise ValueError(
                     f"weights '{name}' have shape {loaded[name].shape}, the network's {layer.public_shape}"
                 )
+            # as float32, in which a large number may be infinite
+            with np.errstate(over="ignore"):
+                loaded[name] = loaded[name].astype(np.float32, copy=False)
             if not np.isfinite(loaded[name]).all():
                 raise ValueError(f"weights '{name}' are not all finite")
         for name, layer in expected.items():
-            inner = layer.from_public(loaded[name].astype(np.float32, copy=False))
+            inner = layer.from_public(loaded[name])
             layer.weights[...] = self._device.to_device(inner)
 
 

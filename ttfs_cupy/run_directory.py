@@ -1,6 +1,9 @@
 """A run's directory: config.yaml, metrics.jsonl, log.txt, best.safetensors, last.safetensors."""
 
 import logging
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +11,10 @@ from ttfs_cupy.errors import UserError
 from ttfs_cupy.files import write_atomically
 
 logger = logging.getLogger("ttfs_cupy")
+
+
+# Of a run that has weights of its own: those that it began with may be gone by now.
+OWN_WEIGHTS = "network.initial_weights=null"
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,15 @@ class RunDirectory:
     def last(self) -> Path:
         return self.path / "last.safetensors"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.config, self.metrics, self.log, self.best, self.last
+
 
 def create(path: Path, config_text: str) -> RunDirectory:
     """A new run's directory with its config. Raises UserError if a run is there already, or it cannot be written."""
     run = RunDirectory(path)
-    if run.config.exists():
+    if _any_exists(run.files):
         raise UserError(
             f"'{path}' already holds a run: name another folder with --output, or go on with --resume {path}"
         )
@@ -46,14 +57,26 @@ def create(path: Path, config_text: str) -> RunDirectory:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the output directory '{path}' cannot be made: {error.strerror}") from None
-    write_atomically(run.config, config_text.encode())
+    try:
+        write_atomically(run.config, config_text.encode())
+    except UserError:
+        discard(run)
+        raise
     return run
+
+
+def discard(run: RunDirectory) -> None:
+    """Removes the run's files, and its directory unless there are others in it."""
+    for file in run.files:
+        file.unlink(missing_ok=True)
+    with suppress(OSError):
+        run.path.rmdir()
 
 
 def unused(base: Path) -> Path:
     """base, or base-2, base-3, ...: the first in which there is no run."""
     number, path = 1, base
-    while RunDirectory(path).config.exists():
+    while _any_exists(RunDirectory(path).files):
         number += 1
         path = base.with_name(f"{base.name}-{number}")
     return path
@@ -62,15 +85,36 @@ def unused(base: Path) -> Path:
 def existing(path: Path) -> RunDirectory:
     """The run in that directory. Raises UserError if there is none."""
     run = RunDirectory(path)
-    if not run.config.exists():
+    if not _any_exists((run.config,)):
         raise UserError(f"'{path}' holds no run: there is no config.yaml in it")
     return run
+
+
+def _any_exists(files: Iterable[Path]) -> bool:
+    try:
+        return any(file.exists() for file in files)
+    except OSError as error:
+        raise UserError(f"'{error.filename}' is out of reach: {error.strerror}") from None
+
+
+class _LogFile(logging.FileHandler):
+    """Where logging would print a traceback and go on, as on a full disk, this one ends the run with a sentence."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        error = sys.exc_info()[1]
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{self.baseFilename} cannot be written: {reason}") from None
+
+    def close(self) -> None:
+        # what could not be written then will not be now
+        with suppress(OSError):
+            super().close()
 
 
 def log_to(run: RunDirectory) -> None:
     """Sends the log to log.txt too, with times; the console gets the messages alone."""
     try:
-        handler = logging.FileHandler(run.log)
+        handler = _LogFile(run.log, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{run.log} cannot be written: {error.strerror}") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from ttfs_cupy import command_line, run_directory
 from ttfs_cupy import config as configs
 from ttfs_cupy.errors import UserError
-from ttfs_cupy.experiment import Experiment, load_weights, prepare
+from ttfs_cupy.experiment import Experiment, load_best, prepare
 from ttfs_cupy.run_directory import RunDirectory
 from ttfs_cupy.trainer import Trainer, evaluate
 from ttfs_cupy.version import __version__
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ttfs-train", description=__doc__)
+    parser = command_line.Parser(prog="ttfs-train", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("config", nargs="?", help="a YAML file, or the name of a bundled one such as quickstart")
     which.add_argument("--resume", metavar="RUN_DIR", help="go on with an interrupted run")
@@ -54,7 +55,13 @@ def _start(parsed: argparse.Namespace) -> None:
     experiment = prepare(config)
     assert config.output is not None
     run = run_directory.create(Path(config.output), configs.dump(config))
-    _train(experiment, run, resume=False)
+    try:
+        _train(experiment, run, resume=False)
+    except UserError:
+        # without weights to go on from, this is no run, and would only be in the way of the next one
+        if not run.last.exists():
+            run_directory.discard(run)
+        raise
 
 
 def _resume(parsed: argparse.Namespace) -> None:
@@ -62,7 +69,8 @@ def _resume(parsed: argparse.Namespace) -> None:
         raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
     run = run_directory.existing(Path(parsed.resume))
     # the device may change: a run may move to another machine (its bits then differ from there on)
-    overrides = [f"device={parsed.device}"] if parsed.device is not None else []
+    overrides = [run_directory.OWN_WEIGHTS]
+    overrides += [f"device={parsed.device}"] if parsed.device is not None else []
     _train(prepare(configs.load(run.config, overrides)), run, resume=True)
 
 
@@ -92,7 +100,7 @@ def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
     """Measures the test set, once, with the best weights, and says what to try next."""
     network = experiment.network
-    network.psp_slope = float(str(load_weights(network, run.best)["psp_slope"]))
+    load_best(network, run.best)
     test = evaluate(network, experiment.test, "test")
     trainer.metrics.add(
         test_accuracy=test.totals.accuracy,
@@ -111,8 +119,10 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         *(100 * test.totals.accuracy, test.totals.images, trainer.progress.best_epoch),
     )
     logger.info("the run is in %s; try next:", run.path)
-    logger.info("  ttfs-evaluate %s", run.path)
-    logger.info("  ttfs-train %s --seed %d", run.config, experiment.config.seed + 1)
+    seed = experiment.config.seed + 1
+    config, output = shlex.quote(str(run.config)), shlex.quote(f"{run.path}-seed-{seed}")
+    logger.info("  ttfs-evaluate %s", shlex.quote(str(run.path)))
+    logger.info("  ttfs-train %s --seed %d --output %s", config, seed, output)
 
 
 if __name__ == "__main__":

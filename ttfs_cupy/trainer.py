@@ -75,9 +75,9 @@ class Trainer:
         Raises KeyboardInterrupt after an interruption, and UserError when the loss is no longer finite: the weights
         on disk are then the last good ones.
         """
-        if not self.progress.epochs:
-            self._save_last()
         try:
+            if not self.progress.epochs:
+                self._save_last()
             while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
                 self._epoch()
         except KeyboardInterrupt:
@@ -101,6 +101,9 @@ class Trainer:
         totals = self._train()
         seconds = time.perf_counter() - start
         validation = evaluate(self.network, self.validation, "validation")
+        if not np.isfinite(validation.totals.loss):
+            # no training loss has seen the weights after the epoch's last step
+            raise self._not_finite(self.network.device.to_device(next(self.validation.epoch(0)).inputs))
         progress = self.progress
         progress.epochs += 1
         is_best = self._judge(validation.totals.accuracy)
@@ -142,21 +145,24 @@ class Trainer:
                 now = time.perf_counter()
                 if now - last_reading > SECONDS_BETWEEN_READINGS:
                     last_reading = now
-                    totals = self._checked_totals(inputs)
+                    totals = self._finite_totals(inputs)
                     bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
-        return self._checked_totals(inputs)
+        # where the next step would begin; after the last one, where the schedule ends
+        network.psp_slope = self._slope(progress.step)
+        return self._finite_totals(inputs)
 
-    def _checked_totals(self, inputs: Any) -> Totals:
+    def _finite_totals(self, inputs: Any) -> Totals:
         totals = self.network.loss.read()
-        if np.isfinite(totals.loss):
-            return totals
-        # the optimiser has skipped every step whose gradient was not finite, so the weights are the last good ones
-        self._save_last()
-        layer = first_non_finite_layer(self.network, inputs)
-        raise UserError(
-            f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer {layer} "
-            f"overflow; the weights before that are in {self.run.last}; try a lower optimizer.lr "
-            "or set optimizer.clip_norm"
+        if not np.isfinite(totals.loss):
+            raise self._not_finite(inputs)
+        return totals
+
+    def _not_finite(self, inputs: Any) -> UserError:
+        """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
+        return UserError(
+            f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
+            f"{first_non_finite_layer(self.network, inputs)} overflow; the weights before that epoch are in "
+            f"{self.run.last}; try a lower optimizer.lr or set optimizer.clip_norm"
         )
 
     def _slope(self, step: int) -> float:

@@ -9,6 +9,7 @@ workers, and so do the bits of the result.
 
 from dataclasses import dataclass
 
+from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
 from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.neuron import Neuron
@@ -50,11 +51,11 @@ class Gemm:
         halves = 2 if neuron.needs_weight_sum else 1
 
         def chunk(task: int, worker: int) -> None:
-            first, last = _range(task, chunk_rows, rows)
-            scratch = _Scratch(workspace, worker * per_worker)
+            first, last = part_range(task, chunk_rows, rows)
+            scratch = Scratch(workspace, worker * per_worker)
             count = last - first
-            patches = scratch.matrix(halves * count, shape.patch_size)
-            products = scratch.matrix(halves * count, shape.out_channels)
+            patches = scratch.array(halves * count, shape.patch_size)
+            products = scratch.array(halves * count, shape.out_channels)
             self._gather(images, patches, first, count, with_mask=halves == 2)
             self.device.matmul(patches, matrix, out=products)
             drive, sums = products[:count], products[count:] if halves == 2 else None
@@ -62,17 +63,17 @@ class Gemm:
             if weight_sum is not None:
                 weight_sum[first:last] = sums
 
-        self.device.parallel(_parts(rows, chunk_rows), chunk)
+        self.device.parallel(parts(rows, chunk_rows), chunk)
 
     # Data gradient
 
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """A product over the patches of dLoss/dA, each input gathering from the outputs that saw it."""
         shape, device = self.shape, self.device
-        scratch = _Scratch(workspace)
-        grad_drive = scratch.matrix(outgoing.rows, shape.out_channels)
+        scratch = Scratch(workspace)
+        grad_drive = scratch.array(outgoing.rows, shape.out_channels)
         outgoing.to_drive(grad_drive)
-        transposed = scratch.matrix(shape.taps * shape.out_channels, shape.in_channels)
+        transposed = scratch.array(shape.taps * shape.out_channels, shape.in_channels)
         sizes = (shape.taps, shape.in_channels, shape.out_channels)
         device.launch("transpose_weights", shape.weights, weights, transposed, *sizes)
 
@@ -83,8 +84,8 @@ class Gemm:
         per_worker = min(chunk_rows, rows) * patch_size
 
         def chunk(task: int, worker: int) -> None:
-            first, last = _range(task, chunk_rows, rows)
-            patches = _Scratch(workspace, scratch.used + worker * per_worker).matrix(last - first, patch_size)
+            first, last = part_range(task, chunk_rows, rows)
+            patches = Scratch(workspace, scratch.used + worker * per_worker).array(last - first, patch_size)
             device.launch(
                 "gather_output_gradients",
                 patches.size,
@@ -101,7 +102,7 @@ class Gemm:
             )
             device.matmul(patches, transposed, out=grad_rows[first:last])
 
-        device.parallel(_parts(rows, chunk_rows), chunk)
+        device.parallel(parts(rows, chunk_rows), chunk)
 
     # Weight gradient
 
@@ -109,26 +110,26 @@ class Gemm:
         """Patches transposed x (dLoss/dA above dLoss/dS), chunk by chunk; groups of chunks are summed in order."""
         shape, device, rows = self.shape, self.device, outgoing.rows
         chunk_rows, group_rows = self._chunk_rows(shape.patch_size), self._group_rows(rows)
-        groups = _parts(rows, group_rows)
+        groups = parts(rows, group_rows)
         halves = 2 if outgoing.neuron.needs_weight_sum else 1
-        scratch = _Scratch(workspace)
-        sums = scratch.matrix(groups, shape.weights)
+        scratch = Scratch(workspace)
+        sums = scratch.array(groups, shape.weights)
         per_worker = self._chunk_workspace(rows) + shape.weights
 
         def group(task: int, worker: int) -> None:
-            group_first, group_last = _range(task, group_rows, rows)
+            group_first, group_last = part_range(task, group_rows, rows)
             group_sum = sums[task].reshape(shape.patch_size, shape.out_channels)
             for first in range(group_first, group_last, chunk_rows):
                 count = min(chunk_rows, group_last - first)
-                local = _Scratch(workspace, scratch.used + worker * per_worker)
-                patches = local.matrix(halves * count, shape.patch_size)
-                grads = local.matrix(halves * count, shape.out_channels)
+                local = Scratch(workspace, scratch.used + worker * per_worker)
+                patches = local.array(halves * count, shape.patch_size)
+                grads = local.array(halves * count, shape.out_channels)
                 self._gather(images, patches, first, count, with_mask=halves == 2)
                 outgoing.to_drive(grads[:count], grads[count:] if halves == 2 else None, first, first + count)
                 if first == group_first:
                     device.matmul(patches.T, grads, out=group_sum)
                 else:
-                    term = local.matrix(shape.patch_size, shape.out_channels)
+                    term = local.array(shape.patch_size, shape.out_channels)
                     device.matmul(patches.T, grads, out=term)
                     device.launch("add", term.size, group_sum, term, term.size)
 
@@ -164,7 +165,7 @@ class Gemm:
         return min(max((1 << 22) // self.shape.weights, 4), 16)
 
     def _group_rows(self, rows: int) -> int:
-        return max(_parts(rows, self._most_groups), FEWEST_ROWS)
+        return max(parts(rows, self._most_groups), FEWEST_ROWS)
 
     def _chunk_workspace(self, rows: int) -> int:
         chunk_rows = min(self._chunk_rows(self.shape.patch_size), rows)
@@ -175,7 +176,7 @@ class Gemm:
 
     def _weight_gradient_workspace(self, batch: int) -> int:
         rows = batch * self.shape.out_pixels
-        groups = min(self._most_groups, _parts(rows, FEWEST_ROWS))
+        groups = min(self._most_groups, parts(rows, FEWEST_ROWS))
         return groups * self.shape.weights + self.device.workers * (self._chunk_workspace(rows) + self.shape.weights)
 
     def _data_gradient_workspace(self, batch: int) -> int:
@@ -183,25 +184,3 @@ class Gemm:
         patch_size = shape.taps * shape.out_channels
         patches = min(self._chunk_rows(patch_size), batch * shape.in_pixels) * patch_size
         return batch * shape.out_pixels * shape.out_channels + shape.weights + self.device.workers * patches
-
-
-class _Scratch:
-    """Hands out consecutive matrices of a workspace."""
-
-    def __init__(self, workspace: Array, start: int = 0):
-        self._workspace = workspace
-        self.used = start
-
-    def matrix(self, rows: int, columns: int) -> Array:
-        first = self.used
-        self.used += rows * columns
-        return self._workspace[first : self.used].reshape(rows, columns)
-
-
-def _parts(whole: int, part: int) -> int:
-    return -(-whole // part)
-
-
-def _range(index: int, length: int, end: int) -> tuple[int, int]:
-    first = index * length
-    return first, min(first + length, end)

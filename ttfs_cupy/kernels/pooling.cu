@@ -19,10 +19,12 @@ KERNEL void earliest_spike(const float* __restrict__ earliness, float* __restric
             const float* __restrict__ candidate =
                 corner + (position / kernel_w * in_w + position % kernel_w) * channels;
             COLUMN_LOOP(c, channels) {
-                // strictly earlier, so that the first in row-major order wins a tie
-                const bool earlier = candidate[c] > best[c];
-                place[c] = earlier ? (unsigned char)position : place[c];
-                best[c] = earlier ? candidate[c] : best[c];
+                // strictly earlier, so that the first in row-major order wins a tie; arithmetic, not a choice, since
+                // compilers make a branch of two choices and then no vectors
+                const float so_far = best[c];
+                const int earlier = candidate[c] > so_far;
+                best[c] = at_least(candidate[c], so_far);
+                place[c] = (unsigned char)(place[c] + (position - place[c]) * earlier);
             }
         }
     }

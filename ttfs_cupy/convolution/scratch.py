@@ -1,0 +1,30 @@
+"""Consecutive arrays out of one workspace, and how work is cut into parts."""
+
+from ttfs_cupy.device import Array
+
+
+class Scratch:
+    """Hands out consecutive arrays of a workspace."""
+
+    def __init__(self, workspace: Array, start: int = 0):
+        self._workspace = workspace
+        self.used = start
+
+    def array(self, *shape: int) -> Array:
+        first = self.used
+        size = 1
+        for length in shape:
+            size *= length
+        self.used += size
+        return self._workspace[first : self.used].reshape(shape)
+
+
+def parts(whole: int, part: int) -> int:
+    """How many parts of that length cover the whole."""
+    return -(-whole // part)
+
+
+def part_range(index: int, length: int, end: int) -> tuple[int, int]:
+    """First and last (exclusive) of a part."""
+    first = index * length
+    return first, min(first + length, end)
