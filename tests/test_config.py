@@ -11,7 +11,7 @@ from ttfs_cupy import config
 from ttfs_cupy.config import Config, PspSlopeSchedule
 from ttfs_cupy.errors import UserError
 
-MINIMAL = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
+MINIMAL: dict[str, dict[str, Any]] = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ DEFAULTS = {
         "clip": "gain",
         "grad_clip": 1.0,
         "readout": "potential",
-        "encoding": "latency",
+        "encoding": None,
         "standardize": False,
         "weight_mean": 0.0,
         "weight_std": None,
@@ -115,7 +115,7 @@ WRONG = {
     "network.clip": NAME,
     "network.grad_clip": [*POSITIVE, "null"],
     "network.readout": NAME,
-    "network.encoding": NAME,
+    "network.encoding": [name for name in NAME if name != "null"],
     "network.standardize": FLAG,
     "network.weight_mean": [*ANY_NUMBER, "null"],
     "network.weight_std": POSITIVE,
@@ -124,7 +124,7 @@ WRONG = {
     "data.root": [*TEXT, "null"],
     "data.download": FLAG,
     "data.augment": [*TEXT, "null"],
-    "data.validation": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
@@ -191,7 +191,8 @@ RIGHT = [
     ("network.weight_mean", "-1", -1.0),
     ("network.weight_std", ".5", 0.5),
     ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
-    ("data.validation", "0", 0.0),
+    ("network.encoding", "null", None),
+    ("data.validation", "1e-3", 0.001),
     ("training.patience", "null", None),
     ("optimizer.lr", "1e-3", 0.001),
     ("optimizer.lr", "3E-5", 3e-5),
@@ -216,7 +217,8 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "training.epochs=ten").endswith("must be a whole number from 1, not 'ten'")
     assert mistake(minimal, "network.clip=gian").endswith("must be gain, separate or none, not 'gian'")
     assert mistake(minimal, "threads=0").endswith("must be a whole number from 1, or null, not 0")
-    assert mistake(minimal, "data.validation=true").endswith("must be a number from 0 to below 1, not true")
+    assert mistake(minimal, "data.validation=true").endswith("must be a number above 0, below 1, not true")
+    assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
         "must be a section with the keys epochs, batch_size, patience, not null"
@@ -395,4 +397,4 @@ def test_a_mistyped_required_key_is_one_mistake(tmp_path: Path) -> None:
 def test_a_config_is_frozen(minimal: Path) -> None:
     loaded = config.load(minimal)
     with pytest.raises(ValidationError, match="frozen"):
-        loaded.network.t_win = 2.0  # type: ignore[misc]
+        loaded.network.t_win = 2.0

@@ -47,6 +47,11 @@ class Network:
     def psp_slope(self, value: float) -> None:
         self._slope.value = value
 
+    @property
+    def algorithms(self) -> dict[str, str]:
+        """The algorithm that convolves each layer that has weights."""
+        return {layer.name: layer.algorithm.name for layer in self.layers if isinstance(layer, Weighted)}
+
     def encode(self, images: Array) -> Array:
         """Earliness, (N, height, width, channels), for images (N, channels, height, width) in [0, 1].
 

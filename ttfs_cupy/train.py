@@ -111,7 +111,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         psp_slope=network.psp_slope,
         device=experiment.device.description,
         precision="float32",
-        convolution="gemm",
+        convolutions=network.algorithms,
         version=__version__,
     )
     logger.info(

@@ -23,6 +23,7 @@ MOST_ROWS = 1 << 16
 class Gemm:
     device: Device
     shape: ConvolutionShape
+    name: str = "gemm"
 
     def workspace(self, batch: int, training: bool) -> int:
         """How many float32 values of scratch memory the passes need for that batch (see Algorithm)."""

@@ -81,6 +81,9 @@ class OutgoingGradient:
 class Algorithm(Protocol):
     """One way to convolve. Arrays: images NHWC, weights (kernel_h, kernel_w, in, out), float32, C-contiguous."""
 
+    @property
+    def name(self) -> str: ...
+
     def workspace(self, batch: int, training: bool) -> int:
         """How many float32 values of scratch memory the passes need for that batch."""
 

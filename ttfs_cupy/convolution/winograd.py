@@ -36,6 +36,7 @@ class Winograd:
 
     device: Device
     shape: ConvolutionShape
+    name: str = "winograd"
 
     def workspace(self, batch: int, training: bool) -> int:
         """How many float32 values of scratch memory the passes need for that batch (see Algorithm)."""
@@ -90,9 +91,7 @@ class Winograd:
 
         device.parallel(parts(tiles, most), block)
 
-    def weight_gradient(
-        self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array
-    ) -> None:
+    def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Transformed tiles of the input times those of dLoss/dA and dLoss/dS, summed over all tiles."""
         shape, device = self.shape, self.device
         halves = 2 if outgoing.neuron.needs_weight_sum else 1

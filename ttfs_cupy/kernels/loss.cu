@@ -10,14 +10,17 @@ KERNEL void cross_entropy(const float* __restrict__ potentials, const int* __res
         float* __restrict__ g = grad + (long long)row * classes;
         int best = 0;
         for (int k = 1; k < classes; ++k) best = m[k] > m[best] ? k : best;
-        float sum = 0.0f;
+        const int label = labels[row];
+        float others = 0.0f;
         for (int k = 0; k < classes; ++k) {
             g[k] = expf(m[k] - m[best]);
-            sum += g[k];
+            others += k == label ? 0.0f : g[k];
         }
-        const int label = labels[row];
-        for (int k = 0; k < classes; ++k) g[k] = (g[k] / sum - (k == label ? 1.0f : 0.0f)) / (float)rows;
-        row_loss[row] = logf(sum) - (m[label] - m[best]);
+        const float sum = others + g[label];
+        for (int k = 0; k < classes; ++k) g[k] = g[k] / sum / (float)rows;
+        // p - 1 as the sum of the other p: a confident answer's gradient would cancel to nothing but rounding
+        g[label] = -others / sum / (float)rows;
+        row_loss[row] = best == label ? log1pf(others) : logf(sum) - (m[label] - m[best]);
         row_correct[row] = best == label;
     }
 }

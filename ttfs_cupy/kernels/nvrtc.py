@@ -1,0 +1,143 @@
+"""Compiles the kernels for GPUs without one, and reads from the assembler's log what they take of a GPU.
+
+CuPy compiles only for the device at hand. NVRTC itself needs none, so this shows on any machine that every kernel
+builds for every architecture, and whether one spills registers.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from types import ModuleType
+
+from ttfs_cupy import device as devices
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.kernels import source
+
+# Compute capabilities times ten: Turing, A100, GeForce 30, GeForce 40 and L4, H100, B200, GeForce 50.
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+
+# As the launcher has CuPy compile them (CuPy itself adds -ftz), with the assembler's report.
+OPTIONS = ("-std=c++17", "-ftz=true", "--ptxas-options=-v")
+
+_ENTRY = re.compile(
+    r"Compiling entry function '(?P<kernel>\w+)'.*?"
+    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
+    r"Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
+    re.DOTALL,
+)
+_SHARED = re.compile(r"(\d+) bytes smem")
+_WARNING = re.compile(r"^.*\bwarning\b.*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one kernel takes on one architecture: registers per thread; stack, spills and shared memory in bytes."""
+
+    kernel: str
+    architecture: int
+    registers: int
+    stack: int
+    spill_stores: int
+    spill_loads: int
+    shared: int
+
+    @property
+    def spills(self) -> bool:
+        return bool(self.spill_stores or self.spill_loads)
+
+
+@dataclass(frozen=True)
+class Cubin:
+    """One kernel file, compiled for one architecture."""
+
+    file: str
+    architecture: int
+    code: bytes
+    usage: tuple[Usage, ...]
+    warnings: tuple[str, ...]
+
+
+def version() -> tuple[int, int]:
+    """NVRTC's own. Raises UserError, with what to install, where CuPy or NVRTC cannot be loaded."""
+    major, minor = _nvrtc().getVersion()
+    return int(major), int(minor)
+
+
+@cache
+def compile_file(file: str, architecture: int) -> Cubin:
+    """Compiles one kernel file, named without its ending, for that architecture (90 is sm_90)."""
+    code, log = compile_text(source.cuda_text(file), f"{file}.cu", architecture)
+    return Cubin(file, architecture, code, read_log(log, architecture), tuple(_WARNING.findall(log)))
+
+
+def compile_all(architectures: Iterable[int] = ARCHITECTURES) -> list[Cubin]:
+    """Every kernel file for each of these architectures, on all cores."""
+    jobs = list(product(source.files(), architectures))
+    _nvrtc()
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(lambda job: compile_file(*job), jobs))
+
+
+def compile_text(text: str, name: str, architecture: int) -> tuple[bytes, str]:
+    """The cubin of a CUDA source, and the compiler's log. Raises UserError with the first message if it fails."""
+    nvrtc = _nvrtc()
+    program = nvrtc.createProgram(text, name, (), ())
+    try:
+        nvrtc.compileProgram(program, (f"--gpu-architecture=sm_{architecture}", *OPTIONS))
+        return nvrtc.getCUBIN(program), nvrtc.getProgramLog(program)
+    except nvrtc.NVRTCError as error:
+        lines = nvrtc.getProgramLog(program).strip("\0 \n").splitlines() or [str(error)]
+        first = next((line for line in lines if "error" in line), lines[0])
+        raise UserError(f"NVRTC cannot compile {name} for sm_{architecture}: {first}") from error
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+def read_log(log: str, architecture: int) -> tuple[Usage, ...]:
+    """What the assembler's verbose log says of each kernel, by name."""
+    found = []
+    for entry in _ENTRY.finditer(log):
+        shared = _SHARED.search(entry["rest"])
+        sizes = (int(entry[key]) for key in ("registers", "stack", "stores", "loads"))
+        found.append(Usage(entry["kernel"], architecture, *sizes, int(shared[1]) if shared else 0))
+    return tuple(sorted(found, key=lambda usage: usage.kernel))
+
+
+def table(usages: Iterable[Usage]) -> str:
+    """Registers per thread, a row for each kernel and a column for each architecture; spills are marked with !."""
+    cells = {(usage.kernel, usage.architecture): usage for usage in usages}
+    columns = sorted({architecture for _, architecture in cells})
+    rows = ["registers" + " " * 19 + "".join(f"{f'sm_{architecture}':>8}" for architecture in columns)]
+    for kernel in source.kernels():
+        numbers = ""
+        for architecture in columns:
+            usage = cells.get((kernel, architecture))
+            numbers += f"{'-' if usage is None else f'{usage.registers}' + '!' * usage.spills:>8}"
+        rows.append(f"{kernel:28}{numbers}")
+    return "\n".join(rows)
+
+
+@cache
+def _nvrtc() -> ModuleType:
+    """CuPy's binding of NVRTC, loaded and answering."""
+    try:
+        devices.import_cupy()
+        from cupy.cuda import nvrtc
+
+        nvrtc.getVersion()
+    except ImportError as error:
+        raise UserError(f"CuPy cannot be imported ({_first_line(error)}): pip install cupy-cuda12x") from error
+    except Exception as error:  # how a missing library shows is CuPy's own affair, and changes between its versions
+        raise UserError(
+            f"NVRTC, CUDA's run-time compiler, cannot be loaded ({_first_line(error)}): pip install "
+            "nvidia-cuda-nvrtc-cu12 (nvidia-cuda-nvrtc for CuPy built for CUDA 13)"
+        ) from error
+    return nvrtc
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
