@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from types import ModuleType
 from typing import Any, Protocol
@@ -110,9 +110,10 @@ class CpuDevice:
             entry(0, 1, *values)
             return
         others = [self._pool.submit(entry, share, shares, *values) for share in range(1, shares)]
-        entry(0, shares, *values)
-        for other in others:
-            other.result()
+        try:
+            entry(0, shares, *values)
+        finally:
+            _wait_for(others)
 
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         np.matmul(a, b, out=out)
@@ -133,9 +134,7 @@ class CpuDevice:
             try:
                 work(0)
             finally:
-                # also when this thread was interrupted: the others still write into shared buffers
-                for other in others:
-                    other.result()
+                _wait_for(others)
 
     def to_device(self, array: Array) -> np.ndarray:
         return np.ascontiguousarray(self.to_host(array))
@@ -265,6 +264,12 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _wait_for(others: list[Future[None]]) -> None:
+    """Also when this thread is interrupted: the others still write into shared buffers."""
+    for other in others:
+        other.result()
 
 
 def _is_cupy(array: Any) -> bool:

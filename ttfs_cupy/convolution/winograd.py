@@ -31,6 +31,25 @@ def fits(shape: ConvolutionShape) -> str | None:
 
 
 @dataclass(frozen=True)
+class _TileMap:
+    """From tiles of 6x6 pixels of the source to tiles of 4x4 pixels of the target. Sizes are (height, width)."""
+
+    source_size: tuple[int, int]
+    source_channels: int
+    target_size: tuple[int, int]
+    target_channels: int
+    padding: tuple[int, int]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Tiles of one image, vertically and horizontally; the last ones may overhang."""
+        return parts(self.target_size[0], TILE), parts(self.target_size[1], TILE)
+
+    def tiles(self, batch: int) -> int:
+        return batch * self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
 class Winograd:
     """Like every Algorithm; raises nothing that `fits` would not have said."""
 
@@ -49,83 +68,110 @@ class Winograd:
         self, images: Array, weights: Array, neuron: Neuron, output: Array, weight_sum: Array | None, workspace: Array
     ) -> None:
         """S and A of a block by the same products, then the neurons' rule while both are in cache."""
-        shape, device = self.shape, self.device
+        tile_map, block_tiles = self._onward, self._block_tiles
+        tiles = tile_map.tiles(len(images))
         halves = 2 if neuron.needs_weight_sum else 1
         scratch = Scratch(workspace)
         transformed_weights = self._transform_weights(weights, scratch, flipped=False)
-        size, tiles = (*shape.out_size, shape.out_channels), self._tiles(len(images), shape.out_size)
-        most = self._block(shape.in_channels, shape.out_channels)
 
         def block(task: int, worker: int) -> None:
-            first, last = part_range(task, most, tiles)
-            count = last - first
-            local = Scratch(workspace, scratch.used + worker * self._block_workspace(neuron_arrays=True))
-            source = (images, first, count, shape.in_size, shape.in_channels, shape.out_size, shape.padding)
-            pixels = self._multiply(*source, transformed_weights, halves, shape.out_channels, local)
-            drive, sums = pixels[: count * TILE**2], pixels[count * TILE**2 :] if halves == 2 else None
+            first, last = part_range(task, block_tiles, tiles)
+            local = Scratch(workspace, scratch.used + worker * self._forward_block_workspace)
+            pixels = self._convolve(tile_map, images, transformed_weights, first, last - first, halves, local)
+            count = (last - first) * TILE**2
+            drive, sums = pixels[:count], pixels[count:] if halves == 2 else None
             fired = local.array(*drive.shape)
             neuron.output(drive, sums, fired)
-            self._place(fired, output, first, count, size)
+            self._place(tile_map, fired, output, first)
             if weight_sum is not None:
-                self._place(sums, weight_sum, first, count, size)
+                self._place(tile_map, sums, weight_sum, first)
 
-        device.parallel(parts(tiles, most), block)
+        self.device.parallel(parts(tiles, block_tiles), block)
 
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """The same convolution of dLoss/dA, with the kernel turned and in and out exchanged."""
-        shape, device = self.shape, self.device
+        tile_map, block_tiles = self._back, self._block_tiles
+        tiles = tile_map.tiles(len(grad_images))
         scratch = Scratch(workspace)
         transformed_weights = self._transform_weights(weights, scratch, flipped=True).swapaxes(1, 2)
-        grad_drive = scratch.array(outgoing.rows, shape.out_channels)
+        grad_drive = scratch.array(outgoing.rows, self.shape.out_channels)
         outgoing.to_drive(grad_drive)
-        padding = (2 - shape.padding[0], 2 - shape.padding[1])
-        size, tiles = (*shape.in_size, shape.in_channels), self._tiles(len(grad_images), shape.in_size)
-        most = self._block(shape.in_channels, shape.out_channels)
 
         def block(task: int, worker: int) -> None:
-            first, last = part_range(task, most, tiles)
-            local = Scratch(workspace, scratch.used + worker * self._block_workspace(neuron_arrays=False))
-            source = (grad_drive, first, last - first, shape.out_size, shape.out_channels, shape.in_size, padding)
-            pixels = self._multiply(*source, transformed_weights, 1, shape.in_channels, local)
-            self._place(pixels, grad_images, first, last - first, size)
+            first, last = part_range(task, block_tiles, tiles)
+            local = Scratch(workspace, scratch.used + worker * self._data_gradient_block_workspace)
+            pixels = self._convolve(tile_map, grad_drive, transformed_weights, first, last - first, 1, local)
+            self._place(tile_map, pixels, grad_images, first)
 
-        device.parallel(parts(tiles, most), block)
+        self.device.parallel(parts(tiles, block_tiles), block)
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Transformed tiles of the input times those of dLoss/dA and dLoss/dS, summed over all tiles."""
-        shape, device = self.shape, self.device
+        shape, device, tile_map = self.shape, self.device, self._onward
+        tiles = tile_map.tiles(len(images))
+        most = self._product_tiles(tiles)
         halves = 2 if outgoing.neuron.needs_weight_sum else 1
         scratch = Scratch(workspace)
         grads = scratch.array(halves, outgoing.rows, shape.out_channels)
         outgoing.to_drive(grads[0], grads[1] if halves == 2 else None)
         sums = scratch.array(POSITIONS, shape.in_channels, shape.out_channels)
         term = scratch.array(POSITIONS, shape.in_channels, shape.out_channels)
-        tiles = self._tiles(len(images), shape.out_size)
-        most = self._weight_gradient_tiles(tiles)
         for first in range(0, tiles, most):
             count = min(most, tiles - first)
             local = Scratch(workspace, scratch.used)
             inputs = local.array(POSITIONS, halves * count, shape.in_channels)
             outputs = local.array(POSITIONS, halves * count, shape.out_channels)
-            self._transform_input(
-                images, inputs, first, count, shape.in_size, shape.in_channels, shape.out_size, shape.padding, halves
-            )
+            self._transform_input(tile_map, images, inputs, first, count, halves)
             for half in range(halves):
                 self._transform_gradient(grads[half], outputs, first, count, half * count)
-            target = sums if first == 0 else term
-
-            def product(
-                position: int, _: int, inputs: Array = inputs, outputs: Array = outputs, target: Array = target
-            ) -> None:
-                device.matmul(inputs[position].T, outputs[position], out=target[position])
-                if target is term:
-                    device.launch("add", sums[position].size, sums[position], term[position], sums[position].size)
-
-            device.parallel(POSITIONS, product)
+            self._add_products(inputs, outputs, sums, None if first == 0 else term)
         count = shape.in_channels * shape.out_channels
         device.launch("winograd_weight_gradient", count, sums, grad_weights, count)
 
     # Passes over tiles
+
+    @property
+    def _onward(self) -> _TileMap:
+        shape = self.shape
+        return _TileMap(shape.in_size, shape.in_channels, shape.out_size, shape.out_channels, shape.padding)
+
+    @property
+    def _back(self) -> _TileMap:
+        shape = self.shape
+        padding = (2 - shape.padding[0], 2 - shape.padding[1])
+        return _TileMap(shape.out_size, shape.out_channels, shape.in_size, shape.in_channels, padding)
+
+    def _convolve(
+        self,
+        tile_map: _TileMap,
+        images: Array,
+        transformed_weights: Array,
+        first: int,
+        count: int,
+        halves: int,
+        local: Scratch,
+    ) -> Array:
+        """The 4x4 outputs of a block of tiles, (halves * count * 16, target_channels)."""
+        rows, channels = halves * count, tile_map.target_channels
+        inputs = local.array(POSITIONS, rows, tile_map.source_channels)
+        products = local.array(POSITIONS, rows, channels)
+        pixels = local.array(rows * TILE**2, channels)
+        self._transform_input(tile_map, images, inputs, first, count, halves)
+        self.device.matmul(inputs, transformed_weights, out=products)
+        self.device.launch("winograd_output", rows * channels, products, pixels, rows, channels)
+        return pixels
+
+    def _add_products(self, inputs: Array, outputs: Array, sums: Array, term: Array | None) -> None:
+        """sums = inputs.T @ outputs of each position; added to what is there, by way of term, unless that is None."""
+        target = sums if term is None else term
+
+        def product(position: int, _: int) -> None:
+            self.device.matmul(inputs[position].T, outputs[position], out=target[position])
+            if term is not None:
+                size = sums[position].size
+                self.device.launch("add", size, sums[position], term[position], size)
+
+        self.device.parallel(POSITIONS, product)
 
     def _transform_weights(self, weights: Array, scratch: Scratch, *, flipped: bool) -> Array:
         shape = self.shape
@@ -134,62 +180,32 @@ class Winograd:
         self.device.launch("winograd_weights", count, weights, transformed, int(flipped), count)
         return transformed
 
-    def _multiply(
-        self,
-        images: Array,
-        first: int,
-        count: int,
-        in_size: tuple[int, int],
-        in_channels: int,
-        out_size: tuple[int, int],
-        padding: tuple[int, int],
-        transformed_weights: Array,
-        halves: int,
-        out_channels: int,
-        local: Scratch,
-    ) -> Array:
-        """The 4x4 outputs of a block of tiles, (halves * count * 16, out_channels)."""
-        inputs = local.array(POSITIONS, halves * count, in_channels)
-        products = local.array(POSITIONS, halves * count, out_channels)
-        self._transform_input(images, inputs, first, count, in_size, in_channels, out_size, padding, halves)
-        self.device.matmul(inputs, transformed_weights, out=products)
-        pixels = local.array(halves * count * TILE**2, out_channels)
-        self.device.launch(
-            "winograd_output", halves * count * out_channels, products, pixels, halves * count, out_channels
-        )
-        return pixels
-
     def _transform_input(
-        self,
-        images: Array,
-        transformed: Array,
-        first: int,
-        count: int,
-        in_size: tuple[int, int],
-        channels: int,
-        out_size: tuple[int, int],
-        padding: tuple[int, int],
-        halves: int,
+        self, tile_map: _TileMap, images: Array, transformed: Array, first: int, count: int, halves: int
     ) -> None:
+        channels = tile_map.source_channels
         self.device.launch(
             "winograd_input",
             halves * count * channels,
-            *(images, self._zeros, transformed, first, count, int(halves == 2), *in_size, channels),
-            *(*self._tile_grid(out_size), *padding),
+            *(images, self._zeros, transformed, first, count, int(halves == 2), *tile_map.source_size, channels),
+            *(*tile_map.grid, *tile_map.padding),
         )
 
     def _transform_gradient(self, grads: Array, transformed: Array, first: int, count: int, first_row: int) -> None:
-        shape = self.shape
+        channels = self.shape.out_channels
         self.device.launch(
             "winograd_gradient",
-            count * shape.out_channels,
+            count * channels,
             *(grads, self._zeros, transformed, first, count, first_row, transformed.shape[1]),
-            *(*shape.out_size, shape.out_channels, *self._tile_grid(shape.out_size)),
+            *(*self.shape.out_size, channels, *self._onward.grid),
         )
 
-    def _place(self, pixels: Array, images: Array, first: int, count: int, size: tuple[int, int, int]) -> None:
-        grid = self._tile_grid(size[:2])
-        self.device.launch("place_tiles", pixels.size, pixels, images, first, count, *size, *grid)
+    def _place(self, tile_map: _TileMap, pixels: Array, images: Array, first: int) -> None:
+        channels = tile_map.target_channels
+        count = pixels.size // (TILE**2 * channels)
+        self.device.launch(
+            "place_tiles", pixels.size, pixels, images, first, count, *tile_map.target_size, channels, *tile_map.grid
+        )
 
     @cached_property
     def _zeros(self) -> Array:
@@ -197,44 +213,42 @@ class Winograd:
 
     # How the work is cut, and the memory that this takes
 
-    @staticmethod
-    def _tile_grid(size: tuple[int, int]) -> tuple[int, int]:
-        return parts(size[0], TILE), parts(size[1], TILE)
+    @property
+    def _bytes_per_tile(self) -> int:
+        """Of the transformed earliness and mask, and of their products."""
+        return 2 * 4 * POSITIONS * (self.shape.in_channels + self.shape.out_channels)
 
-    def _tiles(self, batch: int, size: tuple[int, int]) -> int:
-        height, width = self._tile_grid(size)
-        return batch * height * width
+    @property
+    def _block_tiles(self) -> int:
+        return max(self.device.patch_bytes // self._bytes_per_tile, FEWEST_TILES)
 
-    def _block(self, in_channels: int, out_channels: int) -> int:
-        per_tile = 2 * 4 * POSITIONS * (in_channels + out_channels)
-        return max(self.device.patch_bytes // per_tile, FEWEST_TILES)
-
-    def _block_workspace(self, *, neuron_arrays: bool) -> int:
-        shape = self.shape
-        tiles = self._block(shape.in_channels, shape.out_channels)
-        channels = shape.in_channels + shape.out_channels
-        transformed = (2 if neuron_arrays else 1) * tiles * POSITIONS * channels
-        pixels = tiles * TILE**2 * (3 * shape.out_channels if neuron_arrays else shape.in_channels)
-        return transformed + pixels
-
-    def _weight_gradient_tiles(self, tiles: int) -> int:
+    def _product_tiles(self, tiles: int) -> int:
         """Tiles of one sum: as many as the device likes, since each further sum costs a pass over all of them."""
-        per_tile = 2 * 4 * POSITIONS * (self.shape.in_channels + self.shape.out_channels)
-        return min(tiles, max(self.device.product_bytes // per_tile, FEWEST_TILES))
+        return min(tiles, max(self.device.product_bytes // self._bytes_per_tile, FEWEST_TILES))
+
+    @property
+    def _transformed_weights(self) -> int:
+        return POSITIONS * self.shape.in_channels * self.shape.out_channels
+
+    @property
+    def _forward_block_workspace(self) -> int:
+        # drive, weight sum and output of each pixel
+        pixels = self._block_tiles * TILE**2 * 3 * self.shape.out_channels
+        return self._block_tiles * self._bytes_per_tile // 4 + pixels
+
+    @property
+    def _data_gradient_block_workspace(self) -> int:
+        return self._block_tiles * (self._bytes_per_tile // 8 + TILE**2 * self.shape.in_channels)
 
     def _forward_workspace(self) -> int:
-        weights = POSITIONS * self.shape.in_channels * self.shape.out_channels
-        return weights + self.device.workers * self._block_workspace(neuron_arrays=True)
+        return self._transformed_weights + self.device.workers * self._forward_block_workspace
 
     def _data_gradient_workspace(self, batch: int) -> int:
-        shape = self.shape
-        weights = POSITIONS * shape.in_channels * shape.out_channels
-        grad_drive = batch * shape.out_pixels * shape.out_channels
-        return weights + grad_drive + self.device.workers * self._block_workspace(neuron_arrays=False)
+        grad_drive = batch * self.shape.out_pixels * self.shape.out_channels
+        blocks = self.device.workers * self._data_gradient_block_workspace
+        return self._transformed_weights + grad_drive + blocks
 
     def _weight_gradient_workspace(self, batch: int) -> int:
-        shape = self.shape
-        grads = 2 * batch * shape.out_pixels * shape.out_channels
-        sums = 2 * POSITIONS * shape.in_channels * shape.out_channels
-        tiles = self._weight_gradient_tiles(self._tiles(batch, shape.out_size))
-        return grads + sums + 2 * tiles * POSITIONS * (shape.in_channels + shape.out_channels)
+        grads = 2 * batch * self.shape.out_pixels * self.shape.out_channels
+        tiles = self._product_tiles(self._onward.tiles(batch))
+        return grads + 2 * self._transformed_weights + tiles * self._bytes_per_tile // 4
