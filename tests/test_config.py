@@ -55,6 +55,7 @@ DEFAULTS = {
         "weight_mean": 0.0,
         "weight_std": None,
         "initial_weights": None,
+        "convolution": "auto",
     },
     "data": {"dataset": "digits", "root": "datasets", "download": False, "augment": "none", "validation": 0.1},
     "training": {"epochs": 3, "batch_size": 8, "patience": 25},
@@ -102,17 +103,17 @@ ANY_NUMBER = ["ten", "'1e-3'", "true", "[1]", ".nan", ".inf", "-.inf", "1e999"]
 POSITIVE = [*ANY_NUMBER, "0", "-1"]
 NAME = ["nosuch", "1", "true", "''", "[a]", "null"]
 FLAG = ["1", "0", "'true'", "null", "[]"]
-TEXT = ["''", "1", "true", "[a]", "1.5"]
+TEXT = ["''", "1", "true", "[a]", "1.5", "!!binary YQ=="]
 
 WRONG = {
     "seed": WHOLE_FROM_0,
-    "device": [*NAME, "cuda:", "cuda:x", "cuda:-1", "gpu", "CPU", "'cuda:1 '"],
+    "device": [*NAME, "'cuda:'", "cuda:x", "cuda:1x", "xcuda:1", "cuda:-1", "gpu", "CPU", "'cuda:1 '"],
     "threads": WHOLE_FROM_1,
     "output": TEXT,
     "network.model": ["''", "[]", "1", "null", "true", "{}", "{linear: 3}"],
     "network.t_win": [*POSITIVE, "null"],
     "network.psp_slope": [*ANY_NUMBER, "-0.1", "1.1", "null"],
-    "network.clip": NAME,
+    "network.clip": [*NAME, "gains", "again"],
     "network.grad_clip": [*POSITIVE, "null"],
     "network.readout": NAME,
     "network.encoding": [name for name in NAME if name != "null"],
@@ -120,6 +121,7 @@ WRONG = {
     "network.weight_mean": [*ANY_NUMBER, "null"],
     "network.weight_std": POSITIVE,
     "network.initial_weights": TEXT,
+    "network.convolution": NAME,
     "data.dataset": [*TEXT, "null"],
     "data.root": [*TEXT, "null"],
     "data.download": FLAG,
@@ -190,6 +192,7 @@ RIGHT = [
     ("network.standardize", "true", True),
     ("network.weight_mean", "-1", -1.0),
     ("network.weight_std", ".5", 0.5),
+    ("network.convolution", "gemm", "gemm"),
     ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
     ("network.encoding", "null", None),
     ("data.validation", "1e-3", 0.001),
@@ -334,6 +337,8 @@ def test_a_schedule_needs_both_ends(minimal: Path, key: str) -> None:
         ("training.Batch_Size", "training.batch_size"),
         ("optimizer.wieght_decay", "optimizer.weight_decay"),
         ("schedule.milestone", "schedule.milestones"),
+        ("schedule.nmae", "schedule.name"),
+        ("optimizer.LR", "optimizer.lr"),
         # the right key of another section
         ("lr", "optimizer.lr"),
         ("batch_size", "training.batch_size"),
@@ -346,6 +351,7 @@ def test_a_schedule_needs_both_ends(minimal: Path, key: str) -> None:
 )
 def test_an_unknown_key_names_the_nearest_right_one(minimal: Path, typo: str, meant: str | None) -> None:
     message = mistake(minimal, "network.psp_slope={from: 0, to: 1}", f"{typo}=1")
+    assert message.startswith(f"--set {typo}=1: ")
     if meant is None:
         assert message.endswith("is not a key: schedule has name, annealing, milestones, factor, warmup")
     else:
@@ -392,6 +398,12 @@ def test_a_mistyped_required_key_is_one_mistake(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("data: {dataset: digits}\ntraning: {epochs: 3, batch_size: 8}\n")
     assert mistake(path) == f"{path}: traning is not a key: did you mean training?"
+
+
+def test_an_unknown_key_comes_before_a_missing_one(minimal: Path) -> None:
+    message = mistake(minimal, "training={epochs: 3, qqq: 8}")
+    assert message.startswith("--set training={epochs: 3, qqq: 8}: training.qqq is not a key")
+    assert message.endswith("(and 1 more mistake)")
 
 
 def test_a_config_is_frozen(minimal: Path) -> None:

@@ -176,7 +176,10 @@ def test_a_character_that_yaml_refuses(file: Path) -> None:
     assert mistake(file) == f"{file}, line 2: YAML does not allow the character U+0007"
 
 
-@pytest.mark.parametrize("value", ["2024-13-45", "!!int x", "!!int ''", "!!float ''", "!!bool x", "9" * 5000])
+@pytest.mark.parametrize(
+    "value",
+    ["!!timestamp x", f"1{':00' * 200}.5", "2024-13-45", "!!int x", "!!int ''", "!!float ''", "!!bool x", "9" * 5000],
+)
 def test_a_value_that_its_type_refuses(file: Path, value: str) -> None:
     file.write_text(f"data: {{dataset: digits}}\nseed: {value}\n")
     assert re.match(rf"{re.escape(str(file))}, line 2: .{{0,40}} is not a valid [a-z]+$", mistake(file))
@@ -371,6 +374,11 @@ def test_bundled_configs_survive_a_dump(name: str, file: Path) -> None:
     assert config.load(file) == original
 
 
+def test_dump_writes_lists_on_one_line(file: Path) -> None:
+    file.write_text(f"{MINIMAL}optimizer: {{weight_clip: [-1, 1]}}\n")
+    assert "\n  weight_clip: [-1.0, 1.0]\n" in config.dump(config.load(file))
+
+
 def test_dump_keeps_letters_readable(file: Path) -> None:
     file.write_text(f"{MINIMAL}output: données/图\n")
     assert "\noutput: données/图\n" in config.dump(config.load(file))
@@ -399,6 +407,7 @@ network:
   weight_mean: 0.0
   weight_std: null
   initial_weights: null
+  convolution: auto
 data:
   dataset: digits
   root: datasets

@@ -126,7 +126,6 @@ def _parse(text: str) -> Any:
 # YAML 1.2's numbers with an exponent, such as 1e-3, which YAML 1.1, and so PyYAML, takes for text
 _EXPONENT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
 _FLOAT = "tag:yaml.org,2002:float"
-_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
@@ -137,7 +136,7 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+            if not isinstance(key, yaml.ScalarNode):
                 continue
             line, name = key.start_mark.line + 1, (key.tag, key.value)
             if name in lines:

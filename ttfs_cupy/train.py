@@ -1,6 +1,7 @@
 """Trains a network from a YAML file: python -m ttfs_cupy.train configs/quickstart.yaml."""
 
 import argparse
+import json
 import logging
 import shlex
 import sys
@@ -44,9 +45,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _start(parsed: argparse.Namespace) -> None:
     overrides = list(parsed.set)
-    overrides += [f"device={parsed.device}"] if parsed.device is not None else []
+    overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
     overrides += [f"seed={parsed.seed}"] if parsed.seed is not None else []
-    overrides += [f"output={parsed.output}"] if parsed.output is not None else []
+    overrides += [f"output={json.dumps(parsed.output)}"] if parsed.output is not None else []
     config = configs.load(parsed.config, overrides)
     if config.output is None:
         config = config.model_copy(
@@ -70,7 +71,7 @@ def _resume(parsed: argparse.Namespace) -> None:
     run = run_directory.existing(Path(parsed.resume))
     # the device may change: a run may move to another machine (its bits then differ from there on)
     overrides = [run_directory.OWN_WEIGHTS]
-    overrides += [f"device={parsed.device}"] if parsed.device is not None else []
+    overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
     _train(prepare(configs.load(run.config, overrides)), run, resume=True)
 
 
