@@ -8,6 +8,7 @@ are loaded by path first, whichever of torch and CuPy is imported first.
 import ctypes
 import importlib.metadata
 import importlib.util
+import re
 from pathlib import Path
 
 # In the order of their dependence on each other: folder below the nvidia namespace package, and file.
@@ -21,9 +22,9 @@ _LIBRARIES = (
 
 def preload() -> list[Path]:
     """Loads what is installed of the CUDA 12 wheels and returns the paths; nothing where CuPy is not cupy-cuda12x."""
-    if not _cupy_is_for_cuda_12():
+    if wanted_major() != 12:
         return []
-    loaded = []
+    paths = []
     for folder, file in _LIBRARIES:
         path = _find(folder, file)
         if path is None:
@@ -33,16 +34,44 @@ def preload() -> list[Path]:
         except OSError:
             # a damaged wheel: CuPy's own search may still find a system-wide toolkit, and names what is missing
             continue
-        loaded.append(path)
-    return loaded
+        paths.append(path)
+    return paths
 
 
-def _cupy_is_for_cuda_12() -> bool:
+def cupy_distribution() -> tuple[str, str] | None:
+    """Name and version of the installed CuPy, such as ("cupy-cuda12x", "14.2.0"); None if there is none."""
+    for name in ("cupy-cuda12x", "cupy-cuda13x", "cupy"):
+        try:
+            return name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def wanted_major() -> int | None:
+    """The CUDA version that the installed CuPy was built for, as far as its name tells."""
+    found = cupy_distribution()
+    match = re.search(r"cuda(\d+)", found[0]) if found else None
+    return int(match[1]) if match else None
+
+
+def installed_majors() -> set[int]:
+    """The CUDA versions whose runtime compiler is installed as a wheel."""
+    return {
+        int(distribution.version.partition(".")[0])
+        for distribution in importlib.metadata.distributions()
+        if re.fullmatch(r"nvidia[-_]cuda[-_]nvrtc([-_]cu\d+)?", distribution.name or "")
+    }
+
+
+def loaded() -> list[Path]:
+    """The libraries of CUDA's toolkit in this process, whoever loaded them (empty where /proc does not tell)."""
     try:
-        importlib.metadata.version("cupy-cuda12x")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    paths = {Path(line.split(maxsplit=5)[-1]) for line in lines}
+    return sorted(path for path in paths if re.match(r"lib(cudart|nvrtc|cublas|cublasLt)\.so", path.name))
 
 
 def _find(folder: str, file: str) -> Path | None:

@@ -100,8 +100,6 @@ class Trainer:
         start = time.perf_counter()
         totals = self._train()
         seconds = time.perf_counter() - start
-        # of the end of the epoch: after the last one it is the slope that the network will be used with
-        self.network.psp_slope = self._slope(self.progress.step)
         validation = evaluate(self.network, self.validation, "validation")
         if not np.isfinite(validation.totals.loss):
             # no training loss has seen the weights after the epoch's last step

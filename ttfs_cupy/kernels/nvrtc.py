@@ -4,7 +4,6 @@ CuPy compiles only for the device at hand. NVRTC itself needs none, so this show
 builds for every architecture, and whether one spills registers.
 """
 
-import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +24,12 @@ OPTIONS = ("-std=c++17", "-ftz=true", "--ptxas-options=-v")
 
 _ENTRY = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)'.*?"
-    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
+    r"(?P<stack>\d+) bytes stack frame, (?P<spill_stores>\d+) bytes spill stores, "
+    r"(?P<spill_loads>\d+) bytes spill loads.*?"
     r"Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
     re.DOTALL,
 )
 _SHARED = re.compile(r"(\d+) bytes smem")
-_WARNING = re.compile(r"^.*\bwarning\b.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class Cubin:
     architecture: int
     code: bytes
     usage: tuple[Usage, ...]
-    warnings: tuple[str, ...]
 
 
 def version() -> tuple[int, int]:
@@ -71,14 +69,14 @@ def version() -> tuple[int, int]:
 def compile_file(file: str, architecture: int) -> Cubin:
     """Compiles one kernel file, named without its ending, for that architecture (90 is sm_90)."""
     code, log = compile_text(source.cuda_text(file), f"{file}.cu", architecture)
-    return Cubin(file, architecture, code, read_log(log, architecture), tuple(_WARNING.findall(log)))
+    return Cubin(file, architecture, code, read_log(log, architecture))
 
 
 def compile_all(architectures: Iterable[int] = ARCHITECTURES) -> list[Cubin]:
     """Every kernel file for each of these architectures, on all cores."""
     jobs = list(product(source.files(), architectures))
     _nvrtc()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(devices.available_cores()) as pool:
         return list(pool.map(lambda job: compile_file(*job), jobs))
 
 
@@ -102,8 +100,9 @@ def read_log(log: str, architecture: int) -> tuple[Usage, ...]:
     found = []
     for entry in _ENTRY.finditer(log):
         shared = _SHARED.search(entry["rest"])
-        sizes = (int(entry[key]) for key in ("registers", "stack", "stores", "loads"))
-        found.append(Usage(entry["kernel"], architecture, *sizes, int(shared[1]) if shared else 0))
+        sizes = {field: int(entry[field]) for field in ("registers", "stack", "spill_stores", "spill_loads")}
+        sizes["shared"] = int(shared[1]) if shared else 0
+        found.append(Usage(entry["kernel"], architecture, **sizes))
     return tuple(sorted(found, key=lambda usage: usage.kernel))
 
 
