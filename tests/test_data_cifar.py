@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torchvision
 from datasets_on_disk import cifar_rows, dump, pack, separable, serving, write_cifar10, write_cifar100
-from ttfs_cupy.data import load
 
+from ttfs_cupy.data import load
 from ttfs_cupy.errors import UserError
 
 WRITERS = {"cifar10": write_cifar10, "cifar100": write_cifar100}

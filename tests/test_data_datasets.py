@@ -3,9 +3,9 @@ import sys
 
 import numpy as np
 import pytest
+
 from ttfs_cupy.data import DATASETS, ImageSet, load, mnist
 from ttfs_cupy.data.images import Raw, checked
-
 from ttfs_cupy.errors import UserError
 
 needs_fashion_mnist = pytest.mark.skipif(

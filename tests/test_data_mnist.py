@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torchvision
 from datasets_on_disk import idx, separable, serving, write_idx, write_mnist
-from ttfs_cupy.data import load, mnist
 
+from ttfs_cupy.data import load, mnist
 from ttfs_cupy.errors import UserError
 
 

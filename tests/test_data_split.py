@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ttfs_cupy.data import split
 from ttfs_cupy.data.seeds import Stream, generator
-
 from ttfs_cupy.errors import UserError
 
 

@@ -119,8 +119,8 @@ class Weighted(Layer):
         return (self.shape.out_channels, self.shape.in_channels, *self.shape.kernel)
 
     def to_public(self, weights: np.ndarray) -> np.ndarray:
-        """Weights, or their gradients, as PyTorch users expect them; a full connection's inputs in (C, H, W) order."""
-        return np.ascontiguousarray(weights.transpose(3, 2, 0, 1)).reshape(self.public_shape)
+        """A copy of weights, or gradients, in PyTorch's order; a full connection's inputs count as (C, H, W)."""
+        return np.array(weights.transpose(3, 2, 0, 1), order="C").reshape(self.public_shape)
 
     def from_public(self, weights: np.ndarray) -> np.ndarray:
         outer = weights.reshape(self.shape.out_channels, self.shape.in_channels, *self.shape.kernel)

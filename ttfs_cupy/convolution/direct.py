@@ -66,9 +66,7 @@ class Direct:
         """As gemm does it."""
         Gemm(self.device, self.shape).data_gradient(outgoing, weights, grad_images, workspace)
 
-    def weight_gradient(
-        self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array
-    ) -> None:
+    def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Row by row into the partial sum of its group; the groups are then added in order."""
         rows, channels, size = outgoing.rows, self.shape.out_channels, self.shape.weights
         with_sum = outgoing.neuron.needs_weight_sum

@@ -1,0 +1,91 @@
+"""Runs the commands inside this process, which spares each test the seconds that an interpreter takes to start."""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from reference.comparison import DEVICE
+
+from ttfs_cupy import evaluate as evaluate_command
+from ttfs_cupy import train as train_command
+
+TIMES = ("seconds", "images_per_second")
+# a fraction of a second: the digits in eleven steps an epoch, two small layers, slope 1 from the start
+SMALL = {
+    "network.model": "[8, P, 16, P]",
+    "network.psp_slope": "1",
+    "training.epochs": "2",
+    "training.batch_size": "128",
+    "optimizer.lr": "0.003",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def train(*arguments: str | Path) -> Outcome:
+    return _run(train_command.main, arguments)
+
+
+def evaluate(*arguments: str | Path) -> Outcome:
+    return _run(evaluate_command.main, arguments)
+
+
+def small(output: Path, **changes: Any) -> list[str]:
+    """The arguments of a small run into `output`. changes: keys of the config, `__` for the dot, and their values."""
+    values = {**SMALL, **{key.replace("__", "."): yaml_text(value) for key, value in changes.items()}}
+    settings = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    return ["quickstart", "--output", str(output), "--device", DEVICE, *settings]
+
+
+def run_small(output: Path, **changes: Any) -> Path:
+    """A small run that must succeed; its directory."""
+    outcome = train(*small(output, **changes))
+    assert (outcome.code, outcome.err) == (0, "")
+    return output
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(run: Path) -> list[dict[str, Any]]:
+    """The metrics but for what may differ between two runs of the same bits."""
+    return [{key: value for key, value in line.items() if key not in (*TIMES, "device")} for line in metrics(run)]
+
+
+def weights(run: Path, name: str = "best") -> dict[str, np.ndarray]:
+    return safetensors.numpy.load_file(run / f"{name}.safetensors")
+
+
+def yaml_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _run(main: Callable[[Sequence[str]], int], arguments: Sequence[str | Path]) -> Outcome:
+    with _captured() as (out, err):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as ended:  # argparse's way
+            assert isinstance(ended.code, int)
+            code = ended.code
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def _captured() -> Iterator[tuple[io.StringIO, io.StringIO]]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield out, err

@@ -1,0 +1,135 @@
+"""Every kernel against its float64 reference on the CPU, and that the checks would notice."""
+
+import ctypes
+import math
+
+import numpy as np
+import pytest
+
+from ttfs_cupy import kernel_checks
+from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.kernel_checks import registry
+from ttfs_cupy.kernel_checks.bench import Bench
+from ttfs_cupy.kernels import source
+
+KERNELS = tuple(source.kernels())
+OUTPUTS = [
+    (kernel.name, place)
+    for kernel in source.kernels().values()
+    for place, parameter in enumerate(kernel.parameters)
+    if parameter.is_pointer and not parameter.is_const
+]
+
+
+@pytest.fixture(scope="module")
+def results():
+    """By the number of threads, then by kernel."""
+    return {
+        threads: {result.kernel: result for result in kernel_checks.run(CpuDevice(threads))} for threads in (1, 2, 3)
+    }
+
+
+def test_every_kernel_has_a_check_and_every_check_a_kernel():
+    assert set(kernel_checks.checks()) == set(KERNELS)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernel_agrees_with_its_reference(results, kernel):
+    for of_threads in results.values():
+        result = of_threads[kernel]
+        assert result.passed, f"{kernel}: {result.problem}"
+        assert result.largest_error <= result.tolerance <= 2e-6
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_bits_do_not_depend_on_the_number_of_threads(results, kernel):
+    assert len({of_threads[kernel].digest for of_threads in results.values()}) == 1
+
+
+class Spoiled(CpuDevice):
+    """Does what a device does, and then something to the arguments of every launch."""
+
+    def __init__(self, spoil):
+        super().__init__(1)
+        self._spoil = spoil
+
+    def launch(self, kernel, work, *arguments):
+        super().launch(kernel, work, *arguments)
+        self._spoil(work, arguments)
+
+
+@pytest.mark.parametrize(("kernel", "place"), OUTPUTS)
+def test_one_wrong_element_is_noticed(kernel, place):
+    def change_one(_, arguments):
+        flat = arguments[place].reshape(-1)
+        if flat.dtype.kind == "f":
+            flat[-1] += max(1e-3, 1e-3 * abs(float(flat[-1])))
+        else:
+            flat[-1] ^= 1
+
+    (result,) = kernel_checks.run(Spoiled(change_one), [kernel])
+    assert not result.passed
+    assert result.largest_error > result.tolerance or result.problem
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda work, arguments: arguments[0].__setitem__(3, 7.0), "declares const"),
+        (lambda work, arguments: arguments[3].__setitem__(-1, work), "size of the grid"),
+        (lambda work, arguments: ctypes.memset(arguments[3].ctypes.data + arguments[3].nbytes, 0, 4), "outside"),
+        (lambda work, arguments: ctypes.memset(arguments[3].ctypes.data - 4, 0, 4), "outside"),
+        (lambda work, arguments: arguments[3].__setitem__(5, np.nan), "error inf"),
+        (lambda work, arguments: 1 // 0, "ZeroDivisionError"),
+    ],
+)
+def test_what_no_value_shows_is_noticed(spoil, problem):
+    (result,) = kernel_checks.run(Spoiled(spoil), ["saturate"])
+    assert not result.passed
+    assert problem in result.problem
+
+
+def test_a_failing_kernel_does_not_stop_the_others():
+    def fail(_, arguments):
+        if len(arguments) == 5:
+            raise RuntimeError("out of order")
+
+    failed, fine = kernel_checks.run(Spoiled(fail), ["saturate", "add"])
+    assert (failed.passed, failed.problem, failed.largest_error) == (False, "RuntimeError: out of order", math.inf)
+    assert fine.passed
+
+
+def test_a_kernel_without_a_check_fails(monkeypatch):
+    monkeypatch.delitem(registry.checks(), "add")
+    (result,) = kernel_checks.run(CpuDevice(1), ["add"])
+    assert not result.passed and "no check" in result.problem
+
+
+def test_two_checks_of_one_name_are_refused():
+    def add(bench):
+        pass
+
+    with pytest.raises(ValueError, match="add has two checks"):
+        registry.check(tolerance=0.0)(add)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "scale", "error"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], None, 0.0),
+        ([1.5], [1.0], None, 0.5),
+        ([3.0], [2.0], 4.0, 0.25),
+        ([1e-9], [0.0], None, math.inf),
+        ([1e-40], [0.0], None, 0.0),  # a GPU flushes it
+        ([np.nan], [np.nan], 0.0, 0.0),
+        ([np.nan], [1.0], None, math.inf),
+        ([1.0], [np.nan], None, math.inf),
+        ([np.inf], [np.inf], None, 0.0),
+        ([np.inf], [1.0], None, math.inf),
+        ([1.0], [np.inf], None, math.inf),
+    ],
+)
+def test_the_error_of_a_comparison(actual, expected, scale, error):
+    bench = Bench(source.kernels()["add"], CpuDevice(1))
+    bench.compare(np.array(actual, np.float32), np.array(expected), scale)
+    assert bench.largest_error == pytest.approx(error)

@@ -1,0 +1,89 @@
+"""Every kernel compiles with NVRTC for every architecture, without spilling; no GPU is needed."""
+
+import pytest
+
+from ttfs_cupy import cuda_libraries
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.kernels import nvrtc, source
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nvrtc_is_installed():
+    if cuda_libraries.cupy_distribution() is None:
+        pytest.skip("CuPy is not installed")
+    if not cuda_libraries.installed_majors():
+        try:
+            nvrtc.version()
+        except UserError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def usages():
+    return [usage for cubin in nvrtc.compile_all() for usage in cubin.usage]
+
+
+def test_every_kernel_compiles_for_every_architecture(usages, capsys):
+    assert {(usage.kernel, usage.architecture) for usage in usages} == {
+        (kernel, architecture) for kernel in source.kernels() for architecture in nvrtc.ARCHITECTURES
+    }
+    with capsys.disabled():
+        print(f"\nNVRTC {'.'.join(map(str, nvrtc.version()))}\n{nvrtc.table(usages)}")
+
+
+def test_no_kernel_spills(usages):
+    spilling = [f"{usage.kernel} on sm_{usage.architecture}" for usage in usages if usage.spills]
+    assert not spilling
+    assert all(0 < usage.registers <= 255 for usage in usages)
+
+
+def test_cubins_are_code_for_their_architecture():
+    cubin = nvrtc.compile_file("neuron", 90)
+    assert cubin.code.startswith(b"\x7fELF")
+    assert b"fire" in cubin.code
+    assert nvrtc.compile_file("neuron", 80).code != cubin.code
+
+
+def test_a_spill_is_seen():
+    # sixty-four values live at once, with room for sixteen registers
+    hoard = """
+    extern "C" __global__ void __launch_bounds__(1024, 4) hoard(float* x, int n) {
+        float v[64];
+        #pragma unroll
+        for (int k = 0; k < 64; ++k) v[k] = x[k * n + threadIdx.x];
+        __syncthreads();
+        #pragma unroll
+        for (int k = 0; k < 64; ++k) x[k * n + threadIdx.x] = v[63 - k] * v[(k * 7) % 64];
+    }
+    extern "C" __global__ void shared(float* x) {
+        __shared__ float s[256];
+        s[threadIdx.x] = x[threadIdx.x];
+        __syncthreads();
+        x[threadIdx.x] = s[255 - threadIdx.x];
+    }
+    """
+    _, log = nvrtc.compile_text(hoard, "hoard.cu", 75)
+    hoards, shared = nvrtc.read_log(log, 75)
+    assert hoards.kernel == "hoard" and hoards.spills and hoards.spill_stores >= 4 and hoards.stack >= 4
+    assert shared.kernel == "shared" and shared.shared == 1024 and not shared.spills
+
+
+def test_the_table_marks_spills():
+    usages = [nvrtc.Usage("fire", 75, 255, 8, 4, 4, 0), nvrtc.Usage("fire", 90, 24, 0, 0, 0, 0)]
+    rows = nvrtc.table(usages).splitlines()
+    assert rows[0].split() == ["registers", "sm_75", "sm_90"]
+    assert ["fire", "255!", "24"] in [row.split() for row in rows]
+    assert ["add", "-", "-"] in [row.split() for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "architecture", "said"),
+    [
+        ("__global__ void broken( {", 90, r"cannot compile broken.cu for sm_90: broken.cu\(1\): error"),
+        ("", 13, "cannot compile broken.cu for sm_13: .*invalid value for --gpu-architecture"),
+    ],
+)
+def test_what_does_not_compile_is_told_in_a_sentence(text, architecture, said):
+    with pytest.raises(UserError, match=said) as caught:
+        nvrtc.compile_text(text, "broken.cu", architecture)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,124 @@
+"""The launcher refuses what a kernel does not declare, and says which kernel and which parameter."""
+
+import numpy as np
+import pytest
+
+from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.kernels import launcher, source
+from ttfs_cupy.kernels.launcher import checked_arguments
+
+SATURATE = source.kernels()["saturate"]  # drive, scale, t_win, earliness, n
+KEEP_SIGN = source.kernels()["keep_sign"]  # weights, birth_sign, n
+
+
+def floats(*shape):
+    return np.ones(shape, np.float32)
+
+
+def checked(**changes):
+    arguments = {"drive": floats(4), "scale": 1.0, "t_win": 1.0, "earliness": floats(4), "n": 4, **changes}
+    return checked_arguments(SATURATE, tuple(arguments.values()), np.ndarray)
+
+
+class ForeignArray:
+    """An array of another library, that NumPy would take without a word."""
+
+    def __array__(self, dtype=None, copy=None):
+        return floats(4)
+
+
+def read_only():
+    array = floats(4)
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"drive": np.ones(4)}, TypeError, "saturate: drive must be float32, not float64"),
+        ({"drive": np.ones(4, np.int32)}, TypeError, "drive must be float32, not int32"),
+        ({"drive": np.ones(4, ">f4")}, TypeError, "drive must be float32, not >f4"),
+        ({"earliness": np.ones(4, np.float16)}, TypeError, "earliness must be float32, not float16"),
+        ({"drive": floats(2, 4)[:, :2]}, ValueError, "drive must be C-contiguous"),
+        ({"drive": floats(2, 3).T}, ValueError, "drive must be C-contiguous"),
+        ({"drive": floats(8)[::2]}, ValueError, "drive must be C-contiguous"),
+        ({"earliness": read_only()}, ValueError, "earliness is written to, but is read-only"),
+        ({"drive": ForeignArray()}, TypeError, "drive must be a numpy.ndarray on the device.*ForeignArray"),
+        ({"drive": [1.0, 2.0]}, TypeError, "drive must be a numpy.ndarray.*list"),
+        ({"drive": None}, TypeError, "drive must be a numpy.ndarray.*NoneType"),
+        ({"drive": 3.0}, TypeError, "drive must be a numpy.ndarray.*float"),
+        ({"drive": np.float32(3)}, TypeError, "drive must be a numpy.ndarray.*float32"),
+        ({"n": 4.0}, TypeError, "n must be an integer, not float 4.0"),
+        ({"n": np.float32(4)}, TypeError, "n must be an integer"),
+        ({"n": True}, TypeError, "n must be an integer, not bool True"),
+        ({"n": np.True_}, TypeError, "n must be an integer, not bool"),
+        ({"n": "4"}, TypeError, "n must be an integer, not str '4'"),
+        ({"n": floats(1)}, TypeError, "n must be an integer, not ndarray"),
+        ({"n": 2**31}, ValueError, "n = 2147483648 does not fit int"),
+        ({"n": -(2**31) - 1}, ValueError, "n = -2147483649 does not fit int"),
+        ({"scale": True}, TypeError, "scale must be a number, not bool True"),
+        ({"scale": "1"}, TypeError, "scale must be a number, not str '1'"),
+        ({"scale": None}, TypeError, "scale must be a number, not NoneType"),
+        ({"scale": 1j}, TypeError, "scale must be a number, not complex"),
+    ],
+)
+def test_refused_by_name(changes, error, said):
+    with pytest.raises(error, match=said) as caught:
+        checked(**changes)
+    assert "kernel saturate" in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [(), (floats(4),), (floats(4), 1.0, 1.0, floats(4), 4, 4)])
+def test_a_wrong_count_names_what_is_taken(arguments):
+    with pytest.raises(TypeError, match=rf"saturate takes 5 arguments \(drive, scale, .* n\), not {len(arguments)}"):
+        checked_arguments(SATURATE, arguments, np.ndarray)
+
+
+def test_unsigned_bytes_are_not_signed_ones():
+    with pytest.raises(TypeError, match="birth_sign must be int8, not uint8"):
+        checked_arguments(KEEP_SIGN, (floats(4), np.ones(4, np.uint8), 4), np.ndarray)
+
+
+def test_more_elements_than_kernels_count(monkeypatch):
+    monkeypatch.setattr(launcher, "MAX_ELEMENTS", 3)
+    with pytest.raises(ValueError, match="drive has 4 elements, above 3"):
+        checked()
+
+
+def test_scalars_become_what_is_declared():
+    _, scale, t_win, _, n = checked(scale=2, t_win=np.float64(0.1), n=np.int64(4))
+    assert [(type(value), value) for value in (scale, t_win, n)] == [(float, 2.0), (float, 0.1), (int, 4)]
+
+
+def test_arrays_pass_as_they_are():
+    drive = floats(2, 2)
+    drive.flags.writeable = False  # nobody writes to it
+    assert checked(drive=drive)[0] is drive
+
+
+class TestLaunch:
+    def test_a_refusal_launches_nothing(self):
+        earliness = np.full(4, 7, np.float32)
+        with pytest.raises(TypeError, match="n must be an integer"):
+            CpuDevice(1).launch("saturate", 4, floats(4), 1.0, 1.0, earliness, 4.0)
+        assert (earliness == 7).all()
+
+    @pytest.mark.parametrize("work", [0, -1])
+    def test_an_empty_grid_launches_nothing(self, work):
+        earliness = np.full(4, 7, np.float32)
+        CpuDevice(1).launch("saturate", work, floats(4), 1.0, 1.0, earliness, 4)
+        assert (earliness == 7).all()
+
+    def test_a_launch_that_is_not_empty_writes(self):
+        earliness = np.full(4, 7, np.float32)
+        CpuDevice(1).launch("saturate", 4, floats(4), 0.5, 1.0, earliness, 4)
+        assert (earliness == 0.5).all()
+
+    def test_more_work_than_kernels_count(self):
+        with pytest.raises(ValueError, match="saturate: 2147483648 elements at once are above"):
+            CpuDevice(1).launch("saturate", 2**31, floats(4), 1.0, 1.0, floats(4), 4)
+
+    def test_an_unknown_kernel(self):
+        with pytest.raises(KeyError, match="nonsense"):
+            CpuDevice(1).launch("nonsense", 4)

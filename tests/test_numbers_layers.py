@@ -1,0 +1,529 @@
+"""The engine's numbers on small nets: every layer kind and geometry, every rule of the model, against float64."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, reject, settings
+from hypothesis import strategies as st
+from reference import comparison, earliness
+from reference.comparison import DEVICE, host
+from reference.specification import random_images, read, weight_shapes
+
+from ttfs_cupy import models
+from ttfs_cupy.convolution.choice import ALGORITHMS
+from ttfs_cupy.layers import Weighted
+from ttfs_cupy.network import Network
+
+Shape = tuple[int, int, int]
+
+CLASSES = 5
+
+
+def convolution(channels: int, kernel: Any, stride: Any = 1, padding: Any = 0) -> dict[str, Any]:
+    return {"convolution": channels, "kernel": kernel, "stride": stride, "padding": padding}
+
+
+def pool(kernel: Any, stride: Any = None) -> dict[str, Any]:
+    return {"pool": kernel} if stride is None else {"pool": kernel, "stride": stride}
+
+
+def by_every_algorithm(
+    spec: Sequence[Any], input_shape: Shape, classes: int = CLASSES, **options: Any
+) -> Iterator[Network]:
+    """The same net by every convolution algorithm that fits all its layers; gemm always does."""
+    convolves = any(layer.kind == "convolution" for layer in read(spec, classes))
+    options.update(input_shape=input_shape, classes=classes, device=DEVICE)
+    for algorithm in ("auto", *ALGORITHMS) if convolves else ("auto",):
+        try:
+            net = models.build(list(spec), convolution=algorithm, **options)
+        except ValueError:
+            assert algorithm not in ("auto", "gemm")
+            continue
+        yield net
+
+
+def check(
+    spec: Sequence[Any], input_shape: Shape, batch: int = 3, seed: int = 0, classes: int = CLASSES, **rule: Any
+) -> list[earliness.Response]:
+    """A net at Kaiming init on random images, forward and backward, against the reference."""
+    images, labels = random_images(batch, input_shape, seed), np.arange(batch) % classes
+    for net in by_every_algorithm(spec, input_shape, classes, seed=seed, **rule):
+        responses = comparison.check(net, read(spec, classes), images, labels, **rule)
+    return responses
+
+
+# Geometry
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        [7],
+        [convolution(7, 1)],
+        [convolution(7, 5, padding=2)],
+        [convolution(7, 3, stride=2, padding=1)],
+        [convolution(7, 2, stride=3)],
+        [convolution(7, [1, 4], padding=[0, 2])],
+        [convolution(7, [4, 2], stride=[1, 3], padding=[2, 1])],
+        [convolution(7, [2, 3], stride=[4, 5], padding=[1, 0])],
+        [convolution(7, [11, 13])],
+        [convolution(3, 3, padding=4)],
+        ["P"],
+        [pool(3)],
+        [pool(3, 2)],
+        [pool(3, 1)],
+        [pool(2, 3)],
+        [pool([2, 4], [3, 1])],
+        [pool([1, 5])],
+        [pool([11, 13])],
+        [{"linear": 17}],
+        [],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("before", [[], [6]], ids=["on the image", "on spikes"])
+def test_layer_kinds_and_geometries(spec: list[Any], before: list[Any]) -> None:
+    if not (before + spec):
+        pytest.skip("the model wants a layer below its readout")
+    check([*before, *spec], (2, 11, 13))
+
+
+@pytest.mark.parametrize(
+    ("spec", "input_shape"),
+    [
+        ([6, 7, "P", 8, {"linear": 9}], (3, 9, 7)),
+        ([convolution(4, [1, 3], [2, 1], [0, 1]), pool([2, 1]), convolution(6, [3, 1], 1, [1, 0])], (1, 12, 5)),
+        ([pool(2), pool(2), 4], (5, 8, 12)),
+        ([{"linear": 30}, {"linear": 20}, {"linear": 10}], (1, 1, 40)),
+        ([3, {"linear": 12}, {"linear": 6}], (2, 4, 6)),
+        ([4, 1, 4], (1, 1, 1)),
+    ],
+    ids=str,
+)
+def test_deeper_networks(spec: list[Any], input_shape: Shape) -> None:
+    check(spec, input_shape)
+
+
+@pytest.mark.parametrize(
+    ("spec", "input_shape", "batch"),
+    [
+        ([37], (3, 23, 19), 5),  # 80,845 neurons
+        ([37, pool(3, 2), 41], (3, 23, 19), 5),  # overlapping windows, 36,630 and 40,590 more
+        ([convolution(131, [5, 3], [2, 1], [1, 2])], (7, 31, 29), 5),  # 282,960
+        ([pool([2, 3], [1, 2])], (37, 25, 47), 5),  # 102,120
+        ([{"linear": 1031}, {"linear": 1033}], (3, 17, 21), 71),  # 73,201 and 73,343
+        ([67, 71, "P"], (1, 41, 13), 3),
+    ],
+    ids=str,
+)
+def test_layers_that_span_many_blocks(spec: list[Any], input_shape: Shape, batch: int) -> None:
+    check(spec, input_shape, batch, classes=11)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 257, 1001])
+@pytest.mark.parametrize("batch", [1, 2, 33])
+def test_batches_and_classes(batch: int, classes: int) -> None:
+    check([5, "P"], (2, 6, 7), batch, classes=classes)
+
+
+def test_a_smaller_batch_uses_the_front_of_the_same_buffers() -> None:
+    spec, input_shape = [6, "P", 7], (2, 8, 9)
+    net = models.build(spec, input_shape=input_shape, classes=CLASSES, device=DEVICE)
+    for batch in (7, 3, 7, 1):
+        labels = np.arange(batch) % CLASSES
+        comparison.check(net, read(spec, CLASSES), random_images(batch, input_shape, seed=batch), labels)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, 3, [0, 3], [2, 0]], ids=str)
+@pytest.mark.parametrize("size", [(3, 3), (4, 5), (5, 8), (6, 9), (7, 10)], ids=str)
+def test_3x3_convolutions_of_every_remainder(size: tuple[int, int], padding: Any) -> None:
+    """Algorithms that work in tiles have an edge for each remainder of the image by the tile."""
+    check([convolution(4, 3, padding=padding), convolution(5, 3, padding=1)], (3, *size), 2)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("channels", [4, 20])
+def test_the_dark_stays_silent(slope: float, channels: int) -> None:
+    """A stroke on a black image: where no input fired nothing fires, in every layer, however convolutions round."""
+    images = np.zeros((2, 1, 25, 22), np.float32)
+    images[:, :, 7:16, 9:14] = random_images(2, (1, 9, 5), seed=0)
+    spec = [channels, channels, channels, "P", channels]
+    for net in by_every_algorithm(spec, images.shape[1:], psp_slope=slope):
+        comparison.check(net, read(spec, CLASSES), images, np.arange(2), psp_slope=slope)
+
+
+# The neuron's rules
+
+SLOPE_AND_CLIP = [
+    *((1.0, clip) for clip in ("gain", "separate", "none")),
+    *((slope, clip) for slope in (0.0, 0.5) for clip in ("gain", "none")),
+]
+
+
+@pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(("slope", "clip"), SLOPE_AND_CLIP)
+@pytest.mark.parametrize("grad_clip", [0.7, 1.0, 4.0])
+def test_windows_slopes_and_clips(t_win: float, slope: float, clip: str, grad_clip: float) -> None:
+    rule: dict[str, Any] = {"t_win": t_win, "psp_slope": slope, "clip": clip, "grad_clip": grad_clip}
+    check([9, "P", 10, {"linear": 12}], (3, 8, 10), **rule)
+
+
+@pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(("slope", "clip"), SLOPE_AND_CLIP)
+def test_a_readout_that_fires(t_win: float, slope: float, clip: str) -> None:
+    responses = check([9, "P", 10], (3, 8, 10), batch=6, t_win=t_win, psp_slope=slope, clip=clip, readout="spike_times")
+    assert 0 < np.count_nonzero(responses[-1].output) < responses[-1].output.size, "some classes fire, some do not"
+
+
+@pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+def test_direct_encoding(t_win: float, slope: float) -> None:
+    """The first layer codes real-valued pixels; so z is centred, about half of it negative."""
+    spec, shape = [9, "P", 10, {"linear": 8}], (3, 8, 10)
+    mean, std = np.array([0.3, 0.4, 0.5], np.float32), np.array([0.2, 0.3, 0.4], np.float32)
+    rule: dict[str, Any] = {"t_win": t_win, "psp_slope": slope, "encoding": "direct"}
+    images = random_images(4, shape, seed=0)
+    expected = (images - mean[:, None, None]) / std[:, None, None]
+    for net in by_every_algorithm(spec, shape, mean=mean, std=std, **rule):
+        np.testing.assert_allclose(comparison.nchw(net.encode(images)), expected, rtol=1e-5, atol=1e-6)
+        comparison.check(net, read(spec, CLASSES), images, np.arange(4), **rule)
+
+
+@pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("clip", ["gain", "separate"])
+def test_standardized_latency(t_win: float, clip: str) -> None:
+    """T2FSNN's published runs: input spikes before and after the window, silent only where z is 0 exactly."""
+    spec, shape = [9, "P", 10], (1, 8, 10)
+    mean, std = np.array([0.5], np.float32), np.array([0.25], np.float32)
+    options: dict[str, Any] = {"standardize": True, "mean": mean, "std": std}
+    rule: dict[str, Any] = {"t_win": t_win, "clip": clip}
+    images = random_images(4, shape, seed=0)
+    images[0, 0, ::2] = 0.5
+    for net in by_every_algorithm(spec, shape, **options, **rule):
+        encoded = comparison.nchw(net.encode(images))
+        np.testing.assert_allclose(encoded, t_win * (images - 0.5) / 0.25, rtol=1e-6)
+        assert not encoded[0, 0, ::2].any() and encoded.min() < 0 and encoded.max() > t_win
+        comparison.check(net, read(spec, CLASSES), images, np.arange(4), **rule)
+
+
+def test_psp_slope_may_change_between_calls() -> None:
+    spec, shape = [6, "P", 7], (2, 8, 9)
+    net = models.build(spec, input_shape=shape, classes=CLASSES, device=DEVICE)
+    images = random_images(3, shape, seed=0)
+    for slope in (1.0, 0.0, 0.25, 0.0, 1.0):
+        net.psp_slope = slope
+        comparison.check(net, read(spec, CLASSES), images, np.arange(3), psp_slope=slope)
+        first = net.layers[0]
+        assert isinstance(first, Weighted)
+        assert (first.weight_sum is None) == (slope == 0)
+
+
+# The neuron's edge cases, one by one: full connections with weights set so that A and S are exact in float32
+
+
+def one_neuron(weights: Sequence[float], pixels: Sequence[float], **rule: Any) -> tuple[float, np.ndarray]:
+    """Earliness of a neuron with those weights over inputs of those pixels, and its weights' gradient."""
+    spec = [{"linear": 1}]
+    net = models.build(spec, input_shape=(len(weights), 1, 1), classes=2, device=DEVICE, **rule)
+    readout = np.array([[1], [0]], np.float32)
+    net.load_state_dict({"linear1.weight": np.array([weights], np.float32), "readout.weight": readout})
+    images, label = np.array(pixels, np.float32).reshape(1, -1, 1, 1), np.array([1])
+    comparison.check(net, read(spec, 2), images, label, **rule)
+    _, gradients = net.loss_and_gradients(net.encode(images), label)
+    return float(host(net.layers[0].output)[0, 0]), gradients["linear1.weight"][0]
+
+
+EVERY_SLOPE = (0.0, 0.5, 1.0)
+EDGE_CASES = [
+    # what it is, slopes, weights, pixels, earliness in windows
+    ("no input fired", EVERY_SLOPE, [1, -2], [0, 0], 0),
+    ("half the window: A = T/2, S = 0", EVERY_SLOPE, [1, -1], [0.75, 0.25], 1 / 2),
+    ("a silent input has no part in S", EVERY_SLOPE, [1, -1, 5], [0.75, 0.25, 0], 1 / 2),
+    ("the earliest and the latest inputs", EVERY_SLOPE, [0.5, -0.5], [1, 2**-20], 1 / 2 - 2**-21),
+    ("A = T: fires exactly as the window opens", EVERY_SLOPE, [1], [1], 1),
+    ("A > T: is above the threshold as it opens", EVERY_SLOPE, [7], [0.5], 1),
+    ("A > T although V falls faster than the threshold", EVERY_SLOPE, [3, -5.5], [1, 0.25], 1),
+    ("V rises from below zero: A = -T/2, S = 1", (1.0,), [-2, 3], [0.625, 0.25], 1 / 4),
+    ("V falls, slower than the threshold: A = 7T/8, S = -3/4", (1.0,), [1.25, -2], [1, 0.1875], 1 / 2),
+    ("D = 0, A < T: V runs beside the threshold", (1.0,), [1, -2], [1, 0.25], 0),
+    ("D = 0, A < T, at half the slope", (0.5,), [1, -3], [1, 0.125], 0),
+    ("D = 0, A = T", (1.0,), [2, -3], [0.875, 0.25], 1),
+    ("D < 0, A < 0: their quotient is positive, but V never meets it", (1.0,), [-3], [0.5], 0),
+    ("D < 0 < A < T", (1.0,), [1, -3], [1, 0.25], 0),
+    ("A + L T S = 0: meets it as the window closes", (0.0,), [1, -1], [0.5, 0.5], 0),
+    ("A + L T S = 0, at half the slope", (0.5,), [1, -1.5], [0.625, 0.25], 0),
+    ("A + L T S = 0, at the full slope", (1.0,), [1, -1.5], [0.875, 0.25], 0),
+    ("A + L T S = T/1024: just before it closes", (1.0,), [1, -1.5], [0.875 + 2**-10, 0.25], 2**-9),
+]
+
+
+@pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(
+    ("slope", "weights", "pixels", "earliness"),
+    [pytest.param(slope, *rest, id=f"{name}, slope {slope}") for name, slopes, *rest in EDGE_CASES for slope in slopes],
+)
+def test_edge_case(t_win: float, slope: float, weights: list[float], pixels: list[float], earliness: float) -> None:
+    actual, gradient = one_neuron(weights, pixels, t_win=t_win, psp_slope=slope)
+    assert actual == earliness * t_win
+    # gradient passes strictly inside the window only, and then to every weight of an input that fired
+    inside = 0 < earliness < 1
+    np.testing.assert_array_equal(gradient != 0, inside & (np.array(pixels) != 0))
+
+
+@pytest.mark.parametrize("clip", ["gain", "separate", "none"])
+def test_the_gradient_of_a_high_gain(clip: str) -> None:
+    """A = 7/8, S = -3/4: x = 1/2 with a gain of 4, and dx/dw by hand for each clip mode, grad_clip 1."""
+    _, gradient = one_neuron([1.25, -2], [1, 0.1875], clip=clip)
+    inputs, earliness = np.array([1, 0.1875]), 0.5
+    by_weight = {
+        # r (x_j + T - x)
+        "none": 4 * (inputs + 1 - earliness),
+        "gain": 1 * (inputs + 1 - earliness),
+        # dt/dI = 4 becomes 1, dt/dS = -(2 - x) 4 = -6 becomes -1: x_j c_I - (T c_I + c_S), the two nearly cancelling
+        "separate": inputs * 1 - (1 - 1),
+    }
+    potential = earliness + 1
+    by_earliness = 1 / (1 + np.exp(-potential))
+    np.testing.assert_allclose(gradient, by_earliness * by_weight[clip], rtol=1e-6)
+
+
+@pytest.mark.parametrize("potential", [0.0, 3.0, 6.0, 12.0, 60.0])
+@pytest.mark.parametrize("label", [0, 1])
+def test_the_loss_gradient_of_a_confident_answer(potential: float, label: int) -> None:
+    """The nearer the softmax is to 1, the more digits share - 1 loses: 5 of 7 at a potential of 12."""
+    net = models.build([{"linear": 1}], input_shape=(1, 1, 1), classes=2, device=DEVICE, psp_slope=0)
+    readout = np.array([[potential], [0]], np.float32)
+    net.load_state_dict({"linear1.weight": np.ones((1, 1), np.float32), "readout.weight": readout})
+    image = np.ones((1, 1, 1, 1), np.float32)
+    _, gradients = net.loss_and_gradients(net.encode(image), np.array([label]))
+    # the share of the class that is wrong
+    error = 1 / (1 + np.exp(potential if label == 0 else -potential))
+    expected = error * (np.array([[-1], [1]]) if label == 0 else np.array([[1], [-1]]))
+    np.testing.assert_allclose(gradients["readout.weight"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("t_win", [0.7, 1.0, 3.0])
+def test_rounding_never_passes_the_window(t_win: float) -> None:
+    """A within a few units in the last place of T, and D from 2^-20 to 8: the quotient could round above T.
+
+    At T = 1 and its like it cannot; at the others it does for a few neurons in a thousand, unless guarded.
+    """
+    rng = np.random.default_rng(0)
+    growth = 2 ** rng.uniform(-20, 3, 1 << 16)
+    drive = 1 - rng.integers(-1, 8, len(growth)) * 2.0**-24
+    # inputs x = (T, T/2): S = v + w and A/T = v + w/2
+    second = 2 * (growth - 1 - drive)
+    weights = np.stack([growth - 1 - second, second], axis=1).astype(np.float32)
+    net = models.build([{"linear": len(weights)}], input_shape=(2, 1, 1), classes=2, device=DEVICE, t_win=t_win)
+    net.load_state_dict({"linear1.weight": weights, "readout.weight": np.ones((2, len(weights)), np.float32)})
+    net.forward(net.encode(np.array([1, 0.5], np.float32).reshape(1, 2, 1, 1)))
+    earliness = host(net.layers[0].output)
+    assert np.isfinite(earliness).all() and earliness.min() >= 0 and earliness.max() <= np.float32(t_win)
+    assert (earliness == np.float32(t_win)).any() and (earliness < np.float32(t_win)).any()
+
+
+# Pooling
+
+
+def pooled_gradient(first: np.ndarray, second: np.ndarray, kernel: Any) -> np.ndarray:
+    """dLoss/dw of a 1x1 convolution over two channels, below one pooling window; at slope 0, x = first + second."""
+    spec = [convolution(1, 1), pool(kernel)]
+    net = models.build(spec, input_shape=(2, *first.shape), classes=2, device=DEVICE, psp_slope=0)
+    readout = np.array([[1], [0]], np.float32)
+    net.load_state_dict({"conv1.weight": np.ones((1, 2, 1, 1), np.float32), "readout.weight": readout})
+    images = np.stack([first, second])[None].astype(np.float32)
+    comparison.check(net, read(spec, 2), images, np.array([0]), psp_slope=0.0)
+    return net.loss_and_gradients(net.encode(images), np.array([0]))[1]["conv1.weight"].ravel()
+
+
+@pytest.mark.parametrize("tied", [(0, 1), (0, 5), (1, 3), (2, 3), (4, 5), (1, 2, 4)], ids=str)
+def test_a_tie_in_pooling_goes_to_the_first(tied: tuple[int, ...]) -> None:
+    """The tied neurons are equally early for different reasons, so the weights' gradient tells which one got it."""
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(0, 0.25, (2, 6))
+    for place, position in enumerate(tied):
+        first[position] = 0.125 * (place + 1)
+        second[position] = 0.75 - first[position]
+    gradient = pooled_gradient(first.reshape(2, 3), second.reshape(2, 3), [2, 3])
+    by_earliness = 1 / (1 + np.exp(-0.75)) - 1
+    np.testing.assert_allclose(gradient, by_earliness * np.array([0.125, 0.625]), rtol=1e-6)
+
+
+def test_a_silent_pooling_window_passes_no_gradient() -> None:
+    assert not pooled_gradient(np.zeros((2, 2)), np.zeros((2, 2)), 2).any()
+
+
+def test_pooling_at_the_borders_of_its_kernel() -> None:
+    """255 positions is the most; the last one wins here."""
+    image = np.zeros((15, 17))
+    image[14, 16] = 0.5
+    gradient = pooled_gradient(image, np.zeros_like(image), [15, 17])
+    assert gradient[0] != 0 and gradient[1] == 0
+    with pytest.raises(ValueError, match="pool"):
+        models.build([pool(16)], input_shape=(1, 16, 16), device=DEVICE)
+
+
+# The public boundary
+
+
+@pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
+def test_latency_encoding(t_win: float) -> None:
+    images = random_images(2, (3, 5, 4), seed=0)
+    net = models.build([2], input_shape=(3, 5, 4), device=DEVICE, t_win=t_win)
+    np.testing.assert_array_equal(comparison.nchw(net.encode(images)), np.float32(t_win) * images)
+
+
+@pytest.mark.parametrize("readout", ["potential", "spike_times"])
+@pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
+def test_spike_times(t_win: float, readout: str) -> None:
+    """T - x, infinite for silence, of spiking layers and pooling in order."""
+    spec, shape = [5, "P", {"linear": 9}], (2, 6, 7)
+    net = models.build(spec, input_shape=shape, classes=CLASSES, device=DEVICE, t_win=t_win, readout=readout)
+    net.forward(net.encode(random_images(4, shape, seed=0)))
+    times = net.spike_times()
+    spiking = ["conv1", "pool1", "linear1"] + (["readout"] if readout == "spike_times" else [])
+    assert list(times) == spiking
+    assert [time.shape for time in times.values()][:3] == [(4, 5, 6, 7), (4, 5, 3, 3), (4, 9)]
+    for output, time in zip(comparison.outputs_of(net), times.values(), strict=False):
+        np.testing.assert_array_equal(np.isinf(time), output == 0)
+        fired = output != 0
+        assert (time >= 0).all()
+        np.testing.assert_allclose(time[fired], t_win - output[fired], rtol=0, atol=t_win * 2**-24)
+
+
+# Central differences
+
+
+@pytest.mark.parametrize("slope", EVERY_SLOPE)
+@pytest.mark.parametrize("t_win", [1.0, 3.0])
+@pytest.mark.parametrize("readout", ["potential", "spike_times"])
+def test_central_differences(slope: float, t_win: float, readout: str) -> None:
+    """Of the engine against itself, no reference involved: along the gradient, and along random directions.
+
+    The loss is read in float64 from the float32 readout: its rounding over the step, and the loss's curvature, are the
+    error (7e-5 of the gradient's size is the largest here). No neuron may flip between the two sides.
+    """
+    spec, shape, step = [4, "P", {"linear": 6}], (2, 6, 6), 1e-3
+    net = models.build(
+        spec, input_shape=shape, classes=3, device=DEVICE, t_win=t_win, psp_slope=slope, clip="none", readout=readout
+    )
+    encoded, labels = net.encode(random_images(4, shape, seed=38)), np.array([0, 1, 2, 0])
+    weights = net.state_dict()
+    _, gradients = net.loss_and_gradients(encoded, labels)
+    rng = np.random.default_rng(3)
+
+    def loss_and_firing(name: str, moved: np.ndarray) -> tuple[float, list[np.ndarray]]:
+        net.load_state_dict({**weights, name: moved.astype(np.float32)})
+        output = host(net.forward(encoded)).astype(np.float64)
+        firing = [np.isfinite(times) for times in net.spike_times().values()]
+        return earliness.softmax_cross_entropy(output, labels)[0], firing
+
+    for name, gradient in gradients.items():
+        size = np.linalg.norm(gradient)
+        assert size > 0
+        for direction in (gradient, *rng.normal(size=(4, *gradient.shape))):
+            unit = direction / np.linalg.norm(direction)
+            above, firing_above = loss_and_firing(name, weights[name] + step * unit)
+            below, firing_below = loss_and_firing(name, weights[name] - step * unit)
+            for one, other in zip(firing_above, firing_below, strict=True):
+                assert np.array_equal(one, other), "a neuron flipped: choose another seed"
+            slope_along = (above - below) / (2 * step)
+            assert abs(slope_along - (gradient * unit).sum()) <= 3e-4 * size, name
+
+
+# Properties
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[list[Any], Shape]:
+    """Up to three convolutions and poolings that fit their image, then up to two full connections."""
+    sizes, pairs = st.integers(1, 9), st.tuples(st.integers(1, 4), st.integers(1, 4)).map(list)
+    paddings = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(list)
+    channels = st.integers(1, 9)
+    convolutions = st.builds(convolution, channels, pairs, pairs, paddings)
+    spec = draw(st.lists(convolutions | st.builds(pool, pairs, pairs), max_size=3))
+    spec += draw(st.lists(st.builds(lambda neurons: {"linear": neurons}, channels), max_size=2))
+    shape = (draw(st.integers(1, 4)), draw(sizes), draw(sizes))
+    try:
+        weight_shapes(read(spec, CLASSES), shape)
+    except ValueError:
+        # does not fit its image
+        reject()
+    assume(spec)
+    return spec, shape
+
+
+few = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+@few
+@given(
+    network=networks(),
+    batch=st.integers(1, 4),
+    seed=st.integers(0, 1000),
+    t_win=st.sampled_from([0.5, 1.0, 3.0]),
+    slope_and_clip=st.sampled_from(SLOPE_AND_CLIP),
+    readout=st.sampled_from(["potential", "spike_times"]),
+)
+def test_any_network_computes_what_the_reference_does(
+    network: tuple[list[Any], Shape],
+    batch: int,
+    seed: int,
+    t_win: float,
+    slope_and_clip: tuple[float, str],
+    readout: str,
+) -> None:
+    slope, clip = slope_and_clip
+    check(*network, batch, seed, t_win=t_win, psp_slope=slope, clip=clip, readout=readout)
+
+
+@few
+@given(
+    network=networks(),
+    seed=st.integers(0, 1000),
+    earlier=st.floats(0, 1, width=32),
+    t_win=st.sampled_from([0.5, 1.0, 3.0]),
+    slope_and_clip=st.sampled_from(SLOPE_AND_CLIP),
+    weight_std=st.sampled_from([1e-3, 0.3, 3.0, 1e3]),
+)
+def test_no_input_drives_a_spike_out_of_its_window(
+    network: tuple[list[Any], Shape],
+    seed: int,
+    earlier: float,
+    t_win: float,
+    slope_and_clip: tuple[float, str],
+    weight_std: float,
+) -> None:
+    """However early the input and however large the weights: earliness in [0, T], gradients finite where clipped."""
+    (spec, shape), (slope, clip) = network, slope_and_clip
+    rule: dict[str, Any] = {"t_win": t_win, "psp_slope": slope, "clip": clip, "weight_std": weight_std}
+    net = models.build(spec, input_shape=shape, classes=CLASSES, device=DEVICE, seed=seed, **rule)
+    images = random_images(2, shape, seed)
+    images = np.where(images > 0, np.minimum(images + np.float32(earlier), 1), 0)
+    loss, gradients = net.loss_and_gradients(net.encode(images), np.array([0, 1]))
+    assert np.isfinite(loss) and loss >= 0
+    for output in comparison.outputs_of(net)[:-1]:
+        assert output.min() >= 0 and output.max() <= t_win
+    for name, gradient in gradients.items():
+        assert not np.isnan(gradient).any(), name
+        assert clip == "none" or np.isfinite(gradient).all(), name
+
+
+@few
+@given(seed=st.integers(0, 1000), slope=st.sampled_from(EVERY_SLOPE), t_win=st.sampled_from([0.5, 1.0, 3.0]))
+def test_earlier_excitation_never_delays_a_spike(seed: int, slope: float, t_win: float) -> None:
+    """Weights from zero up, the same inputs firing, each as early or earlier: no neuron fires later."""
+    shape = (3, 7, 6)
+    net = models.build([8], input_shape=shape, device=DEVICE, t_win=t_win, psp_slope=slope, weight_std=0.1)
+    net.load_state_dict({name: np.abs(weight) for name, weight in net.state_dict().items()})
+    later = random_images(3, shape, seed)
+    earlier = np.where(later > 0, np.minimum(later + random_images(3, shape, seed + 1), 1), 0)
+    times = []
+    for images in (later, earlier):
+        net.forward(net.encode(images))
+        times.append(net.spike_times()["conv1"])
+    # rounding is monotonous in each operation, but the order of a product's sum is the device's own affair
+    assert (times[1] <= times[0] + t_win * 1e-6).all()
+    assert (times[1] < times[0]).any()

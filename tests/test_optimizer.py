@@ -1,0 +1,235 @@
+"""Adam and SGD over several steps, beside plain loops in float64 (SPEC, "Optimisers")."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from reference.comparison import DEVICE, host
+
+from ttfs_cupy import models
+from ttfs_cupy.network import Network
+from ttfs_cupy.optimizer import Adam, Limits, Optimizer, Sgd
+
+STEPS = 12
+LR = 0.03
+
+
+def network(seed: int = 0) -> Network:
+    """7,281 weights: a size that no block or share divides."""
+    return models.build([9, 27, {"linear": 11}], (3, 4, 4), 9, DEVICE, seed=seed)
+
+
+def gradients(size: int, scale: float = 1.0) -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    return [(scale * rng.standard_normal(size) * rng.choice([1e-4, 1, 30], size)).astype(np.float32)] * 2 + [
+        (scale * rng.standard_normal(size)).astype(np.float32) for _ in range(STEPS - 2)
+    ]
+
+
+def run(optimizer: Optimizer, steps: Sequence[np.ndarray]) -> np.ndarray:
+    """The weights after these gradients, float64."""
+    parameters = optimizer.parameters
+    for gradient in steps:
+        parameters.gradients[...] = optimizer.device.to_device(gradient)
+        optimizer.step()
+    return host(parameters.values).astype(np.float64)
+
+
+@dataclass
+class Plain:
+    """The rules of SPEC.md, written out. momentum None: Adam."""
+
+    lr: float = LR
+    momentum: float | None = None
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    limits: Limits = field(default_factory=Limits)
+
+    def run(self, weights: np.ndarray, steps: Sequence[np.ndarray]) -> np.ndarray:
+        w = weights.astype(np.float64)
+        born = np.where(w < 0, -1.0, 1.0)
+        m, v = np.zeros_like(w), np.zeros_like(w)
+        for t, gradient in enumerate(steps, 1):
+            g = gradient.astype(np.float64)
+            norm = math.sqrt((g**2).sum())
+            if norm > self.limits.clip_norm:
+                g = g * (self.limits.clip_norm / norm)
+            if self.momentum is None:
+                m = self.beta1 * m + (1 - self.beta1) * g
+                v = self.beta2 * v + (1 - self.beta2) * g**2
+                w = w - self.lr * (m / (1 - self.beta1**t)) / (np.sqrt(v / (1 - self.beta2**t)) + self.eps)
+            else:
+                v = self.momentum * v + g
+                w = w - self.lr * v
+            w = w - self.lr * self.limits.weight_decay * w
+            w = np.clip(w, *self.limits.weight_clip)
+            if self.limits.fixed_sign:
+                w = np.where(w * born > 0, w, 0.0)
+        return w
+
+
+def check(actual: np.ndarray, expected: np.ndarray) -> None:
+    # float32 rounds each of twelve steps
+    np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
+
+
+LIMITS = [
+    Limits(),
+    Limits(weight_decay=0.5),
+    Limits(clip_norm=1.0),
+    Limits(weight_clip=(-0.1, 0.2)),
+    Limits(fixed_sign=True),
+    Limits(weight_decay=0.1, clip_norm=3.0, weight_clip=(-0.3, 0.25), fixed_sign=True),
+]
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_adam(limits: Limits) -> None:
+    net = network()
+    weights, steps = host(net.parameters.values).copy(), gradients(net.parameters.size)
+    actual = run(Adam(net.device, net.parameters, LR, limits=limits), steps)
+    check(actual, Plain(limits=limits).run(weights, steps))
+    assert np.abs(actual - weights).max() > LR
+
+
+def test_adam_takes_other_constants() -> None:
+    net = network()
+    weights, steps = host(net.parameters.values).copy(), gradients(net.parameters.size)
+    actual = run(Adam(net.device, net.parameters, LR, beta1=0.5, beta2=0.8, eps=0.1), steps)
+    check(actual, Plain(beta1=0.5, beta2=0.8, eps=0.1).run(weights, steps))
+    with pytest.raises(AssertionError):
+        check(actual, Plain().run(weights, steps))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_sgd(momentum: float, limits: Limits) -> None:
+    net = network()
+    weights, steps = host(net.parameters.values).copy(), gradients(net.parameters.size, scale=0.1)
+    actual = run(Sgd(net.device, net.parameters, LR, momentum=momentum, limits=limits), steps)
+    check(actual, Plain(momentum=momentum, limits=limits).run(weights, steps))
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_as_pytorch_does_it(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    net = network()
+    steps = gradients(net.parameters.size, scale=0.1)
+    theirs = torch.tensor(host(net.parameters.values).astype(np.float64), requires_grad=True)
+    if name == "adam":
+        published = torch.optim.AdamW([theirs], lr=LR, weight_decay=0)  # with decay, it comes before the step there
+        ours: Optimizer = Adam(net.device, net.parameters, LR)
+    else:
+        published = torch.optim.SGD([theirs], lr=LR, momentum=0.9)
+        ours = Sgd(net.device, net.parameters, LR, momentum=0.9)
+    for gradient in steps:
+        theirs.grad = torch.tensor(gradient.astype(np.float64))
+        published.step()
+    check(run(ours, steps), theirs.detach().numpy())
+
+
+def test_limits_hold_exactly() -> None:
+    net = network()
+    born = host(net.parameters.values).copy()
+    limits = Limits(weight_clip=(-0.1, 0.2), fixed_sign=True)
+    weights = run(Adam(net.device, net.parameters, LR, limits=limits), gradients(net.parameters.size))
+    assert weights.min() == np.float32(-0.1)
+    assert weights.max() == np.float32(0.2)
+    assert not (weights * born < 0).any()
+    assert 0.01 < np.mean(weights == 0) < 0.9
+
+
+def test_the_learning_rate_may_change_at_every_step() -> None:
+    net = network()
+    weights, steps = host(net.parameters.values).astype(np.float64), gradients(net.parameters.size)[:2]
+    optimizer = Sgd(net.device, net.parameters, 0.5)
+    run(optimizer, steps[:1])
+    optimizer.lr = 0.125
+    check(run(optimizer, steps[1:]), weights - 0.5 * steps[0] - 0.125 * steps[1])
+
+
+def test_counts_tell_applied_skipped_and_clipped_steps() -> None:
+    net = network()
+    size = net.parameters.size
+    optimizer = Sgd(net.device, net.parameters, 0.1, limits=Limits(clip_norm=1.0))
+    short, long, broken = (np.full(size, value, np.float32) for value in (0.5 / math.sqrt(size), 1, np.nan))
+    run(optimizer, [short, long, long, broken, short, broken, broken])
+    counts = optimizer.counts
+    assert (counts.applied, counts.skipped, counts.clipped) == (4, 3, 2)
+
+
+@pytest.mark.parametrize("kind", [Adam, Sgd])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])  # of the last, the square overflows
+def test_a_gradient_that_is_not_finite_changes_nothing(kind: Any, value: float) -> None:
+    net = network()
+    size = net.parameters.size
+    good = gradients(size)
+    optimizer = kind(net.device, net.parameters, LR, limits=Limits(weight_decay=0.1, weight_clip=(-0.2, 0.2)))
+    before = run(optimizer, good[:3])
+    state = optimizer.state_dict()
+    for position in (0, size // 2, size - 1):
+        bad = good[3].copy()
+        bad[position] = value
+        np.testing.assert_array_equal(run(optimizer, [bad]), before)
+    after = optimizer.state_dict()
+    for name in state.keys() - {"counts"}:
+        np.testing.assert_array_equal(after[name], state[name])
+    assert (optimizer.counts.applied, optimizer.counts.skipped) == (3, 3)
+
+    # and what follows goes on as if it had never been there
+    other = network()
+    undisturbed = kind(other.device, other.parameters, LR, limits=optimizer.limits)
+    np.testing.assert_array_equal(run(optimizer, good[3:]), run(undisturbed, good))
+
+
+def test_a_gradient_of_zero_is_no_trouble() -> None:
+    net = network()
+    before = host(net.parameters.values).copy()
+    zero = np.zeros(net.parameters.size, np.float32)
+    optimizer = Adam(net.device, net.parameters, LR, limits=Limits(clip_norm=1.0))
+    np.testing.assert_array_equal(run(optimizer, [zero, zero]), before)
+    assert optimizer.counts.skipped == 0
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda net: Adam(net.device, net.parameters, LR, limits=Limits(fixed_sign=True, clip_norm=2.0)),
+        lambda net: Sgd(net.device, net.parameters, LR, momentum=0.9, limits=Limits(fixed_sign=True)),
+    ],
+)
+def test_a_restored_optimizer_goes_on_to_the_same_bits(build: Any) -> None:
+    net, steps = network(), gradients(network().parameters.size)
+    optimizer = build(net)
+    run(optimizer, steps[:5])
+    weights, state = net.state_dict(), optimizer.state_dict()
+    kept = {name: array.copy() for name, array in state.items()}
+    expected = run(optimizer, steps[5:])
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, kept[name], err_msg="state_dict must be a copy")
+
+    other = network(seed=1)  # born with other signs
+    restored = build(other)
+    other.load_state_dict(weights)
+    restored.load_state_dict(state)
+    np.testing.assert_array_equal(run(restored, steps[5:]), expected)
+    assert restored.counts == optimizer.counts
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 1023, 1025, 8 * 1024 + 5])
+def test_the_norm_sums_every_weight(size: int) -> None:
+    """Clipped to norm 1, the step of SGD is the unit vector, wherever the one large gradient stands."""
+    net = models.build([{"linear": 1}], (size, 1, 1), 2, DEVICE)  # size + 2 weights
+    count = net.parameters.size
+    for position in {0, size // 2, count - 1}:
+        before = host(net.parameters.values).astype(np.float64)
+        gradient = np.zeros(count, np.float32)
+        gradient[position] = 1000
+        moved = run(Sgd(net.device, net.parameters, 1.0, limits=Limits(clip_norm=1.0)), [gradient]) - before
+        expected = np.zeros(count)
+        expected[position] = -1
+        np.testing.assert_allclose(moved, expected, atol=1e-6)

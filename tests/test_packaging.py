@@ -1,0 +1,146 @@
+"""The wheel: what is in it, and that it trains away from the repository, on a machine without a compiler."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# folders of the repository, and what they are called once installed
+FOLDERS = {
+    "ttfs_cupy": "ttfs_cupy",
+    "models": "ttfs_cupy/models",
+    "data": "ttfs_cupy/data",
+    "configs": "ttfs_cupy/configs",
+}
+SHIPPED = (".py", ".cu", ".h", ".yaml", ".typed")
+# Building the kernels with zig takes some ten seconds of one core; the rest is for a machine that does much else.
+PATIENCE = 300
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: what an earlier build left in the tree would get into the wheel."""
+    tree, target = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
+    for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, tree)
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target), str(tree))
+    (file,) = target.glob("ttfs_cupy-*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("site")
+    pip("install", "--no-deps", "--no-index", "--target", str(target), str(wheel))
+    return target
+
+
+def pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_module_kernel_and_yaml_file_is_in_the_wheel(names: set[str], folder: str) -> None:
+    files = [path for path in (ROOT / folder).rglob("*") if path.suffix in SHIPPED or path.name == "py.typed"]
+    expected = {f"{FOLDERS[folder]}/{path.relative_to(ROOT / folder).as_posix()}" for path in files}
+    assert expected
+    assert expected <= names
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "ttfs_cupy/py.typed",
+        "ttfs_cupy/kernels/neuron.cu",
+        "ttfs_cupy/kernels/cpu.h",
+        "ttfs_cupy/kernels/cuda.h",
+        "ttfs_cupy/models/vgg11.yaml",
+        "ttfs_cupy/models/builder.py",
+        "ttfs_cupy/configs/quickstart.yaml",
+        "ttfs_cupy/data/loader.py",
+    ],
+)
+def test_the_wheel_holds(names: set[str], file: str) -> None:
+    assert file in names
+
+
+def test_the_wheel_claims_one_top_level_name(names: set[str]) -> None:
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"ttfs_cupy"}
+
+
+def test_the_wheel_holds_no_tests_and_no_leftovers(names: set[str]) -> None:
+    assert not [name for name in names if "test" in name.lower() or "__pycache__" in name or name.endswith(".so")]
+
+
+def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
+    (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
+    with zipfile.ZipFile(wheel) as archive:
+        lines = archive.read(entry_points).decode().splitlines()
+    modules = [line.split("=")[1].strip().split(":")[0] for line in lines if "=" in line]
+    assert "ttfs_cupy.train" in modules
+    assert {f"{module.replace('.', '/')}.py" for module in modules} <= names
+
+
+def test_the_installed_package_trains_without_repository_and_compiler(installed: Path, tmp_path: Path) -> None:
+    """As on a bare machine: empty environment and home, no program on the PATH, the compiler of the ziglang wheel."""
+    pytest.importorskip("ziglang", reason="the extra cpu brings the compiler that this test is about")
+    home, bare_path, here = (tmp_path / name for name in ("home", "path", "elsewhere"))
+    for folder in (home, bare_path, here):
+        folder.mkdir()
+    libraries = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
+    environment = {
+        "HOME": str(home),
+        "PATH": str(bare_path),
+        "PYTHONPATH": os.pathsep.join([str(installed), *libraries]),
+        # of this test's own making, so that a library cached by another one is not what runs
+        "XDG_CACHE_HOME": str(home / "cache"),
+    }
+
+    def python(*arguments: str) -> str:
+        # The interpreter below the virtual environment does not read the .pth files, hence no editable install.
+        command = [getattr(sys, "_base_executable", sys.executable), *arguments]
+        result = subprocess.run(
+            command, cwd=here, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout.strip()
+
+    assert python("-c", "import ttfs_cupy; print(ttfs_cupy.__file__)") == str(installed / "ttfs_cupy/__init__.py")
+    compiler = python(
+        "-c", "from ttfs_cupy.kernels import cpu_library; print(' '.join(cpu_library.find_compiler().command))"
+    )
+    assert compiler.endswith("-m ziglang c++")
+
+    out = python("-m", "ttfs_cupy.train", "quickstart", "--device", "cpu", "--set", "training.epochs=1")
+    assert "test accuracy" in out
+    run = here / "runs" / "quickstart"
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml",
+        "metrics.jsonl",
+        "log.txt",
+        "best.safetensors",
+        "last.safetensors",
+    }
+    *epochs, test = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    assert len(epochs) == 1
+    # of ten classes; one epoch whose slope goes all the way to 1 is too short for more
+    assert test["test_accuracy"] > 0.3
+    assert list((home / "cache" / "ttfs_cupy").glob("kernels-*.so"))

@@ -1,0 +1,119 @@
+"""A run's directory, its files and its metrics, below the commands."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference.comparison import DEVICE
+
+from ttfs_cupy import checkpoint, models, run_directory
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.files import write_atomically
+from ttfs_cupy.metrics import FiringRates, MetricsFile
+from ttfs_cupy.run_directory import RunDirectory
+
+
+def test_a_new_run_holds_its_config(tmp_path: Path) -> None:
+    run = run_directory.create(tmp_path / "deep" / "run", "seed: 0\n")
+    assert run.config.read_text() == "seed: 0\n"
+    assert [path.name for path in run.path.iterdir()] == ["config.yaml"]
+    assert run_directory.existing(run.path) == run
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "log.txt", "best.safetensors", "last.safetensors"])
+def test_any_file_of_a_run_keeps_another_one_out(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("old")
+    with pytest.raises(UserError, match="already holds a run"):
+        run_directory.create(tmp_path, "seed: 0\n")
+    assert (tmp_path / name).read_text() == "old"
+
+
+def test_other_files_may_stay(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    run = run_directory.create(tmp_path, "seed: 0\n")
+    run_directory.discard(run)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_discarding_removes_the_folder(tmp_path: Path) -> None:
+    run = run_directory.create(tmp_path / "run", "seed: 0\n")
+    run.log.write_text("something")
+    run_directory.discard(run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_unused_folder(tmp_path: Path) -> None:
+    base = tmp_path / "runs" / "quickstart"
+    names = []
+    for _ in range(3):
+        path = run_directory.unused(base)
+        names.append(path.name)
+        run_directory.create(path, "seed: 0\n")
+    assert names == ["quickstart", "quickstart-2", "quickstart-3"]
+
+
+def test_a_log_that_cannot_be_written_is_a_users_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("ttfs_cupy")
+    monkeypatch.setattr(RunDirectory, "log", Path("/dev/full"))
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    run_directory.log_to(RunDirectory(tmp_path))
+    handler = logger.handlers[-1]
+    try:
+        with pytest.raises(UserError, match="/dev/full cannot be written: No space left on device"):
+            logger.info("a line")
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
+    table = np.arange(6, dtype=np.float32).reshape(2, 3)
+    arrays: dict[str, np.ndarray] = {"b": table, "a": np.array([3], np.int64), "view": table.T}
+    metadata = {"epoch": 3, "accuracy": 0.1, "nested": {"name": "ä"}}
+    checkpoint.save(tmp_path / "weights.safetensors", arrays, metadata)
+    loaded, loaded_metadata = checkpoint.load(tmp_path / "weights.safetensors")
+    assert loaded_metadata == metadata
+    assert loaded.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert loaded[name].dtype == array.dtype
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+def test_metrics_are_whole_after_each_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    for epoch in range(1, 4):
+        file.add(epoch=epoch, train_loss=1 / epoch)
+        assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == list(range(1, epoch + 1))
+    file.add(test_accuracy=0.5)
+    assert [line.get("epoch") for line in MetricsFile.of_epochs(path, 2).lines] == [1, 2]
+    assert MetricsFile.of_epochs(tmp_path / "absent.jsonl", 2).lines == []
+
+
+def test_writing_replaces_a_file_and_keeps_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"one", b"two" * 10_000, b""):
+        write_atomically(path, content)
+        assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    # others may read it, as any file that a program writes
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_firing_rates_are_the_share_of_neurons_that_fired() -> None:
+    net = models.build([5, "P", {"linear": 7}], (1, 12, 12), 3, DEVICE)
+    rates = FiringRates(net)
+    fired = {"conv1": 0, "linear1": 0}
+    rng = np.random.default_rng(0)
+    for count in (40, 40, 11):
+        net.forward(net.encode(rng.random((count, 1, 12, 12)) * (rng.random((count, 1, 1, 1)) < 0.5)))
+        rates.add(count)
+        times = net.spike_times()
+        for name in fired:
+            fired[name] += int(np.isfinite(times[name]).sum())
+    expected = {"conv1": fired["conv1"] / (91 * 5 * 144), "linear1": fired["linear1"] / (91 * 7)}
+    assert rates.read() == pytest.approx(expected)
+    assert 0 < expected["linear1"] < 1
+    assert rates.read() == {"conv1": 0, "linear1": 0}

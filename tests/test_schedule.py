@@ -1,0 +1,79 @@
+"""Learning rates at exact points of a run (SPEC, "Optimisers")."""
+
+import math
+from typing import Any
+
+import pytest
+
+from ttfs_cupy import config
+from ttfs_cupy.schedule import LearningRateSchedule
+from ttfs_cupy.trainer import learning_rates
+
+STEPS = 10
+
+
+def schedule(name: str, **options: Any) -> LearningRateSchedule:
+    return LearningRateSchedule(0.5, STEPS, 4, name, **options)
+
+
+def test_exponential_falls_after_each_epoch_and_not_within() -> None:
+    rates = schedule("exponential", annealing=0.9)
+    assert [rates.at(step) for step in (0, 9)] == [0.5, 0.5]
+    assert [rates.at(step) for step in (10, 19)] == [0.5 * 0.9] * 2
+    assert rates.at(30) == pytest.approx(0.5 * 0.9**3)
+
+
+def test_exponential_without_annealing_is_constant() -> None:
+    assert {schedule("exponential").at(step) for step in range(40)} == {0.5}
+
+
+def test_multistep_falls_at_its_milestones() -> None:
+    rates = schedule("multistep", milestones=(1, 3), factor=0.1)
+    expected = [0.5, 0.05, 0.05, 0.005]
+    for epoch, rate in enumerate(expected):
+        assert rates.at(epoch * STEPS) == pytest.approx(rate)
+        assert rates.at(epoch * STEPS + 9) == pytest.approx(rate)
+
+
+def test_cosine_goes_from_the_rate_to_zero_step_by_step() -> None:
+    rates = schedule("cosine")
+    assert rates.at(0) == 0.5
+    assert rates.at(10) == pytest.approx(0.5 * (1 + math.sqrt(0.5)) / 2)
+    assert rates.at(20) == pytest.approx(0.25)
+    assert 0 < rates.at(39) < 0.001
+    assert rates.at(40) == pytest.approx(0, abs=1e-16)
+    values = [rates.at(step) for step in range(41)]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == 41
+
+
+@pytest.mark.parametrize("name", ["exponential", "multistep", "cosine"])
+def test_warmup_rises_linearly_to_what_the_schedule_says(name: str) -> None:
+    options: dict[str, Any] = {"milestones": (2,)} if name == "multistep" else {}
+    plain, warm = schedule(name, **options), schedule(name, warmup=8, **options)
+    for step in range(8):
+        assert warm.at(step) == pytest.approx(plain.at(step) * (step + 1) / 8)
+    assert [warm.at(step) for step in range(8, 40)] == [plain.at(step) for step in range(8, 40)]
+
+
+def test_a_rate_is_a_function_of_the_step_alone() -> None:
+    rates = schedule("cosine", warmup=3)
+    forwards = [rates.at(step) for step in range(40)]
+    assert [rates.at(step) for step in reversed(range(40))] == forwards[::-1]
+
+
+def test_a_config_becomes_its_schedule() -> None:
+    loaded = config.load(
+        "quickstart",
+        ["schedule={name: multistep, milestones: [2, 5], factor: 0.4, warmup: 7}", "optimizer.lr=0.02"],
+    )
+    expected = LearningRateSchedule(0.02, 41, 30, "multistep", 1.0, (2, 5), 0.4, 7)
+    assert learning_rates(loaded, 41) == expected
+
+
+@pytest.mark.parametrize(
+    ("progress", "slope"), [(0, 0.2), (0.1, 0.2), (0.25, 0.2), (0.5, 0.5), (0.75, 0.8), (0.9, 0.8), (1, 0.8)]
+)
+def test_the_slopes_schedule(progress: float, slope: float) -> None:
+    changes = config.PspSlopeSchedule(**{"from": 0.2, "to": 0.8, "start": 0.25, "end": 0.75})
+    assert changes.at(progress) == pytest.approx(slope)

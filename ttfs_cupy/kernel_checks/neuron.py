@@ -1,0 +1,164 @@
+"""Checks of neuron.cu: SPEC "A spiking layer" in float64, and how rounding may move it."""
+
+import numpy as np
+
+from ttfs_cupy.kernel_checks.bench import Bench
+from ttfs_cupy.kernel_checks.registry import check
+
+# several blocks, several shares, and odd
+COUNT = 70_003
+
+# (psp_slope, t_win), also such as float32 has to round
+RULES = ((1.0, 1.0), (1.0, 3.0), (0.3, 0.7), (0.0, 1.0))
+
+# Four roundings of half a unit: a float64 decision closer than this to its brink may fall the other way in float32.
+ROUNDING = 2.0**-22
+
+# Neurons put so close to their brink that rounding decides about them.
+UNDECIDED = 500
+
+# (drive, weight_sum) in units of t_win and 1: silence; D = 0 above, at and below the threshold; D < 0; D hardly above
+# 0; fires as the window opens, and just not; exactly at the brink of silence.
+EDGES = (
+    (0.0, 0.0), (0.5, -1.0), (1.0, -1.0), (2.0, -1.0), (-1.0, -1.0), (0.5, -3.0), (1.5, -3.0), (0.999, -0.999999),
+    (1.0, 0.0), (1.0, 5.0), (1.0 - 2.0**-24, 0.0), (-1.0, 1.0), (1.0, -1.0 + 2.0**-24), (0.0, 1e6), (-1e6, 0.0),
+)  # fmt: skip
+
+
+@check(tolerance=2.0**-22)
+def fire(bench: Bench) -> None:
+    for slope, t_win in RULES:
+        slope, t_win = float(np.float32(slope)), float(np.float32(t_win))
+        drive, weight_sum = _neurons(bench, slope, t_win)
+        arguments = (drive, weight_sum, np.full(1, slope, np.float32), t_win, bench.blank(drive.size))
+        (earliness,) = bench.launch(drive.size, *arguments, drive.size)
+        _compare_spikes(bench, earliness, drive.astype(np.float64), weight_sum.astype(np.float64), slope, t_win)
+
+
+def _neurons(bench: Bench, slope: float, t_win: float) -> tuple[np.ndarray, np.ndarray]:
+    drive, weight_sum = bench.normal(COUNT, scale=t_win), bench.normal(COUNT, scale=1.5)
+    # the last share gets the edges, the first one the neurons at the brink A = - L T S
+    edges = np.array(EDGES) * (t_win, 1.0)
+    drive[-len(edges) :], weight_sum[-len(edges) :] = edges.T
+    weight_sum[:UNDECIDED] = np.abs(weight_sum[:UNDECIDED])
+    drive[:UNDECIDED] = -slope * t_win * weight_sum[:UNDECIDED].astype(np.float64)
+    return drive, weight_sum
+
+
+def _compare_spikes(
+    bench: Bench, earliness: np.ndarray, a: np.ndarray, s: np.ndarray, slope: float, t_win: float
+) -> None:
+    growth, numerator = 1 + slope * s, a + slope * t_win * s
+    fires = (growth > 0) & (numerator > 0)
+    inside = np.minimum(numerator / np.where(fires, growth, 1), t_win)
+    expected = np.where(a >= t_win, t_win, np.where(fires, inside, 0))
+
+    # SPEC "Sensitivity": a neuron may flip where rounding decides, and nowhere else
+    terms = 1 + slope * np.abs(s)
+    sizes = np.abs(a) + t_win * terms
+    undecided = (np.abs(numerator) <= ROUNDING * sizes) | (np.abs(growth) <= ROUNDING * terms)
+    flipped = (earliness != 0) != (expected != 0)
+    wrong = int((flipped & ~undecided).sum())
+    bench.require(wrong == 0, f"{wrong} neurons fire where they should be silent, or the reverse")
+    bench.require(undecided.sum() <= UNDECIDED + len(EDGES) + 10, "too many neurons are left for rounding to decide")
+    bench.require(((earliness >= 0) & (earliness <= t_win)).all(), "some spikes lie outside the window")
+    # of x = numerator / growth; a spike as the window opens, and silence, have no error at all
+    scale = np.where(fires & (a < t_win), sizes / np.where(fires, growth, 1), 0)
+    bench.compare(earliness[~flipped], expected[~flipped], scale[~flipped])
+
+
+@check(tolerance=2.0**-23)
+def saturate(bench: Bench) -> None:
+    drive = bench.normal(COUNT)
+    drive[:5] = 0.0, 1.0, -1.0, 2.0, -0.0
+    for scale, t_win in ((1.0, 1.0), (3.0, 3.0), (0.5, 0.7)):
+        (earliness,) = bench.launch(COUNT, drive, scale, t_win, bench.blank(COUNT), COUNT)
+        bench.compare(earliness, np.clip(np.float32(scale) * drive.astype(np.float64), 0, np.float32(t_win)))
+
+
+@check(tolerance=2.0**-22)
+def potential(bench: Bench) -> None:
+    drive, weight_sum = bench.normal(COUNT), bench.normal(COUNT, scale=5)
+    a, s = drive.astype(np.float64), weight_sum.astype(np.float64)
+    for slope, t_win in RULES:
+        slope_array = np.full(1, slope, np.float32)
+        (membrane,) = bench.launch(COUNT, drive, weight_sum, slope_array, t_win, bench.blank(COUNT), COUNT)
+        term = float(slope_array[0]) * float(np.float32(t_win)) * s
+        bench.compare(membrane, a + term, np.abs(a) + np.abs(term))
+
+
+@check(tolerance=2.0**-21)
+def spike_gradient(bench: Bench) -> None:
+    for slope, t_win in RULES:
+        slope, t_win = float(np.float32(slope)), float(np.float32(t_win))
+        grad, earliness, weight_sum, inside = _backward_inputs(bench, slope, t_win)
+        g, x, s = (array.astype(np.float64) for array in (grad, earliness, weight_sum))
+        growth = np.where(inside, 1 + slope * s, 1)
+        condition = (1 + slope * np.abs(s)) / growth
+        for most in (1.0, 5.0, np.inf):
+            arguments = (grad, earliness, weight_sum, np.full(1, slope, np.float32), t_win, most)
+            grad_drive, grad_sum = _launch_gradient(bench, *arguments)
+            expected = np.where(inside, g * np.minimum(1 / growth, most), 0)
+            bench.compare(grad_drive, expected, np.abs(expected) * condition)
+            expected_sum = np.where(inside, expected * slope * (t_win - x), 0)
+            bench.compare(grad_sum, expected_sum, np.abs(expected_sum) * condition)
+
+
+@check(tolerance=2.0**-21)
+def spike_gradient_separate(bench: Bench) -> None:
+    for t_win, clip in ((1.0, 1.0), (3.0, 2.0), (1.0, 1e30)):
+        grad, earliness, weight_sum, inside = _backward_inputs(bench, 1.0, t_win)
+        g, x, s = (array.astype(np.float64) for array in (grad, earliness, weight_sum))
+        growth = np.where(inside, 1 + s, 1)
+        condition = (1 + np.abs(s)) / growth
+        grad_drive, grad_sum = _launch_gradient(bench, grad, earliness, weight_sum, t_win, clip)
+        clipped_i = np.clip(1 / growth, -clip, clip)
+        clipped_s = np.clip(-(2 * t_win - x) / growth, -clip, clip)
+        outgoing = np.where(inside, g, 0)
+        bench.compare(grad_drive, outgoing * clipped_i, np.abs(outgoing * clipped_i) * condition)
+        # the two nearly cancel
+        size = np.abs(outgoing) * (t_win * np.abs(clipped_i) + np.abs(clipped_s)) * condition
+        bench.compare(grad_sum, -outgoing * (t_win * clipped_i + clipped_s), size)
+
+
+def _backward_inputs(bench: Bench, slope: float, t_win: float) -> tuple[np.ndarray, ...]:
+    """grad, earliness, weight_sum, and which neurons fired strictly inside their window: those have D > 0."""
+    grad, earliness = bench.normal(COUNT), bench.uniform(0, t_win, COUNT)
+    earliness[::3], earliness[1::7] = 0.0, t_win
+    earliness[2], earliness[5] = np.nextafter(np.float32(t_win), np.float32(0)), 1e-30
+    weight_sum = bench.uniform(-0.999, 4.0, COUNT)
+    weight_sum[::50] = -0.9999999
+    inside = (earliness > 0) & (earliness < t_win)
+    # D of a neuron that did not fire inside may be anything
+    weight_sum[~inside] = bench.normal(int((~inside).sum()), scale=3)
+    weight_sum[0] = -1.0
+    grad[[2, 9, 10]] = np.nan, np.nan, 0.0
+    return grad, earliness, weight_sum, inside
+
+
+def _launch_gradient(bench: Bench, *inputs: object) -> tuple[np.ndarray, np.ndarray]:
+    """grad_drive and grad_sum; without a sum, grad_drive stands in for it, as the layers do, and must be the same."""
+    grad_drive, grad_sum = bench.launch(COUNT, *inputs, bench.blank(COUNT), bench.blank(COUNT), 1, COUNT)
+    alone = bench.blank(COUNT)
+    without_sum, _ = bench.launch(COUNT, *inputs, alone, alone, 0, COUNT)
+    bench.require(without_sum.tobytes() == grad_drive.tobytes(), "with_sum changes what grad_drive gets")
+    return grad_drive, grad_sum
+
+
+@check(tolerance=2.0**-23)
+def saturate_gradient(bench: Bench) -> None:
+    for scale, t_win in ((1.0, 1.0), (0.5, 3.0)):
+        grad, earliness, _, inside = _backward_inputs(bench, 1.0, t_win)
+        (grad_drive,) = bench.launch(COUNT, grad, earliness, scale, t_win, bench.blank(COUNT), COUNT)
+        bench.compare(grad_drive, np.where(inside, grad.astype(np.float64) * scale, 0))
+
+
+@check(tolerance=2.0**-22)
+def potential_gradient(bench: Bench) -> None:
+    grad = bench.normal(COUNT)
+    grad[7] = np.nan
+    for slope, t_win in RULES:
+        slope_array = np.full(1, slope, np.float32)
+        grad_drive, grad_sum = _launch_gradient(bench, grad, slope_array, t_win)
+        bench.compare(grad_drive, grad, 0.0)
+        bench.compare(grad_sum, float(slope_array[0]) * float(np.float32(t_win)) * grad.astype(np.float64))
