@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from types import ModuleType
 from typing import Any, Protocol
@@ -245,7 +245,7 @@ def cuda_trouble(index: int = 0) -> str | None:
         cupy = import_cupy()
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy raises its own classes, which do not exist where its import is what fails
-        return f"CuPy cannot use the GPU ({str(error).splitlines()[0]})"
+        return f"CuPy cannot use the GPU ({next(iter(str(error).splitlines()), type(error).__name__)})"
     if count == 0:
         return "the driver sees no GPU"
     return None if index < count else f"there are GPUs 0 to {count - 1} only"
@@ -268,6 +268,8 @@ def available_cores() -> int:
 
 def _wait_for(others: list[Future[None]]) -> None:
     """Also when this thread is interrupted: the others still write into shared buffers."""
+    # all of them, before the first failure among them is raised here
+    wait(others)
     for other in others:
         other.result()
 
