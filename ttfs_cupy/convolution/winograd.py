@@ -59,7 +59,7 @@ class Winograd:
 
     def workspace(self, batch: int, training: bool) -> int:
         """How many float32 values of scratch memory the passes need for that batch (see Algorithm)."""
-        needs = [self._forward_workspace()]
+        needs = [self._forward_workspace(batch)]
         if training:
             needs += [self._data_gradient_workspace(batch), self._weight_gradient_workspace(batch)]
         return max(needs)
@@ -73,11 +73,15 @@ class Winograd:
         halves = 2 if neuron.needs_weight_sum else 1
         scratch = Scratch(workspace)
         transformed_weights = self._transform_weights(weights, scratch, flipped=False)
+        pixels_in = images.size // self.shape.in_channels
+        spiked = scratch.array(pixels_in)
+        self.device.launch("find_spikes", images.size, images, spiked, pixels_in, self.shape.in_channels)
 
         def block(task: int, worker: int) -> None:
             first, last = part_range(task, block_tiles, tiles)
             local = Scratch(workspace, scratch.used + worker * self._forward_block_workspace)
             pixels = self._convolve(tile_map, images, transformed_weights, first, last - first, halves, local)
+            self._silence_unreached(tile_map, pixels, spiked, first, last - first, halves)
             count = (last - first) * TILE**2
             drive, sums = pixels[:count], pixels[count:] if halves == 2 else None
             fired = local.array(*drive.shape)
@@ -161,6 +165,12 @@ class Winograd:
         self.device.launch("winograd_output", rows * channels, products, pixels, rows, channels)
         return pixels
 
+    def _silence_unreached(
+        self, tile_map: _TileMap, pixels: Array, spiked: Array, first: int, count: int, halves: int
+    ) -> None:
+        sizes = (*tile_map.source_size, tile_map.target_channels, *tile_map.grid, *tile_map.padding)
+        self.device.launch("silence_unreached", pixels.size, pixels, spiked, first, count, halves, *sizes)
+
     def _add_products(self, inputs: Array, outputs: Array, sums: Array, term: Array | None) -> None:
         """sums = inputs.T @ outputs of each position; added to what is there, by way of term, unless that is None."""
         target = sums if term is None else term
@@ -240,8 +250,9 @@ class Winograd:
     def _data_gradient_block_workspace(self) -> int:
         return self._block_tiles * (self._bytes_per_tile // 8 + TILE**2 * self.shape.in_channels)
 
-    def _forward_workspace(self) -> int:
-        return self._transformed_weights + self.device.workers * self._forward_block_workspace
+    def _forward_workspace(self, batch: int) -> int:
+        spiked = batch * self.shape.in_pixels
+        return self._transformed_weights + spiked + self.device.workers * self._forward_block_workspace
 
     def _data_gradient_workspace(self, batch: int) -> int:
         grad_drive = batch * self.shape.out_pixels * self.shape.out_channels

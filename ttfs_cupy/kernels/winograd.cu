@@ -161,6 +161,39 @@ KERNEL void winograd_output(const float* __restrict__ products, float* __restric
     }
 }
 
+// spiked[pixel] = 1 where any channel of the pixel is not silent, else 0.
+KERNEL void find_spikes(const float* __restrict__ images, float* __restrict__ spiked, int pixels, int channels) {
+    GRID_LOOP(pixel, pixels) {
+        const float* __restrict__ values = images + (long long)pixel * channels;
+        int spikes = 0;
+        for (int c = 0; c < channels; ++c) spikes += values[c] != 0.0f;
+        spiked[pixel] = spikes > 0 ? 1.0f : 0.0f;
+    }
+}
+
+// An output that sees no spike has A = S = 0 exactly, and is silent. Rounding would leave some 1e-7 where another part
+// of its tile has spikes, the neuron would fire, and everything above would count it with a whole weight. So the pixels
+// of such outputs, (halves, tiles, 16, channels), are set to 0; spiked (N, in_h, in_w) is find_spikes's.
+KERNEL void silence_unreached(float* __restrict__ tile_pixels, const float* __restrict__ spiked, int first_tile,
+                              int tiles, int halves, int in_h, int in_w, int channels, int tiles_h, int tiles_w,
+                              int padding_h, int padding_w) {
+    ROW_LOOP(row, halves * tiles * 16, channels) {
+        const int pixel = row % (tiles * 16), tile = first_tile + pixel / 16, image = tile / (tiles_h * tiles_w);
+        const int top = tile / tiles_w % tiles_h * 4 + pixel % 16 / 4 - padding_h;
+        const int left = tile % tiles_w * 4 + pixel % 4 - padding_w;
+        bool reached = false;
+        for (int tap = 0; tap < 9; ++tap) {
+            const int y = top + tap / 3, x = left + tap % 3;
+            const bool inside = y >= 0 && y < in_h && x >= 0 && x < in_w;
+            reached = reached || (inside && spiked[(image * in_h + y) * in_w + x] != 0.0f);
+        }
+        if (!reached) {
+            float* __restrict__ target = tile_pixels + (long long)row * channels;
+            COLUMN_LOOP(c, channels) target[c] = 0.0f;
+        }
+    }
+}
+
 // tiles (tiles, 16, channels), from first_tile on, to their places in images (N, height, width, channels); what
 // overhangs the image is dropped.
 KERNEL void place_tiles(const float* __restrict__ tile_pixels, float* __restrict__ images, int first_tile, int tiles,
