@@ -118,6 +118,30 @@ def winograd_output(bench: Bench) -> None:
 
 
 @check(tolerance=0.0)
+def find_spikes(bench: Bench) -> None:
+    for pixels, channels in ((70_003, 1), (9_001, 37)):
+        images = bench.spikes(pixels, channels, silent=0.95)
+        (spiked,) = bench.launch(images.size, images, bench.blank(pixels), pixels, channels)
+        bench.compare(spiked, (images != 0).any(axis=1))
+
+
+@check(tolerance=0.0)
+def silence_unreached(bench: Bench) -> None:
+    for (height, width, channels), padding in SHAPES:
+        spiked = (bench.random.random((BATCH, height, width, 1)) < 0.05).astype(np.float32)
+        tiles_h, tiles_w = (-(-(size + 2 * p - 2) // TILE) for size, p in zip((height, width), padding, strict=True))
+        padded = _padded(spiked, padding, (tiles_h, tiles_w), 6)
+        tiles = _tiles(padded[:, : TILE * (tiles_h - 1) + 6, : TILE * (tiles_w - 1) + 6], 6)
+        seen = [tiles[:, y : y + TILE, x : x + TILE] != 0 for y, x in product(range(3), range(3))]
+        reached = np.any(seen, axis=0).reshape(len(tiles), TILE**2, 1)
+        for (first, count), halves in product(_chunks(len(tiles)), (1, 2)):
+            pixels = bench.normal(halves, count, TILE**2, channels)
+            sizes = (height, width, channels, tiles_h, tiles_w, *padding)
+            (result,) = bench.launch(pixels.size, pixels, spiked, first, count, halves, *sizes)
+            bench.compare(result, np.where(reached[first : first + count], pixels, 0))
+
+
+@check(tolerance=0.0)
 def place_tiles(bench: Bench) -> None:
     for (height, width, channels), _ in SHAPES:
         tiles_h, tiles_w = -(-height // TILE), -(-width // TILE)
