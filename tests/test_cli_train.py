@@ -132,7 +132,12 @@ def test_a_slope_that_rises_to_the_very_end_still_gives_a_best_epoch(tmp_path: P
 
 
 def test_weights_are_plain_safetensors_as_pytorch_users_expect_them(quickstart: Path) -> None:
-    expected = {"conv1.weight": (64, 1, 3, 3), "conv2.weight": (128, 64, 3, 3), "readout.weight": (10, 512)}
+    expected = {
+        "conv1.weight": (64, 1, 3, 3),
+        "conv2.weight": (64, 64, 3, 3),
+        "conv3.weight": (128, 64, 3, 3),
+        "readout.weight": (10, 512),
+    }
     best, last = weights(quickstart), weights(quickstart, "last")
     assert {name: array.shape for name, array in best.items()} == expected
     network = {name.removeprefix("network."): array for name, array in last.items() if name.startswith("network.")}
@@ -146,7 +151,7 @@ def test_best_weights_compute_the_recorded_accuracy_through_the_public_interface
     from ttfs_cupy import data
 
     digits = data.load("digits", Path())
-    net = models.build([64, "P", 128, "P"], input_shape=(1, 8, 8), classes=10, device=DEVICE)
+    net = models.build([64, 64, "P", 128, "P"], input_shape=(1, 8, 8), classes=10, device=DEVICE)
     net.load_state_dict(weights(quickstart))
     images = digits.test.images.transpose(0, 3, 1, 2) / np.float32(16)
     predicted = net.device.to_host(net.forward(net.encode(images))).argmax(1)
@@ -176,7 +181,7 @@ def test_log_tells_device_data_network_epochs_and_what_to_try_next(quickstart: P
     text = "\n".join(console)
     assert "(asked for)" in console[0]
     assert "1293 training, 144 validation and 360 test images" in text
-    assert re.search(r"^total +79,424 ", text, re.MULTILINE)
+    assert re.search(r"^total +116,288 ", text, re.MULTILINE)
     assert len(re.findall(r"^epoch \d+/7: ", text, re.MULTILINE)) == EPOCHS
     accuracy = f"{100 * metrics(quickstart)[-1]['test_accuracy']:.2f}"
     assert printed_accuracy(text) == accuracy
