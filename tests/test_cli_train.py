@@ -89,7 +89,7 @@ def test_metrics_have_a_line_for_each_epoch(quickstart: Path) -> None:
             *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "firing_rates"),
             *("learning_rate", "psp_slope", "seconds", "images_per_second", "skipped_steps", "clipped_steps"),
         } == set(line)
-        assert list(line["firing_rates"]) == ["conv1", "conv2"]
+        assert list(line["firing_rates"]) == ["conv1", "conv2", "conv3"]
         assert all(0 < rate < 1 for rate in line["firing_rates"].values())
         assert 0 <= line["train_accuracy"] <= 1
         # accuracies are shares of whole images: 1,437 digits, a tenth of them for validation
