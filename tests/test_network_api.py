@@ -232,6 +232,17 @@ def test_a_training_step_allocates_no_arrays() -> None:
 # Weights
 
 
+def test_a_training_step_plans_for_its_batch() -> None:
+    rng = np.random.default_rng(0)
+    net = models.build([8, "P"], (1, 6, 6), 4, DEVICE)
+    optimizer = Adam(net.device, net.parameters)
+    for batch in (3, 7):
+        inputs = net.encode(rng.random((batch, 1, 6, 6)))
+        net.train_step(inputs, net.device.to_device(np.zeros(batch, np.int32)), optimizer)
+        assert net.loss.read().images == batch
+    assert optimizer.counts.applied == 2
+
+
 def test_the_same_seed_draws_the_same_weights() -> None:
     first, same, other = (build(seed=seed).state_dict() for seed in (3, 3, 4))
     for name, array in first.items():

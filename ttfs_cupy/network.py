@@ -72,7 +72,6 @@ class Network:
     def forward(self, encoded: Array) -> Array:
         """The readout, (N, classes): membrane potentials, or earliness where the readout fires."""
         inputs = self._checked_inputs(encoded)
-        self.plan(len(inputs))
         return self.run(inputs).copy()
 
     def loss_and_gradients(self, encoded: Array, labels: Array) -> tuple[float, dict[str, np.ndarray]]:
@@ -113,7 +112,7 @@ class Network:
     # What the trainer calls: no checks, no copies, nothing allocated once planned
 
     def plan(self, batch: int, *, training: bool = False) -> None:
-        """Makes the buffers for up to `batch` images, unless those at hand suffice."""
+        """Makes the buffers for up to `batch` images, unless those at hand suffice; new ones start `loss` anew."""
         planned_batch, planned_training = self._planned
         if batch <= planned_batch and (planned_training or not training):
             return
@@ -129,6 +128,7 @@ class Network:
 
     def run(self, inputs: Array, *, training: bool = False) -> Array:
         """The readout for encoded inputs, (N, classes); a view that the next run overwrites."""
+        self.plan(len(inputs), training=training)
         for layer in self.layers:
             inputs = layer.forward(inputs, self._workspace, training)
         return inputs.reshape(-1, self.classes)
