@@ -198,8 +198,13 @@ def test_ctrl_c_while_waiting_for_a_batch_ends_the_thread():
         time.sleep(0.1)
         return pixels
 
-    with pytest.raises(KeyboardInterrupt):
-        next(Batches(numbered(200), 1, encode=encode).epoch(0))
+    # a shell starts what runs in its background with the signal ignored, and then no exception would come
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(Batches(numbered(200), 1, encode=encode).epoch(0))
+    finally:
+        signal.signal(signal.SIGINT, before)
     # not joined if the signal came while the thread was being started, but told to end
     deadline = time.monotonic() + 2
     while loader_threads() and time.monotonic() < deadline:
