@@ -1,31 +1,38 @@
-"""Loads the CUDA 12 libraries that cupy-cuda12x needs, before CuPy looks for them.
+"""Gives cupy-cuda12x the CUDA 12 libraries that it was built for.
 
-PyPI's torch brings CUDA 13's libraries into the same environment. cuda-pathfinder then prefers those, and CuPy built
-for CUDA 12 fails or compiles for a newer driver. What is already loaded wins, so the CUDA 12 wheels' own libraries
-are loaded by path first, whichever of torch and CuPy is imported first.
+PyPI's torch brings CUDA 13's libraries into the same environment. cuda-pathfinder, which CuPy asks, prefers those, even
+where CUDA 12's are loaded as well, and CuPy built for CUDA 12 then fails or compiles for a newer driver. So the CUDA 12
+wheels' own libraries are loaded by path, and while CuPy is bound to its libraries, pathfinder's answer is these:
+whichever of torch and CuPy is imported first.
 """
 
 import ctypes
 import importlib.metadata
 import importlib.util
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-# In the order of their dependence on each other: folder below the nvidia namespace package, and file.
+# In the order of their dependence on each other: what pathfinder calls it, folder below the nvidia package, and file.
 _LIBRARIES = (
-    ("cuda_runtime", "libcudart.so.12"),
-    ("cuda_nvrtc", "libnvrtc.so.12"),
-    ("cublas", "libcublasLt.so.12"),
-    ("cublas", "libcublas.so.12"),
+    ("cudart", "cuda_runtime", "libcudart.so.12"),
+    ("nvrtc", "cuda_nvrtc", "libnvrtc.so.12"),
+    ("cublasLt", "cublas", "libcublasLt.so.12"),
+    ("cublas", "cublas", "libcublas.so.12"),
 )
 
 
-def preload() -> list[Path]:
-    """Loads what is installed of the CUDA 12 wheels and returns the paths; nothing where CuPy is not cupy-cuda12x."""
+def preload() -> dict[str, Path]:
+    """Loads what is installed of the CUDA 12 wheels; the paths by pathfinder's names for the libraries.
+
+    Nothing where CuPy is not cupy-cuda12x.
+    """
     if wanted_major() != 12:
-        return []
-    paths = []
-    for folder, file in _LIBRARIES:
+        return {}
+    paths = {}
+    for name, folder, file in _LIBRARIES:
         path = _find(folder, file)
         if path is None:
             continue
@@ -34,8 +41,31 @@ def preload() -> list[Path]:
         except OSError:
             # a damaged wheel: CuPy's own search may still find a system-wide toolkit, and names what is missing
             continue
-        paths.append(path)
+        paths[name] = path
     return paths
+
+
+@contextmanager
+def found_by_cupy(paths: dict[str, Path]) -> Iterator[None]:
+    """Within it, cuda-pathfinder answers with those libraries; others in the process are served as ever afterwards."""
+    if not paths:
+        yield
+        return
+    from cuda import pathfinder
+
+    original = pathfinder.load_nvidia_dynamic_lib
+
+    def answer(name: str) -> Any:
+        if name not in paths:
+            return original(name)
+        handle = ctypes.CDLL(str(paths[name]))._handle
+        return pathfinder.LoadedDL(str(paths[name]), True, handle, "site-packages")
+
+    pathfinder.load_nvidia_dynamic_lib = answer
+    try:
+        yield
+    finally:
+        pathfinder.load_nvidia_dynamic_lib = original
 
 
 def cupy_distribution() -> tuple[str, str] | None:

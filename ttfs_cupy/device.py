@@ -9,7 +9,8 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cached_property
+from contextlib import suppress
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -251,11 +252,16 @@ def cuda_trouble(index: int = 0) -> str | None:
     return None if index < count else f"there are GPUs 0 to {count - 1} only"
 
 
+@cache
 def import_cupy() -> ModuleType:
     """CuPy, with the CUDA libraries that it was built for."""
-    cuda_libraries.preload()
-    import cupy
+    with cuda_libraries.found_by_cupy(cuda_libraries.preload()):
+        import cupy
 
+        # CuPy looks for these two when they are first used, and remembers: they are used now
+        cupy.cuda.get_cuda_path()
+        with suppress(Exception):  # a missing NVRTC is told when something is compiled
+            cupy.cuda.nvrtc.getVersion()
     return cupy
 
 

@@ -1,0 +1,126 @@
+"""python -m ttfs_cupy.check: what it says, and that what is wrong ends with exit code 1 and a remedy."""
+
+import re
+
+import numpy as np
+import pytest
+
+from ttfs_cupy import check, cuda_libraries, kernel_checks
+from ttfs_cupy.device import cuda_trouble
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.kernel_checks import registry
+from ttfs_cupy.kernels import cpu_library, nvrtc, source
+
+on_a_cpu_only = pytest.mark.skipif(cuda_trouble() is None, reason="this machine has a GPU")
+
+
+@pytest.fixture(scope="module")
+def output() -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        lines: list[str] = []
+        patch.setattr("builtins.print", lambda *parts, sep=" ", **_: lines.append(sep.join(map(str, parts))))
+        assert check.main(["--device", "cpu"]) == 0
+    return "\n".join(lines)
+
+
+def test_it_names_what_a_report_needs(output: str) -> None:
+    for title in ("ttfs_cupy", "NumPy", "libraries", "CuPy", "NVRTC", "network"):
+        assert re.search(rf"^{title} ", output, re.MULTILINE), title
+    assert np.__version__ in output
+
+
+def test_every_kernel_is_run_and_compiled_for_every_architecture(output: str) -> None:
+    for kernel in source.kernels():
+        # once in the table of registers, once in that of errors
+        assert len(re.findall(rf"^ *{kernel} ", output, re.MULTILINE)) == 2, kernel
+    for architecture in nvrtc.ARCHITECTURES:
+        assert f"sm_{architecture}" in output
+
+
+def test_it_says_what_it_could_not_test(output: str) -> None:
+    last = output.splitlines()[-1]
+    assert last.startswith("all is well; no GPU was used: the kernels for GPUs were compiled for sm_75")
+    assert last.endswith("not run")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Without the slow parts that a test does not ask about."""
+    monkeypatch.setattr(check, "cubins", lambda report: "")
+    monkeypatch.setattr(check, "run_network", lambda report, device: None)
+    return monkeypatch
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    return captured.out.splitlines()[-1]
+
+
+def test_a_kernel_that_deviates(quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    strict = registry.Check("fire", -1.0, kernel_checks.registry.checks()["fire"].function)
+    quick.setitem(registry._registered, "fire", strict)
+    registry.checks.cache_clear()
+    try:
+        assert check.main(["--device", "cpu"]) == check.FAILED
+    finally:
+        registry.checks.cache_clear()
+    line = last_line(capsys)
+    assert line.startswith("something is wrong: ")
+    assert "fire" in line
+    assert "please report it" in line
+
+
+def test_no_compiler(quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing() -> None:
+        raise UserError("no C++ compiler was found: pip install 'ttfs-cupy[cpu]'")
+
+    quick.setattr(cpu_library, "find_compiler", missing)
+    assert check.main(["--device", "cpu"]) == check.FAILED
+    line = last_line(capsys)
+    assert "pip install 'ttfs-cupy[cpu]'" in line
+    assert "no kernel was run" in line
+
+
+def test_no_nvrtc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing() -> None:
+        raise OSError("libnvrtc.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(nvrtc, "_nvrtc", missing)
+    monkeypatch.setattr(check, "run_kernels", lambda report, device: None)
+    monkeypatch.setattr(check, "run_network", lambda report, device: None)
+    assert check.main(["--device", "cpu"]) == check.FAILED
+    assert "pip install nvidia-cuda-nvrtc-cu12" in last_line(capsys)
+
+
+@on_a_cpu_only
+def test_a_gpu_that_is_not_there(quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    quick.setattr(check, "run_kernels", lambda report, device: None)
+    assert check.main(["--device", "cuda"]) == check.FAILED
+    assert "device 'cuda' cannot be used" in last_line(capsys)
+
+
+def test_a_name_that_is_no_device(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        check.main(["--device", "tpu"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: device 'tpu' is not known")
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("cudaErrorInsufficientDriver: CUDA driver version is insufficient", "update NVIDIA's driver"),
+        ("cudaErrorNoDevice: no CUDA-capable device is detected", "nvidia-smi"),
+        ("ImportError: libcublas.so.12: cannot open shared object file", "pip install nvidia-cublas-cu12"),
+        ("ModuleNotFoundError: No module named 'cupy'", "pip install cupy-cuda12x"),
+        ("ValueError: never seen", "please report it"),
+    ],
+)
+def test_remedies(text: str, remedy: str) -> None:
+    assert remedy in check.remedy(text)
+
+
+def test_the_cuda_version_is_told_where_two_are_installed(output: str) -> None:
+    for major in cuda_libraries.installed_majors():
+        assert re.search(rf"\b{major}\b", output)
