@@ -10,7 +10,6 @@ import numpy as np
 
 from ttfs_cupy import device as devices
 from ttfs_cupy.convolution.choice import choose
-from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device
 from ttfs_cupy.encoding import ENCODINGS, Encoder
@@ -18,7 +17,7 @@ from ttfs_cupy.errors import UserError
 from ttfs_cupy.layers import Layer, MaxPool, Shape, Weighted
 from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
 from ttfs_cupy.network import Network
-from ttfs_cupy.neuron import CLIP_MODES, CodingNeuron, Neuron, PotentialReadout, PspSlope, SpikingNeuron
+from ttfs_cupy.neuron import CLIP_MODES, Neuron, PotentialReadout, PspSlope, SpikingNeuron, coding_neuron
 
 READOUTS = ("potential", "spike_times")
 
@@ -66,7 +65,7 @@ def build(
     builder = _Builder(target, input_shape, convolution)
     for number, layer in enumerate(spec.layers):
         coding = number == 0 and encoding == "direct"
-        builder.add(layer, CodingNeuron(target, t_win) if coding else spiking)
+        builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
     builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
     encoder = Encoder(encoding, t_win, standardize, mean, std)
     network = Network(target, builder.layers, encoder, slope, classes)
@@ -108,7 +107,7 @@ class _Builder:
         # a kernel that covers its whole input: its weights keep the (height, width, channels) order of the layer below
         shape = ConvolutionShape(self._shape[:2], self._shape[2], neurons, kernel=self._shape[:2])
         fires = isinstance(neuron, SpikingNeuron)
-        return Weighted(name, self.device, shape, neuron, Gemm(self.device, shape), fires=fires, flat=True)
+        return Weighted(name, self.device, shape, neuron, choose("gemm", self.device, shape, name), fires=fires, flat=True)
 
     def _name(self, kind: str) -> str:
         self._counts[kind] += 1

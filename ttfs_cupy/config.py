@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from ttfs_cupy import config_file
 from ttfs_cupy.config_problems import CONFLICT, sentence
-from ttfs_cupy.convolution.choice import ALGORITHMS
+from ttfs_cupy.convolution.algorithm import algorithms
 from ttfs_cupy.encoding import ENCODINGS
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.models.builder import READOUTS
@@ -126,7 +126,7 @@ class NetworkConfig(_Section):
     weight_mean: Number = 0.0
     weight_std: Positive | None = None
     initial_weights: Text | None = None
-    convolution: str = _one_of(("auto", *ALGORITHMS), "auto")
+    convolution: str = _one_of(("auto", *algorithms()), "auto")
 
     @model_validator(mode="after")
     def _check(self) -> "NetworkConfig":

@@ -6,35 +6,71 @@ This is the only module that imports CuPy, and only when a GPU is asked for.
 import ctypes
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
-import threadpoolctl
+import psutil
 
 from ttfs_cupy import cuda_libraries
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import cpu_library, source
 from ttfs_cupy.kernels.launcher import MAX_ELEMENTS, checked_arguments
 
+# Columns of a panel on the CPU, as in kernels/products.cpp
+PANEL = 32
+
 # numpy.ndarray on the CPU, cupy.ndarray on a GPU; CuPy has no static types to tell them apart
 Array = Any
 
 
-class Device(Protocol):
-    """What the engine asks of a device. name is what the config calls it, xp its array library.
+@dataclass(frozen=True)
+class Stack:
+    """Matrices for Device.multiply: array (count, floats from one matrix to the next), float32, C-contiguous.
 
-    workers: how many tasks `parallel` runs at once. patch_bytes: a good size for what one task
-    gathers; product_bytes: for what all workers multiply together.
+    A matrix is (rows, columns), or in panels, (panels, rows, panel), and 0 beyond the last column.
+    """
+
+    array: Array
+    rows: int
+    columns: int
+    panel: int = 0
+
+    @classmethod
+    def of(cls, matrix: Array) -> "Stack":
+        """One plain matrix."""
+        return cls(matrix.reshape(1, -1), *matrix.shape)
+
+    @property
+    def count(self) -> int:
+        return int(self.array.shape[0])
+
+    @property
+    def step(self) -> int:
+        return int(self.array.shape[1])
+
+
+class Device(Protocol):
+    """What the engine asks of a device. name is what the config calls it, target (cpu or cuda) what its kernels are
+    built for, xp its array library.
+
+    workers: how many tasks `parallel` runs at once. patch_bytes: a good size for what one task gathers; product_bytes:
+    for what all workers multiply together. adds_products: whether `multiply` can add to what is there by itself.
+    stack_gap: how many floats apart the matrices of a stack should lie.
     """
 
     @property
     def name(self) -> str: ...
+    @property
+    def target(self) -> str: ...
     @property
     def description(self) -> str: ...
     @property
@@ -45,12 +81,27 @@ class Device(Protocol):
     def patch_bytes(self) -> int: ...
     @property
     def product_bytes(self) -> int: ...
+    @property
+    def adds_products(self) -> bool: ...
+    @property
+    def stack_gap(self) -> int: ...
 
-    def launch(self, kernel: str, work: int, *arguments: Any) -> None:
-        """Runs a kernel over `work` elements; an empty grid launches nothing."""
+    def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
+        """Runs a kernel over `work` elements; an empty grid launches nothing.
 
-    def matmul(self, a: Array, b: Array, out: Array) -> None:
-        """out = a @ b, float32, matrices or stacks of them; a and b may be transposed views."""
+        each: about how many times as much an element takes as one of an element-wise kernel.
+        """
+
+    def panel(self, columns: int) -> int:
+        """How wide the panels are in which `multiply` likes a right-hand matrix of so many columns."""
+
+    def multiply(
+        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
+    ) -> None:
+        """out = a b, or with `transposed` out = aT b, for each matrix of the stacks; with `add`, out += that.
+
+        b and only b may be in panels. term: a stack like out, for a device that cannot add; None unless `add`.
+        """
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
         """Calls body(task, worker) once for each task, in any order; worker < workers names the caller's buffers."""
@@ -64,49 +115,56 @@ class Device(Protocol):
     def synchronize(self) -> None:
         """Waits until all launched work is done."""
 
+    def free_bytes(self) -> int:
+        """Memory that an array could still take."""
+
 
 class CpuDevice:
     """The same kernels, built by a C++ compiler, over a pool of threads.
 
-    Matrix products run on one thread each, inside tasks whose number depends on the shapes alone: so the bits of a
-    result do not depend on how many threads there are.
+    Matrix products are a kernel, too (kernels/products.cpp), so there is one pool of threads. How work is cut into
+    tasks depends on the shapes alone: the bits of a result do not depend on how many threads there are.
     """
 
-    # Below this many elements, handing a share to another thread costs more than the work.
+    # Below this many elements of an element-wise kernel, handing a share to another thread costs more than the work.
     SMALLEST_SHARE = 16384
 
-    name = "cpu"
+    name = target = "cpu"
     xp = np
     # patches of one task: a few MB stay in the last-level cache, between gathering and product
     patch_bytes = 4 << 20
-    product_bytes = 32 << 20
+    product_bytes = 8 << 20
+    adds_products = True
+    # one cache line: matrices a multiple of 4 KiB apart would all compete for one set of the first-level cache
+    stack_gap = 16
 
     def __init__(self, threads: int | None = None):
         self.workers = threads or available_cores()
         self.description = f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="ttfs_cupy")
         self._inside_task = threading.local()
-        self._blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
 
     @cached_property
-    def library(self) -> ctypes.CDLL:
-        library = cpu_library.load()
-        for kernel in source.kernels().values():
+    def _entries(self) -> dict[str, Any]:
+        """The library's function for each kernel."""
+        library, entries = cpu_library.load(), {}
+        for kernel in source.kernels("cpu").values():
             entry = getattr(library, f"ttfs_{kernel.name}")
             entry.restype = None
             entry.argtypes = [ctypes.c_int, ctypes.c_int] + [_c_type(p) for p in kernel.parameters]
-        return library
+            entries[kernel.name] = entry
+        return entries
 
-    def launch(self, kernel: str, work: int, *arguments: Any) -> None:
+    def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         if work <= 0:
             return
         _check_work(kernel, work)
         values = [
             value.__array_interface__["data"][0] if isinstance(value, np.ndarray) else value
-            for value in checked_arguments(source.kernels()[kernel], arguments, np.ndarray)
+            for value in checked_arguments(source.kernels("cpu")[kernel], arguments, np.ndarray)
         ]
-        entry = getattr(self.library, f"ttfs_{kernel}")
-        shares = min(self.workers, work // self.SMALLEST_SHARE)
+        entry = self._entries[kernel]
+        shares = min(self.workers, work * each // self.SMALLEST_SHARE)
         if shares <= 1 or getattr(self._inside_task, "yes", False):
             entry(0, 1, *values)
             return
@@ -116,8 +174,17 @@ class CpuDevice:
         finally:
             _wait_for(others)
 
-    def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-        np.matmul(a, b, out=out)
+    def panel(self, columns: int) -> int:
+        return PANEL
+
+    def multiply(
+        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
+    ) -> None:
+        depth = a.rows if transposed else a.columns
+        work = min(out.count * out.rows * out.columns * depth // PANEL, MAX_ELEMENTS)
+        arrays = (a.array, a.step, b.array, b.step, out.array, out.step)
+        sizes = (out.count, out.rows, depth, out.columns)
+        self.launch("multiply", work, *arrays, int(transposed), int(b.panel > 0), int(add), *sizes)
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
         numbers = itertools.count()  # its next() is atomic: a queue that needs no lock
@@ -130,12 +197,11 @@ class CpuDevice:
             finally:
                 self._inside_task.yes = False
 
-        with self._blas.limit(limits=1):
-            others = [self._pool.submit(work, worker) for worker in range(1, min(self.workers, tasks))]
-            try:
-                work(0)
-            finally:
-                _wait_for(others)
+        others = [self._pool.submit(work, worker) for worker in range(1, min(self.workers, tasks))]
+        try:
+            work(0)
+        finally:
+            _wait_for(others)
 
     def to_device(self, array: Array) -> np.ndarray:
         return np.ascontiguousarray(self.to_host(array))
@@ -146,15 +212,21 @@ class CpuDevice:
     def synchronize(self) -> None:
         pass
 
+    def free_bytes(self) -> int:
+        return min(psutil.virtual_memory().available, _left_in_control_group())
+
 
 class CudaDevice:
     """One NVIDIA GPU, through CuPy."""
 
     BLOCK = 256
 
+    target = "cuda"
     # patches are written to and read from device memory, so a chunk may be large
     patch_bytes = 256 << 20
     product_bytes = 256 << 20
+    adds_products = False
+    stack_gap = 0
     workers = 1
 
     def __init__(self, index: int = 0):
@@ -170,15 +242,18 @@ class CudaDevice:
         self._most_blocks = 32 * properties["multiProcessorCount"]
         self._functions: dict[str, Any] = {}
 
-    def launch(self, kernel: str, work: int, *arguments: Any) -> None:
+    def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         if work <= 0:
             return
         _check_work(kernel, work)
-        values = checked_arguments(source.kernels()[kernel], arguments, self.xp.ndarray)
-        for index, parameter in enumerate(source.kernels()[kernel].parameters):
+        described = source.kernels("cuda")[kernel]
+        values = checked_arguments(described, arguments, self.xp.ndarray)
+        for index, parameter in enumerate(described.parameters):
             if not parameter.is_pointer:
                 # the driver reads as many bytes as the kernel declares, whatever CuPy passes
                 values[index] = parameter.dtype.type(values[index])
+            elif values[index] is None:
+                values[index] = np.uintp(0)  # the null pointer, by value
             elif values[index].device.id != self.index:
                 raise ValueError(
                     f"kernel {kernel}: {parameter.name} lies on cuda:{values[index].device.id}, not {self.name}"
@@ -188,15 +263,29 @@ class CudaDevice:
 
     def _function(self, kernel: str) -> Any:
         if kernel not in self._functions:
-            file = source.kernels()[kernel].file
+            file = source.kernels("cuda")[kernel].file
             module = self.xp.RawModule(code=source.cuda_text(file), options=("-std=c++17",))
-            for other in source.kernels().values():
+            for other in source.kernels("cuda").values():
                 if other.file == file:
                     self._functions[other.name] = module.get_function(other.name)
         return self._functions[kernel]
 
-    def matmul(self, a: Array, b: Array, out: Array) -> None:
-        self.xp.matmul(a, b, out=out)
+    def panel(self, columns: int) -> int:
+        # cuBLAS reads plain matrices: one panel of all columns
+        return columns
+
+    def multiply(
+        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
+    ) -> None:
+        # without gaps and in one panel, every stack is a plain array
+        left, right, target = (stack.array.reshape(stack.count, stack.rows, stack.columns) for stack in (a, b, out))
+        left = left.swapaxes(1, 2) if transposed else left
+        if add:
+            assert term is not None
+            self.xp.matmul(left, right, out=term.array.reshape(target.shape))
+            self.launch("add", target.size, target, term.array, target.size)
+        else:
+            self.xp.matmul(left, right, out=target)
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
         # the stream orders the launches; each fills the GPU by itself
@@ -212,6 +301,10 @@ class CudaDevice:
 
     def synchronize(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()
+
+    def free_bytes(self) -> int:
+        free, _ = self.xp.cuda.runtime.memGetInfo()
+        return int(free + self.xp.get_default_memory_pool().free_bytes())
 
 
 def get(name: str = "auto", threads: int | None = None) -> tuple[Device, str]:
@@ -270,6 +363,16 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _left_in_control_group() -> int:
+    """What a container's limit leaves to this process; without a limit, more than any machine has."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        return int(limit) - int((folder / "memory.current").read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return sys.maxsize
 
 
 def _wait_for(others: list[Future[None]]) -> None:

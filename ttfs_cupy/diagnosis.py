@@ -1,9 +1,9 @@
 """Finds the layer at which numbers stopped being finite."""
 
-import numpy as np
-
+from ttfs_cupy.convolution.shape import Activations
+from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.device import Array
-from ttfs_cupy.layers import Weighted
+from ttfs_cupy.layers import Layer, Weighted
 from ttfs_cupy.network import Network
 from ttfs_cupy.neuron import PotentialReadout, PspSlope
 
@@ -15,13 +15,18 @@ def first_non_finite_layer(network: Network, inputs: Array) -> str:
     """
     device, xp = network.device, network.device.xp
     neuron = PotentialReadout(device, network.t_win, PspSlope(device, network.psp_slope))
-    network.run(inputs, training=True)
-    for index, layer in enumerate(network.layers):
-        if isinstance(layer, Weighted):
-            below = network.layers[index - 1].output_of_batch if index else inputs
-            potentials = xp.empty((len(inputs) * layer.shape.out_pixels, layer.shape.out_channels), np.float32)
-            workspace = xp.empty(layer.workspace(len(inputs), training=False), np.float32)
-            layer.algorithm.forward(below, layer.weights, neuron, potentials, None, workspace)
+    below, overflowing = inputs, []
+
+    def watch(layer: Layer, output: Array) -> None:
+        nonlocal below
+        if isinstance(layer, Weighted) and not overflowing:
+            potentials = xp.empty((len(below), *layer.out_shape), "float32")
+            gemm = Gemm(device, layer.shape)
+            workspace = xp.empty(gemm.workspace(len(below), "forward"), "float32")
+            gemm.forward(below, layer.weights, neuron, Activations(potentials), workspace)
             if not bool(xp.isfinite(potentials).all()):
-                return layer.name
-    return network.layers[-1].name
+                overflowing.append(layer.name)
+        below = output
+
+    network.run(inputs, watch=watch)
+    return overflowing[0] if overflowing else network.layers[-1].name

@@ -6,38 +6,37 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.device import Array
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.files import write_atomically
+from ttfs_cupy.layers import Layer
 from ttfs_cupy.network import Network
 
 
 class FiringRates:
-    """The share of a layer's neurons that fired, over all images added; counted on the device, without atomics."""
+    """The share of a layer's neurons that fired, over all images seen; counted on the device, without atomics."""
 
     PARTS = 256
 
     def __init__(self, network: Network):
-        self._network = network
+        self._device = network.device
         self._layers = [layer for layer in network.layers if layer.is_spiking]
-        self._counts = [network.device.xp.zeros(self.PARTS, np.int64) for _ in self._layers]
+        self._counts = {layer.name: network.device.xp.zeros(self.PARTS, np.int64) for layer in self._layers}
         self._images = 0
 
-    def add(self, images: int) -> None:
-        """Counts the spikes of the network's last run, of that many images."""
-        for layer, counts in zip(self._layers, self._counts, strict=True):
-            output = layer.output_of_batch
-            self._network.device.launch("count_spikes", output.size, output, counts, self.PARTS, output.size)
-        self._images += images
+    def watch(self, layer: Layer, output: Array) -> None:
+        """Counts the spikes of a layer's output, (batch, height, width, channels): a watcher of Network.run."""
+        if layer.is_spiking:
+            counts = self._counts[layer.name]
+            self._device.launch("count_spikes", output.size, output, counts, self.PARTS, output.size)
+            self._images += len(output) if layer is self._layers[0] else 0
 
     def read(self) -> dict[str, float]:
-        """The rates so far by layer, and starts anew."""
-        rates = {}
-        for layer, counts in zip(self._layers, self._counts, strict=True):
-            spikes = int(self._network.device.to_host(counts).sum())
-            rates[layer.name] = spikes / max(1, self._images * layer.neurons)
-            counts[...] = 0
-        self._images = 0
-        return rates
+        """The rates so far by layer."""
+        return {
+            layer.name: int(self._device.to_host(self._counts[layer.name]).sum()) / max(1, self._images * layer.neurons)
+            for layer in self._layers
+        }
 
 
 class MetricsFile:

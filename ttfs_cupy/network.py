@@ -1,9 +1,10 @@
 """Layers in a row: the plan of their buffers, forward, event-driven backward, and the public boundary (NCHW)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.encoding import Encoder
 from ttfs_cupy.layers import Layer, MaxPool, Weighted
@@ -11,7 +12,11 @@ from ttfs_cupy.loss import CrossEntropy
 from ttfs_cupy.neuron import PspSlope
 from ttfs_cupy.optimizer import Optimizer
 from ttfs_cupy.parameters import Parameters
+from ttfs_cupy.plan import Plan, StageSlots, stages_of
 from ttfs_cupy.summary import summary
+
+# Told of a layer and its output, (batch, height, width, channels), which the next layer may overwrite.
+Watcher = Callable[[Layer, Array], None]
 
 
 class Network:
@@ -29,7 +34,8 @@ class Network:
         self.t_win = encoder.t_win
         self._slope = slope
         self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
-        self._planned = (0, False)
+        self._plan: Plan | None = None
+        self._last_inputs: Array | None = None
 
     # What a user calls
 
@@ -50,7 +56,7 @@ class Network:
     @property
     def algorithms(self) -> dict[str, str]:
         """The algorithm that convolves each layer that has weights."""
-        return {layer.name: layer.algorithm.name for layer in self.layers if isinstance(layer, Weighted)}
+        return {layer.name: layer.algorithms.name for layer in self.layers if isinstance(layer, Weighted)}
 
     def encode(self, images: Array) -> Array:
         """Earliness, (N, height, width, channels), for images (N, channels, height, width) in [0, 1].
@@ -71,8 +77,7 @@ class Network:
 
     def forward(self, encoded: Array) -> Array:
         """The readout, (N, classes): membrane potentials, or earliness where the readout fires."""
-        inputs = self._checked_inputs(encoded)
-        return self.run(inputs).copy()
+        return self.run(self._checked_inputs(encoded)).copy()
 
     def loss_and_gradients(self, encoded: Array, labels: Array) -> tuple[float, dict[str, np.ndarray]]:
         """Mean cross-entropy, and dLoss/d(weights) named and shaped like state_dict()."""
@@ -86,15 +91,20 @@ class Network:
         return loss, self.parameters.gradient_dict()
 
     def spike_times(self) -> dict[str, np.ndarray]:
-        """Local spike times T - x of the last forward, +inf for silence, by layer: (N, C, H, W) or (N, C), NumPy."""
-        if not self._planned[0]:
+        """Local spike times T - x of the last batch, +inf for silence, by layer: (N, C, H, W) or (N, C), NumPy.
+
+        Nothing keeps every layer's output, so the batch passes through the network once more, as it is now.
+        """
+        if self._last_inputs is None:
             raise ValueError("spike_times() tells of the last forward, and there has been none")
         times = {}
-        for layer in self.layers:
+
+        def record(layer: Layer, output: Array) -> None:
             if layer.is_spiking or isinstance(layer, MaxPool):
-                x = self.device.to_host(layer.output)
-                t = np.where(x == 0, np.float32(np.inf), np.float32(self.t_win) - x)
-                times[layer.name] = np.ascontiguousarray(t.transpose(0, 3, 1, 2)) if t.ndim == 4 else t
+                x = layer.public(self.device.to_host(output))
+                times[layer.name] = np.where(x == 0, np.float32(np.inf), np.float32(self.t_win) - x)
+
+        self.run(self._last_inputs, watch=record)
         return times
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -106,57 +116,85 @@ class Network:
         self.parameters.load(state)
 
     def summary(self) -> str:
-        """A table: layer, output shape, parameters, operations per image."""
-        return summary(self.layers, self.input_shape)
+        """A table: layer, output shape, parameters, operations per image; and the bytes of what is planned."""
+        return summary(self.layers, self.input_shape, self._plan)
 
     # What the trainer calls: no checks, no copies, nothing allocated once planned
 
     def plan(self, batch: int, *, training: bool = False) -> None:
-        """Makes the buffers for up to `batch` images, unless those at hand suffice; new ones start `loss` anew."""
-        planned_batch, planned_training = self._planned
-        if batch <= planned_batch and (planned_training or not training):
-            return
-        batch, training = max(batch, planned_batch), training or planned_training
-        xp = self.device.xp
-        for layer in self.layers:
-            layer.allocate(batch, xp.empty, training)
-        self._workspace = xp.empty(max(layer.workspace(batch, training) for layer in self.layers), np.float32)
-        self.loss = CrossEntropy(self.device, batch, self.classes)
-        largest = max(layer.neurons for layer in self.layers) if training else 0
-        self._gradients = [xp.empty(batch * largest, np.float32) for _ in range(2)]
-        self._planned = (batch, training)
+        """Makes the arrays for up to `batch` images, unless those at hand suffice; new ones start `loss` anew.
 
-    def run(self, inputs: Array, *, training: bool = False) -> Array:
-        """The readout for encoded inputs, (N, classes); a view that the next run overwrites."""
-        self.plan(len(inputs), training=training)
-        for layer in self.layers:
-            inputs = layer.forward(inputs, self._workspace, training)
+        Raises UserError where they do not fit into memory.
+        """
+        if self._plan is not None:
+            if batch <= self._plan.batch and (self._plan.training or not training):
+                return
+            batch, training = max(batch, self._plan.batch), training or self._plan.training
+            self._plan = None  # its memory is free for the next one
+        plan = Plan(stages_of(self.layers), batch, training=training)
+        plan.allocate(self.device)
+        self.loss = CrossEntropy(self.device, batch, self.classes)
+        self._plan = plan
+
+    def run(self, inputs: Array, *, training: bool = False, watch: Watcher | None = None) -> Array:
+        """The readout for encoded inputs, (N, classes); a view that the next run overwrites.
+
+        training: keeps what backward needs. watch: is told of every layer's output, in order.
+        """
+        plan = self._planned(len(inputs), training=training)
+        self._last_inputs = inputs
+        for stage, slots in zip(plan.stages, plan.slots, strict=True):
+            batch = len(inputs)
+            out = slots.activations(batch, with_sum=training and self._needs_sum(stage.layer))
+            workspace = slots.forward_workspace.array
+            if watch is not None and stage.pool is not None:
+                assert slots.unpooled is not None
+                every = Activations(slots.unpooled.array[:batch])
+                stage.layer.forward(inputs, every, workspace)
+                watch(stage.layer, every.output)
+                stage.pool.forward(every.output, out, workspace)
+            else:
+                stage.layer.forward(inputs, out, workspace)
+            if watch is not None:
+                watch(stage.layers[-1], out.output)
+            inputs = out.output
         return inputs.reshape(-1, self.classes)
 
     def differentiate(self, inputs: Array, labels: Array) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`."""
         readout = self.run(inputs, training=True)
+        batch, plan = len(inputs), self._planned(len(inputs), training=True)
         grad = self.loss.add(readout, labels).reshape(-1, *self.layers[-1].out_shape)
-        for index in reversed(range(len(self.layers))):
-            layer = self.layers[index]
-            below = self.layers[index - 1].output_of_batch if index else inputs
-            grad_below = None
-            if index:
-                # gradients move back and forth between two buffers
-                buffer = self._gradients[index % 2]
-                grad_below = buffer[: len(inputs) * self.layers[index - 1].neurons].reshape(below.shape)
-            layer.backward(below, grad, grad_below, self._workspace)
-            grad = grad_below
+        for index in reversed(range(len(plan.stages))):
+            stage, slots = plan.stages[index], plan.slots[index]
+            below = plan.slots[index - 1] if index else None
+            under = below.output.array[:batch] if below else inputs
+            grad_under = _grad(below, batch) if below else None
+            assert slots.backward_workspace is not None
+            out = slots.activations(batch, with_sum=self._needs_sum(stage.layer))
+            stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
+            grad = grad_under
 
     def train_step(self, inputs: Array, labels: Array, optimizer: Optimizer) -> None:
         """One step on a batch: encoded inputs and int32 labels on the device. Nothing is read back."""
         self.differentiate(inputs, labels)
         optimizer.step()
 
+    def _planned(self, batch: int, *, training: bool) -> Plan:
+        self.plan(batch, training=training)
+        assert self._plan is not None
+        return self._plan
+
+    @staticmethod
+    def _needs_sum(layer: Layer) -> bool:
+        return isinstance(layer, Weighted) and layer.neuron.needs_weight_sum
+
     # Checks
 
     def _checked_inputs(self, encoded: Array) -> Array:
         inputs = self.device.to_device(encoded)
+        if inputs is encoded:
+            inputs = inputs.copy()  # spike_times() comes back to it, and the caller may have changed it by then
         if inputs.ndim != 4 or inputs.shape[1:] != self.layers[0].in_shape or not len(inputs):
             raise ValueError(
                 f"encoded must have shape (N, {_commas(self.layers[0].in_shape)}), as encode() returns it, "
@@ -174,6 +212,11 @@ class Network:
         if not ((targets >= 0) & (targets < self.classes)).all():
             raise ValueError(f"labels must lie in 0 to {self.classes - 1}")
         return self.device.to_device(targets.astype(np.int32))
+
+
+def _grad(slots: StageSlots, batch: int) -> Array:
+    assert slots.grad is not None
+    return slots.grad.array[:batch]
 
 
 def _commas(sizes: tuple[int, ...]) -> str:

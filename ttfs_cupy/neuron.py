@@ -55,82 +55,46 @@ class Neuron(Protocol):
 
 @dataclass(frozen=True)
 class SpikingNeuron:
-    """Fires at most once, when V(u) = A + psp_slope S u reaches the threshold T - u (Wei et al., ICCV 2023)."""
+    """Fires at most once, when V(u) = A + psp_slope S u reaches the threshold T - u (Wei et al., ICCV 2023).
+
+    scale multiplies the drive.
+    """
 
     device: Device
     t_win: float
     slope: PspSlope
     clip: str = "gain"
     grad_clip: float = 1.0
+    scale: float = 1.0
 
     @property
     def needs_weight_sum(self) -> bool:
         return self.slope.value != 0
 
+    @property
+    def rule(self) -> tuple[Array, float, float]:
+        """What kernels that fire neurons take: psp_slope, scale, t_win."""
+        return self.slope.array, self.scale, self.t_win
+
+    @property
+    def derivative(self) -> tuple[Array, float, float, float, int]:
+        """What kernels that carry gradients back through neurons take: the rule, grad_clip, and `separate` or not."""
+        most = math.inf if self.clip == "none" else self.grad_clip
+        return *self.rule, most, int(self.clip == "separate")
+
     def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
-        if weight_sum is None:
-            self.device.launch("saturate", out.size, drive, 1.0, self.t_win, out, out.size)
-        else:
-            slope = self.slope.array
-            self.device.launch("fire", out.size, drive, weight_sum, slope, self.t_win, out, out.size)
+        self.device.launch("fire", out.size, drive, weight_sum, *self.rule, out, out.size)
 
     def gradient(
         self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
     ) -> None:
-        size = grad.size
-        if weight_sum is None:
-            gain = min(1.0, self.grad_clip) if self.clip == "gain" else 1.0
-            self.device.launch("saturate_gradient", size, grad, output, gain, self.t_win, grad_drive, size)
-        elif self.clip == "separate":
-            self.device.launch(
-                "spike_gradient_separate",
-                size,
-                *(
-                    grad,
-                    output,
-                    weight_sum,
-                    self.t_win,
-                    self.grad_clip,
-                    grad_drive,
-                    *_optional(grad_sum, grad_drive),
-                    size,
-                ),
-            )
-        else:
-            most = self.grad_clip if self.clip == "gain" else math.inf
-            self.device.launch(
-                "spike_gradient",
-                size,
-                *(
-                    grad,
-                    output,
-                    weight_sum,
-                    self.slope.array,
-                    self.t_win,
-                    most,
-                    grad_drive,
-                    *_optional(grad_sum, grad_drive),
-                    size,
-                ),
-            )
+        inputs = (grad, output, weight_sum, *self.derivative)
+        self.device.launch("spike_gradient", grad.size, *inputs, grad_drive, grad_sum, grad.size)
 
 
-@dataclass(frozen=True)
-class CodingNeuron:
+def coding_neuron(device: Device, t_win: float) -> SpikingNeuron:
     """The first layer of direct encoding: x = clip(T A, 0, T) on the real-valued image (Wei et al., ICCV 2023)."""
-
-    device: Device
-    t_win: float
-    needs_weight_sum: bool = False
-
-    def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
-        self.device.launch("saturate", out.size, drive, self.t_win, self.t_win, out, out.size)
-
-    def gradient(
-        self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
-    ) -> None:
-        size = grad.size
-        self.device.launch("saturate_gradient", size, grad, output, self.t_win, self.t_win, grad_drive, size)
+    return SpikingNeuron(device, t_win, PspSlope(device, 0.0), clip="none", scale=t_win)
 
 
 @dataclass(frozen=True)
@@ -146,28 +110,10 @@ class PotentialReadout:
         return self.slope.value != 0
 
     def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
-        # without a weight sum the slope is 0, and drive stands in for what is multiplied by it
-        weight_sum = drive if weight_sum is None else weight_sum
-        slope = self.slope.array
-        self.device.launch("potential", out.size, drive, weight_sum, slope, self.t_win, out, out.size)
+        self.device.launch("potential", out.size, drive, weight_sum, self.slope.array, self.t_win, out, out.size)
 
     def gradient(
         self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
     ) -> None:
-        size = grad.size
         slope = self.slope.array
-        self.device.launch(
-            "potential_gradient",
-            size,
-            grad,
-            slope,
-            self.t_win,
-            grad_drive,
-            *_optional(grad_sum, grad_drive),
-            size,
-        )
-
-
-def _optional(grad_sum: Array | None, stand_in: Array) -> tuple[Array, int]:
-    """The kernels' (grad_sum, with_sum): a kernel that does not write it still wants an array there."""
-    return (stand_in, 0) if grad_sum is None else (grad_sum, 1)
+        self.device.launch("potential_gradient", grad.size, grad, slope, self.t_win, grad_drive, grad_sum, grad.size)

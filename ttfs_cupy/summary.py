@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from ttfs_cupy.layers import Layer, Weighted
+from ttfs_cupy.plan import Plan
 
 
-def summary(layers: Sequence[Layer], input_shape: tuple[int, int, int]) -> str:
+def summary(layers: Sequence[Layer], input_shape: tuple[int, int, int], plan: Plan | None = None) -> str:
     """Layer, output shape (channels first), parameters, and multiply-adds per image forward and in training."""
     rows: list[tuple[str, ...]] = [("layer", "output", "parameters", "forward", "training")]
     rows.append(("input", _shape(input_shape), "", "", ""))
@@ -18,7 +19,15 @@ def summary(layers: Sequence[Layer], input_shape: tuple[int, int, int]) -> str:
         numbers = [f"{counts[0]:,}", *(_millions(count) for count in counts[1:])] if layer.has_weights else ["", "", ""]
         rows.append((layer.name, _shape((channels,) if flat else (channels, height, width)), *numbers))
     rows.append(("total", "", f"{totals[0]:,}", *(_millions(total) for total in totals[1:])))
-    return _aligned(rows) + "\n(forward, training: million multiply-adds per image)"
+    return _aligned(rows) + "\n(forward, training: million multiply-adds per image)" + _memory(plan)
+
+
+def _memory(plan: Plan | None) -> str:
+    """What is planned, if anything is."""
+    if plan is None:
+        return ""
+    purpose = "training" if plan.training else "inference"
+    return f"\n{plan.bytes:,} bytes in one arena, for {purpose} with batches of up to {plan.batch}"
 
 
 def _counts(layer: Layer, first: bool) -> tuple[int, int, int]:

@@ -208,9 +208,8 @@ def evaluate(network: Network, batches: Batches, description: str) -> Evaluation
     network.loss.reset()
     rates = FiringRates(network)
     for batch in tqdm(batches.epoch(0), total=len(batches), desc=description, unit="batch", leave=False, disable=None):
-        readout = network.run(network.device.to_device(batch.inputs))
+        readout = network.run(network.device.to_device(batch.inputs), watch=rates.watch)
         network.loss.add(readout, network.device.to_device(batch.labels))
-        rates.add(len(batch.labels))
     return Evaluation(network.loss.read(), rates.read())
 
 

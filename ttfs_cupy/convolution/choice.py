@@ -1,50 +1,69 @@
-"""Which algorithm convolves a layer."""
+"""Which algorithm convolves a layer, pass by pass."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
-from ttfs_cupy.convolution import direct, winograd
-from ttfs_cupy.convolution.direct import Direct
-from ttfs_cupy.convolution.gemm import Gemm
-from ttfs_cupy.convolution.shape import Algorithm, ConvolutionShape
-from ttfs_cupy.convolution.winograd import Winograd
+from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
+from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device
 from ttfs_cupy.errors import UserError
 
-ALGORITHMS: dict[str, Callable[[Device, ConvolutionShape], Algorithm]] = {
-    "direct": Direct,
-    "gemm": Gemm,
-    "winograd": Winograd,
-}
-
-# Above it a matrix product is faster than the loop written out, and below it a patch matrix costs more than it saves.
-MOST_PATCH_VALUES_FOR_DIRECT = 32
-
-# With fewer channels, transforming a tile costs more than the products that it saves.
-FEWEST_CHANNELS_FOR_WINOGRAD = 16
+AUTO = "auto"
+SEPARATOR = "/"
 
 
-def choose(name: str, device: Device, shape: ConvolutionShape, layer: str) -> Algorithm:
-    """The algorithm of that name for a layer; `auto` takes the one that suits its shape.
+@dataclass(frozen=True)
+class Passes:
+    """The algorithms of a layer's three passes."""
 
-    Raises UserError, naming the layer, for an algorithm that is not known or does not fit.
+    forward: Algorithm
+    data_gradient: Algorithm
+    weight_gradient: Algorithm
+
+    def of(self, which: Pass) -> Algorithm:
+        algorithm: Algorithm = getattr(self, which)
+        return algorithm
+
+    @property
+    def name(self) -> str:
+        """One name, or three with slashes between them: forward, data gradient, weight gradient."""
+        names = [self.of(which).name for which in PASSES]
+        return names[0] if len(set(names)) == 1 else SEPARATOR.join(names)
+
+    @property
+    def joins_pooling(self) -> bool:
+        return all(self.of(which).joins_pooling for which in PASSES)
+
+
+def choose(name: str, device: Device, shape: ConvolutionShape, layer: str) -> Passes:
+    """The algorithms of that name, or of three names with slashes between them, for a layer.
+
+    `auto` takes the one that suits the layer's shape. Raises UserError, naming the layer, for an algorithm that is not
+    known or does not fit.
     """
-    if name == "auto":
-        name = _suited(shape)
-    elif name not in ALGORITHMS:
-        raise UserError(f"convolution must be one of auto, {', '.join(ALGORITHMS)}, not {name!r}")
-    trouble = _trouble(name, shape)
+    names = name.split(SEPARATOR)
+    names = names * len(PASSES) if len(names) == 1 else names
+    if len(names) != len(PASSES):
+        raise UserError(f"layer {layer}: convolution {name!r} must be one algorithm, or one for each of {', '.join(PASSES)}")
+    chosen = (_known(part, device, shape, layer)(device, shape) for part in names)
+    return Passes(*chosen)
+
+
+def candidates(shape: ConvolutionShape, device: Device) -> list[type[Algorithm]]:
+    """Every algorithm that can do that convolution."""
+    return [kind for kind in algorithms().values() if kind.fits(shape, device) is None]
+
+
+def suited(shape: ConvolutionShape, device: Device) -> type[Algorithm]:
+    """What is taken where nobody has timed them: by the shape alone."""
+    return max((kind for kind in candidates(shape, device) if kind.suits(shape)), key=lambda kind: kind.rank)
+
+
+def _known(name: str, device: Device, shape: ConvolutionShape, layer: str) -> type[Algorithm]:
+    if name == AUTO:
+        return suited(shape, device)
+    if name not in algorithms():
+        raise UserError(f"convolution must be one of {AUTO}, {', '.join(algorithms())}, not {name!r}")
+    trouble = algorithms()[name].fits(shape, device)
     if trouble:
-        raise UserError(f"layer {layer}: {trouble}; choose auto or gemm")
-    return ALGORITHMS[name](device, shape)
-
-
-def _suited(shape: ConvolutionShape) -> str:
-    if shape.patch_size <= MOST_PATCH_VALUES_FOR_DIRECT:
-        return "direct"
-    many_channels = min(shape.in_channels, shape.out_channels) >= FEWEST_CHANNELS_FOR_WINOGRAD
-    return "winograd" if many_channels and _trouble("winograd", shape) is None else "gemm"
-
-
-def _trouble(name: str, shape: ConvolutionShape) -> str | None:
-    checks = {"direct": direct.fits, "winograd": winograd.fits}
-    return checks[name](shape) if name in checks else None
+        raise UserError(f"layer {layer}: {trouble}; choose {AUTO} or gemm")
+    return algorithms()[name]

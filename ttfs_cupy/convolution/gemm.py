@@ -9,62 +9,73 @@ workers, and so do the bits of the result.
 
 from dataclasses import dataclass
 
+from ttfs_cupy.convolution.algorithm import Pass
 from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
-from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
-from ttfs_cupy.device import Array, Device
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
+from ttfs_cupy.device import Array, Device, Stack
 from ttfs_cupy.neuron import Neuron
 
-# Below about this many rows, packing the weights for a product costs as much as a tenth of the product.
+# Below about this many rows, reading the weights for a product costs as much as a tenth of the product.
 FEWEST_ROWS = 256
 MOST_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Gemm:
+    """Like every Algorithm, and the one that the others are measured by: it does any convolution."""
+
     device: Device
     shape: ConvolutionShape
-    name: str = "gemm"
+    name = "gemm"
+    joins_pooling = False
+    rank = 0
+    tolerance = 0.0
 
-    def workspace(self, batch: int, training: bool) -> int:
-        """How many float32 values of scratch memory the passes need for that batch (see Algorithm)."""
-        needs = [self._forward_workspace(batch)]
-        if training:
-            needs.append(self._weight_gradient_workspace(batch))
-            needs.append(self._data_gradient_workspace(batch))
-        return max(needs)
+    @classmethod
+    def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
+        return None
+
+    @classmethod
+    def suits(cls, shape: ConvolutionShape) -> bool:
+        return True
+
+    def workspace(self, batch: int, which: Pass) -> int:
+        shape = self.shape
+        count = batch * shape.out_pixels
+        if which == "forward":
+            return self.device.workers * self._chunk_workspace(count)
+        if which == "weight_gradient":
+            groups = min(self._most_groups, parts(count, FEWEST_ROWS))
+            return groups * shape.weights + self.device.workers * self._group_workspace(count)
+        patch_size = shape.taps * shape.out_channels
+        patches = min(self._chunk_rows(patch_size), batch * shape.in_pixels) * patch_size
+        return count * shape.out_channels + shape.weights + self.device.workers * patches
 
     # Forward
 
-    def forward(
-        self,
-        images: Array,
-        weights: Array,
-        neuron: Neuron,
-        output: Array,
-        weight_sum: Array | None,
-        workspace: Array,
-    ) -> None:
+    def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a chunk by one product, then the neurons' rule while both are in cache."""
-        shape, rows = self.shape, output.shape[0]
+        shape, output = self.shape, rows(out.output)
+        weight_sum = None if out.weight_sum is None else rows(out.weight_sum)
         chunk_rows = self._chunk_rows(shape.patch_size)
-        matrix = weights.reshape(shape.patch_size, shape.out_channels)
-        per_worker = self._chunk_workspace(rows)
+        matrix = Stack.of(weights.reshape(shape.patch_size, shape.out_channels))
+        per_worker = self._chunk_workspace(len(output))
         halves = 2 if neuron.needs_weight_sum else 1
 
         def chunk(task: int, worker: int) -> None:
-            first, last = part_range(task, chunk_rows, rows)
+            first, last = part_range(task, chunk_rows, len(output))
             scratch = Scratch(workspace, worker * per_worker)
             count = last - first
             patches = scratch.array(halves * count, shape.patch_size)
             products = scratch.array(halves * count, shape.out_channels)
             self._gather(images, patches, first, count, with_mask=halves == 2)
-            self.device.matmul(patches, matrix, out=products)
+            self.device.multiply(Stack.of(patches), matrix, Stack.of(products))
             drive, sums = products[:count], products[count:] if halves == 2 else None
             neuron.output(drive, sums, output[first:last])
             if weight_sum is not None:
                 weight_sum[first:last] = sums
 
-        self.device.parallel(parts(rows, chunk_rows), chunk)
+        self.device.parallel(parts(len(output), chunk_rows), chunk)
 
     # Data gradient
 
@@ -80,46 +91,38 @@ class Gemm:
 
         patch_size = shape.taps * shape.out_channels
         chunk_rows = self._chunk_rows(patch_size)
-        grad_rows = grad_images.reshape(-1, shape.in_channels)
-        rows = grad_rows.shape[0]
-        per_worker = min(chunk_rows, rows) * patch_size
+        grad_rows = rows(grad_images)
+        count = len(grad_rows)
+        per_worker = min(chunk_rows, count) * patch_size
 
         def chunk(task: int, worker: int) -> None:
-            first, last = part_range(task, chunk_rows, rows)
+            first, last = part_range(task, chunk_rows, count)
             patches = Scratch(workspace, scratch.used + worker * per_worker).array(last - first, patch_size)
             device.launch(
                 "gather_output_gradients",
                 patches.size,
-                *(
-                    grad_drive,
-                    patches,
-                    first,
-                    last - first,
-                    *shape.in_size,
-                    shape.out_channels,
-                    *shape.out_size,
-                ),
+                *(grad_drive, patches, first, last - first),
+                *(*shape.in_size, shape.out_channels, *shape.out_size),
                 *(*shape.kernel, *shape.stride, *shape.padding),
             )
-            device.matmul(patches, transposed, out=grad_rows[first:last])
+            device.multiply(Stack.of(patches), Stack.of(transposed), Stack.of(grad_rows[first:last]))
 
-        device.parallel(parts(rows, chunk_rows), chunk)
+        device.parallel(parts(count, chunk_rows), chunk)
 
     # Weight gradient
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Patches transposed x (dLoss/dA above dLoss/dS), chunk by chunk; groups of chunks are summed in order."""
-        shape, device, rows = self.shape, self.device, outgoing.rows
-        chunk_rows, group_rows = self._chunk_rows(shape.patch_size), self._group_rows(rows)
-        groups = parts(rows, group_rows)
+        shape, device, all_rows = self.shape, self.device, outgoing.rows
+        chunk_rows, group_rows = self._chunk_rows(shape.patch_size), self._group_rows(all_rows)
+        groups = parts(all_rows, group_rows)
         halves = 2 if outgoing.neuron.needs_weight_sum else 1
         scratch = Scratch(workspace)
-        sums = scratch.array(groups, shape.weights)
-        per_worker = self._chunk_workspace(rows) + shape.weights
+        sums = scratch.array(groups, shape.patch_size, shape.out_channels)
+        per_worker = self._group_workspace(all_rows)
 
         def group(task: int, worker: int) -> None:
-            group_first, group_last = part_range(task, group_rows, rows)
-            group_sum = sums[task].reshape(shape.patch_size, shape.out_channels)
+            group_first, group_last = part_range(task, group_rows, all_rows)
             for first in range(group_first, group_last, chunk_rows):
                 count = min(chunk_rows, group_last - first)
                 local = Scratch(workspace, scratch.used + worker * per_worker)
@@ -127,31 +130,23 @@ class Gemm:
                 grads = local.array(halves * count, shape.out_channels)
                 self._gather(images, patches, first, count, with_mask=halves == 2)
                 outgoing.to_drive(grads[:count], grads[count:] if halves == 2 else None, first, first + count)
-                if first == group_first:
-                    device.matmul(patches.T, grads, out=group_sum)
-                else:
-                    term = local.array(shape.patch_size, shape.out_channels)
-                    device.matmul(patches.T, grads, out=term)
-                    device.launch("add", term.size, group_sum, term, term.size)
+                add = first > group_first
+                term = None
+                if add and not device.adds_products:
+                    term = Stack.of(local.array(shape.patch_size, shape.out_channels))
+                stacks = (Stack.of(patches), Stack.of(grads), Stack.of(sums[task]))
+                device.multiply(*stacks, transposed=True, add=add, term=term)
 
         device.parallel(groups, group)
         device.launch("sum_parts", shape.weights, sums, grad_weights, groups, shape.weights)
 
-    def _gather(self, images: Array, patches: Array, first: int, rows: int, *, with_mask: bool) -> None:
+    def _gather(self, images: Array, patches: Array, first: int, count: int, *, with_mask: bool) -> None:
         shape = self.shape
         self.device.launch(
             "gather_patches",
-            rows * shape.patch_size,
-            *(
-                images,
-                patches,
-                first,
-                rows,
-                int(with_mask),
-                *shape.in_size,
-                shape.in_channels,
-                *shape.out_size,
-            ),
+            count * shape.patch_size,
+            *(images, patches, first, count, int(with_mask)),
+            *(*shape.in_size, shape.in_channels, *shape.out_size),
             *(*shape.kernel, *shape.stride, *shape.padding),
         )
 
@@ -165,23 +160,15 @@ class Gemm:
         """Partial sums of the weight gradient, each of the weights' size: many small ones, or four large ones."""
         return min(max((1 << 22) // self.shape.weights, 4), 16)
 
-    def _group_rows(self, rows: int) -> int:
-        return max(parts(rows, self._most_groups), FEWEST_ROWS)
+    def _group_rows(self, count: int) -> int:
+        return max(parts(count, self._most_groups), FEWEST_ROWS)
 
-    def _chunk_workspace(self, rows: int) -> int:
-        chunk_rows = min(self._chunk_rows(self.shape.patch_size), rows)
+    def _chunk_workspace(self, count: int) -> int:
+        chunk_rows = min(self._chunk_rows(self.shape.patch_size), count)
         return 2 * chunk_rows * (self.shape.patch_size + self.shape.out_channels)
 
-    def _forward_workspace(self, batch: int) -> int:
-        return self.device.workers * self._chunk_workspace(batch * self.shape.out_pixels)
+    def _group_workspace(self, count: int) -> int:
+        return self._chunk_workspace(count) + (0 if self.device.adds_products else self.shape.weights)
 
-    def _weight_gradient_workspace(self, batch: int) -> int:
-        rows = batch * self.shape.out_pixels
-        groups = min(self._most_groups, parts(rows, FEWEST_ROWS))
-        return groups * self.shape.weights + self.device.workers * (self._chunk_workspace(rows) + self.shape.weights)
 
-    def _data_gradient_workspace(self, batch: int) -> int:
-        shape = self.shape
-        patch_size = shape.taps * shape.out_channels
-        patches = min(self._chunk_rows(patch_size), batch * shape.in_pixels) * patch_size
-        return batch * shape.out_pixels * shape.out_channels + shape.weights + self.device.workers * patches
+ALGORITHM = Gemm

@@ -1,6 +1,6 @@
 """Consecutive arrays out of one workspace, and how work is cut into parts."""
 
-from ttfs_cupy.device import Array
+from ttfs_cupy.device import Array, Stack
 
 
 class Scratch:
@@ -17,6 +17,12 @@ class Scratch:
             size *= length
         self.used += size
         return self._workspace[first : self.used].reshape(shape)
+
+
+    def stack(self, count: int, gap: int, rows: int, columns: int, panel: int = 0) -> Stack:
+        """A stack of matrices, `gap` floats apart; of `panel` columns each where that is given."""
+        width = parts(columns, panel) * panel if panel else columns
+        return Stack(self.array(count, rows * width + gap), rows, columns, panel)
 
 
 def parts(whole: int, part: int) -> int:

@@ -1,7 +1,6 @@
-"""The shape of a convolution, and what an algorithm must offer."""
+"""The shape of a convolution, and what its passes are given."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from ttfs_cupy.device import Array
 from ttfs_cupy.neuron import Neuron
@@ -54,52 +53,49 @@ class ConvolutionShape:
 
 
 @dataclass(frozen=True)
-class OutgoingGradient:
-    """dLoss/d(output) of a layer with what its neurons need to carry it on to their drive and weight sum.
+class Activations:
+    """What a layer leaves for the next one and for its own backward pass: arrays (batch, height, width, channels).
 
-    grad, output and weight_sum are (rows, out_channels), a row being one output pixel of one image.
+    output: earliness; of a readout, membrane potentials. weight_sum: S, where backward needs it. winner: where pooling is
+    joined to the layer, the place of each 2x2 window's earliest spike (0 to 3, row by row, 255 if all are silent); output
+    and weight_sum are then those of the windows' earliest spikes.
     """
+
+    output: Array
+    weight_sum: Array | None = None
+    winner: Array | None = None
+
+    def of(self, batch: int, *, with_sum: bool) -> "Activations":
+        """The front of the arrays, for a smaller batch; without the weight sum where nobody needs it."""
+        return Activations(
+            self.output[:batch],
+            self.weight_sum[:batch] if with_sum and self.weight_sum is not None else None,
+            None if self.winner is None else self.winner[:batch],
+        )
+
+
+def rows(array: Array) -> Array:
+    """(rows, channels), a row being one pixel of one image."""
+    return array.reshape(-1, array.shape[-1])
+
+
+@dataclass(frozen=True)
+class OutgoingGradient:
+    """grad = dLoss/d(output), with what a layer's neurons need to carry it on to their drive and weight sum."""
 
     neuron: Neuron
     grad: Array
-    output: Array
-    weight_sum: Array | None
+    out: Activations
 
     @property
     def rows(self) -> int:
-        return self.grad.shape[0]
+        return int(self.grad.size // self.grad.shape[-1])
 
     def to_drive(
         self, grad_drive: Array, grad_sum: Array | None = None, first: int = 0, last: int | None = None
     ) -> None:
         """Writes dLoss/dA, and dLoss/dS unless grad_sum is None, of the rows first to last (exclusive)."""
+        grad, output, weight_sum = self.grad, self.out.output, self.out.weight_sum
         part = slice(first, last)
-        weight_sum = None if self.weight_sum is None else self.weight_sum[part]
-        self.neuron.gradient(self.grad[part], self.output[part], weight_sum, grad_drive, grad_sum)
-
-
-class Algorithm(Protocol):
-    """One way to convolve. Arrays: images NHWC, weights (kernel_h, kernel_w, in, out), float32, C-contiguous."""
-
-    @property
-    def name(self) -> str: ...
-
-    def workspace(self, batch: int, training: bool) -> int:
-        """How many float32 values of scratch memory the passes need for that batch."""
-
-    def forward(
-        self,
-        images: Array,
-        weights: Array,
-        neuron: Neuron,
-        output: Array,
-        weight_sum: Array | None,
-        workspace: Array,
-    ) -> None:
-        """Writes output, and S unless weight_sum is None, both (rows, out_channels)."""
-
-    def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
-        """Writes dLoss/d(images), NHWC; what it holds for silent inputs has no meaning (their layer masks it)."""
-
-    def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
-        """Writes dLoss/d(weights)."""
+        sums = None if weight_sum is None else rows(weight_sum)[part]
+        self.neuron.gradient(rows(grad)[part], rows(output)[part], sums, grad_drive, grad_sum)

@@ -2,32 +2,33 @@
 
 Tiles are made, multiplied and finished in blocks whose transformed data stays in cache. A block holds the transformed
 tiles of the earliness and, below them, those of the mask, so that A and S come from the same products with the same
-transformed weights, and the neurons' rule is applied before a tile leaves. How tiles are cut into blocks depends on the
-shapes alone, never on the number of workers, and so do the bits of the result.
+transformed weights; the neurons' rule, and pooling where a pool follows, are applied as a tile leaves. Backward forms
+each neuron's derivative as a tile enters. How tiles are cut into blocks depends on the shapes alone, never on the
+number of workers, and so do the bits of the result.
 
 The arithmetic, and why these interpolation points, stands in kernels/winograd.cu.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
+from ttfs_cupy.convolution.algorithm import Pass
 from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
-from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
-from ttfs_cupy.device import Array, Device
-from ttfs_cupy.neuron import Neuron
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.device import Array, Device, Stack
+from ttfs_cupy.neuron import Neuron, SpikingNeuron
 
 TILE = 4
 POSITIONS = 36
 
 # A block of fewer tiles would read the transformed weights too often for the products that it does with them.
-FEWEST_TILES = 64
+FEWEST_TILES = 48
 
+# Rows that a product takes at a time on a CPU (kernels/products.cpp).
+BLOCK_MULTIPLE = 12
 
-def fits(shape: ConvolutionShape) -> str | None:
-    """Why this algorithm cannot do that convolution, or None if it can."""
-    if shape.kernel != (3, 3) or shape.stride != (1, 1):
-        return f"winograd needs a 3 x 3 kernel at stride 1, not {shape.kernel} at stride {shape.stride}"
-    return None
+# With fewer channels, transforming a tile costs more than the products that it saves.
+FEWEST_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -55,59 +56,74 @@ class Winograd:
 
     device: Device
     shape: ConvolutionShape
-    name: str = "winograd"
+    name = "winograd"
+    joins_pooling = True
+    rank = 1
+    tolerance = 1e-5
 
-    def workspace(self, batch: int, training: bool) -> int:
-        """How many float32 values of scratch memory the passes need for that batch (see Algorithm)."""
-        needs = [self._forward_workspace(batch)]
-        if training:
-            needs += [self._data_gradient_workspace(batch), self._weight_gradient_workspace(batch)]
-        return max(needs)
+    @classmethod
+    def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
+        if shape.kernel != (3, 3) or shape.stride != (1, 1):
+            return f"winograd needs a 3 x 3 kernel at stride 1, not {shape.kernel} at stride {shape.stride}"
+        return None
 
-    def forward(
-        self, images: Array, weights: Array, neuron: Neuron, output: Array, weight_sum: Array | None, workspace: Array
-    ) -> None:
-        """S and A of a block by the same products, then the neurons' rule while both are in cache."""
-        tile_map, block_tiles = self._onward, self._block_tiles
-        tiles = tile_map.tiles(len(images))
+    @classmethod
+    def suits(cls, shape: ConvolutionShape) -> bool:
+        return min(shape.in_channels, shape.out_channels) >= FEWEST_CHANNELS
+
+    def workspace(self, batch: int, which: Pass) -> int:
+        shape, device = self.shape, self.device
+        if which == "forward":
+            blocks = device.workers * self._block_workspace(self._onward, batch, halves=2)
+            return self._transformed_weights(self._onward) + batch * shape.in_pixels + blocks
+        if which == "data_gradient":
+            blocks = device.workers * self._block_workspace(self._back, batch, halves=1)
+            return self._transformed_weights(self._back) + blocks
+        sums = self._floats(shape.in_channels, shape.out_channels) * (1 if device.adds_products else 2)
+        rows = 2 * self._product_tiles(self._onward.tiles(batch))
+        return sums + self._floats(rows, shape.in_channels) + self._floats(rows, self._paneled(shape.out_channels))
+
+    def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
+        """S and A of a block by the same products, then the neurons' rule, and pooling, as tiles leave."""
+        assert isinstance(neuron, SpikingNeuron)
+        tile_map, device, shape = self._onward, self.device, self.shape
         halves = 2 if neuron.needs_weight_sum else 1
         scratch = Scratch(workspace)
-        transformed_weights = self._transform_weights(weights, scratch, flipped=False)
-        pixels_in = images.size // self.shape.in_channels
-        spiked = scratch.array(pixels_in)
-        self.device.launch("find_spikes", images.size, images, spiked, pixels_in, self.shape.in_channels)
+        transformed_weights = self._transform_weights(tile_map, weights, scratch, turned=False)
+        spiked = scratch.array(images.size // shape.in_channels)
+        device.launch("find_spikes", images.size, images, spiked, spiked.size, shape.in_channels)
+        rule = (*neuron.rule, int(halves == 2), out.output, out.weight_sum, out.winner)
+        sizes = (*shape.in_size, *shape.padding, *shape.out_size, shape.out_channels, *tile_map.grid)
 
-        def block(task: int, worker: int) -> None:
-            first, last = part_range(task, block_tiles, tiles)
-            local = Scratch(workspace, scratch.used + worker * self._forward_block_workspace)
-            pixels = self._convolve(tile_map, images, transformed_weights, first, last - first, halves, local)
-            self._silence_unreached(tile_map, pixels, spiked, first, last - first, halves)
-            count = (last - first) * TILE**2
-            drive, sums = pixels[:count], pixels[count:] if halves == 2 else None
-            fired = local.array(*drive.shape)
-            neuron.output(drive, sums, fired)
-            self._place(tile_map, fired, output, first)
-            if weight_sum is not None:
-                self._place(tile_map, sums, weight_sum, first)
+        def block(first: int, count: int, local: Scratch) -> None:
+            inputs = self._stack(local, halves * count, shape.in_channels)
+            products = self._stack(local, halves * count, shape.out_channels)
+            arguments = (images, inputs.array, inputs.step, first, count, int(halves == 2))
+            device.launch("winograd_input", count * shape.in_channels, *arguments, *self._input_sizes(tile_map), each=POSITIONS)
+            device.multiply(inputs, transformed_weights, products)
+            arguments = (products.array, products.step, spiked, *rule, first, count)
+            device.launch("winograd_fire", count * shape.out_channels, *arguments, *sizes, each=POSITIONS)
 
-        self.device.parallel(parts(tiles, block_tiles), block)
+        self._in_blocks(tile_map, len(images), workspace, scratch.used, 2, block)
 
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """The same convolution of dLoss/dA, with the kernel turned and in and out exchanged."""
-        tile_map, block_tiles = self._back, self._block_tiles
-        tiles = tile_map.tiles(len(grad_images))
+        tile_map, device = self._back, self.device
         scratch = Scratch(workspace)
-        transformed_weights = self._transform_weights(weights, scratch, flipped=True).swapaxes(1, 2)
-        grad_drive = scratch.array(outgoing.rows, self.shape.out_channels)
-        outgoing.to_drive(grad_drive)
+        transformed_weights = self._transform_weights(tile_map, weights, scratch, turned=True)
+        spikes = self._spikes(outgoing)
+        target = (*tile_map.target_size, tile_map.target_channels, *tile_map.grid)
 
-        def block(task: int, worker: int) -> None:
-            first, last = part_range(task, block_tiles, tiles)
-            local = Scratch(workspace, scratch.used + worker * self._data_gradient_block_workspace)
-            pixels = self._convolve(tile_map, grad_drive, transformed_weights, first, last - first, 1, local)
-            self._place(tile_map, pixels, grad_images, first)
+        def block(first: int, count: int, local: Scratch) -> None:
+            inputs = self._stack(local, count, tile_map.source_channels)
+            products = self._stack(local, count, tile_map.target_channels)
+            arguments = (*spikes, inputs.array, inputs.step, first, count, *self._input_sizes(tile_map))
+            device.launch("winograd_drive_gradient", count * tile_map.source_channels, *arguments, each=POSITIONS)
+            device.multiply(inputs, transformed_weights, products)
+            arguments = (products.array, products.step, grad_images, first, count, *target)
+            device.launch("winograd_output", count * tile_map.target_channels, *arguments, each=POSITIONS)
 
-        self.device.parallel(parts(tiles, block_tiles), block)
+        self._in_blocks(tile_map, len(grad_images), workspace, scratch.used, 1, block)
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Transformed tiles of the input times those of dLoss/dA and dLoss/dS, summed over all tiles."""
@@ -115,22 +131,25 @@ class Winograd:
         tiles = tile_map.tiles(len(images))
         most = self._product_tiles(tiles)
         halves = 2 if outgoing.neuron.needs_weight_sum else 1
+        spikes = self._spikes(outgoing)
+        panel = device.panel(shape.out_channels)
         scratch = Scratch(workspace)
-        grads = scratch.array(halves, outgoing.rows, shape.out_channels)
-        outgoing.to_drive(grads[0], grads[1] if halves == 2 else None)
-        sums = scratch.array(POSITIONS, shape.in_channels, shape.out_channels)
-        term = scratch.array(POSITIONS, shape.in_channels, shape.out_channels)
+        sums = self._stack(scratch, shape.in_channels, shape.out_channels)
+        term = None if device.adds_products else self._stack(scratch, shape.in_channels, shape.out_channels)
+        sizes = (int(halves == 2), *shape.out_size, shape.out_channels, panel, *tile_map.grid)
         for first in range(0, tiles, most):
             count = min(most, tiles - first)
             local = Scratch(workspace, scratch.used)
-            inputs = local.array(POSITIONS, halves * count, shape.in_channels)
-            outputs = local.array(POSITIONS, halves * count, shape.out_channels)
-            self._transform_input(tile_map, images, inputs, first, count, halves)
-            for half in range(halves):
-                self._transform_gradient(grads[half], outputs, first, count, half * count)
-            self._add_products(inputs, outputs, sums, None if first == 0 else term)
+            inputs = self._stack(local, halves * count, shape.in_channels)
+            grads = self._stack(local, halves * count, shape.out_channels, panel)
+            arguments = (images, inputs.array, inputs.step, first, count, int(halves == 2))
+            device.launch("winograd_input", count * shape.in_channels, *arguments, *self._input_sizes(tile_map), each=POSITIONS)
+            arguments = (*spikes, grads.array, grads.step, first, count, *sizes)
+            device.launch("winograd_gradient", count * self._paneled(shape.out_channels), *arguments, each=POSITIONS)
+            device.multiply(inputs, grads, sums, transposed=True, add=first > 0, term=term)
         count = shape.in_channels * shape.out_channels
-        device.launch("winograd_weight_gradient", count, sums, grad_weights, count)
+        sizes_of_sums = (shape.in_channels, shape.out_channels)
+        device.launch("winograd_weight_gradient", count, sums.array, sums.step, grad_weights, *sizes_of_sums, each=POSITIONS)
 
     # Passes over tiles
 
@@ -145,121 +164,73 @@ class Winograd:
         padding = (2 - shape.padding[0], 2 - shape.padding[1])
         return _TileMap(shape.out_size, shape.out_channels, shape.in_size, shape.in_channels, padding)
 
-    def _convolve(
-        self,
-        tile_map: _TileMap,
-        images: Array,
-        transformed_weights: Array,
-        first: int,
-        count: int,
-        halves: int,
-        local: Scratch,
-    ) -> Array:
-        """The 4x4 outputs of a block of tiles, (halves * count * 16, target_channels)."""
-        rows, channels = halves * count, tile_map.target_channels
-        inputs = local.array(POSITIONS, rows, tile_map.source_channels)
-        products = local.array(POSITIONS, rows, channels)
-        pixels = local.array(rows * TILE**2, channels)
-        self._transform_input(tile_map, images, inputs, first, count, halves)
-        self.device.matmul(inputs, transformed_weights, out=products)
-        self.device.launch("winograd_output", rows * channels, products, pixels, rows, channels)
-        return pixels
-
-    def _silence_unreached(
-        self, tile_map: _TileMap, pixels: Array, spiked: Array, first: int, count: int, halves: int
+    def _in_blocks(
+        self, tile_map: _TileMap, batch: int, workspace: Array, used: int, halves: int, body: Callable[[int, int, Scratch], None]
     ) -> None:
-        sizes = (*tile_map.source_size, tile_map.target_channels, *tile_map.grid, *tile_map.padding)
-        self.device.launch("silence_unreached", pixels.size, pixels, spiked, first, count, halves, *sizes)
+        """Calls body(first tile, how many, scratch) for each block, the device's workers sharing them."""
+        tiles = tile_map.tiles(batch)
+        block_tiles = self._block_tiles(tiles, halves)
+        per_worker = self._block_workspace(tile_map, batch, halves)
 
-    def _add_products(self, inputs: Array, outputs: Array, sums: Array, term: Array | None) -> None:
-        """sums = inputs.T @ outputs of each position; added to what is there, by way of term, unless that is None."""
-        target = sums if term is None else term
+        def task(index: int, worker: int) -> None:
+            first, last = part_range(index, block_tiles, tiles)
+            body(first, last - first, Scratch(workspace, used + worker * per_worker))
 
-        def product(position: int, _: int) -> None:
-            self.device.matmul(inputs[position].T, outputs[position], out=target[position])
-            if term is not None:
-                size = sums[position].size
-                self.device.launch("add", size, sums[position], term[position], size)
+        self.device.parallel(parts(tiles, block_tiles), task)
 
-        self.device.parallel(POSITIONS, product)
-
-    def _transform_weights(self, weights: Array, scratch: Scratch, *, flipped: bool) -> Array:
-        shape = self.shape
-        transformed = scratch.array(POSITIONS, shape.in_channels, shape.out_channels)
-        count = shape.in_channels * shape.out_channels
-        self.device.launch("winograd_weights", count, weights, transformed, int(flipped), count)
+    def _transform_weights(self, tile_map: _TileMap, weights: Array, scratch: Scratch, *, turned: bool) -> Stack:
+        depth, columns = tile_map.source_channels, tile_map.target_channels
+        panel = self.device.panel(columns)
+        transformed = self._stack(scratch, depth, columns, panel)
+        arguments = (weights, transformed.array, transformed.step, int(turned), depth, columns, panel)
+        self.device.launch("winograd_weights", depth * self._paneled(columns), *arguments, each=POSITIONS)
         return transformed
 
-    def _transform_input(
-        self, tile_map: _TileMap, images: Array, transformed: Array, first: int, count: int, halves: int
-    ) -> None:
-        channels = tile_map.source_channels
-        self.device.launch(
-            "winograd_input",
-            halves * count * channels,
-            *(images, self._zeros, transformed, first, count, int(halves == 2), *tile_map.source_size, channels),
-            *(*tile_map.grid, *tile_map.padding),
-        )
+    def _stack(self, scratch: Scratch, rows: int, columns: int, panel: int = 0) -> Stack:
+        return scratch.stack(POSITIONS, self.device.stack_gap, rows, columns, panel)
 
-    def _transform_gradient(self, grads: Array, transformed: Array, first: int, count: int, first_row: int) -> None:
-        channels = self.shape.out_channels
-        self.device.launch(
-            "winograd_gradient",
-            count * channels,
-            *(grads, self._zeros, transformed, first, count, first_row, transformed.shape[1]),
-            *(*self.shape.out_size, channels, *self._onward.grid),
-        )
+    @staticmethod
+    def _input_sizes(tile_map: _TileMap) -> tuple[int, ...]:
+        return (*tile_map.source_size, tile_map.source_channels, *tile_map.grid, *tile_map.padding)
 
-    def _place(self, tile_map: _TileMap, pixels: Array, images: Array, first: int) -> None:
-        channels = tile_map.target_channels
-        count = pixels.size // (TILE**2 * channels)
-        self.device.launch(
-            "place_tiles", pixels.size, pixels, images, first, count, *tile_map.target_size, channels, *tile_map.grid
-        )
-
-    @cached_property
-    def _zeros(self) -> Array:
-        return self.device.xp.zeros(max(self.shape.in_channels, self.shape.out_channels), "float32")
+    @staticmethod
+    def _spikes(outgoing: OutgoingGradient) -> tuple[Array | float | None, ...]:
+        assert isinstance(outgoing.neuron, SpikingNeuron)
+        out = outgoing.out
+        return outgoing.grad, out.output, out.weight_sum, out.winner, *outgoing.neuron.derivative
 
     # How the work is cut, and the memory that this takes
 
-    @property
-    def _bytes_per_tile(self) -> int:
-        """Of the transformed earliness and mask, and of their products."""
-        return 2 * 4 * POSITIONS * (self.shape.in_channels + self.shape.out_channels)
+    def _paneled(self, columns: int) -> int:
+        panel = self.device.panel(columns)
+        return parts(columns, panel) * panel
 
-    @property
-    def _block_tiles(self) -> int:
-        return max(self.device.patch_bytes // self._bytes_per_tile, FEWEST_TILES)
+    def _transformed_weights(self, tile_map: _TileMap) -> int:
+        return self._floats(tile_map.source_channels, self._paneled(tile_map.target_channels))
+
+    def _floats(self, rows: int, columns: int) -> int:
+        """Of one stack."""
+        return POSITIONS * (rows * columns + self.device.stack_gap)
+
+    def _row_bytes(self) -> int:
+        """Of one row of transformed values and one of their products."""
+        return 4 * POSITIONS * (self.shape.in_channels + self.shape.out_channels)
+
+    def _block_tiles(self, tiles: int, halves: int) -> int:
+        most = max(self.device.patch_bytes // (halves * self._row_bytes()), FEWEST_TILES)
+        # an even number of blocks of one size: two workers then end together
+        blocks = 2 * parts(tiles, 2 * most)
+        return parts(parts(tiles, blocks), BLOCK_MULTIPLE) * BLOCK_MULTIPLE
+
+    def _block_workspace(self, tile_map: _TileMap, batch: int, halves: int) -> int:
+        rows = halves * self._block_tiles(tile_map.tiles(batch), halves)
+        return self._floats(rows, self.shape.in_channels) + self._floats(rows, self.shape.out_channels)
 
     def _product_tiles(self, tiles: int) -> int:
-        """Tiles of one sum: as many as the device likes, since each further sum costs a pass over all of them."""
-        return min(tiles, max(self.device.product_bytes // self._bytes_per_tile, FEWEST_TILES))
+        """Tiles of one sum: what stays in cache, but as many as make their products worth a pass over all sums."""
+        sums = 4 * POSITIONS * self.shape.in_channels * self.shape.out_channels
+        most = max(self.device.product_bytes, 2 * sums) // (2 * self._row_bytes())
+        return min(tiles, max(most, FEWEST_TILES))
 
-    @property
-    def _transformed_weights(self) -> int:
-        return POSITIONS * self.shape.in_channels * self.shape.out_channels
 
-    @property
-    def _forward_block_workspace(self) -> int:
-        # drive, weight sum and output of each pixel
-        pixels = self._block_tiles * TILE**2 * 3 * self.shape.out_channels
-        return self._block_tiles * self._bytes_per_tile // 4 + pixels
-
-    @property
-    def _data_gradient_block_workspace(self) -> int:
-        return self._block_tiles * (self._bytes_per_tile // 8 + TILE**2 * self.shape.in_channels)
-
-    def _forward_workspace(self, batch: int) -> int:
-        spiked = batch * self.shape.in_pixels
-        return self._transformed_weights + spiked + self.device.workers * self._forward_block_workspace
-
-    def _data_gradient_workspace(self, batch: int) -> int:
-        grad_drive = batch * self.shape.out_pixels * self.shape.out_channels
-        blocks = self.device.workers * self._data_gradient_block_workspace
-        return self._transformed_weights + grad_drive + blocks
-
-    def _weight_gradient_workspace(self, batch: int) -> int:
-        grads = 2 * batch * self.shape.out_pixels * self.shape.out_channels
-        tiles = self._product_tiles(self._onward.tiles(batch))
-        return grads + 2 * self._transformed_weights + tiles * self._bytes_per_tile // 4
+ALGORITHM = Winograd

@@ -65,7 +65,7 @@ def run(device: Device, kernels: Iterable[str] | None = None, guard: int = GUARD
 
     guard: elements to either side of each array that have to stay untouched. 0 leaves that to a memory sanitizer.
     """
-    return [_run_one(name, device, guard) for name in (source.kernels() if kernels is None else kernels)]
+    return [_run_one(name, device, guard) for name in (source.kernels(device.target) if kernels is None else kernels)]
 
 
 def _run_one(kernel: str, device: Device, guard: int) -> Result:
@@ -74,7 +74,7 @@ def _run_one(kernel: str, device: Device, guard: int) -> Result:
         return Result(kernel, float("inf"), 0.0, 0.0, passed=False, problem="no check is written for it")
     started = time.perf_counter()
     try:
-        bench = Bench(source.kernels()[kernel], device, guard)
+        bench = Bench(source.kernels(device.target)[kernel], device, guard)
         chosen.function(bench)
     except Exception as error:  # whatever stops one kernel must not hide how the others fare
         seconds = time.perf_counter() - started

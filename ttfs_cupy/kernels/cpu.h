@@ -24,6 +24,61 @@
     INDEPENDENT_ITERATIONS                                                   \
     for (int column = 0; column < (width); ++column)
 
+// Strips of a row's columns, inside a ROW_LOOP: `...` runs with `column`, the first of `lanes` columns. A strip is one
+// vector; the last one of a row may be shorter.
+#if defined(__AVX512F__)
+#define LANES 16
+#else
+#define LANES 8
+#endif
+#define EACH_STRIP(column, width, ...)                                       \
+    {                                                                        \
+        int column = 0;                                                      \
+        for (; column + LANES <= (width); column += LANES) {                 \
+            enum { lanes = LANES };                                          \
+            __VA_ARGS__;                                                     \
+        }                                                                    \
+        if (column < (width)) {                                              \
+            const int lanes = (width) - column;                              \
+            __VA_ARGS__;                                                     \
+        }                                                                    \
+    }
+
+typedef float Lanes __attribute__((vector_size(4 * LANES)));
+typedef int LaneNumbers __attribute__((vector_size(4 * LANES)));
+typedef float LanesInMemory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef unsigned char Bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
+
+DEVICE Lanes broadcast(float value) { return value - Lanes{}; }
+DEVICE LaneNumbers broadcast(int value) { return value - LaneNumbers{}; }
+
+DEVICE Lanes load(const float* __restrict__ from, int lanes) {
+    if (lanes == LANES) return *(const LanesInMemory*)from;
+    Lanes values = {};
+    for (int lane = 0; lane < lanes; ++lane) values[lane] = from[lane];
+    return values;
+}
+DEVICE void store(float* __restrict__ to, Lanes values, int lanes) {
+    if (lanes == LANES) {
+        *(LanesInMemory*)to = values;
+    } else {
+        for (int lane = 0; lane < lanes; ++lane) to[lane] = values[lane];
+    }
+}
+DEVICE LaneNumbers load(const unsigned char* __restrict__ from, int lanes) {
+    if (lanes == LANES) return __builtin_convertvector(*(const Bytes*)from, LaneNumbers);
+    LaneNumbers values = {};
+    for (int lane = 0; lane < lanes; ++lane) values[lane] = from[lane];
+    return values;
+}
+DEVICE void store(unsigned char* __restrict__ to, LaneNumbers values, int lanes) {
+    if (lanes == LANES) {
+        *(Bytes*)to = __builtin_convertvector(values, Bytes);
+    } else {
+        for (int lane = 0; lane < lanes; ++lane) to[lane] = (unsigned char)values[lane];
+    }
+}
+
 struct WorkShare {
     int worker, workers;
     int share_start(int n, int index) const { return (int)((long long)n * index / workers); }

@@ -88,11 +88,11 @@ def _probe(command: tuple[str, ...]) -> Compiler | None:
 
 def library_source() -> str:
     """One translation unit: each kernel file as the body of a struct, and a C function per kernel that calls it."""
-    parts = [source.header("cpu"), source.header("common")]
-    for file in source.files():
+    parts = [source.headers("cpu")]
+    for file in source.files("cpu"):
         # The line directive makes the compiler's messages and the debugger name the real file.
-        path = str(source.FOLDER / f"{file}.cu")
-        parts.append(f'struct {file}_kernels : WorkShare {{\n#line 1 "{path}"\n{source.text(file)}\n}};\n')
+        line = f'#line 1 "{source.path(file)}"'
+        parts.append(f"struct {file}_kernels : WorkShare {{\n{line}\n{source.text(file)}\n}};\n")
     parts += [_entry(kernel) for kernel in source.kernels().values()]
     return "\n".join(parts)
 

@@ -15,3 +15,22 @@
          element_ += gridDim.x * blockDim.x)
 #define COLUMN_LOOP(column, width)                                           \
     for (int column = element_ % (width), once_ = 1; once_; once_ = 0)
+
+// The same in strips; a thread's strip is its one column, and a vector of lanes one number.
+#define EACH_STRIP(column, width, ...)                                       \
+    {                                                                        \
+        const int column = element_ % (width), lanes = 1;                    \
+        __VA_ARGS__;                                                         \
+    }
+
+#define LANES 1
+
+typedef float Lanes;
+typedef int LaneNumbers;
+
+DEVICE float broadcast(float value) { return value; }
+DEVICE int broadcast(int value) { return value; }
+DEVICE float load(const float* __restrict__ from, int lanes) { return *from; }
+DEVICE void store(float* __restrict__ to, float value, int lanes) { *to = value; }
+DEVICE int load(const unsigned char* __restrict__ from, int lanes) { return *from; }
+DEVICE void store(unsigned char* __restrict__ to, int value, int lanes) { *to = (unsigned char)value; }

@@ -22,47 +22,68 @@ DEVICE void read_patch(const float* __restrict__ images, float* __restrict__ val
     }
 }
 
-// drive and, with_sum, weight_sum of the rows from first_row: (rows, out_channels).
-KERNEL void direct_forward(const float* __restrict__ images, const float* __restrict__ weights,
-                           float* __restrict__ drive, float* __restrict__ weight_sum, int with_sum, int first_row,
-                           int rows, int out_channels, int in_h, int in_w, int channels, int out_h, int out_w,
-                           int kernel_h, int kernel_w, int stride_h, int stride_w, int padding_h, int padding_w) {
+DEVICE void direct_fire_strip(const float* __restrict__ values, const float* __restrict__ mask, int patch,
+                              const float* __restrict__ weights, int out_channels, int has_mask, float slope, float scale,
+                              float t_win, float* __restrict__ earliness, float* __restrict__ weight_sum, int lanes) {
+    Lanes a = broadcast(0.0f), s = a;
+    for (int k = 0; k < patch; ++k) {
+        const Lanes w = load(weights + (long long)k * out_channels, lanes);
+        a += values[k] * w;
+        if (has_mask) s += mask[k] * w;
+    }
+    store(earliness, earliness_of<Lanes>(scale * a, s, slope, t_win), lanes);
+    if (weight_sum) store(weight_sum, s, lanes);
+}
+
+// The neurons' earliness and, unless null, their weight_sum: (rows, out_channels). Without has_mask psp_slope is 0.
+KERNEL void direct_fire(const float* __restrict__ images, const float* __restrict__ weights,
+                        const float* __restrict__ psp_slope, float scale, float t_win, int has_mask,
+                        float* __restrict__ earliness, float* __restrict__ OPTIONAL weight_sum, int rows,
+                        int out_channels, int in_h, int in_w, int channels, int out_h, int out_w, int kernel_h,
+                        int kernel_w, int stride_h, int stride_w, int padding_h, int padding_w) {
     const int patch = kernel_h * kernel_w * channels;
+    const float slope = has_mask ? *psp_slope : 0.0f;
     ROW_LOOP(row, rows, out_channels) {
         float values[MOST_PATCH_VALUES], mask[MOST_PATCH_VALUES];
-        read_patch(images, values, mask, first_row + row, in_h, in_w, channels, out_h, out_w, kernel_h, kernel_w,
-                   stride_h, stride_w, padding_h, padding_w);
-        float* __restrict__ a = drive + (long long)row * out_channels;
-        float* __restrict__ sum = weight_sum + (long long)row * out_channels;
-        COLUMN_LOOP(o, out_channels) a[o] = 0.0f;
-        if (with_sum) { COLUMN_LOOP(o, out_channels) sum[o] = 0.0f; }
-        for (int k = 0; k < patch; ++k) {
-            const float value = values[k], fired = mask[k];
-            const float* __restrict__ w = weights + k * out_channels;
-            if (with_sum) {
-                COLUMN_LOOP(o, out_channels) {
-                    a[o] += value * w[o];
-                    sum[o] += fired * w[o];
-                }
-            } else {
-                COLUMN_LOOP(o, out_channels) a[o] += value * w[o];
-            }
-        }
+        read_patch(images, values, mask, row, in_h, in_w, channels, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w,
+                   padding_h, padding_w);
+        const long long first = (long long)row * out_channels;
+        EACH_STRIP(column, out_channels,
+                   direct_fire_strip(values, mask, patch, weights + column, out_channels, has_mask, slope, scale, t_win,
+                                     earliness + first + column, weight_sum ? weight_sum + first + column : nullptr,
+                                     lanes))
+    }
+}
+
+// Adds one row's share of the weights' gradient to sums.
+DEVICE void add_weight_gradient(const Spikes& of, int row, int has_sum, const float* __restrict__ values,
+                                const float* __restrict__ mask, int patch, float* __restrict__ sums, int column,
+                                int lanes) {
+    const int x = row % of.width, y = row / of.width % of.height, image = row / (of.width * of.height);
+    const Outgoing<Lanes> outgoing = load_gradient(of, image, y, x, column, lanes);
+    for (int k = 0; k < patch; ++k) {
+        float* __restrict__ const target = sums + (long long)k * of.channels + column;
+        Lanes sum = load(target, lanes) + values[k] * outgoing.to_drive;
+        if (has_sum) sum += mask[k] * outgoing.to_sum;
+        store(target, sum, lanes);
     }
 }
 
 // sums (groups, patch, out_channels): the weights' gradient summed over each group of group_rows rows, in their order.
-// grad_drive and, with_sum, grad_sum: (rows, out_channels).
-KERNEL void direct_weight_gradient(const float* __restrict__ images, const float* __restrict__ grad_drive,
-                                   const float* __restrict__ grad_sum, int with_sum, float* __restrict__ sums,
-                                   int groups, int group_rows, int rows, int out_channels, int in_h, int in_w,
-                                   int channels, int out_h, int out_w, int kernel_h, int kernel_w, int stride_h,
-                                   int stride_w, int padding_h, int padding_w) {
-    const int patch = kernel_h * kernel_w * channels;
+// grad, earliness and weight_sum (null where psp_slope is 0): (rows, out_channels).
+KERNEL void direct_weight_gradient(const float* __restrict__ images, const float* __restrict__ grad,
+                                   const float* __restrict__ earliness, const float* __restrict__ OPTIONAL weight_sum,
+                                   const float* __restrict__ psp_slope, float scale, float t_win, float grad_clip,
+                                   int separate, float* __restrict__ sums, int groups, int group_rows, int rows,
+                                   int out_channels, int in_h, int in_w, int channels, int out_h, int out_w, int kernel_h,
+                                   int kernel_w, int stride_h, int stride_w, int padding_h, int padding_w) {
+    const int patch = kernel_h * kernel_w * channels, has_sum = weight_sum != nullptr;
+    const SpikeDerivative derivative = {has_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0};
+    const Spikes of = {grad, earliness, has_sum ? weight_sum : earliness, nullptr, out_h, out_w, out_channels, derivative};
     ROW_LOOP(group, groups, out_channels) {
-        float* __restrict__ sum = sums + (long long)group * patch * out_channels;
+        float* __restrict__ const sum = sums + (long long)group * patch * out_channels;
         for (int k = 0; k < patch; ++k) {
-            COLUMN_LOOP(o, out_channels) sum[k * out_channels + o] = 0.0f;
+            EACH_STRIP(column, out_channels, store(sum + k * out_channels + column, broadcast(0.0f), lanes))
         }
         const int first = group * group_rows;
         const int last = first + group_rows < rows ? first + group_rows : rows;
@@ -70,17 +91,7 @@ KERNEL void direct_weight_gradient(const float* __restrict__ images, const float
             float values[MOST_PATCH_VALUES], mask[MOST_PATCH_VALUES];
             read_patch(images, values, mask, row, in_h, in_w, channels, out_h, out_w, kernel_h, kernel_w, stride_h,
                        stride_w, padding_h, padding_w);
-            const float* __restrict__ to_drive = grad_drive + (long long)row * out_channels;
-            const float* __restrict__ to_sum = grad_sum + (long long)row * out_channels;
-            for (int k = 0; k < patch; ++k) {
-                const float value = values[k], fired = mask[k];
-                float* __restrict__ target = sum + k * out_channels;
-                if (with_sum) {
-                    COLUMN_LOOP(o, out_channels) target[o] += value * to_drive[o] + fired * to_sum[o];
-                } else {
-                    COLUMN_LOOP(o, out_channels) target[o] += value * to_drive[o];
-                }
-            }
+            EACH_STRIP(column, out_channels, add_weight_gradient(of, row, has_sum, values, mask, patch, sum, column, lanes))
         }
     }
 }

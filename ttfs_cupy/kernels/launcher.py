@@ -12,7 +12,7 @@ MAX_ELEMENTS = 2**31 - 2**24
 
 
 def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: Any) -> list[Any]:
-    """The arguments, each array as it is and each scalar as a Python int or float.
+    """The arguments, each array as it is (None for an optional one) and each scalar as a Python int or float.
 
     array_type is the array class of the device: numpy.ndarray or cupy.ndarray.
     Raises TypeError or ValueError that names the kernel and the parameter.
@@ -22,15 +22,26 @@ def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: An
         raise TypeError(
             f"kernel {kernel.name} takes {len(kernel.parameters)} arguments ({names}), not {len(arguments)}"
         )
-    return [
-        _checked_array(kernel, parameter, value, array_type)
-        if parameter.is_pointer
-        else _checked_scalar(kernel, parameter, value)
-        for parameter, value in zip(kernel.parameters, arguments, strict=True)
-    ]
+    checked = []
+    for parameter, value in zip(kernel.parameters, arguments, strict=True):
+        # The usual cases first, and no call for them: a training step passes tens of thousands of arguments.
+        kind = type(value)
+        if not parameter.is_pointer:
+            low, high = parameter.limits
+            plain = kind is parameter.python_type and low <= value <= high
+            checked.append(value if plain else _checked_scalar(kernel, parameter, value))
+        elif kind is array_type and value.dtype is parameter.dtype and value.flags.c_contiguous and (
+            parameter.is_const and value.size <= MAX_ELEMENTS
+        ):
+            checked.append(value)
+        else:
+            checked.append(_checked_array(kernel, parameter, value, array_type))
+    return checked
 
 
 def _checked_array(kernel: Kernel, parameter: Parameter, value: Any, array_type: Any) -> Any:
+    if value is None and parameter.is_optional:
+        return None
     if not isinstance(value, array_type):
         raise TypeError(
             f"kernel {kernel.name}: {parameter.name} must be a {array_type.__module__}.ndarray on the device that "
@@ -49,10 +60,9 @@ def _checked_array(kernel: Kernel, parameter: Parameter, value: Any, array_type:
 
 def _checked_scalar(kernel: Kernel, parameter: Parameter, value: Any) -> int | float:
     if not parameter.is_integer:
-        # type() first: a training step passes thousands of scalars, and asking an abstract class is slow
-        if type(value) is float or _is_number(value, numbers.Real):
+        if _is_number(value, numbers.Real):
             return float(value)
-    elif type(value) is int or _is_number(value, numbers.Integral):
+    elif _is_number(value, numbers.Integral):
         low, high = parameter.limits
         if not low <= value <= high:
             raise ValueError(f"kernel {kernel.name}: {parameter.name} = {value} does not fit {parameter.c_type}")

@@ -111,7 +111,7 @@ def table(usages: Iterable[Usage]) -> str:
     cells = {(usage.kernel, usage.architecture): usage for usage in usages}
     columns = sorted({architecture for _, architecture in cells})
     rows = ["registers" + " " * 19 + "".join(f"{f'sm_{architecture}':>8}" for architecture in columns)]
-    for kernel in source.kernels():
+    for kernel in source.kernels("cuda"):
         numbers = ""
         for architecture in columns:
             usage = cells.get((kernel, architecture))

@@ -1,5 +1,6 @@
 """Reads the kernels' sources and the parameters that they declare."""
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -19,17 +20,21 @@ ELEMENT_TYPES: dict[str, np.dtype] = {
 }
 
 _KERNEL = re.compile(r"\bKERNEL\s+void\s+(\w+)\s*\(([^)]*)\)")
-_PARAMETER = re.compile(r"(const\s+)?([a-z ]+?)\s*(\*)?\s*(?:__restrict__\s+)?(\w+)")
+_PARAMETER = re.compile(r"(const\s+)?([a-z ]+?)\s*(\*)?\s*(?:__restrict__\s+)?(OPTIONAL\s+)?(\w+)")
+
+# Files of kernels for both targets, and for the CPU alone: what a GPU leaves to cuBLAS.
+SHARED, CPU_ONLY = ".cu", ".cpp"
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One declared parameter of a kernel: `const float* __restrict__ drive` or `int n`."""
+    """One declared parameter of a kernel: `const float* __restrict__ drive` or `int n`; an optional one may be null."""
 
     name: str
     c_type: str
     is_pointer: bool
     is_const: bool
+    is_optional: bool
 
     @cached_property
     def dtype(self) -> np.dtype:
@@ -40,8 +45,15 @@ class Parameter:
         return self.dtype.kind == "i"
 
     @cached_property
-    def limits(self) -> tuple[int, int]:
-        """The smallest and the largest value of an integer parameter."""
+    def python_type(self) -> type:
+        """What a scalar usually is when it is passed."""
+        return int if self.is_integer else float
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest value of a scalar parameter; a float may be infinite."""
+        if not self.is_integer:
+            return -math.inf, math.inf
         limits = np.iinfo(self.dtype)
         return int(limits.min), int(limits.max)
 
@@ -55,34 +67,46 @@ class Kernel:
     parameters: tuple[Parameter, ...]
 
 
+def path(file: str) -> Path:
+    """Where a kernel file lies, named without its ending."""
+    shared = FOLDER / f"{file}{SHARED}"
+    return shared if shared.exists() else FOLDER / f"{file}{CPU_ONLY}"
+
+
 def text(file: str) -> str:
     """The text of one kernel file, named without its ending."""
-    return (FOLDER / f"{file}.cu").read_text()
+    return path(file).read_text()
 
 
 def header(name: str) -> str:
     return (FOLDER / f"{name}.h").read_text()
 
 
-def files() -> tuple[str, ...]:
-    """The stems of all kernel files: the folder is the only list of them."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.cu")))
+def files(target: str = "cuda") -> tuple[str, ...]:
+    """The stems of all kernel files of a target, cuda or cpu: the folder is the only list of them."""
+    endings = (SHARED,) if target == "cuda" else (SHARED, CPU_ONLY)
+    return tuple(sorted(path.stem for path in FOLDER.iterdir() if path.suffix in endings))
+
+
+def headers(target: str) -> str:
+    """What comes before a kernel file's text, for cuda or cpu."""
+    return header(target) + header("common") + header("neuron")
 
 
 def cuda_text(file: str) -> str:
     """What NVRTC compiles for one kernel file."""
-    return header("cuda") + header("common") + text(file)
+    return headers("cuda") + text(file)
 
 
 @cache
-def kernels() -> dict[str, Kernel]:
-    """Every kernel by name. Raises ValueError where two share a name or a declared type is unknown."""
+def kernels(target: str = "cpu") -> dict[str, Kernel]:
+    """Every kernel of a target by name. Raises ValueError where two share a name or a declared type is unknown."""
     found: dict[str, Kernel] = {}
-    for file in files():
+    for file in files(target):
         for match in _KERNEL.finditer(text(file)):
             name, declared = match.groups()
             if name in found:
-                raise ValueError(f"kernel {name} is declared in {found[name].file}.cu and in {file}.cu")
+                raise ValueError(f"kernel {name} is declared in {path(found[name].file).name} and in {path(file).name}")
             found[name] = Kernel(name, file, tuple(_parameter(part, name) for part in declared.split(",")))
     return found
 
@@ -91,5 +115,5 @@ def _parameter(declared: str, kernel: str) -> Parameter:
     match = _PARAMETER.fullmatch(" ".join(declared.split()))
     if match is None or match.group(2) not in ELEMENT_TYPES:
         raise ValueError(f"kernel {kernel}: cannot read the parameter '{declared.strip()}'")
-    const, c_type, star, name = match.groups()
-    return Parameter(name, c_type, is_pointer=star is not None, is_const=const is not None)
+    const, c_type, star, optional, name = match.groups()
+    return Parameter(name, c_type, star is not None, const is not None, optional is not None)

@@ -9,155 +9,169 @@
 //   G rows: (1, p, p^2) / f_p with f = 1, -3/2, -3/2, 6, 6, and (0, 0, 1).    At row k: p^k, and infinity in the last.
 //
 // The weight gradient is F(3x3, 4x4) with the same points: the 4x4 tile of the gradient takes G's place, and At has three
-// rows. Positions of a transformed tile are numbered 0 to 35, row by row; transformed arrays are (36, rows, channels).
-// A tile's number is (image, tile_y, tile_x). zeros: at least `channels` zeros, read where a tile overhangs the image.
-// Called by ttfs_cupy/convolution/winograd.py.
+// rows. Positions of a transformed tile are numbered 0 to 35, row by row; transformed arrays are (36, rows, channels), or
+// in panels of columns, (36, panels, rows, panel), what is beyond the last column being 0. `step` floats lie between the
+// matrices of two positions. A tile's number is (image, tile_y, tile_x). Called by ttfs_cupy/convolution/winograd.py.
 
 #define WINOGRAD_A 0.70710678118654752f
 #define WINOGRAD_B 1.41421356237309505f
 
-struct Six {
-    float v0, v1, v2, v3, v4, v5;
-};
+// One-dimensional transforms of a strip of channels at a time: d[i * d_step] to t[i * t_step].
 
-DEVICE Six input_transform(float d0, float d1, float d2, float d3, float d4, float d5) {
-    const float even_a = d4 - 2.0f * d2, odd_a = WINOGRAD_A * (d3 - 2.0f * d1);
-    const float even_b = d4 - 0.5f * d2, odd_b = WINOGRAD_B * (d3 - 0.5f * d1);
-    return {d0 - 2.5f * d2 + d4, even_a + odd_a, even_a - odd_a,
-            even_b + odd_b,      even_b - odd_b, d1 - 2.5f * d3 + d5};
+DEVICE void input_transform(const Lanes* d, int d_step, Lanes* t, int t_step) {
+    const Lanes d0 = d[0], d1 = d[d_step], d2 = d[2 * d_step], d3 = d[3 * d_step], d4 = d[4 * d_step], d5 = d[5 * d_step];
+    const Lanes even_a = d4 - 2.0f * d2, odd_a = WINOGRAD_A * (d3 - 2.0f * d1);
+    const Lanes even_b = d4 - 0.5f * d2, odd_b = WINOGRAD_B * (d3 - 0.5f * d1);
+    t[0] = d0 - 2.5f * d2 + d4;
+    t[t_step] = even_a + odd_a;
+    t[2 * t_step] = even_a - odd_a;
+    t[3 * t_step] = even_b + odd_b;
+    t[4 * t_step] = even_b - odd_b;
+    t[5 * t_step] = d1 - 2.5f * d3 + d5;
 }
 
-DEVICE Six weight_transform(float g0, float g1, float g2) {
-    const float even_a = (g0 + 0.5f * g2) / -1.5f, odd_a = WINOGRAD_A * g1 / -1.5f;
-    const float even_b = (g0 + 2.0f * g2) / 6.0f, odd_b = WINOGRAD_B * g1 / 6.0f;
-    return {g0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g2};
+DEVICE void weight_transform(const Lanes* g, int g_step, Lanes* t, int t_step) {
+    const Lanes g0 = g[0], g1 = g[g_step], g2 = g[2 * g_step];
+    const Lanes even_a = (g0 + 0.5f * g2) / -1.5f, odd_a = WINOGRAD_A * g1 / -1.5f;
+    const Lanes even_b = (g0 + 2.0f * g2) / 6.0f, odd_b = WINOGRAD_B * g1 / 6.0f;
+    t[0] = g0;
+    t[t_step] = even_a + odd_a;
+    t[2 * t_step] = even_a - odd_a;
+    t[3 * t_step] = even_b + odd_b;
+    t[4 * t_step] = even_b - odd_b;
+    t[5 * t_step] = g2;
 }
 
 // The transpose of the output transform: powers of the points times a column of four.
-DEVICE Six gradient_transform(float c0, float c1, float c2, float c3) {
-    const float even_a = c0 + 0.5f * c2, odd_a = WINOGRAD_A * (c1 + 0.5f * c3);
-    const float even_b = c0 + 2.0f * c2, odd_b = WINOGRAD_B * (c1 + 2.0f * c3);
-    return {c0, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, c3};
+DEVICE void gradient_transform(const Lanes* c, int c_step, Lanes* t, int t_step) {
+    const Lanes c0 = c[0], c1 = c[c_step], c2 = c[2 * c_step], c3 = c[3 * c_step];
+    const Lanes even_a = c0 + 0.5f * c2, odd_a = WINOGRAD_A * (c1 + 0.5f * c3);
+    const Lanes even_b = c0 + 2.0f * c2, odd_b = WINOGRAD_B * (c1 + 2.0f * c3);
+    t[0] = c0;
+    t[t_step] = even_a + odd_a;
+    t[2 * t_step] = even_a - odd_a;
+    t[3 * t_step] = even_b + odd_b;
+    t[4 * t_step] = even_b - odd_b;
+    t[5 * t_step] = c3;
 }
 
-struct Four {
-    float v0, v1, v2, v3;
-};
-
-DEVICE Four output_transform(float m0, float m1, float m2, float m3, float m4, float m5) {
-    const float sum_a = m1 + m2, difference_a = WINOGRAD_A * (m1 - m2);
-    const float sum_b = m3 + m4, difference_b = WINOGRAD_B * (m3 - m4);
-    return {m0 + sum_a + sum_b, difference_a + difference_b, 0.5f * sum_a + 2.0f * sum_b,
-            0.5f * difference_a + 2.0f * difference_b + m5};
+DEVICE void output_transform(const Lanes* m, int m_step, Lanes* y, int y_step) {
+    const Lanes m0 = m[0], m1 = m[m_step], m2 = m[2 * m_step], m3 = m[3 * m_step], m4 = m[4 * m_step], m5 = m[5 * m_step];
+    const Lanes sum_a = m1 + m2, difference_a = WINOGRAD_A * (m1 - m2);
+    const Lanes sum_b = m3 + m4, difference_b = WINOGRAD_B * (m3 - m4);
+    y[0] = m0 + sum_a + sum_b;
+    y[y_step] = difference_a + difference_b;
+    y[2 * y_step] = 0.5f * sum_a + 2.0f * sum_b;
+    y[3 * y_step] = 0.5f * difference_a + 2.0f * difference_b + m5;
 }
-
-struct Three {
-    float v0, v1, v2;
-};
 
 // Three rows of At, the f of G divided out here, once per weight, instead of once per tile.
-DEVICE Three weight_gradient_transform(float m0, float m1, float m2, float m3, float m4, float m5) {
-    const float sum_a = (m1 + m2) / -1.5f, difference_a = WINOGRAD_A * (m1 - m2) / -1.5f;
-    const float sum_b = (m3 + m4) / 6.0f, difference_b = WINOGRAD_B * (m3 - m4) / 6.0f;
-    return {m0 + sum_a + sum_b, difference_a + difference_b, 0.5f * sum_a + 2.0f * sum_b + m5};
+DEVICE void weight_gradient_transform(const Lanes* m, int m_step, Lanes* g, int g_step) {
+    const Lanes m0 = m[0], m1 = m[m_step], m2 = m[2 * m_step], m3 = m[3 * m_step], m4 = m[4 * m_step], m5 = m[5 * m_step];
+    const Lanes sum_a = (m1 + m2) / -1.5f, difference_a = WINOGRAD_A * (m1 - m2) / -1.5f;
+    const Lanes sum_b = (m3 + m4) / 6.0f, difference_b = WINOGRAD_B * (m3 - m4) / 6.0f;
+    g[0] = m0 + sum_a + sum_b;
+    g[g_step] = difference_a + difference_b;
+    g[2 * g_step] = 0.5f * sum_a + 2.0f * sum_b + m5;
 }
 
-// Six columns of six, each transformed already, are transformed along the rows and stored position by position.
-DEVICE void store_rows(float* __restrict__ target, long long step, Six c0, Six c1, Six c2, Six c3, Six c4, Six c5) {
-#define STORE_ROW(row, element)                                                                                \
-    {                                                                                                          \
-        const Six out = input_transform(c0.element, c1.element, c2.element, c3.element, c4.element, c5.element); \
-        target[(row * 6 + 0) * step] = out.v0;                                                                 \
-        target[(row * 6 + 1) * step] = out.v1;                                                                 \
-        target[(row * 6 + 2) * step] = out.v2;                                                                 \
-        target[(row * 6 + 3) * step] = out.v3;                                                                 \
-        target[(row * 6 + 4) * step] = out.v4;                                                                 \
-        target[(row * 6 + 5) * step] = out.v5;                                                                 \
+// Six transformed values of a row of positions to their places.
+DEVICE void store_row(float* __restrict__ target, long long step, const Lanes* row, int lanes) {
+    for (int x = 0; x < 6; ++x) store(target + x * step, row[x], lanes);
+}
+
+// Where a row of tiles lies in images of height x width pixels: its image, and the pixel at its top left corner.
+struct TilePlace {
+    int image, top, left;
+};
+
+DEVICE TilePlace place_of_tile(int tile, int tiles_h, int tiles_w, int padding_h, int padding_w) {
+    return {tile / (tiles_h * tiles_w), tile / tiles_w % tiles_h * 4 - padding_h, tile % tiles_w * 4 - padding_w};
+}
+
+// The 36 values of a tile of 6x6 pixels, transformed to target[position * step].
+DEVICE void store_input_tile(const Lanes* pixels, float* __restrict__ target, long long step, int lanes) {
+    Lanes columns[36], row[6];
+    for (int x = 0; x < 6; ++x) input_transform(pixels + x, 6, columns + x, 6);
+    for (int y = 0; y < 6; ++y) {
+        input_transform(columns + 6 * y, 1, row, 1);
+        store_row(target + 6 * y * step, step, row, lanes);
     }
-    STORE_ROW(0, v0) STORE_ROW(1, v1) STORE_ROW(2, v2) STORE_ROW(3, v3) STORE_ROW(4, v4) STORE_ROW(5, v5)
-#undef STORE_ROW
 }
 
-// One transformed value needs the whole 6x6 tile of its channel: pixels holds the 36 places to read it from.
-#define TILE_COLUMN(read, x) \
-    input_transform(read(x), read(6 + x), read(12 + x), read(18 + x), read(24 + x), read(30 + x))
-#define TILE_COLUMNS(read)                                                                                      \
-    TILE_COLUMN(read, 0), TILE_COLUMN(read, 1), TILE_COLUMN(read, 2), TILE_COLUMN(read, 3), TILE_COLUMN(read, 4), \
-        TILE_COLUMN(read, 5)
+// The 4x4 outputs of the products at m[position * step].
+DEVICE void load_output_tile(const float* __restrict__ m, long long step, Lanes* outputs, int lanes) {
+    Lanes column[6], columns[24];
+    for (int x = 0; x < 6; ++x) {
+        for (int y = 0; y < 6; ++y) column[y] = load(m + (6 * y + x) * step, lanes);
+        output_transform(column, 1, columns + x, 6);
+    }
+    for (int y = 0; y < 4; ++y) output_transform(columns + 6 * y, 1, outputs + 4 * y, 1);
+}
+
+DEVICE void input_strip(const float* __restrict__ images, float* __restrict__ target, float* __restrict__ mask_target,
+                        long long step, TilePlace place, int in_h, int in_w, int channels, int column, int lanes) {
+    const Lanes zero = broadcast(0.0f), one = broadcast(1.0f);
+    Lanes values[36];
+    for (int position = 0; position < 36; ++position) {
+        const int y = place.top + position / 6, x = place.left + position % 6;
+        const bool inside = y >= 0 && y < in_h && x >= 0 && x < in_w;
+        const long long pixel = ((long long)(place.image * in_h + y) * in_w + x) * channels + column;
+        values[position] = inside ? load(images + pixel, lanes) : zero;
+    }
+    store_input_tile(values, target + column, step, lanes);
+    if (mask_target) {
+        for (int position = 0; position < 36; ++position) values[position] = values[position] != zero ? one : zero;
+        store_input_tile(values, mask_target + column, step, lanes);
+    }
+}
 
 // images (N, in_h, in_w, channels) -> transformed (36, halves * tiles, channels) of `tiles` tiles from first_tile; with
 // has_mask, the second half of the rows is the transformed mask x != 0. A tile begins at (4 y - padding_h, 4 x - padding_w).
-KERNEL void winograd_input(const float* __restrict__ images, const float* __restrict__ zeros,
-                           float* __restrict__ transformed, int first_tile, int tiles, int has_mask, int in_h, int in_w,
-                           int channels, int tiles_h, int tiles_w, int padding_h, int padding_w) {
-    const long long step = (long long)(has_mask ? 2 : 1) * tiles * channels;
+KERNEL void winograd_input(const float* __restrict__ images, float* __restrict__ transformed, int step, int first_tile,
+                           int tiles, int has_mask, int in_h, int in_w, int channels, int tiles_h, int tiles_w, int padding_h,
+                           int padding_w) {
     ROW_LOOP(row, tiles, channels) {
-        const int tile = first_tile + row, image = tile / (tiles_h * tiles_w);
-        const int top = tile / tiles_w % tiles_h * 4 - padding_h, left = tile % tiles_w * 4 - padding_w;
-        const float* pixels[36];
-        for (int position = 0; position < 36; ++position) {
-            const int y = top + position / 6, x = left + position % 6;
-            const bool inside = y >= 0 && y < in_h && x >= 0 && x < in_w;
-            pixels[position] = inside ? images + ((long long)(image * in_h + y) * in_w + x) * channels : zeros;
-        }
+        const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
         float* __restrict__ target = transformed + (long long)row * channels;
-#define VALUE(position) pixels[position][c]
-#define MASK(position) (pixels[position][c] != 0.0f ? 1.0f : 0.0f)
-        COLUMN_LOOP(c, channels) store_rows(target + c, step, TILE_COLUMNS(VALUE));
-        if (has_mask) {
-            float* __restrict__ mask = target + (long long)tiles * channels;
-            COLUMN_LOOP(c, channels) store_rows(mask + c, step, TILE_COLUMNS(MASK));
-        }
-#undef VALUE
-#undef MASK
+        float* __restrict__ mask = has_mask ? target + (long long)tiles * channels : nullptr;
+        EACH_STRIP(column, channels,
+                   input_strip(images, target, mask, step, place, in_h, in_w, channels, column, lanes))
     }
 }
 
-// (3, 3, in, out) -> (36, in, out). flipped: the kernel turned by 180 degrees, for the data gradient.
-KERNEL void winograd_weights(const float* __restrict__ weights, float* __restrict__ transformed, int flipped, int count) {
-    GRID_LOOP(i, count) {
-        const float* __restrict__ w = weights + (flipped ? 8LL * count : 0) + i;
-        const long long tap = flipped ? -(long long)count : count;
-        const Six c0 = weight_transform(w[0], w[3 * tap], w[6 * tap]);
-        const Six c1 = weight_transform(w[tap], w[4 * tap], w[7 * tap]);
-        const Six c2 = weight_transform(w[2 * tap], w[5 * tap], w[8 * tap]);
-        float* __restrict__ target = transformed + i;
-#define WEIGHT_ROW(row, element)                                                     \
-    {                                                                                \
-        const Six out = weight_transform(c0.element, c1.element, c2.element);        \
-        target[(row * 6 + 0LL) * count] = out.v0, target[(row * 6 + 1LL) * count] = out.v1; \
-        target[(row * 6 + 2LL) * count] = out.v2, target[(row * 6 + 3LL) * count] = out.v3; \
-        target[(row * 6 + 4LL) * count] = out.v4, target[(row * 6 + 5LL) * count] = out.v5; \
+DEVICE void weight_strip(const float* __restrict__ weights, float* __restrict__ target, long long step, int turned,
+                         int depth_index, int depth, int columns, int column, int lanes) {
+    Lanes taps[9], halfway[18], row[6];
+    const int inside = columns - column < lanes ? columns - column : lanes;
+    for (int tap = 0; tap < 9; ++tap) {
+        // turned: the tap on the other side, from weights (taps, columns, depth)
+        if (turned) {
+            float gathered[LANES] = {};
+            const float* __restrict__ source = weights + ((long long)(8 - tap) * columns + column) * depth + depth_index;
+            for (int lane = 0; lane < inside; ++lane) gathered[lane] = source[(long long)lane * depth];
+            taps[tap] = load(gathered, LANES);
+        } else {
+            taps[tap] = load(weights + ((long long)tap * depth + depth_index) * columns + column, inside);
+        }
     }
-        WEIGHT_ROW(0, v0) WEIGHT_ROW(1, v1) WEIGHT_ROW(2, v2) WEIGHT_ROW(3, v3) WEIGHT_ROW(4, v4) WEIGHT_ROW(5, v5)
-#undef WEIGHT_ROW
+    for (int x = 0; x < 3; ++x) weight_transform(taps + x, 3, halfway + x, 3);
+    for (int y = 0; y < 6; ++y) {
+        weight_transform(halfway + 3 * y, 1, row, 1);
+        store_row(target + 6 * y * step, step, row, lanes);
     }
 }
 
-// products (36, rows, channels) -> tiles (rows, 16, channels): the 4x4 outputs of each row's tile.
-KERNEL void winograd_output(const float* __restrict__ products, float* __restrict__ tiles, int rows, int channels) {
-    const long long step = (long long)rows * channels;
-    ROW_LOOP(row, rows, channels) {
-        const float* __restrict__ source = products + (long long)row * channels;
-        float* __restrict__ target = tiles + (long long)row * 16 * channels;
-        COLUMN_LOOP(c, channels) {
-            const float* __restrict__ m = source + c;
-            float* __restrict__ y = target + c;
-#define OUTPUT_COLUMN(x)                                                                                            \
-    output_transform(m[(0 + x) * step], m[(6 + x) * step], m[(12 + x) * step], m[(18 + x) * step], m[(24 + x) * step], \
-                     m[(30 + x) * step])
-            const Four c0 = OUTPUT_COLUMN(0), c1 = OUTPUT_COLUMN(1), c2 = OUTPUT_COLUMN(2), c3 = OUTPUT_COLUMN(3),
-                       c4 = OUTPUT_COLUMN(4), c5 = OUTPUT_COLUMN(5);
-#define OUTPUT_ROW(row, element)                                                                                     \
-    {                                                                                                                \
-        const Four out = output_transform(c0.element, c1.element, c2.element, c3.element, c4.element, c5.element);   \
-        y[(row * 4 + 0) * channels] = out.v0, y[(row * 4 + 1) * channels] = out.v1;                                  \
-        y[(row * 4 + 2) * channels] = out.v2, y[(row * 4 + 3) * channels] = out.v3;                                  \
-    }
-            OUTPUT_ROW(0, v0) OUTPUT_ROW(1, v1) OUTPUT_ROW(2, v2) OUTPUT_ROW(3, v3)
-#undef OUTPUT_COLUMN
-#undef OUTPUT_ROW
-        }
+// weights (3, 3, depth, columns) -> transformed (36, panels, depth, panel). turned, for the data gradient: weights are
+// (3, 3, columns, depth), and the kernel is turned by 180 degrees.
+KERNEL void winograd_weights(const float* __restrict__ weights, float* __restrict__ transformed, int step, int turned,
+                             int depth, int columns, int panel) {
+    const int panels = (columns + panel - 1) / panel;
+    ROW_LOOP(row, panels * depth, panel) {
+        float* __restrict__ target = transformed + (long long)row * panel;
+        const int first = row / depth * panel, depth_index = row % depth;
+        EACH_STRIP(column, panel,
+                   weight_strip(weights, target + column, step, turned, depth_index, depth, columns, first + column, lanes))
     }
 }
 
@@ -171,98 +185,218 @@ KERNEL void find_spikes(const float* __restrict__ images, float* __restrict__ sp
     }
 }
 
-// An output that sees no spike has A = S = 0 exactly, and is silent. Rounding would leave some 1e-7 where another part
-// of its tile has spikes, the neuron would fire, and everything above would count it with a whole weight. So the pixels
-// of such outputs, (halves, tiles, 16, channels), are set to 0; spiked (N, in_h, in_w) is find_spikes's.
-KERNEL void silence_unreached(float* __restrict__ tile_pixels, const float* __restrict__ spiked, int first_tile,
-                              int tiles, int halves, int in_h, int in_w, int channels, int tiles_h, int tiles_w,
-                              int padding_h, int padding_w) {
-    ROW_LOOP(row, halves * tiles * 16, channels) {
-        const int pixel = row % (tiles * 16), tile = first_tile + pixel / 16, image = tile / (tiles_h * tiles_w);
-        const int top = tile / tiles_w % tiles_h * 4 + pixel % 16 / 4 - padding_h;
-        const int left = tile % tiles_w * 4 + pixel % 4 - padding_w;
-        bool reached = false;
+// Bit `pixel` is set where one of the nine pixels that the tile's output sees has a spike.
+DEVICE int reached_outputs(const float* __restrict__ spiked, TilePlace place, int in_h, int in_w) {
+    int reached = 0;
+    for (int position = 0; position < 36; ++position) {
+        const int y = place.top + position / 6, x = place.left + position % 6;
+        if (y < 0 || y >= in_h || x < 0 || x >= in_w || spiked[(place.image * in_h + y) * in_w + x] == 0.0f) continue;
         for (int tap = 0; tap < 9; ++tap) {
-            const int y = top + tap / 3, x = left + tap % 3;
-            const bool inside = y >= 0 && y < in_h && x >= 0 && x < in_w;
-            reached = reached || (inside && spiked[(image * in_h + y) * in_w + x] != 0.0f);
+            const int out_y = position / 6 - tap / 3, out_x = position % 6 - tap % 3;
+            if (out_y >= 0 && out_y < 4 && out_x >= 0 && out_x < 4) reached |= 1 << (4 * out_y + out_x);
         }
-        if (!reached) {
-            float* __restrict__ target = tile_pixels + (long long)row * channels;
-            COLUMN_LOOP(c, channels) target[c] = 0.0f;
+    }
+    return reached;
+}
+
+// Where the neurons of a tile go: every one, or (winner is not null) the earliest of each 2x2 window.
+struct Fired {
+    float *earliness, *weight_sum;
+    unsigned char* winner;
+    int height, width, channels;
+};
+
+DEVICE void store_neurons(const Fired& to, Lanes x, Lanes s, long long at, int lanes) {
+    store(to.earliness + at, x, lanes);
+    if (to.weight_sum) store(to.weight_sum + at, s, lanes);
+}
+
+// The earliest spike of four neurons (the first of x, the next, and those four further), its weight sum, and which it is,
+// or 255 if all are silent. The first wins a tie.
+DEVICE void store_earliest(const Fired& to, const Lanes* x, const Lanes* s, long long at, int lanes) {
+    Lanes best = x[0], sum = s[0];
+    LaneNumbers winner = best > broadcast(0.0f) ? broadcast(0) : broadcast(255);
+    for (int place = 1; place < 4; ++place) {
+        const int i = place / 2 * 4 + place % 2;
+        const auto earlier = x[i] > best;
+        best = earlier ? x[i] : best;
+        sum = earlier ? s[i] : sum;
+        winner = earlier ? broadcast(place) : winner;
+    }
+    store_neurons(to, best, sum, at, lanes);
+    store(to.winner + at, winner, lanes);
+}
+
+DEVICE void fire_strip(const float* __restrict__ drive, const float* __restrict__ sum, long long step, int reached,
+                       float slope, float scale, float t_win, const Fired& to, TilePlace place, int column, int lanes) {
+    Lanes a[16], s[16], x[16];
+    load_output_tile(drive + column, step, a, lanes);
+    if (sum) {
+        load_output_tile(sum + column, step, s, lanes);
+    } else {
+        for (int pixel = 0; pixel < 16; ++pixel) s[pixel] = broadcast(0.0f);
+    }
+    for (int pixel = 0; pixel < 16; ++pixel) {
+        const float seen = reached >> pixel & 1 ? 1.0f : 0.0f;
+        s[pixel] = seen * s[pixel];
+        x[pixel] = earliness_of<Lanes>(scale * (seen * a[pixel]), s[pixel], slope, t_win);
+    }
+    const int shrink = to.winner ? 2 : 1, height = to.height / shrink, width = to.width / shrink, side = 4 / shrink;
+    for (int i = 0; i < side * side; ++i) {
+        const int y = i / side, x_of_pixel = i % side, first = (4 * y + x_of_pixel) * shrink;
+        const int top = place.top / shrink + y, left = place.left / shrink + x_of_pixel;
+        if (top >= height || left >= width) continue;
+        const long long at = ((long long)(place.image * height + top) * width + left) * to.channels + column;
+        if (to.winner) {
+            store_earliest(to, x + first, s + first, at, lanes);
+        } else {
+            store_neurons(to, x[first], s[first], at, lanes);
         }
     }
 }
 
-// tiles (tiles, 16, channels), from first_tile on, to their places in images (N, height, width, channels); what
-// overhangs the image is dropped.
-KERNEL void place_tiles(const float* __restrict__ tile_pixels, float* __restrict__ images, int first_tile, int tiles,
-                        int height, int width, int channels, int tiles_h, int tiles_w) {
-    ROW_LOOP(pixel, tiles * 16, channels) {
-        const int tile = first_tile + pixel / 16, image = tile / (tiles_h * tiles_w);
-        const int y = tile / tiles_w % tiles_h * 4 + pixel % 16 / 4, x = tile % tiles_w * 4 + pixel % 4;
-        if (y < height && x < width) {
-            const float* __restrict__ source = tile_pixels + (long long)pixel * channels;
-            float* __restrict__ target = images + ((long long)(image * height + y) * width + x) * channels;
-            COLUMN_LOOP(c, channels) target[c] = source[c];
-        }
-    }
-}
-
-// grads (N, height, width, channels) -> rows first_row to first_row + tiles of transformed (36, all_rows, channels).
-KERNEL void winograd_gradient(const float* __restrict__ grads, const float* __restrict__ zeros,
-                              float* __restrict__ transformed, int first_tile, int tiles, int first_row, int all_rows,
-                              int height, int width, int channels, int tiles_h, int tiles_w) {
-    const long long step = (long long)all_rows * channels;
+// products (36, halves * tiles, channels) of tiles from first_tile -> the neurons' earliness and, unless null, their
+// weight_sum, (N, height, width, channels). With winner, both are pooled as they leave: the arrays are of half the height
+// and width, and winner holds the position of the earliest spike in its 2x2 window. Without has_mask psp_slope is 0.
+//
+// An output that sees no spike has A = S = 0 exactly, and is silent. Rounding would leave some 1e-7 where another part of
+// its tile has spikes, the neuron would fire, and everything above would count it with a whole weight. So what spiked
+// (N, in_h, in_w), find_spikes's, does not reach is set to 0; a kernel's padding says which pixels an output sees.
+KERNEL void winograd_fire(const float* __restrict__ products, int step, const float* __restrict__ spiked,
+                          const float* __restrict__ psp_slope, float scale, float t_win, int has_mask,
+                          float* __restrict__ earliness, float* __restrict__ OPTIONAL weight_sum,
+                          unsigned char* __restrict__ OPTIONAL winner, int first_tile, int tiles, int in_h, int in_w,
+                          int padding_h, int padding_w, int height, int width, int channels, int tiles_h, int tiles_w) {
+    const float slope = has_mask ? *psp_slope : 0.0f;
+    const Fired to = {earliness, weight_sum, winner, height, width, channels};
     ROW_LOOP(row, tiles, channels) {
-        const int tile = first_tile + row, image = tile / (tiles_h * tiles_w);
-        const int top = tile / tiles_w % tiles_h * 4, left = tile % tiles_w * 4;
-        const float* pixels[16];
-        for (int position = 0; position < 16; ++position) {
-            const int y = top + position / 4, x = left + position % 4;
-            pixels[position] = y < height && x < width
-                                   ? grads + ((long long)(image * height + y) * width + x) * channels
-                                   : zeros;
-        }
-        float* __restrict__ target = transformed + (long long)(first_row + row) * channels;
-        COLUMN_LOOP(c, channels) {
-            float* __restrict__ z = target + c;
-#define GRADIENT_COLUMN(x) \
-    gradient_transform(pixels[x][c], pixels[4 + x][c], pixels[8 + x][c], pixels[12 + x][c])
-            const Six c0 = GRADIENT_COLUMN(0), c1 = GRADIENT_COLUMN(1), c2 = GRADIENT_COLUMN(2), c3 = GRADIENT_COLUMN(3);
-#define GRADIENT_ROW(row, element)                                                                      \
-    {                                                                                                   \
-        const Six out = gradient_transform(c0.element, c1.element, c2.element, c3.element);             \
-        z[(row * 6 + 0) * step] = out.v0, z[(row * 6 + 1) * step] = out.v1, z[(row * 6 + 2) * step] = out.v2; \
-        z[(row * 6 + 3) * step] = out.v3, z[(row * 6 + 4) * step] = out.v4, z[(row * 6 + 5) * step] = out.v5; \
-    }
-            GRADIENT_ROW(0, v0) GRADIENT_ROW(1, v1) GRADIENT_ROW(2, v2)
-            GRADIENT_ROW(3, v3) GRADIENT_ROW(4, v4) GRADIENT_ROW(5, v5)
-#undef GRADIENT_COLUMN
-#undef GRADIENT_ROW
-        }
+        const TilePlace seen = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
+        const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, 0, 0);
+        const int reached = reached_outputs(spiked, seen, in_h, in_w);
+        const float* __restrict__ drive = products + (long long)row * channels;
+        const float* __restrict__ sum = has_mask ? drive + (long long)tiles * channels : nullptr;
+        EACH_STRIP(column, channels,
+                   fire_strip(drive, sum, step, reached, slope, scale, t_win, to, place, column, lanes))
     }
 }
 
-// sums (36, in, out) over all tiles -> the gradient of the weights, (3, 3, in, out); count = in * out.
-KERNEL void winograd_weight_gradient(const float* __restrict__ sums, float* __restrict__ grad_weights, int count) {
-    GRID_LOOP(i, count) {
-        const float* __restrict__ m = sums + i;
-        const long long step = count;
-#define SUM_COLUMN(x)                                                                                         \
-    weight_gradient_transform(m[(0 + x) * step], m[(6 + x) * step], m[(12 + x) * step], m[(18 + x) * step],   \
-                              m[(24 + x) * step], m[(30 + x) * step])
-        const Three c0 = SUM_COLUMN(0), c1 = SUM_COLUMN(1), c2 = SUM_COLUMN(2), c3 = SUM_COLUMN(3), c4 = SUM_COLUMN(4),
-                    c5 = SUM_COLUMN(5);
-#define SUM_ROW(row, element)                                                                                       \
-    {                                                                                                               \
-        const Three out =                                                                                           \
-            weight_gradient_transform(c0.element, c1.element, c2.element, c3.element, c4.element, c5.element);      \
-        grad_weights[(row * 3 + 0) * step + i] = out.v0, grad_weights[(row * 3 + 1) * step + i] = out.v1;           \
-        grad_weights[(row * 3 + 2) * step + i] = out.v2;                                                            \
+DEVICE void drive_gradient_strip(const Spikes& of, float* __restrict__ target, long long step, TilePlace place,
+                                 int column, int lanes) {
+    Lanes values[36];
+    for (int position = 0; position < 36; ++position) {
+        const int y = place.top + position / 6, x = place.left + position % 6;
+        values[position] = load_gradient(of, place.image, y, x, column, lanes).to_drive;
     }
-        SUM_ROW(0, v0) SUM_ROW(1, v1) SUM_ROW(2, v2)
-#undef SUM_COLUMN
-#undef SUM_ROW
+    store_input_tile(values, target + column, step, lanes);
+}
+
+// For the data gradient: dLoss/dA as winograd_input transforms images, its values formed as they enter, (36, tiles,
+// channels). grad, earliness, weight_sum (null where psp_slope is 0) and winner as winograd_fire left them.
+KERNEL void winograd_drive_gradient(const float* __restrict__ grad, const float* __restrict__ earliness,
+                                    const float* __restrict__ OPTIONAL weight_sum,
+                                    const unsigned char* __restrict__ OPTIONAL winner,
+                                    const float* __restrict__ psp_slope, float scale, float t_win, float grad_clip,
+                                    int separate, float* __restrict__ transformed, int step, int first_tile, int tiles,
+                                    int height, int width, int channels, int tiles_h, int tiles_w, int padding_h,
+                                    int padding_w) {
+    const SpikeDerivative derivative = {weight_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0};
+    const Spikes of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels, derivative};
+    ROW_LOOP(row, tiles, channels) {
+        const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
+        float* __restrict__ target = transformed + (long long)row * channels;
+        EACH_STRIP(column, channels, drive_gradient_strip(of, target, step, place, column, lanes))
+    }
+}
+
+DEVICE void place_strip(const float* __restrict__ products, long long step, float* __restrict__ images, TilePlace place,
+                        int height, int width, int channels, int column, int lanes) {
+    Lanes values[16];
+    load_output_tile(products + column, step, values, lanes);
+    for (int pixel = 0; pixel < 16; ++pixel) {
+        const int y = place.top + pixel / 4, x = place.left + pixel % 4;
+        if (y >= height || x >= width) continue;
+        store(images + ((long long)(place.image * height + y) * width + x) * channels + column, values[pixel], lanes);
+    }
+}
+
+// products (36, tiles, channels) of tiles from first_tile -> images (N, height, width, channels); what overhangs the image
+// is dropped.
+KERNEL void winograd_output(const float* __restrict__ products, int step, float* __restrict__ images, int first_tile,
+                            int tiles, int height, int width, int channels, int tiles_h, int tiles_w) {
+    ROW_LOOP(row, tiles, channels) {
+        const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, 0, 0);
+        const float* __restrict__ tile = products + (long long)row * channels;
+        EACH_STRIP(column, channels, place_strip(tile, step, images, place, height, width, channels, column, lanes))
+    }
+}
+
+DEVICE void store_gradient_tile(const Lanes* pixels, float* __restrict__ target, long long step, int lanes) {
+    Lanes columns[24], row[6];
+    for (int x = 0; x < 4; ++x) gradient_transform(pixels + x, 4, columns + x, 4);
+    for (int y = 0; y < 6; ++y) {
+        gradient_transform(columns + 4 * y, 1, row, 1);
+        store_row(target + 6 * y * step, step, row, lanes);
+    }
+}
+
+// A strip of a panel, which may reach beyond the last channel.
+DEVICE void gradient_strip(const Spikes& of, float* __restrict__ target, float* __restrict__ sum_target, long long step,
+                           TilePlace place, int column, int lanes) {
+    Lanes to_drive[16], to_sum[16];
+    const int rest = of.channels - column, inside = rest >= lanes ? lanes : rest > 0 ? rest : 0;
+    for (int pixel = 0; pixel < 16; ++pixel) {
+        const int y = place.top + pixel / 4, x = place.left + pixel % 4;
+        const Lanes zero = broadcast(0.0f);
+        const Outgoing<Lanes> outgoing = inside == lanes ? load_gradient(of, place.image, y, x, column, lanes)
+                                         : inside > 0    ? load_gradient(of, place.image, y, x, column, inside)
+                                                         : Outgoing<Lanes>{zero, zero};
+        to_drive[pixel] = outgoing.to_drive;
+        to_sum[pixel] = outgoing.to_sum;
+    }
+    store_gradient_tile(to_drive, target, step, lanes);
+    if (sum_target) store_gradient_tile(to_sum, sum_target, step, lanes);
+}
+
+// For the weight gradient: tiles of 4x4 of dLoss/dA and, with has_sum, below them those of dLoss/dS, in panels of columns:
+// transformed (36, panels, halves * tiles, panel). The rest as in winograd_drive_gradient.
+KERNEL void winograd_gradient(const float* __restrict__ grad, const float* __restrict__ earliness,
+                              const float* __restrict__ OPTIONAL weight_sum,
+                              const unsigned char* __restrict__ OPTIONAL winner, const float* __restrict__ psp_slope,
+                              float scale, float t_win, float grad_clip, int separate, float* __restrict__ transformed,
+                              int step, int first_tile, int tiles, int has_sum, int height, int width, int channels, int panel,
+                              int tiles_h, int tiles_w) {
+    const int panels = (channels + panel - 1) / panel, rows = (has_sum ? 2 : 1) * tiles;
+    const SpikeDerivative derivative = {weight_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0};
+    const Spikes of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels, derivative};
+    ROW_LOOP(row, tiles * panels, panel) {
+        const int tile = row / panels, first = row % panels * panel;
+        const TilePlace place = place_of_tile(first_tile + tile, tiles_h, tiles_w, 0, 0);
+        float* __restrict__ target = transformed + ((long long)(row % panels) * rows + tile) * panel;
+        float* __restrict__ sum = has_sum ? target + (long long)tiles * panel : nullptr;
+        EACH_STRIP(column, panel,
+                   gradient_strip(of, target + column, sum ? sum + column : nullptr, step, place, first + column, lanes))
+    }
+}
+
+DEVICE void weight_gradient_strip(const float* __restrict__ sums, long long step, float* __restrict__ grad_weights,
+                                  long long grad_step, int lanes) {
+    Lanes column[6], columns[18], row[3];
+    for (int x = 0; x < 6; ++x) {
+        for (int y = 0; y < 6; ++y) column[y] = load(sums + (6 * y + x) * step, lanes);
+        weight_gradient_transform(column, 1, columns + x, 6);
+    }
+    for (int y = 0; y < 3; ++y) {
+        weight_gradient_transform(columns + 6 * y, 1, row, 1);
+        for (int x = 0; x < 3; ++x) store(grad_weights + (3 * y + x) * grad_step, row[x], lanes);
+    }
+}
+
+// sums (36, rows, columns) over all tiles -> the gradient of the weights, (3, 3, rows, columns).
+KERNEL void winograd_weight_gradient(const float* __restrict__ sums, int step, float* __restrict__ grad_weights, int rows,
+                                     int columns) {
+    const long long grad_step = (long long)rows * columns;
+    ROW_LOOP(row, rows, columns) {
+        const long long first = (long long)row * columns;
+        EACH_STRIP(column, columns, weight_gradient_strip(sums + first + column, step, grad_weights + first + column, grad_step, lanes))
     }
 }

@@ -1,0 +1,65 @@
+"""What an algorithm of convolution must offer, and which there are: one module of this package each.
+
+A module that names a class ALGORITHM is an algorithm; there is no other list of them.
+"""
+
+import importlib
+import pkgutil
+from functools import cache
+from typing import Literal, Protocol
+
+from ttfs_cupy import convolution
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.neuron import Neuron
+
+Pass = Literal["forward", "data_gradient", "weight_gradient"]
+PASSES: tuple[Pass, ...] = ("forward", "data_gradient", "weight_gradient")
+
+
+class Algorithm(Protocol):
+    """One way to convolve. Arrays: images NHWC, weights (kernel_h, kernel_w, in, out), float32, C-contiguous.
+
+    joins_pooling: whether it can pool 2x2 windows as neurons fire, and carry gradients back through both.
+    rank: which is taken where nobody has timed them, the largest that fits.
+    tolerance: how far from `gemm` it may be, as the norm of the difference over the norm, on a layer's drive,
+    weight sum and gradients; the tuner drops one that is further.
+    """
+
+    name: str
+    joins_pooling: bool
+    rank: int
+    tolerance: float
+
+    def __init__(self, device: Device, shape: ConvolutionShape): ...
+
+    @classmethod
+    def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
+        """Why it cannot do that convolution on that device, or None if it can."""
+
+    @classmethod
+    def suits(cls, shape: ConvolutionShape) -> bool:
+        """Whether it is likely to be fast, where nobody has timed it."""
+
+    def workspace(self, batch: int, which: Pass) -> int:
+        """How many float32 values of scratch memory a pass needs for that batch."""
+
+    def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
+        """Writes out.output, S unless out.weight_sum is None, and, pooled, out.winner."""
+
+    def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
+        """Writes dLoss/d(images), NHWC; what it holds for silent inputs has no meaning (their layer masks it)."""
+
+    def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
+        """Writes dLoss/d(weights)."""
+
+
+@cache
+def algorithms() -> dict[str, type[Algorithm]]:
+    """Every algorithm by its name, in alphabetical order."""
+    found: dict[str, type[Algorithm]] = {}
+    for module in pkgutil.iter_modules(convolution.__path__):
+        candidate = getattr(importlib.import_module(f"{convolution.__name__}.{module.name}"), "ALGORITHM", None)
+        if candidate is not None:
+            found[candidate.name] = candidate
+    return dict(sorted(found.items()))
