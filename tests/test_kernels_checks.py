@@ -53,14 +53,16 @@ class Spoiled(CpuDevice):
         super().__init__(1)
         self._spoil = spoil
 
-    def launch(self, kernel, work, *arguments):
-        super().launch(kernel, work, *arguments)
+    def launch(self, kernel, work, *arguments, each=1):
+        super().launch(kernel, work, *arguments, each=each)
         self._spoil(work, arguments)
 
 
 @pytest.mark.parametrize(("kernel", "place"), OUTPUTS)
 def test_one_wrong_element_is_noticed(kernel, place):
     def change_one(_, arguments):
+        if arguments[place] is None:
+            return
         flat = arguments[place].reshape(-1)
         if flat.dtype.kind == "f":
             flat[-1] += max(1e-3, 1e-3 * abs(float(flat[-1])))
@@ -76,25 +78,25 @@ def test_one_wrong_element_is_noticed(kernel, place):
     ("spoil", "problem"),
     [
         (lambda work, arguments: arguments[0].__setitem__(3, 7.0), "declares const"),
-        (lambda work, arguments: arguments[3].__setitem__(-1, work), "size of the grid"),
-        (lambda work, arguments: ctypes.memset(arguments[3].ctypes.data + arguments[3].nbytes, 0, 4), "outside"),
-        (lambda work, arguments: ctypes.memset(arguments[3].ctypes.data - 4, 0, 4), "outside"),
-        (lambda work, arguments: arguments[3].__setitem__(5, np.nan), "error inf"),
+        (lambda work, arguments: arguments[5].__setitem__(-1, work), "size of the grid"),
+        (lambda work, arguments: ctypes.memset(arguments[5].ctypes.data + arguments[5].nbytes, 0, 4), "outside"),
+        (lambda work, arguments: ctypes.memset(arguments[5].ctypes.data - 4, 0, 4), "outside"),
+        (lambda work, arguments: arguments[5].__setitem__(5, np.nan), "error inf"),
         (lambda work, arguments: 1 // 0, "ZeroDivisionError"),
     ],
 )
 def test_what_no_value_shows_is_noticed(spoil, problem):
-    (result,) = kernel_checks.run(Spoiled(spoil), ["saturate"])
+    (result,) = kernel_checks.run(Spoiled(spoil), ["fire"])
     assert not result.passed
     assert problem in result.problem
 
 
 def test_a_failing_kernel_does_not_stop_the_others():
     def fail(_, arguments):
-        if len(arguments) == 5:
+        if len(arguments) == 7:
             raise RuntimeError("out of order")
 
-    failed, fine = kernel_checks.run(Spoiled(fail), ["saturate", "add"])
+    failed, fine = kernel_checks.run(Spoiled(fail), ["fire", "add"])
     assert (failed.passed, failed.problem, failed.largest_error) == (False, "RuntimeError: out of order", math.inf)
     assert fine.passed
 

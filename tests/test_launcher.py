@@ -7,7 +7,7 @@ from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.kernels import launcher, source
 from ttfs_cupy.kernels.launcher import checked_arguments
 
-SATURATE = source.kernels()["saturate"]  # drive, scale, t_win, earliness, n
+FIRE = source.kernels()["fire"]  # drive, weight_sum, psp_slope, scale, t_win, earliness, n
 KEEP_SIGN = source.kernels()["keep_sign"]  # weights, birth_sign, n
 
 
@@ -15,9 +15,12 @@ def floats(*shape):
     return np.ones(shape, np.float32)
 
 
+SCALARS = {"scale": 1.0, "t_win": 1.0, "earliness": floats(4), "n": 4}
+
+
 def checked(**changes):
-    arguments = {"drive": floats(4), "scale": 1.0, "t_win": 1.0, "earliness": floats(4), "n": 4, **changes}
-    return checked_arguments(SATURATE, tuple(arguments.values()), np.ndarray)
+    arguments = {"drive": floats(4), "weight_sum": floats(4), "psp_slope": floats(1), **SCALARS, **changes}
+    return checked_arguments(FIRE, tuple(arguments.values()), np.ndarray)
 
 
 class ForeignArray:
@@ -36,7 +39,7 @@ def read_only():
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"drive": np.ones(4)}, TypeError, "saturate: drive must be float32, not float64"),
+        ({"drive": np.ones(4)}, TypeError, "fire: drive must be float32, not float64"),
         ({"drive": np.ones(4, np.int32)}, TypeError, "drive must be float32, not int32"),
         ({"drive": np.ones(4, ">f4")}, TypeError, "drive must be float32, not >f4"),
         ({"earliness": np.ones(4, np.float16)}, TypeError, "earliness must be float32, not float16"),
@@ -66,13 +69,19 @@ def read_only():
 def test_refused_by_name(changes, error, said):
     with pytest.raises(error, match=said) as caught:
         checked(**changes)
-    assert "kernel saturate" in str(caught.value)
+    assert "kernel fire" in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [(), (floats(4),), (floats(4), 1.0, 1.0, floats(4), 4, 4)])
+@pytest.mark.parametrize("arguments", [(), (floats(4),), (floats(4), None, floats(1), 1.0, 1.0, floats(4), 4, 4)])
 def test_a_wrong_count_names_what_is_taken(arguments):
-    with pytest.raises(TypeError, match=rf"saturate takes 5 arguments \(drive, scale, .* n\), not {len(arguments)}"):
-        checked_arguments(SATURATE, arguments, np.ndarray)
+    with pytest.raises(TypeError, match=rf"fire takes 7 arguments \(drive, weight_sum, .* n\), not {len(arguments)}"):
+        checked_arguments(FIRE, arguments, np.ndarray)
+
+
+def test_an_optional_array_may_be_left_out():
+    assert checked(weight_sum=None)[1] is None
+    with pytest.raises(TypeError, match="psp_slope must be a numpy.ndarray.*NoneType"):
+        checked(psp_slope=None)
 
 
 def test_unsigned_bytes_are_not_signed_ones():
@@ -87,7 +96,7 @@ def test_more_elements_than_kernels_count(monkeypatch):
 
 
 def test_scalars_become_what_is_declared():
-    _, scale, t_win, _, n = checked(scale=2, t_win=np.float64(0.1), n=np.int64(4))
+    *_, scale, t_win, _, n = checked(scale=2, t_win=np.float64(0.1), n=np.int64(4))
     assert [(type(value), value) for value in (scale, t_win, n)] == [(float, 2.0), (float, 0.1), (int, 4)]
 
 
@@ -101,23 +110,23 @@ class TestLaunch:
     def test_a_refusal_launches_nothing(self):
         earliness = np.full(4, 7, np.float32)
         with pytest.raises(TypeError, match="n must be an integer"):
-            CpuDevice(1).launch("saturate", 4, floats(4), 1.0, 1.0, earliness, 4.0)
+            CpuDevice(1).launch("fire", 4, floats(4), None, floats(1), 1.0, 1.0, earliness, 4.0)
         assert (earliness == 7).all()
 
     @pytest.mark.parametrize("work", [0, -1])
     def test_an_empty_grid_launches_nothing(self, work):
         earliness = np.full(4, 7, np.float32)
-        CpuDevice(1).launch("saturate", work, floats(4), 1.0, 1.0, earliness, 4)
+        CpuDevice(1).launch("fire", work, floats(4), None, floats(1), 1.0, 1.0, earliness, 4)
         assert (earliness == 7).all()
 
     def test_a_launch_that_is_not_empty_writes(self):
         earliness = np.full(4, 7, np.float32)
-        CpuDevice(1).launch("saturate", 4, floats(4), 0.5, 1.0, earliness, 4)
+        CpuDevice(1).launch("fire", 4, floats(4), None, floats(1), 0.5, 1.0, earliness, 4)
         assert (earliness == 0.5).all()
 
     def test_more_work_than_kernels_count(self):
-        with pytest.raises(ValueError, match="saturate: 2147483648 elements at once are above"):
-            CpuDevice(1).launch("saturate", 2**31, floats(4), 1.0, 1.0, floats(4), 4)
+        with pytest.raises(ValueError, match="fire: 2147483648 elements at once are above"):
+            CpuDevice(1).launch("fire", 2**31, floats(4), None, floats(1), 1.0, 1.0, floats(4), 4)
 
     def test_an_unknown_kernel(self):
         with pytest.raises(KeyError, match="nonsense"):

@@ -181,10 +181,11 @@ class CpuDevice:
         self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
     ) -> None:
         depth = a.rows if transposed else a.columns
-        work = min(out.count * out.rows * out.columns * depth // PANEL, MAX_ELEMENTS)
+        work = out.count * -(-out.columns // PANEL)
         arrays = (a.array, a.step, b.array, b.step, out.array, out.step)
         sizes = (out.count, out.rows, depth, out.columns)
-        self.launch("multiply", work, *arrays, int(transposed), int(b.panel > 0), int(add), *sizes)
+        flags = (int(transposed), int(b.panel > 0), int(add))
+        self.launch("multiply", work, *arrays, *flags, *sizes, each=out.rows * depth)
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
         numbers = itertools.count()  # its next() is atomic: a queue that needs no lock

@@ -35,7 +35,7 @@ class Network:
         self._slope = slope
         self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
         self._plan: Plan | None = None
-        self._last_inputs: Array | None = None
+        self.last_inputs: Array | None = None
 
     # What a user calls
 
@@ -95,7 +95,7 @@ class Network:
 
         Nothing keeps every layer's output, so the batch passes through the network once more, as it is now.
         """
-        if self._last_inputs is None:
+        if self.last_inputs is None:
             raise ValueError("spike_times() tells of the last forward, and there has been none")
         times = {}
 
@@ -104,7 +104,7 @@ class Network:
                 x = layer.public(self.device.to_host(output))
                 times[layer.name] = np.where(x == 0, np.float32(np.inf), np.float32(self.t_win) - x)
 
-        self.run(self._last_inputs, watch=record)
+        self.run(self.last_inputs, watch=record)
         return times
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -142,7 +142,7 @@ class Network:
         training: keeps what backward needs. watch: is told of every layer's output, in order.
         """
         plan = self._planned(len(inputs), training=training)
-        self._last_inputs = inputs
+        self.last_inputs = inputs
         for stage, slots in zip(plan.stages, plan.slots, strict=True):
             batch = len(inputs)
             out = slots.activations(batch, with_sum=training and self._needs_sum(stage.layer))

@@ -53,7 +53,7 @@ class Bench:
         return self._hash.hexdigest()
 
     def launch(self, work: int, *arguments: Any) -> list[np.ndarray]:
-        """What the kernel leaves in the arrays that it may write, in the order of its parameters.
+        """What the kernel leaves in the arrays that it may write and was given, in the order of its parameters.
 
         It is launched twice, over `work` elements and over few, each time with arguments as given.
         """
@@ -99,7 +99,7 @@ class Bench:
         written = {
             id(argument)
             for parameter, argument in zip(self._kernel.parameters, arguments, strict=True)
-            if parameter.is_pointer and not parameter.is_const
+            if parameter.is_pointer and not parameter.is_const and argument is not None
         }
         for key, guarded in placed.items():
             if not guarded.is_intact:
@@ -109,7 +109,7 @@ class Bench:
         return [
             placed[id(argument)].values()
             for parameter, argument in zip(self._kernel.parameters, arguments, strict=True)
-            if parameter.is_pointer and not parameter.is_const
+            if parameter.is_pointer and not parameter.is_const and argument is not None
         ]
 
     def _note(self, problem: str) -> None:

@@ -1,11 +1,12 @@
 """Checks of direct.cu: convolutions as sums over taps of the padded images."""
 
-from collections.abc import Iterator
+import itertools
 
 import numpy as np
 
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.kernel_checks.bench import Bench
+from ttfs_cupy.kernel_checks.neuron_reference import Rounded, compare_spikes, outgoing
 from ttfs_cupy.kernel_checks.registry import check
 
 BATCH = 5
@@ -32,47 +33,46 @@ def _patches(images: np.ndarray, shape: ConvolutionShape) -> np.ndarray:
     return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, shape.patch_size)
 
 
-def _pieces(rows: int) -> Iterator[tuple[int, int]]:
-    """(first row, rows): all of them, and a piece that starts and ends inside an image."""
-    yield 0, rows
-    yield rows // 3 + 1, rows // 2
-
-
-@check(tolerance=1e-6)
-def direct_forward(bench: Bench) -> None:
+@check(tolerance=2e-6)
+def direct_fire(bench: Bench) -> None:
     for shape in SHAPES:
         images = bench.spikes(BATCH, *shape.in_size, shape.in_channels)
-        weights = bench.normal(shape.patch_size, shape.out_channels)
+        weights = bench.normal(shape.patch_size, shape.out_channels, scale=shape.patch_size**-0.5)
         patches, size = _patches(images, shape), np.abs(weights.astype(np.float64))
-        for first, rows in _pieces(len(patches)):
-            part = patches[first : first + rows]
-            for with_sum in (0, 1):
-                blanks = (bench.blank(rows, shape.out_channels), bench.blank(rows, shape.out_channels))
-                arguments = (images, weights, *blanks, with_sum, first, rows, shape.out_channels, *_sizes(shape))
-                drive, weight_sum = bench.launch(rows * shape.out_channels, *arguments)
-                bench.compare(drive, part @ weights, part @ size)
-                mask = (part != 0).astype(np.float64)
-                expected = mask @ weights if with_sum else blanks[1]
-                bench.compare(weight_sum, expected, mask @ size)
+        mask = (patches != 0).astype(np.float64)
+        rows, out = len(patches), shape.out_channels
+        for slope, scale, t_win in ((1.0, 1.0, 1.0), (0.3, 1.0, 3.0), (0.0, 3.0, 3.0)):
+            has_mask = int(slope > 0)
+            drive, sums = Rounded(scale * (patches @ weights), scale * (patches @ size)), Rounded(mask @ weights, mask @ size)
+            rule = (np.full(1, slope, np.float32), scale, t_win, has_mask)
+            blanks = (bench.blank(rows, out), bench.blank(rows, out) if has_mask else None)
+            results = bench.launch(rows * out, images, weights, *rule, *blanks, rows, out, *_sizes(shape))
+            compare_spikes(bench, results[0], drive, sums, slope, t_win)
+            if has_mask:
+                bench.compare(results[1], *sums)
+                (alone,) = bench.launch(rows * out, images, weights, *rule, blanks[0], None, rows, out, *_sizes(shape))
+                bench.require(alone.tobytes() == results[0].tobytes(), "keeping the weight sum changes the earliness")
 
 
-@check(tolerance=1e-6)
+@check(tolerance=2e-6)
 def direct_weight_gradient(bench: Bench) -> None:
     for shape in SHAPES:
         images = bench.spikes(BATCH, *shape.in_size, shape.in_channels)
         patches = _patches(images, shape)
-        rows = len(patches)
-        to_drive, to_sum = bench.normal(rows, shape.out_channels), bench.normal(rows, shape.out_channels)
-        for group_rows in (rows, rows // 3 + 1):
+        rows, out = len(patches), shape.out_channels
+        grad, weight_sum = bench.normal(rows, out), bench.uniform(-0.5, 4, rows, out)
+        earliness = bench.spikes(rows, out)
+        for group_rows, with_sum in itertools.product((rows, rows // 3 + 1), (0, 1)):
+            rule = (np.full(1, with_sum, np.float32), 1.0, 1.0, 5.0, with_sum)
+            given = outgoing(grad, earliness, weight_sum, *rule)
+            expected, bound = [], []
+            for first in range(0, rows, group_rows):
+                part = slice(first, first + group_rows)
+                values, mask = patches[part], with_sum * (patches[part] != 0)
+                expected.append(values.T @ given.to_drive[part] + mask.T @ given.to_sum[part])
+                bound.append(values.T @ given.drive_size[part] + mask.T @ given.sum_size[part])
             groups = -(-rows // group_rows)
-            for with_sum in (0, 1):
-                expected, bound = [], []
-                for first in range(0, rows, group_rows):
-                    part = slice(first, first + group_rows)
-                    values, mask = patches[part], with_sum * (patches[part] != 0)
-                    expected.append(values.T @ to_drive[part] + mask.T @ to_sum[part])
-                    bound.append(values.T @ np.abs(to_drive[part]) + mask.T @ np.abs(to_sum[part]))
-                blank = bench.blank(groups, shape.patch_size, shape.out_channels)
-                arguments = (images, to_drive, to_sum, with_sum, blank, groups, group_rows, rows, shape.out_channels)
-                (sums,) = bench.launch(groups * shape.out_channels, *arguments, *_sizes(shape))
-                bench.compare(sums, np.array(expected), np.array(bound))
+            arguments = (images, grad, earliness, weight_sum if with_sum else None, *rule)
+            cut = (bench.blank(groups, shape.patch_size, out), groups, group_rows, rows, out)
+            (sums,) = bench.launch(groups * out, *arguments, *cut, *_sizes(shape))
+            bench.compare(sums, np.array(expected), np.array(bound))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ttfs_cupy.kernel_checks.bench import Bench
+from ttfs_cupy.kernel_checks.neuron_reference import outgoing
 from ttfs_cupy.kernel_checks.registry import check
 
 # several blocks, several shares, and odd
@@ -30,9 +31,21 @@ def fire(bench: Bench) -> None:
     for slope, t_win in RULES:
         slope, t_win = float(np.float32(slope)), float(np.float32(t_win))
         drive, weight_sum = _neurons(bench, slope, t_win)
-        arguments = (drive, weight_sum, np.full(1, slope, np.float32), t_win, bench.blank(drive.size))
+        # half the drive, which the scale makes whole again
+        arguments = (drive / 2, weight_sum, np.full(1, slope, np.float32), 2.0, t_win, bench.blank(drive.size))
         (earliness,) = bench.launch(drive.size, *arguments, drive.size)
         _compare_spikes(bench, earliness, drive.astype(np.float64), weight_sum.astype(np.float64), slope, t_win)
+    _without_weight_sum(bench)
+
+
+def _without_weight_sum(bench: Bench) -> None:
+    """Then psp_slope counts as 0: x = clip(scale A, 0, T)."""
+    drive = bench.normal(COUNT)
+    drive[:5] = 0.0, 1.0, -1.0, 2.0, -0.0
+    for scale, t_win in ((1.0, 1.0), (3.0, 3.0), (0.5, 0.7)):
+        arguments = (drive, None, np.ones(1, np.float32), scale, t_win, bench.blank(COUNT))
+        (earliness,) = bench.launch(COUNT, *arguments, COUNT)
+        bench.compare(earliness, np.clip(np.float32(scale) * drive.astype(np.float64), 0, np.float32(t_win)))
 
 
 def _neurons(bench: Bench, slope: float, t_win: float) -> tuple[np.ndarray, np.ndarray]:
@@ -67,15 +80,6 @@ def _compare_spikes(
     bench.compare(earliness[~flipped], expected[~flipped], scale[~flipped])
 
 
-@check(tolerance=2.0**-23)
-def saturate(bench: Bench) -> None:
-    drive = bench.normal(COUNT)
-    drive[:5] = 0.0, 1.0, -1.0, 2.0, -0.0
-    for scale, t_win in ((1.0, 1.0), (3.0, 3.0), (0.5, 0.7)):
-        (earliness,) = bench.launch(COUNT, drive, scale, t_win, bench.blank(COUNT), COUNT)
-        bench.compare(earliness, np.clip(np.float32(scale) * drive.astype(np.float64), 0, np.float32(t_win)))
-
-
 @check(tolerance=2.0**-22)
 def potential(bench: Bench) -> None:
     drive, weight_sum = bench.normal(COUNT), bench.normal(COUNT, scale=5)
@@ -87,42 +91,33 @@ def potential(bench: Bench) -> None:
         bench.compare(membrane, a + term, np.abs(a) + np.abs(term))
 
 
-@check(tolerance=2.0**-21)
+# (psp_slope, scale, t_win, grad_clip, separate): each way to clip
+DERIVATIVES = (
+    *((slope, 1.0, t_win, most, 0) for slope, t_win in RULES for most in (1.0, 5.0, np.inf)),
+    *((1.0, 1.0, t_win, most, 1) for t_win, most in ((1.0, 1.0), (3.0, 2.0), (1.0, 1e30))),
+    (0.0, 3.0, 3.0, np.inf, 0),
+)
+
+
+@check(tolerance=2.0**-20)
 def spike_gradient(bench: Bench) -> None:
-    for slope, t_win in RULES:
-        slope, t_win = float(np.float32(slope)), float(np.float32(t_win))
+    for slope, scale, t_win, most, separate in DERIVATIVES:
         grad, earliness, weight_sum, inside = _backward_inputs(bench, slope, t_win)
-        g, x, s = (array.astype(np.float64) for array in (grad, earliness, weight_sum))
-        growth = np.where(inside, 1 + slope * s, 1)
-        condition = (1 + slope * np.abs(s)) / growth
-        for most in (1.0, 5.0, np.inf):
-            arguments = (grad, earliness, weight_sum, np.full(1, slope, np.float32), t_win, most)
-            grad_drive, grad_sum = _launch_gradient(bench, *arguments)
-            expected = np.where(inside, g * np.minimum(1 / growth, most), 0)
-            bench.compare(grad_drive, expected, np.abs(expected) * condition)
-            expected_sum = np.where(inside, expected * slope * (t_win - x), 0)
-            bench.compare(grad_sum, expected_sum, np.abs(expected_sum) * condition)
-
-
-@check(tolerance=2.0**-21)
-def spike_gradient_separate(bench: Bench) -> None:
-    for t_win, clip in ((1.0, 1.0), (3.0, 2.0), (1.0, 1e30)):
-        grad, earliness, weight_sum, inside = _backward_inputs(bench, 1.0, t_win)
-        g, x, s = (array.astype(np.float64) for array in (grad, earliness, weight_sum))
-        growth = np.where(inside, 1 + s, 1)
-        condition = (1 + np.abs(s)) / growth
-        grad_drive, grad_sum = _launch_gradient(bench, grad, earliness, weight_sum, t_win, clip)
-        clipped_i = np.clip(1 / growth, -clip, clip)
-        clipped_s = np.clip(-(2 * t_win - x) / growth, -clip, clip)
-        outgoing = np.where(inside, g, 0)
-        bench.compare(grad_drive, outgoing * clipped_i, np.abs(outgoing * clipped_i) * condition)
-        # the two nearly cancel
-        size = np.abs(outgoing) * (t_win * np.abs(clipped_i) + np.abs(clipped_s)) * condition
-        bench.compare(grad_sum, -outgoing * (t_win * clipped_i + clipped_s), size)
+        rule = (np.full(1, slope, np.float32), scale, t_win, most, separate)
+        expected = outgoing(grad, earliness, weight_sum, *rule)
+        grad_drive, grad_sum = _launch_gradient(bench, grad, earliness, weight_sum, *rule)
+        bench.compare(grad_drive, expected.to_drive, expected.drive_size)
+        bench.compare(grad_sum, expected.to_sum, expected.sum_size)
+    # without a weight sum psp_slope counts as 0
+    rule = (np.ones(1, np.float32), 0.5, 3.0, 1.0, 0)
+    grad, earliness, _, inside = _backward_inputs(bench, 1.0, 3.0)
+    (grad_drive,) = bench.launch(COUNT, grad, earliness, None, *rule, bench.blank(COUNT), None, COUNT)
+    bench.compare(grad_drive, np.where(inside, grad.astype(np.float64) * 0.5, 0))
 
 
 def _backward_inputs(bench: Bench, slope: float, t_win: float) -> tuple[np.ndarray, ...]:
     """grad, earliness, weight_sum, and which neurons fired strictly inside their window: those have D > 0."""
+    slope, t_win = float(np.float32(slope)), float(np.float32(t_win))
     grad, earliness = bench.normal(COUNT), bench.uniform(0, t_win, COUNT)
     earliness[::3], earliness[1::7] = 0.0, t_win
     earliness[2], earliness[5] = np.nextafter(np.float32(t_win), np.float32(0)), 1e-30
@@ -137,20 +132,11 @@ def _backward_inputs(bench: Bench, slope: float, t_win: float) -> tuple[np.ndarr
 
 
 def _launch_gradient(bench: Bench, *inputs: object) -> tuple[np.ndarray, np.ndarray]:
-    """grad_drive and grad_sum; without a sum, grad_drive stands in for it, as the layers do, and must be the same."""
-    grad_drive, grad_sum = bench.launch(COUNT, *inputs, bench.blank(COUNT), bench.blank(COUNT), 1, COUNT)
-    alone = bench.blank(COUNT)
-    without_sum, _ = bench.launch(COUNT, *inputs, alone, alone, 0, COUNT)
-    bench.require(without_sum.tobytes() == grad_drive.tobytes(), "with_sum changes what grad_drive gets")
+    """grad_drive and grad_sum; without the latter, grad_drive must be the same."""
+    grad_drive, grad_sum = bench.launch(COUNT, *inputs, bench.blank(COUNT), bench.blank(COUNT), COUNT)
+    (without_sum,) = bench.launch(COUNT, *inputs, bench.blank(COUNT), None, COUNT)
+    bench.require(without_sum.tobytes() == grad_drive.tobytes(), "grad_sum changes what grad_drive gets")
     return grad_drive, grad_sum
-
-
-@check(tolerance=2.0**-23)
-def saturate_gradient(bench: Bench) -> None:
-    for scale, t_win in ((1.0, 1.0), (0.5, 3.0)):
-        grad, earliness, _, inside = _backward_inputs(bench, 1.0, t_win)
-        (grad_drive,) = bench.launch(COUNT, grad, earliness, scale, t_win, bench.blank(COUNT), COUNT)
-        bench.compare(grad_drive, np.where(inside, grad.astype(np.float64) * scale, 0))
 
 
 @check(tolerance=2.0**-22)

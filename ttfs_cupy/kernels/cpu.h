@@ -49,6 +49,8 @@ typedef int LaneNumbers __attribute__((vector_size(4 * LANES)));
 typedef float LanesInMemory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef unsigned char Bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
+#define PREFETCH(address) __builtin_prefetch(address)
+
 DEVICE Lanes broadcast(float value) { return value - Lanes{}; }
 DEVICE LaneNumbers broadcast(int value) { return value - LaneNumbers{}; }
 
@@ -56,6 +58,12 @@ DEVICE Lanes load(const float* __restrict__ from, int lanes) {
     if (lanes == LANES) return *(const LanesInMemory*)from;
     Lanes values = {};
     for (int lane = 0; lane < lanes; ++lane) values[lane] = from[lane];
+    return values;
+}
+// One float in every `step`.
+DEVICE Lanes load_strided(const float* __restrict__ from, int step) {
+    Lanes values = {};
+    for (int lane = 0; lane < LANES; ++lane) values[lane] = from[lane * step];
     return values;
 }
 DEVICE void store(float* __restrict__ to, Lanes values, int lanes) {

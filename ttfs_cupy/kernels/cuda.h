@@ -28,9 +28,13 @@
 typedef float Lanes;
 typedef int LaneNumbers;
 
+// A GPU hides a load's latency behind other threads.
+#define PREFETCH(address)
+
 DEVICE float broadcast(float value) { return value; }
 DEVICE int broadcast(int value) { return value; }
 DEVICE float load(const float* __restrict__ from, int lanes) { return *from; }
+DEVICE float load_strided(const float* __restrict__ from, int step) { return *from; }
 DEVICE void store(float* __restrict__ to, float value, int lanes) { *to = value; }
 DEVICE int load(const unsigned char* __restrict__ from, int lanes) { return *from; }
 DEVICE void store(unsigned char* __restrict__ to, int value, int lanes) { *to = (unsigned char)value; }

@@ -59,8 +59,7 @@ KERNEL void direct_fire(const float* __restrict__ images, const float* __restric
 DEVICE void add_weight_gradient(const Spikes& of, int row, int has_sum, const float* __restrict__ values,
                                 const float* __restrict__ mask, int patch, float* __restrict__ sums, int column,
                                 int lanes) {
-    const int x = row % of.width, y = row / of.width % of.height, image = row / (of.width * of.height);
-    const Outgoing<Lanes> outgoing = load_gradient(of, image, y, x, column, lanes);
+    const Outgoing<Lanes> outgoing = load_gradient(of, row, 0, column, lanes);
     for (int k = 0; k < patch; ++k) {
         float* __restrict__ const target = sums + (long long)k * of.channels + column;
         Lanes sum = load(target, lanes) + values[k] * outgoing.to_drive;

@@ -60,15 +60,26 @@ struct Spikes {
     SpikeDerivative derivative;
 };
 
-// Of a strip of a pixel's neurons; 0 outside the image.
-DEVICE Outgoing<Lanes> load_gradient(const Spikes& of, int image, int y, int x, int column, int lanes) {
-    const int shrink = of.winner ? 2 : 1, height = of.height / shrink, width = of.width / shrink;
+#define OUTSIDE -1
+
+// Where the neurons of a pixel, or of the 2x2 window that it lies in, are found: their number, or OUTSIDE the image.
+DEVICE int neuron_at(const Spikes& of, int image, int y, int x) {
+    const int pooled = of.winner ? 1 : 0, height = of.height >> pooled, width = of.width >> pooled;
+    const bool inside = y >= 0 && y >> pooled < height && x >= 0 && x >> pooled < width;
+    return inside ? (image * height + (y >> pooled)) * width + (x >> pooled) : OUTSIDE;
+}
+
+// A pixel's place in its 2x2 window; of negative coordinates, too.
+DEVICE int place_in_window(int y, int x) { return (y & 1) * 2 + (x & 1); }
+
+// Of a strip of a pixel's neurons; 0 outside the image, and for those that did not win in their window.
+DEVICE Outgoing<Lanes> load_gradient(const Spikes& of, int neuron, int place, int column, int lanes) {
     const Lanes zero = broadcast(0.0f);
-    if (y < 0 || y >= height * shrink || x < 0 || x >= width * shrink) return {zero, zero};
-    const long long at = ((long long)(image * height + y / shrink) * width + x / shrink) * of.channels + column;
+    if (neuron == OUTSIDE) return {zero, zero};
+    const long long at = (long long)neuron * of.channels + column;
     const Outgoing<Lanes> outgoing = outgoing_gradient<Lanes>(of.derivative, load(of.grad + at, lanes),
                                                               load(of.earliness + at, lanes), load(of.weight_sum + at, lanes));
     if (!of.winner) return outgoing;
-    const auto won = load(of.winner + at, lanes) == broadcast(y % 2 * 2 + x % 2);
+    const auto won = load(of.winner + at, lanes) == broadcast(place);
     return {won ? outgoing.to_drive : zero, won ? outgoing.to_sum : zero};
 }

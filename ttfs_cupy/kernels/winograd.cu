@@ -80,13 +80,32 @@ DEVICE void store_row(float* __restrict__ target, long long step, const Lanes* r
     for (int x = 0; x < 6; ++x) store(target + x * step, row[x], lanes);
 }
 
-// Where a row of tiles lies in images of height x width pixels: its image, and the pixel at its top left corner.
+// Where a tile lies: its image, and the pixel at its top left corner.
 struct TilePlace {
     int image, top, left;
 };
 
 DEVICE TilePlace place_of_tile(int tile, int tiles_h, int tiles_w, int padding_h, int padding_w) {
     return {tile / (tiles_h * tiles_w), tile / tiles_w % tiles_h * 4 - padding_h, tile % tiles_w * 4 - padding_w};
+}
+
+// The pixels of a tile of SIDE x SIDE, row by row: (image * height + y) * width + x, or OUTSIDE.
+template <int SIDE>
+struct TilePixels {
+    int pixels[SIDE * SIDE];
+};
+
+template <int SIDE>
+DEVICE TilePixels<SIDE> pixels_of_tile(TilePlace place, int height, int width) {
+    TilePixels<SIDE> tile;
+    for (int y = 0; y < SIDE; ++y) {
+        for (int x = 0; x < SIDE; ++x) {
+            const int row = place.top + y, column = place.left + x;
+            const bool inside = row >= 0 && row < height && column >= 0 && column < width;
+            tile.pixels[y * SIDE + x] = inside ? (place.image * height + row) * width + column : OUTSIDE;
+        }
+    }
+    return tile;
 }
 
 // The 36 values of a tile of 6x6 pixels, transformed to target[position * step].
@@ -109,15 +128,15 @@ DEVICE void load_output_tile(const float* __restrict__ m, long long step, Lanes*
     for (int y = 0; y < 4; ++y) output_transform(columns + 6 * y, 1, outputs + 4 * y, 1);
 }
 
-DEVICE void input_strip(const float* __restrict__ images, float* __restrict__ target, float* __restrict__ mask_target,
-                        long long step, TilePlace place, int in_h, int in_w, int channels, int column, int lanes) {
+DEVICE void input_strip(const float* __restrict__ images, const TilePixels<6>& tile, float* __restrict__ target,
+                        float* __restrict__ mask_target, long long step, int channels, int column, int lanes) {
     const Lanes zero = broadcast(0.0f), one = broadcast(1.0f);
     Lanes values[36];
     for (int position = 0; position < 36; ++position) {
-        const int y = place.top + position / 6, x = place.left + position % 6;
-        const bool inside = y >= 0 && y < in_h && x >= 0 && x < in_w;
-        const long long pixel = ((long long)(place.image * in_h + y) * in_w + x) * channels + column;
-        values[position] = inside ? load(images + pixel, lanes) : zero;
+        const int pixel = tile.pixels[position];
+        const float* __restrict__ const from = images + (long long)pixel * channels + column;
+        values[position] = pixel == OUTSIDE ? zero : load(from, lanes);
+        if (pixel != OUTSIDE) PREFETCH(from + LANES);
     }
     store_input_tile(values, target + column, step, lanes);
     if (mask_target) {
@@ -133,32 +152,42 @@ KERNEL void winograd_input(const float* __restrict__ images, float* __restrict__
                            int padding_w) {
     ROW_LOOP(row, tiles, channels) {
         const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
+        const TilePixels<6> tile = pixels_of_tile<6>(place, in_h, in_w);
         float* __restrict__ target = transformed + (long long)row * channels;
         float* __restrict__ mask = has_mask ? target + (long long)tiles * channels : nullptr;
-        EACH_STRIP(column, channels,
-                   input_strip(images, target, mask, step, place, in_h, in_w, channels, column, lanes))
+        EACH_STRIP(column, channels, input_strip(images, tile, target, mask, step, channels, column, lanes))
     }
 }
 
+// For LANES rows of the depth: with `turned` the weights lie along it, so that a square of them is loaded and turned.
 DEVICE void weight_strip(const float* __restrict__ weights, float* __restrict__ target, long long step, int turned,
-                         int depth_index, int depth, int columns, int column, int lanes) {
-    Lanes taps[9], halfway[18], row[6];
+                         int first_depth, int depth, int columns, int panel, int column, int lanes) {
+    float square[9][LANES][LANES];
     const int inside = columns - column < lanes ? columns - column : lanes;
+    const int count = depth - first_depth < LANES ? depth - first_depth : LANES;
     for (int tap = 0; tap < 9; ++tap) {
-        // turned: the tap on the other side, from weights (taps, columns, depth)
         if (turned) {
-            float gathered[LANES] = {};
-            const float* __restrict__ source = weights + ((long long)(8 - tap) * columns + column) * depth + depth_index;
-            for (int lane = 0; lane < inside; ++lane) gathered[lane] = source[(long long)lane * depth];
-            taps[tap] = load(gathered, LANES);
+            // the tap on the other side, from weights (taps, columns, depth)
+            const float* __restrict__ source = weights + ((long long)(8 - tap) * columns + column) * depth + first_depth;
+            for (int lane = 0; lane < LANES; ++lane) {
+                store(square[tap][lane], lane < inside ? load(source + (long long)lane * depth, count) : broadcast(0.0f),
+                      LANES);
+            }
         } else {
-            taps[tap] = load(weights + ((long long)tap * depth + depth_index) * columns + column, inside);
+            const float* __restrict__ source = weights + ((long long)tap * depth + first_depth) * columns + column;
+            for (int i = 0; i < count; ++i) store(square[tap][i], load(source + (long long)i * columns, inside), LANES);
         }
     }
-    for (int x = 0; x < 3; ++x) weight_transform(taps + x, 3, halfway + x, 3);
-    for (int y = 0; y < 6; ++y) {
-        weight_transform(halfway + 3 * y, 1, row, 1);
-        store_row(target + 6 * y * step, step, row, lanes);
+    for (int i = 0; i < count; ++i) {
+        Lanes taps[9], halfway[18], row[6];
+        for (int tap = 0; tap < 9; ++tap) {
+            taps[tap] = turned ? load_strided(square[tap][0] + i, LANES) : load(square[tap][i], LANES);
+        }
+        for (int x = 0; x < 3; ++x) weight_transform(taps + x, 3, halfway + x, 3);
+        for (int y = 0; y < 6; ++y) {
+            weight_transform(halfway + 3 * y, 1, row, 1);
+            store_row(target + i * panel + 6 * y * step, step, row, lanes);
+        }
     }
 }
 
@@ -166,12 +195,13 @@ DEVICE void weight_strip(const float* __restrict__ weights, float* __restrict__ 
 // (3, 3, columns, depth), and the kernel is turned by 180 degrees.
 KERNEL void winograd_weights(const float* __restrict__ weights, float* __restrict__ transformed, int step, int turned,
                              int depth, int columns, int panel) {
-    const int panels = (columns + panel - 1) / panel;
-    ROW_LOOP(row, panels * depth, panel) {
-        float* __restrict__ target = transformed + (long long)row * panel;
-        const int first = row / depth * panel, depth_index = row % depth;
+    const int panels = (columns + panel - 1) / panel, blocks = (depth + LANES - 1) / LANES;
+    ROW_LOOP(row, panels * blocks, panel) {
+        const int first = row / blocks * panel, first_depth = row % blocks * LANES;
+        float* __restrict__ target = transformed + ((long long)(row / blocks) * depth + first_depth) * panel;
         EACH_STRIP(column, panel,
-                   weight_strip(weights, target + column, step, turned, depth_index, depth, columns, first + column, lanes))
+                   weight_strip(weights, target + column, step, turned, first_depth, depth, columns, panel, first + column,
+                                lanes))
     }
 }
 
@@ -186,15 +216,19 @@ KERNEL void find_spikes(const float* __restrict__ images, float* __restrict__ sp
 }
 
 // Bit `pixel` is set where one of the nine pixels that the tile's output sees has a spike.
-DEVICE int reached_outputs(const float* __restrict__ spiked, TilePlace place, int in_h, int in_w) {
-    int reached = 0;
-    for (int position = 0; position < 36; ++position) {
-        const int y = place.top + position / 6, x = place.left + position % 6;
-        if (y < 0 || y >= in_h || x < 0 || x >= in_w || spiked[(place.image * in_h + y) * in_w + x] == 0.0f) continue;
-        for (int tap = 0; tap < 9; ++tap) {
-            const int out_y = position / 6 - tap / 3, out_x = position % 6 - tap % 3;
-            if (out_y >= 0 && out_y < 4 && out_x >= 0 && out_x < 4) reached |= 1 << (4 * out_y + out_x);
+DEVICE int reached_outputs(const float* __restrict__ spiked, const TilePixels<6>& seen) {
+    int spikes[6];  // a bit for each pixel of a row
+    for (int y = 0; y < 6; ++y) {
+        spikes[y] = 0;
+        for (int x = 0; x < 6; ++x) {
+            const int pixel = seen.pixels[6 * y + x];
+            if (pixel != OUTSIDE && spiked[pixel] != 0.0f) spikes[y] |= 1 << x;
         }
+    }
+    int reached = 0;
+    for (int y = 0; y < 4; ++y) {
+        const int rows = spikes[y] | spikes[y + 1] | spikes[y + 2];
+        reached |= ((rows | rows >> 1 | rows >> 2) & 15) << 4 * y;
     }
     return reached;
 }
@@ -241,16 +275,21 @@ DEVICE void fire_strip(const float* __restrict__ drive, const float* __restrict_
         s[pixel] = seen * s[pixel];
         x[pixel] = earliness_of<Lanes>(scale * (seen * a[pixel]), s[pixel], slope, t_win);
     }
-    const int shrink = to.winner ? 2 : 1, height = to.height / shrink, width = to.width / shrink, side = 4 / shrink;
-    for (int i = 0; i < side * side; ++i) {
-        const int y = i / side, x_of_pixel = i % side, first = (4 * y + x_of_pixel) * shrink;
-        const int top = place.top / shrink + y, left = place.left / shrink + x_of_pixel;
-        if (top >= height || left >= width) continue;
-        const long long at = ((long long)(place.image * height + top) * width + left) * to.channels + column;
-        if (to.winner) {
+    if (to.winner) {
+        const int height = to.height / 2, width = to.width / 2;
+        for (int window = 0; window < 4; ++window) {
+            const int top = place.top / 2 + window / 2, left = place.left / 2 + window % 2;
+            const int first = window / 2 * 8 + window % 2 * 2;
+            if (top >= height || left >= width) continue;
+            const long long at = ((long long)(place.image * height + top) * width + left) * to.channels + column;
             store_earliest(to, x + first, s + first, at, lanes);
-        } else {
-            store_neurons(to, x[first], s[first], at, lanes);
+        }
+    } else {
+        for (int pixel = 0; pixel < 16; ++pixel) {
+            const int top = place.top + pixel / 4, left = place.left + pixel % 4;
+            if (top >= to.height || left >= to.width) continue;
+            const long long at = ((long long)(place.image * to.height + top) * to.width + left) * to.channels + column;
+            store_neurons(to, x[pixel], s[pixel], at, lanes);
         }
     }
 }
@@ -272,7 +311,7 @@ KERNEL void winograd_fire(const float* __restrict__ products, int step, const fl
     ROW_LOOP(row, tiles, channels) {
         const TilePlace seen = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
         const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, 0, 0);
-        const int reached = reached_outputs(spiked, seen, in_h, in_w);
+        const int reached = reached_outputs(spiked, pixels_of_tile<6>(seen, in_h, in_w));
         const float* __restrict__ drive = products + (long long)row * channels;
         const float* __restrict__ sum = has_mask ? drive + (long long)tiles * channels : nullptr;
         EACH_STRIP(column, channels,
@@ -280,12 +319,22 @@ KERNEL void winograd_fire(const float* __restrict__ products, int step, const fl
     }
 }
 
-DEVICE void drive_gradient_strip(const Spikes& of, float* __restrict__ target, long long step, TilePlace place,
-                                 int column, int lanes) {
+// The same of a layer's neurons as load_gradient reads them: pooled or not.
+template <int SIDE>
+DEVICE TilePixels<SIDE> neurons_of_tile(const Spikes& of, TilePlace place) {
+    TilePixels<SIDE> tile;
+    for (int y = 0; y < SIDE; ++y) {
+        for (int x = 0; x < SIDE; ++x) tile.pixels[y * SIDE + x] = neuron_at(of, place.image, place.top + y, place.left + x);
+    }
+    return tile;
+}
+
+DEVICE void drive_gradient_strip(const Spikes& of, const TilePixels<6>& tile, int corner, float* __restrict__ target,
+                                 long long step, int column, int lanes) {
     Lanes values[36];
     for (int position = 0; position < 36; ++position) {
-        const int y = place.top + position / 6, x = place.left + position % 6;
-        values[position] = load_gradient(of, place.image, y, x, column, lanes).to_drive;
+        const int place = place_in_window(position / 6 + corner / 2, position % 6 + corner % 2);
+        values[position] = load_gradient(of, tile.pixels[position], place, column, lanes).to_drive;
     }
     store_input_tile(values, target + column, step, lanes);
 }
@@ -303,8 +352,10 @@ KERNEL void winograd_drive_gradient(const float* __restrict__ grad, const float*
     const Spikes of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels, derivative};
     ROW_LOOP(row, tiles, channels) {
         const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
+        const TilePixels<6> tile = neurons_of_tile<6>(of, place);
+        const int corner = place_in_window(place.top, place.left);
         float* __restrict__ target = transformed + (long long)row * channels;
-        EACH_STRIP(column, channels, drive_gradient_strip(of, target, step, place, column, lanes))
+        EACH_STRIP(column, channels, drive_gradient_strip(of, tile, corner, target, step, column, lanes))
     }
 }
 
@@ -340,16 +391,14 @@ DEVICE void store_gradient_tile(const Lanes* pixels, float* __restrict__ target,
 }
 
 // A strip of a panel, which may reach beyond the last channel.
-DEVICE void gradient_strip(const Spikes& of, float* __restrict__ target, float* __restrict__ sum_target, long long step,
-                           TilePlace place, int column, int lanes) {
+DEVICE void gradient_strip(const Spikes& of, const TilePixels<4>& tile, float* __restrict__ target,
+                           float* __restrict__ sum_target, long long step, int column, int lanes) {
     Lanes to_drive[16], to_sum[16];
     const int rest = of.channels - column, inside = rest >= lanes ? lanes : rest > 0 ? rest : 0;
     for (int pixel = 0; pixel < 16; ++pixel) {
-        const int y = place.top + pixel / 4, x = place.left + pixel % 4;
-        const Lanes zero = broadcast(0.0f);
-        const Outgoing<Lanes> outgoing = inside == lanes ? load_gradient(of, place.image, y, x, column, lanes)
-                                         : inside > 0    ? load_gradient(of, place.image, y, x, column, inside)
-                                                         : Outgoing<Lanes>{zero, zero};
+        const int neuron = inside > 0 ? tile.pixels[pixel] : OUTSIDE, place = place_in_window(pixel / 4, pixel % 4);
+        const Outgoing<Lanes> outgoing = inside == lanes ? load_gradient(of, neuron, place, column, lanes)
+                                                         : load_gradient(of, neuron, place, column, inside);
         to_drive[pixel] = outgoing.to_drive;
         to_sum[pixel] = outgoing.to_sum;
     }
@@ -370,11 +419,11 @@ KERNEL void winograd_gradient(const float* __restrict__ grad, const float* __res
     const Spikes of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels, derivative};
     ROW_LOOP(row, tiles * panels, panel) {
         const int tile = row / panels, first = row % panels * panel;
-        const TilePlace place = place_of_tile(first_tile + tile, tiles_h, tiles_w, 0, 0);
+        const TilePixels<4> neurons = neurons_of_tile<4>(of, place_of_tile(first_tile + tile, tiles_h, tiles_w, 0, 0));
         float* __restrict__ target = transformed + ((long long)(row % panels) * rows + tile) * panel;
         float* __restrict__ sum = has_sum ? target + (long long)tiles * panel : nullptr;
         EACH_STRIP(column, panel,
-                   gradient_strip(of, target + column, sum ? sum + column : nullptr, step, place, first + column, lanes))
+                   gradient_strip(of, neurons, target + column, sum ? sum + column : nullptr, step, first + column, lanes))
     }
 }
 
