@@ -437,3 +437,17 @@ def test_one_class_is_none() -> None:
 def test_unknown_devices() -> None:
     with pytest.raises(ValueError, match="device 'tpu' is not known"):
         models.build([4], (1, 8, 8), device="tpu")
+
+
+@pytest.mark.parametrize("convolution", ["gemm", "winograd"])
+def test_a_plan_holds_every_smaller_batch(convolution: str) -> None:
+    """How work is cut depends on the batch, and fewer images may be cut into larger pieces."""
+    images = np.random.default_rng(0).random((80, 3, 12, 12), np.float32)
+    labels = np.arange(80) % 10
+    net = models.build([40, 48, "P"], (3, 12, 12), 10, "cpu", convolution="auto" if convolution == "winograd" else "gemm")
+    net.plan(80, training=True)
+    planned = net.summary()
+    for batch in (80, 79, 53, 48, 47, 33, 32, 31, 17, 16, 15, 2, 1):
+        loss, _ = net.loss_and_gradients(net.encode(images[:batch]), labels[:batch])
+        assert np.isfinite(loss)
+    assert net.summary() == planned

@@ -216,14 +216,17 @@ class Winograd:
         """Of one row of transformed values and one of their products."""
         return 4 * POSITIONS * (self.shape.in_channels + self.shape.out_channels)
 
+    def _most_block_tiles(self, halves: int) -> int:
+        return max(self.device.patch_bytes // (halves * self._row_bytes()), FEWEST_TILES)
+
     def _block_tiles(self, tiles: int, halves: int) -> int:
-        most = max(self.device.patch_bytes // (halves * self._row_bytes()), FEWEST_TILES)
         # an even number of blocks of one size: two workers then end together
-        blocks = 2 * parts(tiles, 2 * most)
-        return parts(parts(tiles, blocks), BLOCK_MULTIPLE) * BLOCK_MULTIPLE
+        blocks = 2 * parts(tiles, 2 * self._most_block_tiles(halves))
+        return _whole_rows(parts(tiles, blocks))
 
     def _block_workspace(self, tile_map: _TileMap, batch: int, halves: int) -> int:
-        rows = halves * self._block_tiles(tile_map.tiles(batch), halves)
+        """Also enough for fewer images, whose blocks may be larger."""
+        rows = halves * _whole_rows(min(self._most_block_tiles(halves), tile_map.tiles(batch)))
         return self._floats(rows, self.shape.in_channels) + self._floats(rows, self.shape.out_channels)
 
     def _product_tiles(self, tiles: int) -> int:
@@ -231,6 +234,10 @@ class Winograd:
         sums = 4 * POSITIONS * self.shape.in_channels * self.shape.out_channels
         most = max(self.device.product_bytes, 2 * sums) // (2 * self._row_bytes())
         return min(tiles, max(most, FEWEST_TILES))
+
+
+def _whole_rows(tiles: int) -> int:
+    return parts(tiles, BLOCK_MULTIPLE) * BLOCK_MULTIPLE
 
 
 ALGORITHM = Winograd
