@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy import device as devices
-from ttfs_cupy.convolution.choice import choose
+from ttfs_cupy.convolution.choice import choose, named
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device
 from ttfs_cupy.encoding import ENCODINGS, Encoder
@@ -39,14 +39,15 @@ def build(
     std: np.ndarray | None = None,
     weight_mean: float = 0.0,
     weight_std: float | None = None,
-    convolution: str = "auto",
+    convolution: str | Mapping[str, str] = "auto",
 ) -> Network:
     """A network with freshly drawn weights.
 
     model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
     input_shape: (channels, height, width) of an image.
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
-    convolution: the algorithm, auto, gemm or winograd (see ttfs_cupy.convolution.choice).
+    convolution: the algorithm, auto, gemm or winograd, or three with slashes between them for forward, data gradient
+    and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
     _check_numbers(input_shape, classes, seed, t_win, grad_clip)
@@ -66,6 +67,7 @@ def build(
     for number, layer in enumerate(spec.layers):
         coding = number == 0 and encoding == "direct"
         builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
+    builder.check_convolution()
     builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
     encoder = Encoder(encoding, t_win, standardize, mean, std)
     network = Network(target, builder.layers, encoder, slope, classes)
@@ -76,7 +78,7 @@ def build(
 class _Builder:
     """Appends layers, keeping track of names and of the shape that the next one gets."""
 
-    def __init__(self, device: Device, input_shape: tuple[int, int, int], convolution: str):
+    def __init__(self, device: Device, input_shape: tuple[int, int, int], convolution: str | Mapping[str, str]):
         channels, height, width = input_shape
         self.device = device
         self.convolution = convolution
@@ -91,14 +93,23 @@ class _Builder:
                 name = self._name("conv")
                 self._check_fit(name, kernel, padding)
                 shape = ConvolutionShape(self._shape[:2], self._shape[2], channels, kernel, stride, padding)
-                algorithm = choose(self.convolution, self.device, shape, name)
-                self._append(Weighted(name, self.device, shape, neuron, algorithm, fires=True))
+                algorithms = choose(named(self.convolution, name), self.device, shape, name)
+                self._append(Weighted(name, self.device, shape, neuron, algorithms, fires=True))
             case PoolSpec(kernel, stride):
                 name = self._name("pool")
                 self._check_fit(name, kernel, (0, 0))
                 self._append(MaxPool(name, self.device, self._shape, kernel, stride))
             case LinearSpec(neurons):
                 self._append(self._full_connection(self._name("linear"), neurons, neuron))
+
+    def check_convolution(self) -> None:
+        """Refuses algorithms for layers that are no convolutions of this network."""
+        if isinstance(self.convolution, str):
+            return
+        known = [layer.name for layer in self.layers if isinstance(layer, Weighted) and not layer.flat]
+        for name in self.convolution:
+            if name not in known:
+                raise UserError(f"convolution names layer {name!r}, but the convolutions are {', '.join(known)}")
 
     def add_readout(self, classes: int, neuron: Neuron) -> None:
         self._append(self._full_connection("readout", classes, neuron))
@@ -107,7 +118,9 @@ class _Builder:
         # a kernel that covers its whole input: its weights keep the (height, width, channels) order of the layer below
         shape = ConvolutionShape(self._shape[:2], self._shape[2], neurons, kernel=self._shape[:2])
         fires = isinstance(neuron, SpikingNeuron)
-        return Weighted(name, self.device, shape, neuron, choose("gemm", self.device, shape, name), fires=fires, flat=True)
+        return Weighted(
+            name, self.device, shape, neuron, choose("gemm", self.device, shape, name), fires=fires, flat=True
+        )
 
     def _name(self, kind: str) -> str:
         self._counts[kind] += 1

@@ -377,7 +377,12 @@ def test_initial_weights_are_where_a_run_begins(short_run: Path, tmp_path: Path)
 
 
 # enough work for every thread: elements beyond one thread's share, patches of several tasks
-BUSY: dict[str, Any] = {"network__model": "[32, 32, P]", "training__batch_size": 128, "training__epochs": 1}
+BUSY: dict[str, Any] = {
+    "network__model": "[32, 32, P]",
+    "training__batch_size": 128,
+    "training__epochs": 1,
+    "tune": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -448,7 +453,7 @@ def test_clip_norm_bounds_what_sgd_may_move(tmp_path: Path) -> None:
 
 
 def test_momentum_is_used_and_kept(tmp_path: Path) -> None:
-    settings = {"optimizer__name": "sgd", "optimizer__lr": 0.01, "training__epochs": 1}
+    settings = {"optimizer__name": "sgd", "optimizer__lr": 0.01, "training__epochs": 1, "tune": False}
     plain = run_small(tmp_path / "plain", **settings)
     momentum = run_small(tmp_path / "momentum", **settings, optimizer__momentum=0.9)
     assert metrics(momentum)[0]["train_loss"] < metrics(plain)[0]["train_loss"]

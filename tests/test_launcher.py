@@ -80,7 +80,7 @@ def test_a_wrong_count_names_what_is_taken(arguments):
 
 def test_an_optional_array_may_be_left_out():
     assert checked(weight_sum=None)[1] is None
-    with pytest.raises(TypeError, match="psp_slope must be a numpy.ndarray.*NoneType"):
+    with pytest.raises(TypeError, match=r"psp_slope must be a numpy.ndarray.*NoneType"):
         checked(psp_slope=None)
 
 

@@ -444,7 +444,9 @@ def test_a_plan_holds_every_smaller_batch(convolution: str) -> None:
     """How work is cut depends on the batch, and fewer images may be cut into larger pieces."""
     images = np.random.default_rng(0).random((80, 3, 12, 12), np.float32)
     labels = np.arange(80) % 10
-    net = models.build([40, 48, "P"], (3, 12, 12), 10, "cpu", convolution="auto" if convolution == "winograd" else "gemm")
+    net = models.build(
+        [40, 48, "P"], (3, 12, 12), 10, "cpu", convolution="auto" if convolution == "winograd" else "gemm"
+    )
     net.plan(80, training=True)
     planned = net.summary()
     for batch in (80, 79, 53, 48, 47, 33, 32, 31, 17, 16, 15, 2, 1):

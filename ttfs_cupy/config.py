@@ -112,6 +112,26 @@ Model = Annotated[
 ]
 
 
+_ALGORITHM = f"({'|'.join(algorithms())})"
+Algorithms = Annotated[
+    str, Field(strict=True, pattern=f"^(auto|{_ALGORITHM}(/{_ALGORITHM}/{_ALGORITHM})?)$", description=_ALGORITHM)
+]
+
+
+def _convolution_kind(value: Any) -> str:
+    return "layers" if isinstance(value, Mapping) else "name"
+
+
+Convolution = Annotated[
+    Annotated[Algorithms, Tag("name")] | Annotated[dict[str, Algorithms], Tag("layers")],
+    Discriminator(_convolution_kind),
+    Field(
+        description=f"auto or one of {', '.join(algorithms())}, or three with slashes between them (forward, data "
+        "gradient, weight gradient), or such for each layer: {conv1: direct, conv2: gemm}"
+    ),
+]
+
+
 class NetworkConfig(_Section):
     """The network, its neurons and its input code (SPEC: `psp_slope`, `clip` and the rest)."""
 
@@ -126,7 +146,7 @@ class NetworkConfig(_Section):
     weight_mean: Number = 0.0
     weight_std: Positive | None = None
     initial_weights: Text | None = None
-    convolution: str = _one_of(("auto", *algorithms()), "auto")
+    convolution: Convolution = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> "NetworkConfig":
@@ -222,13 +242,15 @@ class ScheduleConfig(_Section):
 
 
 class Config(_Section):
-    """One experiment. output: the run's directory; null leaves it to the command."""
+    """One experiment. output: the run's directory; null leaves it to the command. tune: whether network.convolution
+    auto times algorithms on the device; without, it goes by a layer's shape."""
 
     seed: Whole = 0
     device: Annotated[
         str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cuda, cuda:N or cpu")
     ] = "auto"
     threads: Count | None = None
+    tune: Flag = True
     output: Text | None = None
     network: NetworkConfig = NetworkConfig()
     data: DataConfig

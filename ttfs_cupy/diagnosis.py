@@ -1,7 +1,7 @@
 """Finds the layer at which numbers stopped being finite."""
 
-from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.convolution.gemm import Gemm
+from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.device import Array
 from ttfs_cupy.layers import Layer, Weighted
 from ttfs_cupy.network import Network
@@ -15,7 +15,8 @@ def first_non_finite_layer(network: Network, inputs: Array) -> str:
     """
     device, xp = network.device, network.device.xp
     neuron = PotentialReadout(device, network.t_win, PspSlope(device, network.psp_slope))
-    below, overflowing = inputs, []
+    below = inputs
+    overflowing: list[str] = []
 
     def watch(layer: Layer, output: Array) -> None:
         nonlocal below

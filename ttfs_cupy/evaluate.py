@@ -37,7 +37,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         *parsed.set,
         *([f"device={parsed.device}"] if parsed.device is not None else []),
     ]
-    experiment = prepare(configs.load(run.config, overrides))
+    experiment = prepare(configs.load(run.config, overrides), training=False)
     network = experiment.network
     epoch = load_best(network, run.best)
     result = evaluate(network, experiment.test, "test")

@@ -10,6 +10,7 @@ import numpy as np
 from ttfs_cupy import checkpoint, data, models
 from ttfs_cupy import device as devices
 from ttfs_cupy.config import Config, PspSlopeSchedule
+from ttfs_cupy.convolution.choice import AUTO
 from ttfs_cupy.data import Batches, Dataset, ImageSet
 from ttfs_cupy.device import Device
 from ttfs_cupy.errors import UserError
@@ -49,19 +50,25 @@ class Experiment:
         )
 
 
-def prepare(config: Config) -> Experiment:
-    """Loads the data, builds the network and plans its buffers. Raises UserError for whatever does not fit."""
+def prepare(config: Config, *, training: bool = True) -> Experiment:
+    """Loads the data, builds the network, tunes it and plans its arrays; the config then names its algorithms.
+
+    Raises UserError for whatever does not fit.
+    """
     device, reason = devices.get(config.device, config.threads)
     dataset = data.load(config.data.dataset, Path(config.data.root), download=config.data.download)
     network = _network(config, device, dataset)
-    training, validation = data.split(len(dataset.train), config.data.validation, config.seed)
+    to_train, validation = data.split(len(dataset.train), config.data.validation, config.seed)
     batch_size = config.training.batch_size
-    if batch_size > len(training):
+    if batch_size > len(to_train):
         raise UserError(
-            f"training.batch_size {batch_size} is larger than the training set of {len(training)} images "
+            f"training.batch_size {batch_size} is larger than the training set of {len(to_train)} images "
             f"({config.data.dataset} without its validation share)"
         )
-    network.plan(batch_size, training=True)
+    if config.tune and config.network.convolution == AUTO:
+        network.tune(batch_size)
+    config = _with_algorithms(config, network)
+    network.plan(batch_size, training=training)
     return Experiment(
         config,
         device,
@@ -69,7 +76,7 @@ def prepare(config: Config) -> Experiment:
         dataset,
         network,
         Batches(
-            dataset.train.take(training),
+            dataset.train.take(to_train),
             batch_size,
             encode=network.encoder,
             shuffle=True,
@@ -79,6 +86,12 @@ def prepare(config: Config) -> Experiment:
         _in_order(dataset.train.take(validation), batch_size, network),
         _in_order(dataset.test, batch_size, network),
     )
+
+
+def _with_algorithms(config: Config, network: Network) -> Config:
+    """What convolves each layer is part of what a run is resumed, and evaluated, with."""
+    chosen = {name: algorithms for name, algorithms in network.algorithms.items() if name.startswith("conv")}
+    return config.model_copy(update={"network": config.network.model_copy(update={"convolution": chosen})})
 
 
 def _in_order(images: ImageSet, batch_size: int, network: Network) -> Batches:

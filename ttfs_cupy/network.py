@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ttfs_cupy.convolution.shape import Activations
+from ttfs_cupy.convolution.tuner import Tuner
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.encoding import Encoder
 from ttfs_cupy.layers import Layer, MaxPool, Weighted
@@ -135,6 +136,14 @@ class Network:
         plan.allocate(self.device)
         self.loss = CrossEntropy(self.device, batch, self.classes)
         self._plan = plan
+
+    def tune(self, batch: int, tuner: Tuner | None = None) -> None:
+        """Chooses each convolution's algorithms by timing them for batches of that many images."""
+        tuner = tuner or Tuner(self.device)
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, Weighted) and not layer.flat:
+                layer.algorithms = tuner.choose(layer.shape, batch, is_first=index == 0)
+        self._plan = None
 
     def run(self, inputs: Array, *, training: bool = False, watch: Watcher | None = None) -> Array:
         """The readout for encoded inputs, (N, classes); a view that the next run overwrites.

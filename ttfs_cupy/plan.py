@@ -1,7 +1,7 @@
 """Where everything lies while a batch passes through a network: one arena, laid out by lifetime.
 
-Moments count the work in its order: with n stages, stage i goes forward at moment i, the loss is taken at n, and stage i
-goes backward at 2 n - i.
+Moments count the work in its order: with n stages, stage i goes forward at moment i, the loss is taken at n, and stage
+i goes backward at 2 n - i.
 """
 
 from collections.abc import Sequence
@@ -89,8 +89,8 @@ class Plan:
         free = device.free_bytes()
         if self.bytes > free:
             raise UserError(
-                f"a batch of {self.batch} needs {self.bytes / 2**20:,.0f} MiB for {self._purpose} on {device.name}, where "
-                f"{free / 2**20:,.0f} MiB are free; {self._advice(free)}"
+                f"a batch of {self.batch} needs {self.bytes / 2**20:,.0f} MiB for {self._purpose} on {device.name}, "
+                f"where {free / 2**20:,.0f} MiB are free; {self._advice(free)}"
             )
         self._arena.allocate(device.xp.empty(self.bytes, np.uint8))
 

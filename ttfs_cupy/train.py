@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu")
     parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
     parser.add_argument(
+        "--no-tune", action="store_true", help="choose convolutions by their shapes, not by timing them on the device"
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -47,6 +50,7 @@ def _start(parsed: argparse.Namespace) -> None:
     overrides = list(parsed.set)
     overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
     overrides += [f"seed={parsed.seed}"] if parsed.seed is not None else []
+    overrides += ["tune=false"] if parsed.no_tune else []
     overrides += [f"output={json.dumps(parsed.output)}"] if parsed.output is not None else []
     config = configs.load(parsed.config, overrides)
     if config.output is None:
@@ -55,7 +59,7 @@ def _start(parsed: argparse.Namespace) -> None:
         )
     experiment = prepare(config)
     assert config.output is not None
-    run = run_directory.create(Path(config.output), configs.dump(config))
+    run = run_directory.create(Path(config.output), configs.dump(experiment.config))
     try:
         _train(experiment, run, resume=False)
     except UserError:

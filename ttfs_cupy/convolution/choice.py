@@ -1,5 +1,6 @@
 """Which algorithm convolves a layer, pass by pass."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
@@ -43,9 +44,16 @@ def choose(name: str, device: Device, shape: ConvolutionShape, layer: str) -> Pa
     names = name.split(SEPARATOR)
     names = names * len(PASSES) if len(names) == 1 else names
     if len(names) != len(PASSES):
-        raise UserError(f"layer {layer}: convolution {name!r} must be one algorithm, or one for each of {', '.join(PASSES)}")
+        raise UserError(
+            f"layer {layer}: convolution {name!r} must be one algorithm, or one for each of {', '.join(PASSES)}"
+        )
     chosen = (_known(part, device, shape, layer)(device, shape) for part in names)
     return Passes(*chosen)
+
+
+def named(convolution: str | Mapping[str, str], layer: str) -> str:
+    """A layer's entry where each layer has one, `auto` where it has none; or the one name for all layers."""
+    return convolution if isinstance(convolution, str) else convolution.get(layer, AUTO)
 
 
 def candidates(shape: ConvolutionShape, device: Device) -> list[type[Algorithm]]:

@@ -54,7 +54,9 @@ class Direct:
         assert isinstance(neuron, SpikingNeuron)
         output = rows(out.output)
         arguments = (images, weights, *neuron.rule, int(neuron.needs_weight_sum), out.output, out.weight_sum)
-        self.device.launch("direct_fire", output.size, *arguments, *output.shape, *self._sizes, each=self.shape.patch_size)
+        self.device.launch(
+            "direct_fire", output.size, *arguments, *output.shape, *self._sizes, each=self.shape.patch_size
+        )
 
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """As gemm does it."""
@@ -68,7 +70,9 @@ class Direct:
         sums = Scratch(workspace).array(groups, size)
         arguments = (images, outgoing.grad, outgoing.out.output, outgoing.out.weight_sum, *outgoing.neuron.derivative)
         cut = (sums, groups, GROUP_ROWS, count, channels)
-        self.device.launch("direct_weight_gradient", count * channels, *arguments, *cut, *self._sizes, each=self.shape.patch_size)
+        self.device.launch(
+            "direct_weight_gradient", count * channels, *arguments, *cut, *self._sizes, each=self.shape.patch_size
+        )
         self.device.launch("sum_parts", size, sums, grad_weights, groups, size)
 
     @property

@@ -18,7 +18,6 @@ class Scratch:
         self.used += size
         return self._workspace[first : self.used].reshape(shape)
 
-
     def stack(self, count: int, gap: int, rows: int, columns: int, panel: int = 0) -> Stack:
         """A stack of matrices, `gap` floats apart; of `panel` columns each where that is given."""
         width = parts(columns, panel) * panel if panel else columns

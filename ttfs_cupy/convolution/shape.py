@@ -56,9 +56,9 @@ class ConvolutionShape:
 class Activations:
     """What a layer leaves for the next one and for its own backward pass: arrays (batch, height, width, channels).
 
-    output: earliness; of a readout, membrane potentials. weight_sum: S, where backward needs it. winner: where pooling is
-    joined to the layer, the place of each 2x2 window's earliest spike (0 to 3, row by row, 255 if all are silent); output
-    and weight_sum are then those of the windows' earliest spikes.
+    output: earliness; of a readout, membrane potentials. weight_sum: S, where backward needs it. winner: where pooling
+    is joined to the layer, the place of each 2x2 window's earliest spike (0 to 3, row by row, 255 if all are silent);
+    output and weight_sum are then those of the windows' earliest spikes.
     """
 
     output: Array

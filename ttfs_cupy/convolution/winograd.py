@@ -99,7 +99,9 @@ class Winograd:
             inputs = self._stack(local, halves * count, shape.in_channels)
             products = self._stack(local, halves * count, shape.out_channels)
             arguments = (images, inputs.array, inputs.step, first, count, int(halves == 2))
-            device.launch("winograd_input", count * shape.in_channels, *arguments, *self._input_sizes(tile_map), each=POSITIONS)
+            device.launch(
+                "winograd_input", count * shape.in_channels, *arguments, *self._input_sizes(tile_map), each=POSITIONS
+            )
             device.multiply(inputs, transformed_weights, products)
             arguments = (products.array, products.step, spiked, *rule, first, count)
             device.launch("winograd_fire", count * shape.out_channels, *arguments, *sizes, each=POSITIONS)
@@ -143,13 +145,17 @@ class Winograd:
             inputs = self._stack(local, halves * count, shape.in_channels)
             grads = self._stack(local, halves * count, shape.out_channels, panel)
             arguments = (images, inputs.array, inputs.step, first, count, int(halves == 2))
-            device.launch("winograd_input", count * shape.in_channels, *arguments, *self._input_sizes(tile_map), each=POSITIONS)
+            device.launch(
+                "winograd_input", count * shape.in_channels, *arguments, *self._input_sizes(tile_map), each=POSITIONS
+            )
             arguments = (*spikes, grads.array, grads.step, first, count, *sizes)
             device.launch("winograd_gradient", count * self._paneled(shape.out_channels), *arguments, each=POSITIONS)
             device.multiply(inputs, grads, sums, transposed=True, add=first > 0, term=term)
         count = shape.in_channels * shape.out_channels
         sizes_of_sums = (shape.in_channels, shape.out_channels)
-        device.launch("winograd_weight_gradient", count, sums.array, sums.step, grad_weights, *sizes_of_sums, each=POSITIONS)
+        device.launch(
+            "winograd_weight_gradient", count, sums.array, sums.step, grad_weights, *sizes_of_sums, each=POSITIONS
+        )
 
     # Passes over tiles
 
@@ -165,7 +171,13 @@ class Winograd:
         return _TileMap(shape.out_size, shape.out_channels, shape.in_size, shape.in_channels, padding)
 
     def _in_blocks(
-        self, tile_map: _TileMap, batch: int, workspace: Array, used: int, halves: int, body: Callable[[int, int, Scratch], None]
+        self,
+        tile_map: _TileMap,
+        batch: int,
+        workspace: Array,
+        used: int,
+        halves: int,
+        body: Callable[[int, int, Scratch], None],
     ) -> None:
         """Calls body(first tile, how many, scratch) for each block, the device's workers sharing them."""
         tiles = tile_map.tiles(batch)

@@ -43,7 +43,10 @@ def direct_fire(bench: Bench) -> None:
         rows, out = len(patches), shape.out_channels
         for slope, scale, t_win in ((1.0, 1.0, 1.0), (0.3, 1.0, 3.0), (0.0, 3.0, 3.0)):
             has_mask = int(slope > 0)
-            drive, sums = Rounded(scale * (patches @ weights), scale * (patches @ size)), Rounded(mask @ weights, mask @ size)
+            drive, sums = (
+                Rounded(scale * (patches @ weights), scale * (patches @ size)),
+                Rounded(mask @ weights, mask @ size),
+            )
             rule = (np.full(1, slope, np.float32), scale, t_win, has_mask)
             blanks = (bench.blank(rows, out), bench.blank(rows, out) if has_mask else None)
             results = bench.launch(rows * out, images, weights, *rule, *blanks, rows, out, *_sizes(shape))

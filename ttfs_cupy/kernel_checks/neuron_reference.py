@@ -1,11 +1,10 @@
-"""A spiking neuron in float64 (SPEC, "A spiking layer"), for the checks of all kernels that fire or differentiate one."""
+"""A spiking neuron in float64 (SPEC, "A spiking layer"), for the checks of all kernels that fire or differentiate."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from ttfs_cupy.kernel_checks.bench import Bench
-
 
 # Of a sum in float32, relative to the sum of its terms' sizes: how far it may be from float64's.
 ROUNDING = 2e-6
@@ -34,7 +33,9 @@ def compare_spikes(
     growth_size, numerator_size = 1 + slope * weight_sum.size, drive.size + slope * t_win * weight_sum.size
     undecided = (np.abs(numerator) < ROUNDING * numerator_size) | (np.abs(growth) < ROUNDING * growth_size)
     undecided |= (np.abs(a - t_win) <= ROUNDING * (drive.size + t_win)) & (growth <= 0)
-    flipped = ((earliness != 0) != (expected != 0)) | ((earliness == t_win) & (growth <= 0)) != ((a >= t_win) & (growth <= 0))
+    flipped = ((earliness != 0) != (expected != 0)) | ((earliness == t_win) & (growth <= 0)) != (
+        (a >= t_win) & (growth <= 0)
+    )
     wrong = int((flipped & ~undecided).sum())
     bench.require(wrong == 0, f"{wrong} neurons fire where they should be silent, or the reverse")
     bench.require(undecided.mean() <= 0.01, "too many neurons are left for rounding to decide")
@@ -73,8 +74,9 @@ def outgoing(
     bounded = np.minimum(1 / growth, grad_clip)
     outer = np.where(inside, g, 0)
     if separate:
-        by_time, by_sum = np.clip(1 / growth, -grad_clip, grad_clip), np.clip(
-            -(2 * window - x) / growth, -grad_clip, grad_clip
+        by_time, by_sum = (
+            np.clip(1 / growth, -grad_clip, grad_clip),
+            np.clip(-(2 * window - x) / growth, -grad_clip, grad_clip),
         )
         to_sum = -outer * (window * by_time + by_sum)
         # the two nearly cancel

@@ -96,7 +96,7 @@ def _grid(height: int, width: int, padding: tuple[int, int]) -> tuple[int, int]:
 
 def _input_tiles(images: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
     """(tiles, 6, 6, channels): what each tile of 4x4 outputs sees."""
-    tiles_h, tiles_w = _grid(*images.shape[1:3], padding)
+    tiles_h, tiles_w = _grid(images.shape[1], images.shape[2], padding)
     padded = _padded(images, padding, (tiles_h, tiles_w), 6)
     return _tiles(padded[:, : TILE * (tiles_h - 1) + 6, : TILE * (tiles_w - 1) + 6], 6)
 
@@ -110,7 +110,17 @@ def winograd_input(bench: Bench) -> None:
             part = windows[first : first + count]
             expected, sizes = _transformed(INPUT, np.concatenate([part, part != 0]) if has_mask else part)
             step = expected[0].size + GAP
-            arguments = (images, _blank_stack(bench, expected[0].size), step, first, count, has_mask, height, width, channels)
+            arguments = (
+                images,
+                _blank_stack(bench, expected[0].size),
+                step,
+                first,
+                count,
+                has_mask,
+                height,
+                width,
+                channels,
+            )
             (result,) = bench.launch(count * channels, *arguments, *_grid(height, width, padding), *padding)
             _compare_stack(bench, result, expected, sizes)
 
@@ -239,7 +249,7 @@ def _compare_pooled(bench: Bench, earliness: np.ndarray, kept: np.ndarray, argum
 
 
 class _Gradients(NamedTuple):
-    """grad, earliness, weight_sum and winner as a kernel takes them, and float64's dLoss/dA and dLoss/dS at full size."""
+    """grad, earliness, weight_sum and winner as kernels take them; float64's dLoss/dA and dLoss/dS at full size."""
 
     arrays: tuple
     rule: tuple
@@ -300,7 +310,15 @@ def winograd_gradient(bench: Bench) -> None:
             sizes, _ = _transformed(np.abs(OUTPUT.T), np.concatenate([half[part] for half in bounds[:halves]]))
             expected, sizes = (_in_panels(array, panel) for array in (expected, sizes))
             step = expected[0].size + GAP
-            arguments = (*gradients.arrays, *gradients.rule, _blank_stack(bench, expected[0].size), step, first, count, has_sum)
+            arguments = (
+                *gradients.arrays,
+                *gradients.rule,
+                _blank_stack(bench, expected[0].size),
+                step,
+                first,
+                count,
+                has_sum,
+            )
             work = expected[0].size // halves
             (result,) = bench.launch(work, *arguments, height, width, channels, panel, *grid)
             _compare_stack(bench, result, expected, sizes)

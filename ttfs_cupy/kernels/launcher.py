@@ -30,8 +30,11 @@ def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: An
             low, high = parameter.limits
             plain = kind is parameter.python_type and low <= value <= high
             checked.append(value if plain else _checked_scalar(kernel, parameter, value))
-        elif kind is array_type and value.dtype is parameter.dtype and value.flags.c_contiguous and (
-            parameter.is_const and value.size <= MAX_ELEMENTS
+        elif (
+            kind is array_type
+            and value.dtype is parameter.dtype
+            and value.flags.c_contiguous
+            and (parameter.is_const and value.size <= MAX_ELEMENTS)
         ):
             checked.append(value)
         else:

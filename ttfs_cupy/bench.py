@@ -1,0 +1,127 @@
+"""Times the engine beside the same network in PyTorch, on a CPU or a GPU: python -m ttfs_cupy.bench."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttfs_cupy import command_line
+from ttfs_cupy import device as devices
+from ttfs_cupy.benchmarks import contestants, layers, machine, measure, memory, options, results, tables, work
+from ttfs_cupy.benchmarks import peak as peaks
+from ttfs_cupy.benchmarks.workload import WORKLOADS, WORKS, Task
+from ttfs_cupy.files import write_atomically
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parsed = _parser().parse_args(arguments)
+    return command_line.run(lambda: Report(parsed).conclude())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog="ttfs-bench", description=__doc__)
+    add = parser.add_argument
+    add("--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them")
+    add("--batch", nargs="+", type=options.count, default=[32, 256], metavar="N", help="batch sizes (default: 32 256)")
+    add("--device", default="auto", help="auto, cuda, cuda:N or cpu")
+    add("--against", metavar="PEERS", help=f"{', '.join(contestants.PEERS)} or none (default: eager,ann)")
+    add("--work", nargs="+", choices=WORKS, default=list(WORKS), help="training step, inference (default: both)")
+    add("--psp-slope", type=options.slope, default=1.0, metavar="SLOPE", help="0 makes the engine compute what ann does")
+    add("--rounds", type=options.count, default=7, metavar="N", help="turns of each side (default: 7)")
+    add("--threads", type=options.count, metavar="N", help="of every side on a CPU (default: each side's own)")
+    add("--layers", action="store_true", help="also the time of each layer and pass of our training step")
+    add("--memory", action="store_true", help="also the peak memory of a process for each side")
+    add("--json", type=Path, metavar="FILE", help="writes all numbers there")
+    add("--plot", type=Path, metavar="FILE.png", help="draws images per second (pip install 'ttfs-cupy[bench]')")
+    return parser
+
+
+class Report:
+    """Everything that was asked for, printed as it is found and written to files at the end."""
+
+    def __init__(self, parsed: argparse.Namespace):
+        self.parsed = parsed
+        self.peers = contestants.peers(parsed.against, parsed.psp_slope)
+        options.check_files(parsed.json, parsed.plot)
+        self.device, reason = devices.get(parsed.device, parsed.threads)
+        self.sides = [contestants.OURS, *self.peers]
+        self.tasks = [
+            Task(WORKLOADS[network], batch, work, parsed.psp_slope)
+            for network in dict.fromkeys(parsed.networks)
+            for batch in dict.fromkeys(parsed.batch)
+            for work in dict.fromkeys(parsed.work)
+        ]
+        settings = contestants.set_up(self.sides, self.device, parsed.threads)
+        self.machine = machine.describe(self.device, reason, settings)
+
+    def conclude(self) -> None:
+        """All parts, one after the other."""
+        say(str(self.machine))
+        # first, while this process holds little of the memory that the others are to be weighed in
+        weighed = self.weigh() if self.parsed.memory else []
+        peak = peaks.peak(self.device, numpy_too=self.parsed.threads is None, torch_too=bool(self.peers))
+        say("", tables.peak_line(peak))
+        rows = self.compare(peak)
+        breakdowns = self.break_down() if self.parsed.layers else []
+        found = {"sgemm_peak": peak, "results": rows, "layers": breakdowns, "memory": weighed}
+        self.write({"machine": self.machine, "rounds": self.parsed.rounds, **found}, rows)
+
+    def compare(self, peak: peaks.Peak) -> list[results.Row]:
+        """Every task, all sides taking turns."""
+        steps = measure.STEPS_PER_TURN[self.device.target]
+        candidates = [
+            contestants.contestant(name, variant, self.device)
+            for name in self.sides
+            for variant in contestants.variants(name)
+        ]
+        say("", tables.COLUMNS)
+        rows = []
+        for task in self.tasks:
+            measured = measure.compare(task, candidates, self.parsed.rounds, steps)
+            contestants.free_gpu_memory(self.sides, self.device)
+            flops = {side: work.flops(task, masked=side != "ann" and task.psp_slope != 0) for side in self.sides}
+            of_task = results.rows(task, self.sides, measured, flops, peak.gflops)
+            say(*map(tables.row_line, of_task))
+            rows += of_task
+        say("", tables.legend(rows, self.parsed.rounds, steps))
+        return rows
+
+    def break_down(self) -> list[layers.Breakdown]:
+        """Our training step, for each network and batch."""
+        found = []
+        for task in dict.fromkeys(dataclasses.replace(task, work="step") for task in self.tasks):
+            found.append(layers.break_down(task, self.device, self.parsed.rounds))
+            contestants.free_gpu_memory(self.sides, self.device)
+            say("", tables.breakdown(found[-1]))
+        return found
+
+    def weigh(self) -> list[memory.Weighed]:
+        """Every side in every task, in processes of their own."""
+        weighed = [
+            memory.weigh(task, name, contestants.variants(name), self.device.name, self.parsed.threads)
+            for task in self.tasks
+            for name in self.sides
+        ]
+        say("", tables.memory(weighed))
+        return weighed
+
+    def write(self, found: dict[str, object], rows: list[results.Row]) -> None:
+        """The files that were asked for."""
+        if self.parsed.json is not None:
+            text = json.dumps(found, default=dataclasses.asdict, indent=1)  # type: ignore[arg-type]
+            write_atomically(self.parsed.json, (text + "\n").encode())
+        if self.parsed.plot is not None:
+            from ttfs_cupy.benchmarks import plot
+
+            write_atomically(self.parsed.plot, plot.picture(rows, self.machine.description))
+
+
+def say(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""Times the algorithms that fit a layer on the device at hand, pass by pass, and remembers which was fastest.
+
+An algorithm is tried only after it has agreed with `gemm` within the tolerance that it states; one that deviates is
+dropped, with a warning that names it. What was found is kept in a file, by device, shape, batch, versions and threads,
+so that a network is tuned once on a machine.
+"""
+
+import hashlib
+import json
+import logging
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass
+from ttfs_cupy.convolution.choice import Passes, candidates
+from ttfs_cupy.convolution.gemm import Gemm
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.files import write_atomically
+from ttfs_cupy.kernels import cpu_library
+from ttfs_cupy.neuron import PspSlope, SpikingNeuron
+from ttfs_cupy.version import __version__
+
+logger = logging.getLogger("ttfs_cupy")
+
+# Images of a trial: enough that what is done once a batch, such as transforming weights, has its true share.
+MOST_IMAGES = 32
+# Images of the comparison with gemm.
+COMPARED_IMAGES = 2
+ROUNDS = 3
+# An algorithm that is this much slower at first sight is not timed again.
+HOPELESS = 1.5
+
+
+class TuningCache:
+    """What was fastest, in a JSON file; one that cannot be read counts as empty, one that cannot be written stays."""
+
+    def __init__(self, path: Path | None = None):
+        self.path = path or cpu_library.cache_folder() / "tuning.json"
+        self._choices: dict[str, dict[str, str]] | None = None
+
+    def get(self, key: str) -> dict[str, str] | None:
+        """Pass to algorithm, or None if that was never tuned here."""
+        found = self._read().get(key)
+        return found if isinstance(found, dict) and set(found) <= set(PASSES) else None
+
+    def put(self, key: str, choice: dict[str, str]) -> None:
+        self._choices = {**self._read(), key: choice}
+        try:
+            write_atomically(self.path, json.dumps(self._choices, indent=1, sort_keys=True).encode())
+        except UserError as error:
+            logger.debug("the tuner's choice is not kept: %s", error)
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        if self._choices is None:
+            try:
+                content = json.loads(self.path.read_text())
+            except (OSError, ValueError):
+                content = {}
+            self._choices = content if isinstance(content, dict) else {}
+        return self._choices
+
+
+class Tuner:
+    """Chooses the algorithms of layers on one device."""
+
+    def __init__(self, device: Device, cache: TuningCache | None = None):
+        self._device = device
+        self._cache = cache or TuningCache()
+
+    def choose(self, shape: ConvolutionShape, batch: int, *, is_first: bool) -> Passes:
+        """The fastest algorithm of each pass; a first layer has no data gradient, whose algorithm is its forward's."""
+        kinds = {kind.name: kind for kind in candidates(shape, self._device)}
+        if len(kinds) == 1:
+            names = dict.fromkeys(PASSES, next(iter(kinds)))
+        else:
+            images = min(batch, MOST_IMAGES)
+            passes: tuple[Pass, ...] = ("forward", "weight_gradient") if is_first else PASSES
+            key = self._key(shape, images, passes)
+            found = self._cache.get(key)
+            if found is None or not set(found.values()) <= set(kinds) or set(found) != set(passes):
+                found = self._time(shape, images, passes, kinds.values())
+                self._cache.put(key, found)
+            names = {which: found.get(which, found["forward"]) for which in PASSES}
+        return Passes(**{which: kinds[name](self._device, shape) for which, name in names.items()})
+
+    def _time(
+        self, shape: ConvolutionShape, images: int, passes: Iterable[Pass], kinds: Iterable[type[Algorithm]]
+    ) -> dict[str, str]:
+        timed, compared = (_Trial(self._device, shape, count) for count in (images, COMPARED_IMAGES))
+        algorithms = [kind(self._device, shape) for kind in kinds]
+        chosen: dict[str, str] = {}
+        for which in passes:
+            agreeing = [algorithm for algorithm in algorithms if compared.agrees(algorithm, which)]
+            chosen[which] = self._fastest({algorithm.name: timed.body(algorithm, which) for algorithm in agreeing})
+        return chosen
+
+    def _fastest(self, agreeing: dict[str, Callable[[], None]]) -> str:
+        first = {name: self._seconds(body) for name, body in agreeing.items()}
+        seconds = {name: [once] for name, once in first.items() if once <= HOPELESS * min(first.values())}
+        for _ in range(ROUNDS if len(seconds) > 1 else 0):
+            for name, times in seconds.items():
+                times.append(self._seconds(agreeing[name]))
+        return min(seconds, key=lambda name: statistics.median(seconds[name]))
+
+    def _seconds(self, body: Callable[[], None]) -> float:
+        self._device.synchronize()
+        start = time.perf_counter()
+        body()
+        self._device.synchronize()
+        return time.perf_counter() - start
+
+    def _key(self, shape: ConvolutionShape, images: int, passes: Iterable[Pass]) -> str:
+        device = self._device
+        sizes = (shape.in_size, shape.in_channels, shape.out_channels, shape.kernel, shape.stride, shape.padding)
+        where = f"{device.description}, {platform.processor() or platform.machine()}"
+        return f"{where}; ttfs_cupy {__version__} {_digest()}; {sizes}; {images} images; {' '.join(passes)}"
+
+
+def _digest() -> str:
+    """Of all kernels: other kernels are other algorithms."""
+    return hashlib.sha256(cpu_library.library_source().encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Random arrays of a layer: what its passes read."""
+
+    images: Array
+    weights: Array
+    grad: Array
+    output: Array
+    weight_sum: Array
+
+
+class _Trial:
+    """One layer's passes on random images; what they read is the same for every algorithm."""
+
+    def __init__(self, device: Device, shape: ConvolutionShape, images: int):
+        self._device = device
+        self._shape = shape
+        rng = np.random.default_rng(0)
+        outer, inner = (images, *shape.out_size, shape.out_channels), (images, *shape.in_size, shape.in_channels)
+        earliness = [rng.random(size, np.float32) * (rng.random(size, np.float32) > 0.5) for size in (inner, outer)]
+        spread = np.float32(np.sqrt(2 / shape.patch_size))
+        weights = spread * rng.standard_normal((*shape.kernel, *inner[3:], *outer[3:]), np.float32)
+        arrays = (
+            earliness[0],
+            weights,
+            rng.standard_normal(outer, np.float32),
+            earliness[1],
+            rng.random(outer, np.float32),
+        )
+        self._given = _Given(*(device.to_device(array) for array in arrays))
+        self._neuron = SpikingNeuron(device, 1.0, PspSlope(device, 1.0))
+
+    def body(self, algorithm: Algorithm, which: Pass) -> Callable[[], None]:
+        """Runs that pass, over and over into the same arrays."""
+        return self._prepared(algorithm, which, self._neuron)[0]
+
+    def agrees(self, algorithm: Algorithm, which: Pass) -> bool:
+        """Whether what it computes lies within its tolerance of what gemm computes."""
+        if isinstance(algorithm, Gemm):
+            return True
+        deviation = self._deviation(algorithm, which)
+        if deviation <= algorithm.tolerance:
+            return True
+        logger.warning(
+            "convolution by %s is not used for %s: its %s deviates from gemm's by %.1e, more than %.1e",
+            *(algorithm.name, self._shape, which.replace("_", " "), deviation, algorithm.tolerance),
+        )
+        return False
+
+    def _deviation(self, algorithm: Algorithm, which: Pass) -> float:
+        # psp_slope 0, where no spike makes a difference of a whole weight; and 1 for the weight sum
+        neurons = [SpikingNeuron(self._device, 1.0, PspSlope(self._device, slope)) for slope in (0.0, 1.0)]
+        gemm = Gemm(self._device, self._shape)
+        worst = 0.0
+        for neuron in neurons:
+            results = []
+            for one in (algorithm, gemm):
+                body, written = self._prepared(one, which, neuron)
+                body()
+                self._device.synchronize()
+                results.append([self._device.to_host(array).astype(np.float64) for array in written])
+            worst = max(worst, *(_relative(actual, wanted) for actual, wanted in zip(*results, strict=True)))
+        return worst
+
+    def _prepared(
+        self, algorithm: Algorithm, which: Pass, neuron: SpikingNeuron
+    ) -> tuple[Callable[[], None], list[Array]]:
+        """The pass, and the arrays that it writes and that may be compared."""
+        given, xp = self._given, self._device.xp
+        workspace = xp.empty(algorithm.workspace(len(given.images), which), np.float32)
+        has_sum = neuron.needs_weight_sum
+        if which == "forward":
+            out = Activations(xp.empty_like(given.output), xp.empty_like(given.output) if has_sum else None)
+            written = [out.weight_sum if has_sum else out.output]
+            return lambda: algorithm.forward(given.images, given.weights, neuron, out, workspace), written
+        spikes = Activations(given.output, given.weight_sum if has_sum else None)
+        outgoing = OutgoingGradient(neuron, given.grad, spikes)
+        if which == "data_gradient":
+            target = xp.empty_like(given.images)
+            return lambda: algorithm.data_gradient(outgoing, given.weights, target, workspace), [target]
+        target = xp.empty_like(given.weights)
+        return lambda: algorithm.weight_gradient(given.images, outgoing, target, workspace), [target]
+
+
+def _relative(actual: np.ndarray, wanted: np.ndarray) -> float:
+    """In the norm; infinite where something is not finite."""
+    size = float(np.linalg.norm(wanted))
+    distance = float(np.linalg.norm(actual - wanted))
+    if not np.isfinite(distance):
+        return float("inf")
+    return distance / size if size else (float("inf") if distance else 0.0)
