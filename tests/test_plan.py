@@ -86,9 +86,7 @@ def test_pooling_is_joined_where_it_can_be() -> None:
 
 @pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("size", [12, 14, 15])
-def test_joined_pooling_gives_the_same_bits(
-    slope: float, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_joined_pooling_gives_the_same_bits(slope: float, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(1).random((5, 16, size, size), np.float32)
     images[images < 0.4] = 0
     results = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ttfs_cupy import command_line
 from ttfs_cupy import device as devices
-from ttfs_cupy.benchmarks import contestants, layers, machine, measure, memory, options, results, tables, work
+from ttfs_cupy.benchmarks import layers, machine, measure, memory, options, results, sides, tables, work
 from ttfs_cupy.benchmarks import peak as peaks
 from ttfs_cupy.benchmarks.workload import WORKLOADS, WORKS, Task
 from ttfs_cupy.files import write_atomically
@@ -27,9 +27,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them")
     add("--batch", nargs="+", type=options.count, default=[32, 256], metavar="N", help="batch sizes (default: 32 256)")
     add("--device", default="auto", help="auto, cuda, cuda:N or cpu")
-    add("--against", metavar="PEERS", help=f"{', '.join(contestants.PEERS)} or none (default: eager,ann)")
+    add("--against", metavar="PEERS", help=f"{', '.join(sides.PEERS)} or none (default: eager,ann)")
     add("--work", nargs="+", choices=WORKS, default=list(WORKS), help="training step, inference (default: both)")
-    add("--psp-slope", type=options.slope, default=1.0, metavar="SLOPE", help="0 makes the engine compute what ann does")
+    add(
+        "--psp-slope", type=options.slope, default=1.0, metavar="SLOPE", help="0 makes the engine compute what ann does"
+    )
     add("--rounds", type=options.count, default=7, metavar="N", help="turns of each side (default: 7)")
     add("--threads", type=options.count, metavar="N", help="of every side on a CPU (default: each side's own)")
     add("--layers", action="store_true", help="also the time of each layer and pass of our training step")
@@ -44,17 +46,17 @@ class Report:
 
     def __init__(self, parsed: argparse.Namespace):
         self.parsed = parsed
-        self.peers = contestants.peers(parsed.against, parsed.psp_slope)
+        self.peers = sides.peers(parsed.against, parsed.psp_slope)
         options.check_files(parsed.json, parsed.plot)
         self.device, reason = devices.get(parsed.device, parsed.threads)
-        self.sides = [contestants.OURS, *self.peers]
+        self.names = [sides.OURS, *self.peers]
         self.tasks = [
             Task(WORKLOADS[network], batch, work, parsed.psp_slope)
             for network in dict.fromkeys(parsed.networks)
             for batch in dict.fromkeys(parsed.batch)
             for work in dict.fromkeys(parsed.work)
         ]
-        settings = contestants.set_up(self.sides, self.device, parsed.threads)
+        settings = sides.set_up(self.names, self.device, parsed.threads)
         self.machine = machine.describe(self.device, reason, settings)
 
     def conclude(self) -> None:
@@ -72,18 +74,14 @@ class Report:
     def compare(self, peak: peaks.Peak) -> list[results.Row]:
         """Every task, all sides taking turns."""
         steps = measure.STEPS_PER_TURN[self.device.target]
-        candidates = [
-            contestants.contestant(name, variant, self.device)
-            for name in self.sides
-            for variant in contestants.variants(name)
-        ]
+        candidates = [sides.side(name, variant, self.device) for name in self.names for variant in sides.variants(name)]
         say("", tables.COLUMNS)
         rows = []
         for task in self.tasks:
             measured = measure.compare(task, candidates, self.parsed.rounds, steps)
-            contestants.free_gpu_memory(self.sides, self.device)
-            flops = {side: work.flops(task, masked=side != "ann" and task.psp_slope != 0) for side in self.sides}
-            of_task = results.rows(task, self.sides, measured, flops, peak.gflops)
+            sides.free_memory(self.names, self.device)
+            flops = {side: work.flops(task, masked=side != "ann" and task.psp_slope != 0) for side in self.names}
+            of_task = results.rows(task, self.names, measured, flops, peak.gflops)
             say(*map(tables.row_line, of_task))
             rows += of_task
         say("", tables.legend(rows, self.parsed.rounds, steps))
@@ -94,16 +92,16 @@ class Report:
         found = []
         for task in dict.fromkeys(dataclasses.replace(task, work="step") for task in self.tasks):
             found.append(layers.break_down(task, self.device, self.parsed.rounds))
-            contestants.free_gpu_memory(self.sides, self.device)
+            sides.free_memory(self.names, self.device)
             say("", tables.breakdown(found[-1]))
         return found
 
     def weigh(self) -> list[memory.Weighed]:
         """Every side in every task, in processes of their own."""
         weighed = [
-            memory.weigh(task, name, contestants.variants(name), self.device.name, self.parsed.threads)
+            memory.weigh(task, name, sides.variants(name), self.device.name, self.parsed.threads)
             for task in self.tasks
-            for name in self.sides
+            for name in self.names
         ]
         say("", tables.memory(weighed))
         return weighed
@@ -111,7 +109,7 @@ class Report:
     def write(self, found: dict[str, object], rows: list[results.Row]) -> None:
         """The files that were asked for."""
         if self.parsed.json is not None:
-            text = json.dumps(found, default=dataclasses.asdict, indent=1)  # type: ignore[arg-type]
+            text = json.dumps(found, default=dataclasses.asdict, indent=1)
             write_atomically(self.parsed.json, (text + "\n").encode())
         if self.parsed.plot is not None:
             from ttfs_cupy.benchmarks import plot

@@ -34,7 +34,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class Stack:
-    """Matrices for Device.multiply: array (count, floats from one matrix to the next), float32, C-contiguous.
+    """A grid of matrices for Device.multiply: array (down * across, floats from one matrix to the next), float32.
 
     A matrix is (rows, columns), or in panels, (panels, rows, panel), and 0 beyond the last column.
     """
@@ -43,6 +43,7 @@ class Stack:
     rows: int
     columns: int
     panel: int = 0
+    across: int = 1
 
     @classmethod
     def of(cls, matrix: Array) -> "Stack":
@@ -100,7 +101,8 @@ class Device(Protocol):
     ) -> None:
         """out = a b, or with `transposed` out = aT b, for each matrix of the stacks; with `add`, out += that.
 
-        b and only b may be in panels. term: a stack like out, for a device that cannot add; None unless `add`.
+        b and out may be larger grids than a: it is their upper left corner then. b and only b may be in panels. term: a
+        stack like out, for a device that cannot add; None unless `add`.
         """
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
@@ -181,9 +183,9 @@ class CpuDevice:
         self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
     ) -> None:
         depth = a.rows if transposed else a.columns
-        work = out.count * -(-out.columns // PANEL)
-        arrays = (a.array, a.step, b.array, b.step, out.array, out.step)
-        sizes = (out.count, out.rows, depth, out.columns)
+        work = a.count * -(-out.columns // PANEL)
+        arrays = (a.array, a.step, b.array, b.step, b.across, out.array, out.step, out.across)
+        sizes = (a.count // a.across, a.across, out.rows, depth, out.columns)
         flags = (int(transposed), int(b.panel > 0), int(add))
         self.launch("multiply", work, *arrays, *flags, *sizes, each=out.rows * depth)
 
@@ -278,15 +280,24 @@ class CudaDevice:
     def multiply(
         self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
     ) -> None:
-        # without gaps and in one panel, every stack is a plain array
-        left, right, target = (stack.array.reshape(stack.count, stack.rows, stack.columns) for stack in (a, b, out))
-        left = left.swapaxes(1, 2) if transposed else left
-        if add:
-            assert term is not None
-            self.xp.matmul(left, right, out=term.array.reshape(target.shape))
-            self.launch("add", target.size, target, term.array, target.size)
-        else:
-            self.xp.matmul(left, right, out=target)
+        # without gaps and in one panel, every stack is a plain array; of a corner, each row of matrices is one
+        down = a.count // a.across
+        rows, across = (1, a.count) if a.across == b.across == out.across else (down, a.across)
+        for y in range(rows):
+            left, right, target, extra = (
+                None if stack is None else self._matrices(stack, y * (across if stack is a else stack.across), across)
+                for stack in (a, b, out, term)
+            )
+            left = left.swapaxes(1, 2) if transposed else left
+            if add:
+                self.xp.matmul(left, right, out=extra)
+                self.launch("add", target.size, target, extra, target.size)
+            else:
+                self.xp.matmul(left, right, out=target)
+
+    @staticmethod
+    def _matrices(stack: Stack, first: int, count: int) -> Array:
+        return stack.array[first : first + count].reshape(count, stack.rows, stack.columns)
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
         # the stream orders the launches; each fills the GPU by itself

@@ -18,10 +18,10 @@ class Scratch:
         self.used += size
         return self._workspace[first : self.used].reshape(shape)
 
-    def stack(self, count: int, gap: int, rows: int, columns: int, panel: int = 0) -> Stack:
-        """A stack of matrices, `gap` floats apart; of `panel` columns each where that is given."""
+    def stack(self, down: int, across: int, gap: int, rows: int, columns: int, panel: int = 0) -> Stack:
+        """A grid of matrices, `gap` floats apart; in panels of `panel` columns where that is given."""
         width = parts(columns, panel) * panel if panel else columns
-        return Stack(self.array(count, rows * width + gap), rows, columns, panel)
+        return Stack(self.array(down * across, rows * width + gap), rows, columns, panel, across)
 
 
 def parts(whole: int, part: int) -> int:

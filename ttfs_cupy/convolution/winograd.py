@@ -11,15 +11,18 @@ The arithmetic, and why these interpolation points, stands in kernels/winograd.c
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ttfs_cupy.convolution.algorithm import Pass
 from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.convolution.tiles import TileGrid, tile_grids
 from ttfs_cupy.device import Array, Device, Stack
 from ttfs_cupy.neuron import Neuron, SpikingNeuron
 
-TILE = 4
-POSITIONS = 36
+# Of a whole tile, along a side; and of its square.
+POINTS = 6
+POSITIONS = POINTS**2
 
 # A block of fewer tiles would read the transformed weights too often for the products that it does with them.
 FEWEST_TILES = 48
@@ -30,24 +33,8 @@ BLOCK_MULTIPLE = 12
 # With fewer channels, transforming a tile costs more than the products that it saves.
 FEWEST_CHANNELS = 16
 
-
-@dataclass(frozen=True)
-class _TileMap:
-    """From tiles of 6x6 pixels of the source to tiles of 4x4 pixels of the target. Sizes are (height, width)."""
-
-    source_size: tuple[int, int]
-    source_channels: int
-    target_size: tuple[int, int]
-    target_channels: int
-    padding: tuple[int, int]
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Tiles of one image, vertically and horizontally; the last ones may overhang."""
-        return parts(self.target_size[0], TILE), parts(self.target_size[1], TILE)
-
-    def tiles(self, batch: int) -> int:
-        return batch * self.grid[0] * self.grid[1]
+# Takes a grid, a block's first tile in it, how many tiles the block has, and scratch memory.
+_BlockBody = Callable[[TileGrid, int, int, Scratch], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +46,7 @@ class Winograd:
     name = "winograd"
     joins_pooling = True
     rank = 1
-    tolerance = 1e-5
+    tolerance = 3e-5
 
     @classmethod
     def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
@@ -73,137 +60,132 @@ class Winograd:
 
     def workspace(self, batch: int, which: Pass) -> int:
         shape, device = self.shape, self.device
-        if which == "forward":
-            blocks = device.workers * self._block_workspace(self._onward, batch, halves=2)
-            return self._transformed_weights(self._onward) + batch * shape.in_pixels + blocks
-        if which == "data_gradient":
-            blocks = device.workers * self._block_workspace(self._back, batch, halves=1)
-            return self._transformed_weights(self._back) + blocks
-        sums = self._floats(shape.in_channels, shape.out_channels) * (1 if device.adds_products else 2)
-        rows = 2 * self._product_tiles(self._onward.tiles(batch))
-        return sums + self._floats(rows, shape.in_channels) + self._floats(rows, self._paneled(shape.out_channels))
+        inner, outer = shape.in_channels, shape.out_channels
+        if which == "weight_gradient":
+            sums = self._floats(inner, outer) * (1 if device.adds_products else 2)
+            rows = 2 * max(self._product_tiles(grid.tiles(batch)) for grid in tile_grids(*shape.out_size))
+            return sums + self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
+        size, halves, depth, columns, spiked = (
+            (shape.out_size, 2, inner, outer, batch * shape.in_pixels)
+            if which == "forward"
+            else (shape.in_size, 1, outer, inner, 0)
+        )
+        blocks = device.workers * self._block_workspace(tile_grids(*size), batch, halves)
+        return self._floats(depth, self._paneled(columns)) + spiked + blocks
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a block by the same products, then the neurons' rule, and pooling, as tiles leave."""
         assert isinstance(neuron, SpikingNeuron)
-        tile_map, device, shape = self._onward, self.device, self.shape
+        device, shape = self.device, self.shape
+        inner, outer = shape.in_channels, shape.out_channels
         halves = 2 if neuron.needs_weight_sum else 1
         scratch = Scratch(workspace)
-        transformed_weights = self._transform_weights(tile_map, weights, scratch, turned=False)
-        spiked = scratch.array(images.size // shape.in_channels)
-        device.launch("find_spikes", images.size, images, spiked, spiked.size, shape.in_channels)
+        transformed_weights = self._transform_weights(weights, inner, outer, scratch, turned=False)
+        spiked = scratch.array(images.size // inner)
+        device.launch("find_spikes", images.size, images, spiked, spiked.size, inner)
         rule = (*neuron.rule, int(halves == 2), out.output, out.weight_sum, out.winner)
-        sizes = (*shape.in_size, *shape.padding, *shape.out_size, shape.out_channels, *tile_map.grid)
+        sizes = (*shape.in_size, *shape.padding, *shape.out_size, outer)
 
-        def block(first: int, count: int, local: Scratch) -> None:
-            inputs = self._stack(local, halves * count, shape.in_channels)
-            products = self._stack(local, halves * count, shape.out_channels)
-            arguments = (images, inputs.array, inputs.step, first, count, int(halves == 2))
-            device.launch(
-                "winograd_input", count * shape.in_channels, *arguments, *self._input_sizes(tile_map), each=POSITIONS
-            )
+        def block(grid: TileGrid, first: int, count: int, local: Scratch) -> None:
+            inputs = self._stack(local, grid, halves * count, inner)
+            products = self._stack(local, grid, halves * count, outer)
+            self._transform_images(images, inputs, grid, first, count, halves)
             device.multiply(inputs, transformed_weights, products)
-            arguments = (products.array, products.step, spiked, *rule, first, count)
-            device.launch("winograd_fire", count * shape.out_channels, *arguments, *sizes, each=POSITIONS)
+            arguments = (products.array, products.step, spiked, *rule, first, count, *sizes, *grid.from_pixel())
+            self._launch("winograd_fire", count * outer, *arguments)
 
-        self._in_blocks(tile_map, len(images), workspace, scratch.used, 2, block)
+        self._in_blocks(tile_grids(*shape.out_size), len(images), workspace, scratch.used, 2, block)
 
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """The same convolution of dLoss/dA, with the kernel turned and in and out exchanged."""
-        tile_map, device = self._back, self.device
+        device, shape = self.device, self.shape
+        inner, outer = shape.in_channels, shape.out_channels
         scratch = Scratch(workspace)
-        transformed_weights = self._transform_weights(tile_map, weights, scratch, turned=True)
+        transformed_weights = self._transform_weights(weights, outer, inner, scratch, turned=True)
         spikes = self._spikes(outgoing)
-        target = (*tile_map.target_size, tile_map.target_channels, *tile_map.grid)
+        padding = (2 - shape.padding[0], 2 - shape.padding[1])
 
-        def block(first: int, count: int, local: Scratch) -> None:
-            inputs = self._stack(local, count, tile_map.source_channels)
-            products = self._stack(local, count, tile_map.target_channels)
-            arguments = (*spikes, inputs.array, inputs.step, first, count, *self._input_sizes(tile_map))
-            device.launch("winograd_drive_gradient", count * tile_map.source_channels, *arguments, each=POSITIONS)
+        def block(grid: TileGrid, first: int, count: int, local: Scratch) -> None:
+            inputs = self._stack(local, grid, count, outer)
+            products = self._stack(local, grid, count, inner)
+            sizes = (*shape.out_size, outer, *grid.from_pixel(padding))
+            arguments = (*spikes, inputs.array, inputs.step, first, count, *sizes)
+            self._launch("winograd_drive_gradient", count * outer, *arguments)
             device.multiply(inputs, transformed_weights, products)
-            arguments = (products.array, products.step, grad_images, first, count, *target)
-            device.launch("winograd_output", count * tile_map.target_channels, *arguments, each=POSITIONS)
+            target = (grad_images, first, count, *shape.in_size, inner, *grid.from_pixel())
+            self._launch("winograd_output", count * inner, products.array, products.step, *target)
 
-        self._in_blocks(tile_map, len(grad_images), workspace, scratch.used, 1, block)
+        self._in_blocks(tile_grids(*shape.in_size), len(grad_images), workspace, scratch.used, 1, block)
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Transformed tiles of the input times those of dLoss/dA and dLoss/dS, summed over all tiles."""
-        shape, device, tile_map = self.shape, self.device, self._onward
-        tiles = tile_map.tiles(len(images))
-        most = self._product_tiles(tiles)
+        shape, device = self.shape, self.device
+        inner, outer = shape.in_channels, shape.out_channels
         halves = 2 if outgoing.neuron.needs_weight_sum else 1
         spikes = self._spikes(outgoing)
-        panel = device.panel(shape.out_channels)
+        panel = device.panel(outer)
         scratch = Scratch(workspace)
-        sums = self._stack(scratch, shape.in_channels, shape.out_channels)
-        term = None if device.adds_products else self._stack(scratch, shape.in_channels, shape.out_channels)
-        sizes = (int(halves == 2), *shape.out_size, shape.out_channels, panel, *tile_map.grid)
-        for first in range(0, tiles, most):
-            count = min(most, tiles - first)
-            local = Scratch(workspace, scratch.used)
-            inputs = self._stack(local, halves * count, shape.in_channels)
-            grads = self._stack(local, halves * count, shape.out_channels, panel)
-            arguments = (images, inputs.array, inputs.step, first, count, int(halves == 2))
-            device.launch(
-                "winograd_input", count * shape.in_channels, *arguments, *self._input_sizes(tile_map), each=POSITIONS
-            )
-            arguments = (*spikes, grads.array, grads.step, first, count, *sizes)
-            device.launch("winograd_gradient", count * self._paneled(shape.out_channels), *arguments, each=POSITIONS)
-            device.multiply(inputs, grads, sums, transposed=True, add=first > 0, term=term)
-        count = shape.in_channels * shape.out_channels
-        sizes_of_sums = (shape.in_channels, shape.out_channels)
-        device.launch(
-            "winograd_weight_gradient", count, sums.array, sums.step, grad_weights, *sizes_of_sums, each=POSITIONS
-        )
+        sums = self._whole_stack(scratch, inner, outer)
+        term = None if device.adds_products else self._whole_stack(scratch, inner, outer)
+        is_first = True  # of whole tiles, so that every sum has a beginning
+        for grid in tile_grids(*shape.out_size):
+            tiles = grid.tiles(len(images))
+            for first, last in (part_range(i, self._product_tiles(tiles), tiles) for i in range(self._pieces(tiles))):
+                count = last - first
+                local = Scratch(workspace, scratch.used)
+                inputs = self._stack(local, grid, halves * count, inner)
+                grads = self._stack(local, grid, halves * count, outer, panel)
+                self._transform_images(images, inputs, grid, first, count, halves)
+                sizes = (int(halves == 2), *shape.out_size, outer, panel, *grid.from_pixel())
+                arguments = (*spikes, grads.array, grads.step, first, count, *sizes)
+                self._launch("winograd_gradient", count * self._paneled(outer), *arguments)
+                device.multiply(inputs, grads, sums, transposed=True, add=not is_first, term=None if is_first else term)
+                is_first = False
+        self._launch("winograd_weight_gradient", inner * outer, sums.array, sums.step, grad_weights, inner, outer)
 
     # Passes over tiles
 
-    @property
-    def _onward(self) -> _TileMap:
-        shape = self.shape
-        return _TileMap(shape.in_size, shape.in_channels, shape.out_size, shape.out_channels, shape.padding)
+    def _launch(self, kernel: str, work: int, *arguments: Any) -> None:
+        """An element of these kernels is a channel of a tile."""
+        self.device.launch(kernel, work, *arguments, each=POSITIONS)
 
-    @property
-    def _back(self) -> _TileMap:
-        shape = self.shape
-        padding = (2 - shape.padding[0], 2 - shape.padding[1])
-        return _TileMap(shape.out_size, shape.out_channels, shape.in_size, shape.in_channels, padding)
-
-    def _in_blocks(
-        self,
-        tile_map: _TileMap,
-        batch: int,
-        workspace: Array,
-        used: int,
-        halves: int,
-        body: Callable[[int, int, Scratch], None],
+    def _transform_images(
+        self, images: Array, transformed: Stack, grid: TileGrid, first: int, count: int, halves: int
     ) -> None:
-        """Calls body(first tile, how many, scratch) for each block, the device's workers sharing them."""
-        tiles = tile_map.tiles(batch)
-        block_tiles = self._block_tiles(tiles, halves)
-        per_worker = self._block_workspace(tile_map, batch, halves)
+        shape = self.shape
+        arguments = (images, transformed.array, transformed.step, first, count, int(halves == 2))
+        sizes = (*shape.in_size, shape.in_channels, *grid.from_pixel(shape.padding))
+        self._launch("winograd_input", count * shape.in_channels, *arguments, *sizes)
 
-        def task(index: int, worker: int) -> None:
-            first, last = part_range(index, block_tiles, tiles)
-            body(first, last - first, Scratch(workspace, used + worker * per_worker))
-
-        self.device.parallel(parts(tiles, block_tiles), task)
-
-    def _transform_weights(self, tile_map: _TileMap, weights: Array, scratch: Scratch, *, turned: bool) -> Stack:
-        depth, columns = tile_map.source_channels, tile_map.target_channels
+    def _transform_weights(self, weights: Array, depth: int, columns: int, scratch: Scratch, *, turned: bool) -> Stack:
         panel = self.device.panel(columns)
-        transformed = self._stack(scratch, depth, columns, panel)
+        transformed = self._whole_stack(scratch, depth, columns, panel)
         arguments = (weights, transformed.array, transformed.step, int(turned), depth, columns, panel)
-        self.device.launch("winograd_weights", depth * self._paneled(columns), *arguments, each=POSITIONS)
+        self._launch("winograd_weights", depth * self._paneled(columns), *arguments)
         return transformed
 
-    def _stack(self, scratch: Scratch, rows: int, columns: int, panel: int = 0) -> Stack:
-        return scratch.stack(POSITIONS, self.device.stack_gap, rows, columns, panel)
+    def _in_blocks(
+        self, grids: list[TileGrid], batch: int, workspace: Array, used: int, halves: int, body: _BlockBody
+    ) -> None:
+        """Calls the body for each block of each grid, the device's workers sharing them."""
+        per_worker = self._block_workspace(grids, batch, halves)
+        blocks = []
+        for grid in grids:
+            tiles = grid.tiles(batch)
+            length = self._block_tiles(tiles, halves)
+            blocks += [(grid, *part_range(index, length, tiles)) for index in range(parts(tiles, length))]
 
-    @staticmethod
-    def _input_sizes(tile_map: _TileMap) -> tuple[int, ...]:
-        return (*tile_map.source_size, tile_map.source_channels, *tile_map.grid, *tile_map.padding)
+        def task(index: int, worker: int) -> None:
+            grid, first, last = blocks[index]
+            body(grid, first, last - first, Scratch(workspace, used + worker * per_worker))
+
+        self.device.parallel(len(blocks), task)
+
+    def _stack(self, scratch: Scratch, grid: TileGrid, rows: int, columns: int, panel: int = 0) -> Stack:
+        return scratch.stack(*grid.positions, self.device.stack_gap, rows, columns, panel)
+
+    def _whole_stack(self, scratch: Scratch, rows: int, columns: int, panel: int = 0) -> Stack:
+        return scratch.stack(POINTS, POINTS, self.device.stack_gap, rows, columns, panel)
 
     @staticmethod
     def _spikes(outgoing: OutgoingGradient) -> tuple[Array | float | None, ...]:
@@ -217,11 +199,8 @@ class Winograd:
         panel = self.device.panel(columns)
         return parts(columns, panel) * panel
 
-    def _transformed_weights(self, tile_map: _TileMap) -> int:
-        return self._floats(tile_map.source_channels, self._paneled(tile_map.target_channels))
-
     def _floats(self, rows: int, columns: int) -> int:
-        """Of one stack."""
+        """Of a stack for whole tiles."""
         return POSITIONS * (rows * columns + self.device.stack_gap)
 
     def _row_bytes(self) -> int:
@@ -236,9 +215,10 @@ class Winograd:
         blocks = 2 * parts(tiles, 2 * self._most_block_tiles(halves))
         return _whole_rows(parts(tiles, blocks))
 
-    def _block_workspace(self, tile_map: _TileMap, batch: int, halves: int) -> int:
+    def _block_workspace(self, grids: list[TileGrid], batch: int, halves: int) -> int:
         """Also enough for fewer images, whose blocks may be larger."""
-        rows = halves * _whole_rows(min(self._most_block_tiles(halves), tile_map.tiles(batch)))
+        tiles = min(self._most_block_tiles(halves), max(grid.tiles(batch) for grid in grids))
+        rows = halves * _whole_rows(tiles)
         return self._floats(rows, self.shape.in_channels) + self._floats(rows, self.shape.out_channels)
 
     def _product_tiles(self, tiles: int) -> int:
@@ -246,6 +226,9 @@ class Winograd:
         sums = 4 * POSITIONS * self.shape.in_channels * self.shape.out_channels
         most = max(self.device.product_bytes, 2 * sums) // (2 * self._row_bytes())
         return min(tiles, max(most, FEWEST_TILES))
+
+    def _pieces(self, tiles: int) -> int:
+        return parts(tiles, self._product_tiles(tiles))
 
 
 def _whole_rows(tiles: int) -> int:

@@ -8,27 +8,36 @@ from ttfs_cupy.device import PANEL
 from ttfs_cupy.kernel_checks.bench import Bench
 from ttfs_cupy.kernel_checks.registry import check
 
-# (stack, rows, depth, columns): whole tiles and panels; remainders of every kind; one row, one column; more than a pass
-SHAPES = ((3, 24, 70, 64), (2, 31, 5, 77), (5, 1, 9, 1), (1, 17, 1100, 41), (2, 12, 33, 48))
+# (down, across, rows, depth, columns): whole tiles and panels; remainders of every kind; one row, one column; more than
+# a pass
+SHAPES = ((3, 1, 24, 70, 64), (1, 2, 31, 5, 77), (2, 3, 1, 9, 1), (1, 1, 17, 1100, 41), (2, 1, 12, 33, 48))
 # Floats between two matrices of a stack, and what they hold
 GAP, BETWEEN = 5, 7.0
 
 
 @check(tolerance=2e-6)
 def multiply(bench: Bench) -> None:
-    for (stack, rows, depth, columns), transposed, panels, add in product(SHAPES, (0, 1), (0, 1), (0, 1)):
-        a, b = bench.normal(stack, rows, depth), bench.normal(stack, depth, columns)
-        before = bench.normal(stack, rows, columns) if add else bench.blank(stack, rows, columns)
-        right = _in_panels(b) if panels else b.reshape(stack, -1)
-        arrays = [_apart(a.swapaxes(1, 2) if transposed else a), _apart(right), _apart(before)]
-        steps = [array.shape[1] for array in arrays]
-        pairs = [value for pair in zip(arrays, steps, strict=True) for value in pair]
-        work = stack * rows * columns
-        (result,) = bench.launch(work, *pairs, transposed, panels, add, stack, rows, depth, columns)
+    for (down, across, rows, depth, columns), transposed, panels, add in product(SHAPES, (0, 1), (0, 1), (0, 1)):
+        count = down * across
+        a, b = bench.normal(count, rows, depth), bench.normal(count, depth, columns)
+        before = bench.normal(count, rows, columns) if add else bench.blank(count, rows, columns)
+        right = _in_panels(b) if panels else b.reshape(count, -1)
+        # b is the corner of a grid that is wider by one, out of one that is wider by two
+        stacks = [_apart(a.swapaxes(1, 2) if transposed else a)]
+        stacks += [_in_corner(_apart(array), across, more) for array, more in ((right, 1), (before, 2))]
+        arguments = (stacks[0], stacks[0].shape[1], stacks[1], stacks[1].shape[1], across + 1)
+        arguments += (stacks[2], stacks[2].shape[1], across + 2, transposed, panels, add)
+        (result,) = bench.launch(count * -(-columns // PANEL), *arguments, down, across, rows, depth, columns)
         exact = a.astype(np.float64) @ b.astype(np.float64) + (before if add else 0)
         size = np.abs(a).astype(np.float64) @ np.abs(b) + (np.abs(before) if add else 0)
-        # what lies between two matrices has to stay as it was
-        bench.compare(result, _apart(exact), _apart(size))
+        # what lies between two matrices, and beyond the corner, has to stay as it was
+        bench.compare(result, _in_corner(_apart(exact), across, 2), _in_corner(_apart(size), across, 2))
+
+
+def _in_corner(stack: np.ndarray, across: int, more: int) -> np.ndarray:
+    """The matrices of a grid, `across` to a row, as the left part of a grid that has so many more to a row."""
+    grid = stack.reshape(-1, across, stack.shape[1])
+    return np.pad(grid, ((0, 0), (0, more), (0, 0)), constant_values=BETWEEN).reshape(-1, stack.shape[1])
 
 
 def _apart(matrices: np.ndarray) -> np.ndarray:

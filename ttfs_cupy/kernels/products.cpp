@@ -59,21 +59,24 @@ DEVICE void product_edge(const float* __restrict__ a, long long a_depth, const f
     for (int column = 0; column < columns; ++column) out[column] = sums[column];
 }
 
-// out (stack, rows, columns) = or, with accumulate, += a b. a is (stack, rows, depth), or with transposed
-// (stack, depth, rows). b is (stack, depth, columns), or with in_panels (stack, panels, depth, PANEL): columns 0 to
-// PANEL - 1 of all rows, then the next ones. The steps lie between two matrices of a stack.
-KERNEL void multiply(const float* __restrict__ a, int a_step, const float* __restrict__ b, int b_step,
-                     float* __restrict__ out, int out_step, int transposed, int in_panels, int accumulate, int stack,
-                     int rows, int depth, int columns) {
+// out = or, with accumulate, += a b, for each matrix of a stack: (rows, columns) from (rows, depth), or with transposed
+// (depth, rows), and (depth, columns). With in_panels b is (panels, depth, PANEL): columns 0 to PANEL - 1 of all rows,
+// then the next ones.
+//
+// The matrices of a stack are numbered (y, x) with y < down, x < across. Those of a lie one after the other; those of b
+// and out may be the corner of a larger grid, b_across and out_across being its width. The steps lie between two matrices.
+KERNEL void multiply(const float* __restrict__ a, int a_step, const float* __restrict__ b, int b_step, int b_across,
+                     float* __restrict__ out, int out_step, int out_across, int transposed, int in_panels, int accumulate,
+                     int down, int across, int rows, int depth, int columns) {
     const long long a_row = transposed ? 1 : depth, a_depth = transposed ? rows : 1;
     const int panels = (columns + PANEL - 1) / PANEL;
     const long long b_depth = in_panels ? PANEL : columns;
     const long long b_panel = in_panels ? (long long)depth * PANEL : PANEL;
-    GRID_LOOP(unit, stack * panels) {
-        const int matrix = unit / panels, panel = unit % panels;
+    GRID_LOOP(unit, down * across * panels) {
+        const int matrix = unit / panels, panel = unit % panels, y = matrix / across, x = matrix % across;
         const float* const a_of_matrix = a + (long long)matrix * a_step;
-        const float* const b_of_panel = b + (long long)matrix * b_step + panel * b_panel;
-        float* const out_of_panel = out + (long long)matrix * out_step + panel * PANEL;
+        const float* const b_of_panel = b + (long long)(y * b_across + x) * b_step + panel * b_panel;
+        float* const out_of_panel = out + (long long)(y * out_across + x) * out_step + panel * PANEL;
         for (int from = 0; from < depth; from += PASS_DEPTH) {
             const int pass = depth - from < PASS_DEPTH ? depth - from : PASS_DEPTH;
             const bool add = accumulate || from > 0;

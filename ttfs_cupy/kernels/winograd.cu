@@ -1,33 +1,52 @@
 // Winograd convolution, F(4x4, 3x3), stride 1 (Lavin and Gray, 2016): an output tile of 4x4 from an input tile of 6x6 by
 // 36 multiplications instead of 144. In one dimension y = At [(G g) * (Bt d)], by polynomial interpolation at the points
-// 0, +-a, +-b and infinity. Points a = 1/sqrt(2), b = sqrt(2) instead of the usual 1 and 2 make the rounding error about
-// a quarter: measured against float64 on earliness, 3e-6 where the usual points give 1e-5.
+// 0, infinity, +-a, +-b, in this order. Points a = 1/sqrt(2), b = sqrt(2) instead of the usual 1 and 2 make the rounding
+// error about a quarter: measured against float64 on earliness, 3e-6 where the usual points give 1e-5.
 //
-//   Bt = | 1   0  -5/2   0   1   0 |    rows 1 to 4 are even +- odd parts:  d4 - 2 d2   +-  a (d3 - 2 d1)
-//        | 0 ...                   |                                         d4 - d2/2   +-  b (d3 - d1/2)
-//        | 0   1   0  -5/2   0   1 |
-//   G rows: (1, p, p^2) / f_p with f = 1, -3/2, -3/2, 6, 6, and (0, 0, 1).    At row k: p^k, and infinity in the last.
+//   Bt rows:  0: d0 - 5/2 d2 + d4    infinity: d1 - 5/2 d3 + d5    +-a: (d4 - 2 d2) +- a (d3 - 2 d1)
+//             +-b: (d4 - d2/2) +- b (d3 - d1/2)
+//   G rows: (1, p, p^2) / f_p with f = 1, -3/2, -3/2, 6, 6, and (0, 0, 1) at infinity.    At row k: p^k; the last one
+//   has 1 at infinity.
+//
+// Where an image's side is no multiple of 4, its last tiles are of size 3 or 2 instead of overhanging: they interpolate at
+// the first 5 or 4 of the same points. What differs in f is put into their Bt, so that all sizes share the transformed
+// weights, and add to the same sums in the weight gradient.
 //
 // The weight gradient is F(3x3, 4x4) with the same points: the 4x4 tile of the gradient takes G's place, and At has three
-// rows. Positions of a transformed tile are numbered 0 to 35, row by row; transformed arrays are (36, rows, channels), or
-// in panels of columns, (36, panels, rows, panel), what is beyond the last column being 0. `step` floats lie between the
-// matrices of two positions. A tile's number is (image, tile_y, tile_x). Called by ttfs_cupy/convolution/winograd.py.
+// rows. Transformed arrays are matrices (rows, channels) one after the other, one for each position (point, point) of the
+// tile, row by row; or in panels of columns, (panels, rows, panel), what is beyond the last column being 0. `step` floats
+// lie between the matrices of two positions. Called by ttfs_cupy/convolution/winograd.py.
 
 #define WINOGRAD_A 0.70710678118654752f
 #define WINOGRAD_B 1.41421356237309505f
 
-// One-dimensional transforms of a strip of channels at a time: d[i * d_step] to t[i * t_step].
+// One-dimensional transforms of a strip of channels at a time, for a tile of that size: d[i * d_step] to t[i * t_step].
 
-DEVICE void input_transform(const Lanes* d, int d_step, Lanes* t, int t_step) {
-    const Lanes d0 = d[0], d1 = d[d_step], d2 = d[2 * d_step], d3 = d[3 * d_step], d4 = d[4 * d_step], d5 = d[5 * d_step];
-    const Lanes even_a = d4 - 2.0f * d2, odd_a = WINOGRAD_A * (d3 - 2.0f * d1);
-    const Lanes even_b = d4 - 0.5f * d2, odd_b = WINOGRAD_B * (d3 - 0.5f * d1);
-    t[0] = d0 - 2.5f * d2 + d4;
-    t[t_step] = even_a + odd_a;
-    t[2 * t_step] = even_a - odd_a;
-    t[3 * t_step] = even_b + odd_b;
-    t[4 * t_step] = even_b - odd_b;
-    t[5 * t_step] = d1 - 2.5f * d3 + d5;
+DEVICE void input_transform(const Lanes* d, int d_step, Lanes* t, int t_step, int size) {
+    const Lanes d0 = d[0], d1 = d[d_step], d2 = d[2 * d_step], d3 = d[3 * d_step];
+    if (size == 4) {
+        const Lanes d4 = d[4 * d_step], d5 = d[5 * d_step];
+        const Lanes even_a = d4 - 2.0f * d2, odd_a = WINOGRAD_A * (d3 - 2.0f * d1);
+        const Lanes even_b = d4 - 0.5f * d2, odd_b = WINOGRAD_B * (d3 - 0.5f * d1);
+        t[0] = d0 - 2.5f * d2 + d4;
+        t[t_step] = d1 - 2.5f * d3 + d5;
+        t[2 * t_step] = even_a + odd_a;
+        t[3 * t_step] = even_a - odd_a;
+        t[4 * t_step] = even_b + odd_b;
+        t[5 * t_step] = even_b - odd_b;
+    } else if (size == 3) {
+        const Lanes odd_b = WINOGRAD_B * (d3 - 0.5f * d1);
+        t[0] = d0 - 2.0f * d2 + odd_b;
+        t[t_step] = d[4 * d_step] - 0.5f * d2 - odd_b;
+        t[2 * t_step] = 1.5f * (WINOGRAD_B * (d3 - d1) - d2);
+        t[3 * t_step] = WINOGRAD_A * (d1 + d3) - 1.5f * d2;
+        t[4 * t_step] = 2.0f * odd_b;
+    } else {
+        t[0] = d0 - 2.0f * d2;
+        t[t_step] = d3 - 0.5f * d1;
+        t[2 * t_step] = -1.5f * (d2 + WINOGRAD_A * d1);
+        t[3 * t_step] = -1.5f * (d2 - WINOGRAD_A * d1);
+    }
 }
 
 DEVICE void weight_transform(const Lanes* g, int g_step, Lanes* t, int t_step) {
@@ -35,127 +54,171 @@ DEVICE void weight_transform(const Lanes* g, int g_step, Lanes* t, int t_step) {
     const Lanes even_a = (g0 + 0.5f * g2) / -1.5f, odd_a = WINOGRAD_A * g1 / -1.5f;
     const Lanes even_b = (g0 + 2.0f * g2) / 6.0f, odd_b = WINOGRAD_B * g1 / 6.0f;
     t[0] = g0;
-    t[t_step] = even_a + odd_a;
-    t[2 * t_step] = even_a - odd_a;
-    t[3 * t_step] = even_b + odd_b;
-    t[4 * t_step] = even_b - odd_b;
-    t[5 * t_step] = g2;
+    t[t_step] = g2;
+    t[2 * t_step] = even_a + odd_a;
+    t[3 * t_step] = even_a - odd_a;
+    t[4 * t_step] = even_b + odd_b;
+    t[5 * t_step] = even_b - odd_b;
 }
 
-// The transpose of the output transform: powers of the points times a column of four.
-DEVICE void gradient_transform(const Lanes* c, int c_step, Lanes* t, int t_step) {
-    const Lanes c0 = c[0], c1 = c[c_step], c2 = c[2 * c_step], c3 = c[3 * c_step];
-    const Lanes even_a = c0 + 0.5f * c2, odd_a = WINOGRAD_A * (c1 + 0.5f * c3);
-    const Lanes even_b = c0 + 2.0f * c2, odd_b = WINOGRAD_B * (c1 + 2.0f * c3);
+// The transpose of the output transform: powers of the points times a column of `size`.
+DEVICE void gradient_transform(const Lanes* c, int c_step, Lanes* t, int t_step, int size) {
+    const Lanes c0 = c[0], c1 = c[c_step];
     t[0] = c0;
-    t[t_step] = even_a + odd_a;
-    t[2 * t_step] = even_a - odd_a;
-    t[3 * t_step] = even_b + odd_b;
-    t[4 * t_step] = even_b - odd_b;
-    t[5 * t_step] = c3;
+    t[t_step] = c[(size - 1) * c_step];
+    if (size == 4) {
+        const Lanes c2 = c[2 * c_step], c3 = c[3 * c_step];
+        const Lanes even_a = c0 + 0.5f * c2, odd_a = WINOGRAD_A * (c1 + 0.5f * c3);
+        const Lanes even_b = c0 + 2.0f * c2, odd_b = WINOGRAD_B * (c1 + 2.0f * c3);
+        t[2 * t_step] = even_a + odd_a;
+        t[3 * t_step] = even_a - odd_a;
+        t[4 * t_step] = even_b + odd_b;
+        t[5 * t_step] = even_b - odd_b;
+    } else if (size == 3) {
+        const Lanes c2 = c[2 * c_step];
+        const Lanes even_a = c0 + 0.5f * c2, odd_a = WINOGRAD_A * c1;
+        t[2 * t_step] = even_a + odd_a;
+        t[3 * t_step] = even_a - odd_a;
+        t[4 * t_step] = c0 + WINOGRAD_B * c1 + 2.0f * c2;
+    } else {
+        t[2 * t_step] = c0 + WINOGRAD_A * c1;
+        t[3 * t_step] = c0 - WINOGRAD_A * c1;
+    }
 }
 
-DEVICE void output_transform(const Lanes* m, int m_step, Lanes* y, int y_step) {
-    const Lanes m0 = m[0], m1 = m[m_step], m2 = m[2 * m_step], m3 = m[3 * m_step], m4 = m[4 * m_step], m5 = m[5 * m_step];
-    const Lanes sum_a = m1 + m2, difference_a = WINOGRAD_A * (m1 - m2);
-    const Lanes sum_b = m3 + m4, difference_b = WINOGRAD_B * (m3 - m4);
-    y[0] = m0 + sum_a + sum_b;
-    y[y_step] = difference_a + difference_b;
-    y[2 * y_step] = 0.5f * sum_a + 2.0f * sum_b;
-    y[3 * y_step] = 0.5f * difference_a + 2.0f * difference_b + m5;
+DEVICE void output_transform(const Lanes* m, Lanes* y, int y_step, int size) {
+    const Lanes sum_a = m[2] + m[3], difference_a = WINOGRAD_A * (m[2] - m[3]);
+    if (size == 4) {
+        const Lanes sum_b = m[4] + m[5], difference_b = WINOGRAD_B * (m[4] - m[5]);
+        y[0] = m[0] + sum_a + sum_b;
+        y[y_step] = difference_a + difference_b;
+        y[2 * y_step] = 0.5f * sum_a + 2.0f * sum_b;
+        y[3 * y_step] = 0.5f * difference_a + 2.0f * difference_b + m[1];
+    } else if (size == 3) {
+        y[0] = m[0] + sum_a + m[4];
+        y[y_step] = difference_a + WINOGRAD_B * m[4];
+        y[2 * y_step] = 0.5f * sum_a + 2.0f * m[4] + m[1];
+    } else {
+        y[0] = m[0] + sum_a;
+        y[y_step] = difference_a + m[1];
+    }
 }
 
 // Three rows of At, the f of G divided out here, once per weight, instead of once per tile.
-DEVICE void weight_gradient_transform(const Lanes* m, int m_step, Lanes* g, int g_step) {
-    const Lanes m0 = m[0], m1 = m[m_step], m2 = m[2 * m_step], m3 = m[3 * m_step], m4 = m[4 * m_step], m5 = m[5 * m_step];
-    const Lanes sum_a = (m1 + m2) / -1.5f, difference_a = WINOGRAD_A * (m1 - m2) / -1.5f;
-    const Lanes sum_b = (m3 + m4) / 6.0f, difference_b = WINOGRAD_B * (m3 - m4) / 6.0f;
-    g[0] = m0 + sum_a + sum_b;
+DEVICE void weight_gradient_transform(const Lanes* m, Lanes* g, int g_step) {
+    const Lanes sum_a = (m[2] + m[3]) / -1.5f, difference_a = WINOGRAD_A * (m[2] - m[3]) / -1.5f;
+    const Lanes sum_b = (m[4] + m[5]) / 6.0f, difference_b = WINOGRAD_B * (m[4] - m[5]) / 6.0f;
+    g[0] = m[0] + sum_a + sum_b;
     g[g_step] = difference_a + difference_b;
-    g[2 * g_step] = 0.5f * sum_a + 2.0f * sum_b + m5;
+    g[2 * g_step] = 0.5f * sum_a + 2.0f * sum_b + m[1];
 }
 
-// Six transformed values of a row of positions to their places.
-DEVICE void store_row(float* __restrict__ target, long long step, const Lanes* row, int lanes) {
-    for (int x = 0; x < 6; ++x) store(target + x * step, row[x], lanes);
+// Runs a statement with a tile's size as constants, `tile_h` and `tile_w`, where it is the usual one: its loops then
+// unroll, and its arrays become registers.
+#define FOR_TILE_SIZE(height, width, ...)        \
+    if ((height) == 4 && (width) == 4) {         \
+        enum { tile_h = 4, tile_w = 4 };         \
+        __VA_ARGS__                              \
+    } else {                                     \
+        const int tile_h = height, tile_w = width; \
+        __VA_ARGS__                              \
+    }
+
+// The transformed values of a row of positions to their places.
+DEVICE void store_row(float* __restrict__ target, long long step, const Lanes* row, int count, int lanes) {
+    for (int x = 0; x < count; ++x) store(target + x * step, row[x], lanes);
 }
+
+// A regular grid of tiles, all of one size, over every image: tiles are numbered (image, y, x). The first one lies at
+// (top, left) of its image.
+struct TileGrid {
+    int tiles_h, tiles_w, size_h, size_w, top, left;
+};
 
 // Where a tile lies: its image, and the pixel at its top left corner.
 struct TilePlace {
     int image, top, left;
 };
 
-DEVICE TilePlace place_of_tile(int tile, int tiles_h, int tiles_w, int padding_h, int padding_w) {
-    return {tile / (tiles_h * tiles_w), tile / tiles_w % tiles_h * 4 - padding_h, tile % tiles_w * 4 - padding_w};
+DEVICE TilePlace place_of_tile(const TileGrid& grid, int tile) {
+    return {tile / (grid.tiles_h * grid.tiles_w), tile / grid.tiles_w % grid.tiles_h * grid.size_h + grid.top,
+            tile % grid.tiles_w * grid.size_w + grid.left};
 }
 
-// The pixels of a tile of SIDE x SIDE, row by row: (image * height + y) * width + x, or OUTSIDE.
-template <int SIDE>
+// The pixels that a tile reads, 6 to a row: (image * height + y) * width + x, or OUTSIDE.
 struct TilePixels {
-    int pixels[SIDE * SIDE];
+    int pixels[36];
 };
 
-template <int SIDE>
-DEVICE TilePixels<SIDE> pixels_of_tile(TilePlace place, int height, int width) {
-    TilePixels<SIDE> tile;
-    for (int y = 0; y < SIDE; ++y) {
-        for (int x = 0; x < SIDE; ++x) {
+DEVICE TilePixels pixels_of_tile(TilePlace place, int rows, int columns, int height, int width) {
+    TilePixels tile;
+    for (int y = 0; y < rows; ++y) {
+        for (int x = 0; x < columns; ++x) {
             const int row = place.top + y, column = place.left + x;
             const bool inside = row >= 0 && row < height && column >= 0 && column < width;
-            tile.pixels[y * SIDE + x] = inside ? (place.image * height + row) * width + column : OUTSIDE;
+            tile.pixels[6 * y + x] = inside ? (place.image * height + row) * width + column : OUTSIDE;
         }
     }
     return tile;
 }
 
-// The 36 values of a tile of 6x6 pixels, transformed to target[position * step].
-DEVICE void store_input_tile(const Lanes* pixels, float* __restrict__ target, long long step, int lanes) {
+// The values of what a tile reads, 6 to a row, transformed to target[position * step].
+DEVICE void store_input_tile(const Lanes* pixels, float* __restrict__ target, long long step, int tile_h, int tile_w,
+                             int lanes) {
     Lanes columns[36], row[6];
-    for (int x = 0; x < 6; ++x) input_transform(pixels + x, 6, columns + x, 6);
-    for (int y = 0; y < 6; ++y) {
-        input_transform(columns + 6 * y, 1, row, 1);
-        store_row(target + 6 * y * step, step, row, lanes);
+    for (int x = 0; x < tile_w + 2; ++x) input_transform(pixels + x, 6, columns + x, 6, tile_h);
+    for (int y = 0; y < tile_h + 2; ++y) {
+        input_transform(columns + 6 * y, 1, row, 1, tile_w);
+        store_row(target + y * (tile_w + 2) * step, step, row, tile_w + 2, lanes);
     }
 }
 
-// The 4x4 outputs of the products at m[position * step].
-DEVICE void load_output_tile(const float* __restrict__ m, long long step, Lanes* outputs, int lanes) {
+// The outputs of the products at m[position * step], 4 to a row.
+DEVICE void load_output_tile(const float* __restrict__ m, long long step, Lanes* outputs, int tile_h, int tile_w, int lanes) {
     Lanes column[6], columns[24];
-    for (int x = 0; x < 6; ++x) {
-        for (int y = 0; y < 6; ++y) column[y] = load(m + (6 * y + x) * step, lanes);
-        output_transform(column, 1, columns + x, 6);
+    for (int x = 0; x < tile_w + 2; ++x) {
+        for (int y = 0; y < tile_h + 2; ++y) column[y] = load(m + (y * (tile_w + 2) + x) * step, lanes);
+        output_transform(column, columns + x, 6, tile_h);
     }
-    for (int y = 0; y < 4; ++y) output_transform(columns + 6 * y, 1, outputs + 4 * y, 1);
+    for (int y = 0; y < tile_h; ++y) output_transform(columns + 6 * y, outputs + 4 * y, 1, tile_w);
 }
 
-DEVICE void input_strip(const float* __restrict__ images, const TilePixels<6>& tile, float* __restrict__ target,
-                        float* __restrict__ mask_target, long long step, int channels, int column, int lanes) {
+DEVICE void input_strip(const float* __restrict__ images, const TilePixels& tile, float* __restrict__ target,
+                        float* __restrict__ mask_target, long long step, int channels, int tile_h, int tile_w, int column,
+                        int lanes) {
     const Lanes zero = broadcast(0.0f), one = broadcast(1.0f);
     Lanes values[36];
-    for (int position = 0; position < 36; ++position) {
-        const int pixel = tile.pixels[position];
-        const float* __restrict__ const from = images + (long long)pixel * channels + column;
-        values[position] = pixel == OUTSIDE ? zero : load(from, lanes);
-        if (pixel != OUTSIDE) PREFETCH(from + LANES);
+    for (int y = 0; y < tile_h + 2; ++y) {
+        for (int x = 0; x < tile_w + 2; ++x) {
+            const int pixel = tile.pixels[6 * y + x];
+            const float* __restrict__ const from = images + (long long)pixel * channels + column;
+            values[6 * y + x] = pixel == OUTSIDE ? zero : load(from, lanes);
+            if (pixel != OUTSIDE) PREFETCH(from + LANES);
+        }
     }
-    store_input_tile(values, target + column, step, lanes);
+    store_input_tile(values, target + column, step, tile_h, tile_w, lanes);
     if (mask_target) {
-        for (int position = 0; position < 36; ++position) values[position] = values[position] != zero ? one : zero;
-        store_input_tile(values, mask_target + column, step, lanes);
+        for (int y = 0; y < tile_h + 2; ++y) {
+            for (int x = 0; x < tile_w + 2; ++x) values[6 * y + x] = values[6 * y + x] != zero ? one : zero;
+        }
+        store_input_tile(values, mask_target + column, step, tile_h, tile_w, lanes);
     }
 }
 
-// images (N, in_h, in_w, channels) -> transformed (36, halves * tiles, channels) of `tiles` tiles from first_tile; with
-// has_mask, the second half of the rows is the transformed mask x != 0. A tile begins at (4 y - padding_h, 4 x - padding_w).
+// images (N, in_h, in_w, channels) -> transformed (positions, halves * tiles, channels) of `tiles` tiles from first_tile;
+// with has_mask, the second half of the rows is the transformed mask x != 0. (top, left): the first pixel that the grid's
+// first tile reads.
 KERNEL void winograd_input(const float* __restrict__ images, float* __restrict__ transformed, int step, int first_tile,
-                           int tiles, int has_mask, int in_h, int in_w, int channels, int tiles_h, int tiles_w, int padding_h,
-                           int padding_w) {
+                           int tiles, int has_mask, int in_h, int in_w, int channels, int tiles_h, int tiles_w, int size_h,
+                           int size_w, int top, int left) {
+    const TileGrid grid = {tiles_h, tiles_w, size_h, size_w, top, left};
     ROW_LOOP(row, tiles, channels) {
-        const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
-        const TilePixels<6> tile = pixels_of_tile<6>(place, in_h, in_w);
+        const TilePlace place = place_of_tile(grid, first_tile + row);
+        const TilePixels tile = pixels_of_tile(place, size_h + 2, size_w + 2, in_h, in_w);
         float* __restrict__ target = transformed + (long long)row * channels;
         float* __restrict__ mask = has_mask ? target + (long long)tiles * channels : nullptr;
-        EACH_STRIP(column, channels, input_strip(images, tile, target, mask, step, channels, column, lanes))
+        FOR_TILE_SIZE(size_h, size_w, EACH_STRIP(column, channels,
+                      input_strip(images, tile, target, mask, step, channels, tile_h, tile_w, column, lanes)))
     }
 }
 
@@ -186,7 +249,7 @@ DEVICE void weight_strip(const float* __restrict__ weights, float* __restrict__ 
         for (int x = 0; x < 3; ++x) weight_transform(taps + x, 3, halfway + x, 3);
         for (int y = 0; y < 6; ++y) {
             weight_transform(halfway + 3 * y, 1, row, 1);
-            store_row(target + i * panel + 6 * y * step, step, row, lanes);
+            store_row(target + i * panel + 6 * y * step, step, row, 6, lanes);
         }
     }
 }
@@ -215,18 +278,18 @@ KERNEL void find_spikes(const float* __restrict__ images, float* __restrict__ sp
     }
 }
 
-// Bit `pixel` is set where one of the nine pixels that the tile's output sees has a spike.
-DEVICE int reached_outputs(const float* __restrict__ spiked, const TilePixels<6>& seen) {
+// Bit 4 y + x is set where one of the nine pixels that the tile's output (y, x) sees has a spike.
+DEVICE int reached_outputs(const float* __restrict__ spiked, const TilePixels& seen, int size_h, int size_w) {
     int spikes[6];  // a bit for each pixel of a row
-    for (int y = 0; y < 6; ++y) {
+    for (int y = 0; y < size_h + 2; ++y) {
         spikes[y] = 0;
-        for (int x = 0; x < 6; ++x) {
+        for (int x = 0; x < size_w + 2; ++x) {
             const int pixel = seen.pixels[6 * y + x];
             if (pixel != OUTSIDE && spiked[pixel] != 0.0f) spikes[y] |= 1 << x;
         }
     }
     int reached = 0;
-    for (int y = 0; y < 4; ++y) {
+    for (int y = 0; y < size_h; ++y) {
         const int rows = spikes[y] | spikes[y + 1] | spikes[y + 2];
         reached |= ((rows | rows >> 1 | rows >> 2) & 15) << 4 * y;
     }
@@ -262,41 +325,38 @@ DEVICE void store_earliest(const Fired& to, const Lanes* x, const Lanes* s, long
 }
 
 DEVICE void fire_strip(const float* __restrict__ drive, const float* __restrict__ sum, long long step, int reached,
-                       float slope, float scale, float t_win, const Fired& to, TilePlace place, int column, int lanes) {
+                       float slope, float scale, float t_win, const Fired& to, TilePlace place, int tile_h, int tile_w,
+                       int column, int lanes) {
     Lanes a[16], s[16], x[16];
-    load_output_tile(drive + column, step, a, lanes);
-    if (sum) {
-        load_output_tile(sum + column, step, s, lanes);
-    } else {
-        for (int pixel = 0; pixel < 16; ++pixel) s[pixel] = broadcast(0.0f);
+    load_output_tile(drive + column, step, a, tile_h, tile_w, lanes);
+    if (sum) load_output_tile(sum + column, step, s, tile_h, tile_w, lanes);
+    for (int y = 0; y < tile_h; ++y) {
+        for (int i = 4 * y; i < 4 * y + tile_w; ++i) {
+            const float seen = reached >> i & 1 ? 1.0f : 0.0f;
+            s[i] = sum ? seen * s[i] : broadcast(0.0f);
+            x[i] = earliness_of<Lanes>(scale * (seen * a[i]), s[i], slope, t_win);
+        }
     }
-    for (int pixel = 0; pixel < 16; ++pixel) {
-        const float seen = reached >> pixel & 1 ? 1.0f : 0.0f;
-        s[pixel] = seen * s[pixel];
-        x[pixel] = earliness_of<Lanes>(scale * (seen * a[pixel]), s[pixel], slope, t_win);
-    }
-    if (to.winner) {
-        const int height = to.height / 2, width = to.width / 2;
-        for (int window = 0; window < 4; ++window) {
-            const int top = place.top / 2 + window / 2, left = place.left / 2 + window % 2;
-            const int first = window / 2 * 8 + window % 2 * 2;
+    const int shrink = to.winner ? 1 : 0, height = to.height >> shrink, width = to.width >> shrink;
+    for (int y = 0; y < tile_h >> shrink; ++y) {
+        for (int across = 0; across < tile_w >> shrink; ++across) {
+            const int top = (place.top >> shrink) + y, left = (place.left >> shrink) + across;
             if (top >= height || left >= width) continue;
             const long long at = ((long long)(place.image * height + top) * width + left) * to.channels + column;
-            store_earliest(to, x + first, s + first, at, lanes);
-        }
-    } else {
-        for (int pixel = 0; pixel < 16; ++pixel) {
-            const int top = place.top + pixel / 4, left = place.left + pixel % 4;
-            if (top >= to.height || left >= to.width) continue;
-            const long long at = ((long long)(place.image * to.height + top) * to.width + left) * to.channels + column;
-            store_neurons(to, x[pixel], s[pixel], at, lanes);
+            const int i = (4 * y + across) << shrink;
+            if (to.winner) {
+                store_earliest(to, x + i, s + i, at, lanes);
+            } else {
+                store_neurons(to, x[i], s[i], at, lanes);
+            }
         }
     }
 }
 
-// products (36, halves * tiles, channels) of tiles from first_tile -> the neurons' earliness and, unless null, their
-// weight_sum, (N, height, width, channels). With winner, both are pooled as they leave: the arrays are of half the height
-// and width, and winner holds the position of the earliest spike in its 2x2 window. Without has_mask psp_slope is 0.
+// products (positions, halves * tiles, channels) of tiles from first_tile -> the neurons' earliness and, unless null,
+// their weight_sum, (N, height, width, channels). With winner, both are pooled as they leave: the arrays are of half the
+// height and width, and winner holds the position of the earliest spike in its 2x2 window; (top, left) is even then.
+// Without has_mask psp_slope is 0.
 //
 // An output that sees no spike has A = S = 0 exactly, and is silent. Rounding would leave some 1e-7 where another part of
 // its tile has spikes, the neuron would fire, and everything above would count it with a whole weight. So what spiked
@@ -305,125 +365,144 @@ KERNEL void winograd_fire(const float* __restrict__ products, int step, const fl
                           const float* __restrict__ psp_slope, float scale, float t_win, int has_mask,
                           float* __restrict__ earliness, float* __restrict__ OPTIONAL weight_sum,
                           unsigned char* __restrict__ OPTIONAL winner, int first_tile, int tiles, int in_h, int in_w,
-                          int padding_h, int padding_w, int height, int width, int channels, int tiles_h, int tiles_w) {
+                          int padding_h, int padding_w, int height, int width, int channels, int tiles_h, int tiles_w,
+                          int size_h, int size_w, int top, int left) {
     const float slope = has_mask ? *psp_slope : 0.0f;
     const Fired to = {earliness, weight_sum, winner, height, width, channels};
+    const TileGrid grid = {tiles_h, tiles_w, size_h, size_w, top, left};
     ROW_LOOP(row, tiles, channels) {
-        const TilePlace seen = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
-        const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, 0, 0);
-        const int reached = reached_outputs(spiked, pixels_of_tile<6>(seen, in_h, in_w));
+        const TilePlace place = place_of_tile(grid, first_tile + row);
+        const TilePlace seen = {place.image, place.top - padding_h, place.left - padding_w};
+        const TilePixels pixels = pixels_of_tile(seen, size_h + 2, size_w + 2, in_h, in_w);
+        const int reached = reached_outputs(spiked, pixels, size_h, size_w);
         const float* __restrict__ drive = products + (long long)row * channels;
         const float* __restrict__ sum = has_mask ? drive + (long long)tiles * channels : nullptr;
-        EACH_STRIP(column, channels,
-                   fire_strip(drive, sum, step, reached, slope, scale, t_win, to, place, column, lanes))
+        FOR_TILE_SIZE(size_h, size_w, EACH_STRIP(column, channels,
+                      fire_strip(drive, sum, step, reached, slope, scale, t_win, to, place, tile_h, tile_w, column, lanes)))
     }
 }
 
-// The same of a layer's neurons as load_gradient reads them: pooled or not.
-template <int SIDE>
-DEVICE TilePixels<SIDE> neurons_of_tile(const Spikes& of, TilePlace place) {
-    TilePixels<SIDE> tile;
-    for (int y = 0; y < SIDE; ++y) {
-        for (int x = 0; x < SIDE; ++x) tile.pixels[y * SIDE + x] = neuron_at(of, place.image, place.top + y, place.left + x);
+// The neurons of a tile as load_gradient reads them, 6 to a row: pooled or not.
+DEVICE TilePixels neurons_of_tile(const Spikes& of, TilePlace place, int rows, int columns) {
+    TilePixels tile;
+    for (int y = 0; y < rows; ++y) {
+        for (int x = 0; x < columns; ++x) tile.pixels[6 * y + x] = neuron_at(of, place.image, place.top + y, place.left + x);
     }
     return tile;
 }
 
-DEVICE void drive_gradient_strip(const Spikes& of, const TilePixels<6>& tile, int corner, float* __restrict__ target,
-                                 long long step, int column, int lanes) {
+DEVICE void drive_gradient_strip(const Spikes& of, const TilePixels& tile, TilePlace place, float* __restrict__ target,
+                                 long long step, int tile_h, int tile_w, int column, int lanes) {
     Lanes values[36];
-    for (int position = 0; position < 36; ++position) {
-        const int place = place_in_window(position / 6 + corner / 2, position % 6 + corner % 2);
-        values[position] = load_gradient(of, tile.pixels[position], place, column, lanes).to_drive;
+    for (int y = 0; y < tile_h + 2; ++y) {
+        for (int x = 0; x < tile_w + 2; ++x) {
+            const int in_window = place_in_window(place.top + y, place.left + x);
+            values[6 * y + x] = load_gradient(of, tile.pixels[6 * y + x], in_window, column, lanes).to_drive;
+        }
     }
-    store_input_tile(values, target + column, step, lanes);
+    store_input_tile(values, target + column, step, tile_h, tile_w, lanes);
 }
 
-// For the data gradient: dLoss/dA as winograd_input transforms images, its values formed as they enter, (36, tiles,
-// channels). grad, earliness, weight_sum (null where psp_slope is 0) and winner as winograd_fire left them.
+// For the data gradient: dLoss/dA as winograd_input transforms images, its values formed as they enter, (positions,
+// tiles, channels). grad, earliness, weight_sum (null where psp_slope is 0) and winner as winograd_fire left them.
 KERNEL void winograd_drive_gradient(const float* __restrict__ grad, const float* __restrict__ earliness,
                                     const float* __restrict__ OPTIONAL weight_sum,
                                     const unsigned char* __restrict__ OPTIONAL winner,
                                     const float* __restrict__ psp_slope, float scale, float t_win, float grad_clip,
                                     int separate, float* __restrict__ transformed, int step, int first_tile, int tiles,
-                                    int height, int width, int channels, int tiles_h, int tiles_w, int padding_h,
-                                    int padding_w) {
+                                    int height, int width, int channels, int tiles_h, int tiles_w, int size_h, int size_w,
+                                    int top, int left) {
     const SpikeDerivative derivative = {weight_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0};
     const Spikes of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels, derivative};
+    const TileGrid grid = {tiles_h, tiles_w, size_h, size_w, top, left};
     ROW_LOOP(row, tiles, channels) {
-        const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, padding_h, padding_w);
-        const TilePixels<6> tile = neurons_of_tile<6>(of, place);
-        const int corner = place_in_window(place.top, place.left);
+        const TilePlace place = place_of_tile(grid, first_tile + row);
+        const TilePixels tile = neurons_of_tile(of, place, size_h + 2, size_w + 2);
         float* __restrict__ target = transformed + (long long)row * channels;
-        EACH_STRIP(column, channels, drive_gradient_strip(of, tile, corner, target, step, column, lanes))
+        FOR_TILE_SIZE(size_h, size_w, EACH_STRIP(column, channels,
+                      drive_gradient_strip(of, tile, place, target, step, tile_h, tile_w, column, lanes)))
     }
 }
 
 DEVICE void place_strip(const float* __restrict__ products, long long step, float* __restrict__ images, TilePlace place,
-                        int height, int width, int channels, int column, int lanes) {
+                        int height, int width, int channels, int tile_h, int tile_w, int column, int lanes) {
     Lanes values[16];
-    load_output_tile(products + column, step, values, lanes);
-    for (int pixel = 0; pixel < 16; ++pixel) {
-        const int y = place.top + pixel / 4, x = place.left + pixel % 4;
-        if (y >= height || x >= width) continue;
-        store(images + ((long long)(place.image * height + y) * width + x) * channels + column, values[pixel], lanes);
+    load_output_tile(products + column, step, values, tile_h, tile_w, lanes);
+    for (int y = 0; y < tile_h; ++y) {
+        for (int x = 0; x < tile_w; ++x) {
+            const int top = place.top + y, left = place.left + x;
+            if (top >= height || left >= width) continue;
+            const long long at = ((long long)(place.image * height + top) * width + left) * channels + column;
+            store(images + at, values[4 * y + x], lanes);
+        }
     }
 }
 
-// products (36, tiles, channels) of tiles from first_tile -> images (N, height, width, channels); what overhangs the image
-// is dropped.
+// products (positions, tiles, channels) of tiles from first_tile -> images (N, height, width, channels); what overhangs
+// the image is dropped.
 KERNEL void winograd_output(const float* __restrict__ products, int step, float* __restrict__ images, int first_tile,
-                            int tiles, int height, int width, int channels, int tiles_h, int tiles_w) {
+                            int tiles, int height, int width, int channels, int tiles_h, int tiles_w, int size_h,
+                            int size_w, int top, int left) {
+    const TileGrid grid = {tiles_h, tiles_w, size_h, size_w, top, left};
     ROW_LOOP(row, tiles, channels) {
-        const TilePlace place = place_of_tile(first_tile + row, tiles_h, tiles_w, 0, 0);
+        const TilePlace place = place_of_tile(grid, first_tile + row);
         const float* __restrict__ tile = products + (long long)row * channels;
-        EACH_STRIP(column, channels, place_strip(tile, step, images, place, height, width, channels, column, lanes))
+        FOR_TILE_SIZE(size_h, size_w, EACH_STRIP(column, channels,
+                      place_strip(tile, step, images, place, height, width, channels, tile_h, tile_w, column, lanes)))
     }
 }
 
-DEVICE void store_gradient_tile(const Lanes* pixels, float* __restrict__ target, long long step, int lanes) {
+// The values of a tile, 4 to a row.
+DEVICE void store_gradient_tile(const Lanes* pixels, float* __restrict__ target, long long step, int tile_h, int tile_w,
+                                int lanes) {
     Lanes columns[24], row[6];
-    for (int x = 0; x < 4; ++x) gradient_transform(pixels + x, 4, columns + x, 4);
-    for (int y = 0; y < 6; ++y) {
-        gradient_transform(columns + 4 * y, 1, row, 1);
-        store_row(target + 6 * y * step, step, row, lanes);
+    for (int x = 0; x < tile_w; ++x) gradient_transform(pixels + x, 4, columns + x, 4, tile_h);
+    for (int y = 0; y < tile_h + 2; ++y) {
+        gradient_transform(columns + 4 * y, 1, row, 1, tile_w);
+        store_row(target + y * (tile_w + 2) * step, step, row, tile_w + 2, lanes);
     }
 }
 
 // A strip of a panel, which may reach beyond the last channel.
-DEVICE void gradient_strip(const Spikes& of, const TilePixels<4>& tile, float* __restrict__ target,
-                           float* __restrict__ sum_target, long long step, int column, int lanes) {
+DEVICE void gradient_strip(const Spikes& of, const TilePixels& tile, TilePlace place, float* __restrict__ target,
+                           float* __restrict__ sum_target, long long step, int tile_h, int tile_w, int column, int lanes) {
     Lanes to_drive[16], to_sum[16];
     const int rest = of.channels - column, inside = rest >= lanes ? lanes : rest > 0 ? rest : 0;
-    for (int pixel = 0; pixel < 16; ++pixel) {
-        const int neuron = inside > 0 ? tile.pixels[pixel] : OUTSIDE, place = place_in_window(pixel / 4, pixel % 4);
-        const Outgoing<Lanes> outgoing = inside == lanes ? load_gradient(of, neuron, place, column, lanes)
-                                                         : load_gradient(of, neuron, place, column, inside);
-        to_drive[pixel] = outgoing.to_drive;
-        to_sum[pixel] = outgoing.to_sum;
+    for (int y = 0; y < tile_h; ++y) {
+        for (int x = 0; x < tile_w; ++x) {
+            const int neuron = inside > 0 ? tile.pixels[6 * y + x] : OUTSIDE;
+            const int in_window = place_in_window(place.top + y, place.left + x);
+            const Outgoing<Lanes> outgoing = inside == lanes ? load_gradient(of, neuron, in_window, column, lanes)
+                                                             : load_gradient(of, neuron, in_window, column, inside);
+            to_drive[4 * y + x] = outgoing.to_drive;
+            to_sum[4 * y + x] = outgoing.to_sum;
+        }
     }
-    store_gradient_tile(to_drive, target, step, lanes);
-    if (sum_target) store_gradient_tile(to_sum, sum_target, step, lanes);
+    store_gradient_tile(to_drive, target, step, tile_h, tile_w, lanes);
+    if (sum_target) store_gradient_tile(to_sum, sum_target, step, tile_h, tile_w, lanes);
 }
 
-// For the weight gradient: tiles of 4x4 of dLoss/dA and, with has_sum, below them those of dLoss/dS, in panels of columns:
-// transformed (36, panels, halves * tiles, panel). The rest as in winograd_drive_gradient.
+// For the weight gradient: tiles of dLoss/dA and, with has_sum, below them those of dLoss/dS, in panels of columns:
+// transformed (positions, panels, halves * tiles, panel). The rest as in winograd_drive_gradient.
 KERNEL void winograd_gradient(const float* __restrict__ grad, const float* __restrict__ earliness,
                               const float* __restrict__ OPTIONAL weight_sum,
                               const unsigned char* __restrict__ OPTIONAL winner, const float* __restrict__ psp_slope,
                               float scale, float t_win, float grad_clip, int separate, float* __restrict__ transformed,
-                              int step, int first_tile, int tiles, int has_sum, int height, int width, int channels, int panel,
-                              int tiles_h, int tiles_w) {
+                              int step, int first_tile, int tiles, int has_sum, int height, int width, int channels,
+                              int panel, int tiles_h, int tiles_w, int size_h, int size_w, int top, int left) {
     const int panels = (channels + panel - 1) / panel, rows = (has_sum ? 2 : 1) * tiles;
     const SpikeDerivative derivative = {weight_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0};
     const Spikes of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels, derivative};
+    const TileGrid grid = {tiles_h, tiles_w, size_h, size_w, top, left};
     ROW_LOOP(row, tiles * panels, panel) {
-        const int tile = row / panels, first = row % panels * panel;
-        const TilePixels<4> neurons = neurons_of_tile<4>(of, place_of_tile(first_tile + tile, tiles_h, tiles_w, 0, 0));
-        float* __restrict__ target = transformed + ((long long)(row % panels) * rows + tile) * panel;
+        const int number = row / panels, first = row % panels * panel;
+        const TilePlace place = place_of_tile(grid, first_tile + number);
+        const TilePixels tile = neurons_of_tile(of, place, size_h, size_w);
+        float* __restrict__ target = transformed + ((long long)(row % panels) * rows + number) * panel;
         float* __restrict__ sum = has_sum ? target + (long long)tiles * panel : nullptr;
-        EACH_STRIP(column, panel,
-                   gradient_strip(of, neurons, target + column, sum ? sum + column : nullptr, step, first + column, lanes))
+        FOR_TILE_SIZE(size_h, size_w, EACH_STRIP(column, panel,
+                      gradient_strip(of, tile, place, target + column, sum ? sum + column : nullptr, step, tile_h, tile_w,
+                                     first + column, lanes)))
     }
 }
 
@@ -432,10 +511,10 @@ DEVICE void weight_gradient_strip(const float* __restrict__ sums, long long step
     Lanes column[6], columns[18], row[3];
     for (int x = 0; x < 6; ++x) {
         for (int y = 0; y < 6; ++y) column[y] = load(sums + (6 * y + x) * step, lanes);
-        weight_gradient_transform(column, 1, columns + x, 6);
+        weight_gradient_transform(column, columns + x, 6);
     }
     for (int y = 0; y < 3; ++y) {
-        weight_gradient_transform(columns + 6 * y, 1, row, 1);
+        weight_gradient_transform(columns + 6 * y, row, 1);
         for (int x = 0; x < 3; ++x) store(grad_weights + (3 * y + x) * grad_step, row[x], lanes);
     }
 }
@@ -446,6 +525,7 @@ KERNEL void winograd_weight_gradient(const float* __restrict__ sums, int step, f
     const long long grad_step = (long long)rows * columns;
     ROW_LOOP(row, rows, columns) {
         const long long first = (long long)row * columns;
-        EACH_STRIP(column, columns, weight_gradient_strip(sums + first + column, step, grad_weights + first + column, grad_step, lanes))
+        EACH_STRIP(column, columns,
+                   weight_gradient_strip(sums + first + column, step, grad_weights + first + column, grad_step, lanes))
     }
 }
