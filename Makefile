@@ -16,7 +16,7 @@ lint: $(VENV)/for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf build/typed && mkdir -p build/typed/ttfs_cupy
-	ln -s $(CURDIR)/ttfs_cupy/* $(CURDIR)/models $(CURDIR)/data build/typed/ttfs_cupy
+	ln -s $(CURDIR)/ttfs_cupy/* $(CURDIR)/models $(CURDIR)/data $(CURDIR)/benchmarks build/typed/ttfs_cupy
 	MYPYPATH=build/typed $(BIN)/mypy -p ttfs_cupy
 
 check: $(VENV)/for-training

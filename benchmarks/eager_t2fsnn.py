@@ -9,7 +9,7 @@ readout's gradients are matrix products rather than a broadcast (batch, in, out)
 once its gradients are known, and Adam is torch.optim's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -41,18 +41,20 @@ class Convolution:
         self.t_win = t_win
         self.grad_clip = grad_clip
         self.cache: Cache | None = None
+        self.gradient: Tensor | None = None
 
-    def forward(self, times: Tensor) -> Tensor:
+    def forward(self, times: Tensor, *, training: bool = True) -> Tensor:
         fired = times != inf
         weight_sum = functional.conv2d(fired.to(times.dtype), self.weight, padding=self.PADDING)
         valid_times = times.masked_fill(~fired, 0.0)
         weighted_times = functional.conv2d(valid_times, self.weight, padding=self.PADDING)
         output = self._spike_times(weighted_times, weight_sum)
-        self.cache = Cache(fired, valid_times, weight_sum, weighted_times, output)
+        if training:
+            self.cache = Cache(fired, valid_times, weight_sum, weighted_times, output)
         return output
 
     def backward(self, grad: Tensor, *, needs_input_gradient: bool = True) -> Tensor:
-        """Sets the weight's gradient; returns dLoss/dt of the inputs (grad itself where that is not needed)."""
+        """Leaves the weight's gradient in `gradient`; returns dLoss/dt of the inputs (grad where nobody needs it)."""
         cache, self.cache = self.cache, None
         assert cache is not None
         by_sum = -(2 * self.t_win + cache.weighted_times) / (1 + cache.weight_sum) ** 2
@@ -67,7 +69,7 @@ class Convolution:
         shape = self.weight.shape
         of_times = conv2d_weight(cache.times, shape, by_times, padding=self.PADDING)
         of_mask = conv2d_weight(cache.fired.to(grad.dtype), shape, by_sum, padding=self.PADDING)
-        self.weight.grad = of_times + of_mask
+        self.gradient = of_times + of_mask
         if not needs_input_gradient:
             return grad
         return conv2d_input(cache.times.shape, self.weight, by_times, padding=self.PADDING)
@@ -95,7 +97,9 @@ class MaxPool:
         self.winner: Tensor | None = None
         self.input_size: torch.Size | None = None
 
-    def forward(self, times: Tensor) -> Tensor:
+    def forward(self, times: Tensor, *, training: bool = True) -> Tensor:
+        if not training:
+            return -functional.max_pool2d(-times, self.KERNEL)
         self.input_size = times.shape
         pooled, self.winner = functional.max_pool2d(-times, self.KERNEL, return_indices=True)
         return -pooled
@@ -116,25 +120,30 @@ class Readout:
         self.weight = weight
         self.t_win = t_win
         self.contribution: Tensor | None = None
+        self.gradient: Tensor | None = None
 
-    def forward(self, times: Tensor) -> Tensor:
+    def forward(self, times: Tensor, *, training: bool = True) -> Tensor:
         times = times.view(len(times), -1)
         fired = times != inf
         earliness = (self.t_win - times).masked_fill(~fired, 0.0)
-        self.contribution = earliness + self.t_win * fired.to(times.dtype)
+        if training:
+            self.contribution = earliness + self.t_win * fired.to(times.dtype)
         weight_sum = functional.linear(fired.to(times.dtype), self.weight)
         return functional.linear(earliness, self.weight) + self.t_win * weight_sum
 
     def backward(self, grad: Tensor) -> Tensor:
         contribution, self.contribution = self.contribution, None
         assert contribution is not None
-        self.weight.grad = grad.T @ contribution
+        self.gradient = grad.T @ contribution
         # a later spike lowers the potential
         return -(grad @ self.weight) * (contribution > 0)
 
 
 class EagerNetwork:
-    """spec: channels of a 3x3 convolution, or "P" for 2x2 pooling; weights as in the engine's state_dict()."""
+    """spec: channels of a 3x3 convolution, or "P" for 2x2 pooling; weights as in the engine's state_dict().
+
+    compiled: torch.compile has its way with forward and backward.
+    """
 
     def __init__(
         self,
@@ -144,14 +153,21 @@ class EagerNetwork:
         t_win: float = 1.0,
         grad_clip: float = 1.0,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        compiled: bool = False,
     ):
         self.t_win = t_win
-        self.parameters = {name: torch.tensor(array, dtype=dtype) for name, array in weights.items()}
+        self.parameters = {name: torch.tensor(array, dtype=dtype, device=device) for name, array in weights.items()}
         convolutions = (w for name, w in self.parameters.items() if name != "readout.weight")
         self.hidden: list[Convolution | MaxPool] = [
             MaxPool() if entry == "P" else Convolution(next(convolutions), t_win, grad_clip) for entry in spec
         ]
         self.readout = Readout(self.parameters["readout.weight"], t_win)
+        self._infer: Callable[[Tensor], Tensor] = self._potentials
+        self._differentiate: Callable[[Tensor, Tensor], Tensor] = self._forward_and_backward
+        if compiled:
+            self._infer = torch.compile(self._potentials, dynamic=False)
+            self._differentiate = torch.compile(self._forward_and_backward, dynamic=False)
 
     def encode(self, images: Tensor) -> Tensor:
         """Spike times of pixels in [0, 1]; a black one is silent."""
@@ -159,26 +175,40 @@ class EagerNetwork:
         times[images == 0] = inf
         return times
 
-    def forward(self, times: Tensor) -> Tensor:
-        for layer in self.hidden:
-            times = layer.forward(times)
-        return self.readout.forward(times)
+    def infer(self, times: Tensor) -> Tensor:
+        """Potentials, (batch, classes)."""
+        with torch.no_grad():
+            return self._infer(times)
 
     def loss_and_gradients(self, times: Tensor, labels: Tensor) -> Tensor:
         """The mean cross-entropy; the gradients are left in each parameter's grad."""
         with torch.no_grad():
-            potentials = self.forward(times)
-            log_share = functional.log_softmax(potentials, dim=1)
-            loss = functional.nll_loss(log_share, labels)
-            errors = log_share.exp() - functional.one_hot(labels, log_share.shape[1])
-            grad = self.readout.backward(errors / len(labels))
-            for layer in reversed(self.hidden[1:]):
-                grad = layer.backward(grad)
-            # the images need no gradient
-            self.hidden[0].backward(grad, needs_input_gradient=False)
+            loss = self._differentiate(times, labels)
+        for layer in (*self.hidden, self.readout):
+            if not isinstance(layer, MaxPool):
+                layer.weight.grad, layer.gradient = layer.gradient, None
         return loss
 
     def train_step(self, times: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
         loss = self.loss_and_gradients(times, labels)
         optimizer.step()
+        return loss
+
+    def _potentials(self, times: Tensor, *, training: bool = False) -> Tensor:
+        """training: every layer keeps what its backward pass needs."""
+        for layer in self.hidden:
+            times = layer.forward(times, training=training)
+        return self.readout.forward(times, training=training)
+
+    def _forward_and_backward(self, times: Tensor, labels: Tensor) -> Tensor:
+        """The loss; each layer is left with its gradient."""
+        potentials = self._potentials(times, training=True)
+        log_share = functional.log_softmax(potentials, dim=1)
+        loss = functional.nll_loss(log_share, labels)
+        errors = log_share.exp() - functional.one_hot(labels, log_share.shape[1])
+        grad = self.readout.backward(errors / len(labels))
+        for layer in reversed(self.hidden[1:]):
+            grad = layer.backward(grad)
+        # the images need no gradient
+        self.hidden[0].backward(grad, needs_input_gradient=False)
         return loss

@@ -1,16 +1,21 @@
-"""What the benchmarks run: one training step of the engine and one of the eager PyTorch peer, on the same work.
+"""What the benchmarks run: networks, their weights and batches, the same for every side.
 
-The model is T2FSNN's: psp_slope 1, gradients clipped one by one, Adam. Neither side is imported before it is asked for,
-so that a process that weighs one of them does not carry the other.
+Neither the engine nor PyTorch is imported before it is asked for, so that a process that weighs one of them does not
+carry the other.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 # A training step: forward, backward and update, finished when it returns.
 Step = Callable[[], None]
+
+# A training step, or forward alone.
+Work = Literal["step", "inference"]
+WORKS: tuple[Work, ...] = get_args(Work)
 
 LEARNING_RATE = 1e-4
 CLASSES = 10
@@ -19,7 +24,7 @@ SILENT_PIXELS = 0.19
 
 @dataclass(frozen=True)
 class Workload:
-    """A network by the engine's name for it, its layers as the peer reads them, and the size of its images."""
+    """A network by name, its layers (channels of a 3x3 convolution, or P for 2x2 pooling), the shape of its images."""
 
     name: str
     spec: tuple[int | str, ...]
@@ -59,41 +64,19 @@ WORKLOADS: Mapping[str, Workload] = {
 }
 
 
+@dataclass(frozen=True)
+class Task:
+    """What every side does with the same batch, to be compared."""
+
+    workload: Workload
+    batch: int
+    work: Work = "step"
+    psp_slope: float = 1.0
+
+
 def our_step(workload: Workload, batch: int) -> Step:
-    """The engine's."""
-    from ttfs_cupy import models
-    from ttfs_cupy.optimizer import Adam
+    """The engine's training step on this machine's CPU."""
+    from ttfs_cupy import device as devices
+    from ttfs_cupy.benchmarks.ours import Ours
 
-    net = models.build(workload.name, workload.input_shape, CLASSES, device="cpu", clip="separate")
-    net.load_state_dict(workload.weights())
-    optimizer = Adam(net.device, net.parameters, LEARNING_RATE)
-    images, labels = workload.batch(batch)
-    encoded = net.encode(images)
-    targets = net.device.to_device(labels.astype(np.int32))
-    net.plan(batch, training=True)
-
-    def step() -> None:
-        net.train_step(encoded, targets, optimizer)
-        net.device.synchronize()
-
-    return step
-
-
-def peer_step(workload: Workload, batch: int) -> Step:
-    """Eager PyTorch's."""
-    import torch
-    from eager_t2fsnn import EagerNetwork
-
-    net = EagerNetwork(workload.spec, workload.weights())
-    # the fastest of torch's Adams on a CPU
-    optimizer = torch.optim.Adam(net.parameters.values(), LEARNING_RATE, fused=True)
-    images, labels = workload.batch(batch)
-    times, targets = net.encode(torch.from_numpy(images)), torch.from_numpy(labels)
-
-    def step() -> None:
-        net.train_step(times, targets, optimizer)
-
-    return step
-
-
-SIDES: Mapping[str, Callable[[Workload, int], Step]] = {"ttfs_cupy": our_step, "PyTorch": peer_step}
+    return Ours(Task(workload, batch), devices.get("cpu")[0]).finished_step

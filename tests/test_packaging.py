@@ -18,6 +18,7 @@ FOLDERS = {
     "models": "ttfs_cupy/models",
     "data": "ttfs_cupy/data",
     "configs": "ttfs_cupy/configs",
+    "benchmarks": "ttfs_cupy/benchmarks",
 }
 SHIPPED = (".py", ".cu", ".h", ".yaml", ".typed")
 # Building the kernels with zig takes some ten seconds of one core; the rest is for a machine that does much else.

@@ -1,0 +1,47 @@
+"""What the commands accept, and refuse before anything is measured, which takes a while."""
+
+import argparse
+import math
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from ttfs_cupy.errors import UserError
+
+
+def count(text: str) -> int:
+    """A type for argparse."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def slope(text: str) -> float:
+    """A type for argparse: a psp_slope."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
+    return value
+
+
+def check_files(json: Path | None, plot: Path | None) -> None:
+    """Raises UserError where one of the files could not be written, or the plot not drawn."""
+    for file in (json, plot):
+        if file is not None:
+            _check_writable(file)
+    if plot is not None and plot.suffix != ".png":
+        raise UserError(f"--plot makes a PNG file, so its name has to end in .png, not {plot.name!r}")
+    if plot is not None and find_spec("matplotlib") is None:
+        raise UserError("--plot needs matplotlib: pip install 'ttfs-cupy[bench]'")
+
+
+def _check_writable(file: Path) -> None:
+    if file.is_dir():
+        raise UserError(f"{file} cannot be written: it is a folder")
+    if not file.parent.is_dir():
+        raise UserError(f"{file} cannot be written: there is no folder {file.parent}")
+    if not os.access(file.parent, os.W_OK):
+        raise UserError(f"{file} cannot be written: the folder {file.parent} is write-protected")

@@ -1,0 +1,49 @@
+"""The engine's side: T2FSNN's model at psp_slope 1, with its gradients clipped one by one, and Adam."""
+
+import numpy as np
+
+from ttfs_cupy import models
+from ttfs_cupy.benchmarks.measure import Running, Side, clock_between
+from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, Task
+from ttfs_cupy.device import Device
+from ttfs_cupy.optimizer import Adam
+
+
+class Ours:
+    """A network, tuned and planned as for training, with its weights, and a batch on the device."""
+
+    def __init__(self, task: Task, device: Device):
+        workload = task.workload
+        self.net = models.build(
+            list(workload.spec),
+            workload.input_shape,
+            CLASSES,
+            device=device,
+            psp_slope=task.psp_slope,
+            # the engine has T2FSNN's clipping at slope 1 only
+            clip="separate" if task.psp_slope == 1 else "gain",
+        )
+        self.net.tune(task.batch)
+        self.net.load_state_dict(workload.weights())
+        # before the batch is drawn, which may be one that does not fit
+        self.net.plan(task.batch, training=task.work == "step")
+        self.optimizer = Adam(device, self.net.parameters, LEARNING_RATE)
+        images, labels = workload.batch(task.batch)
+        self.encoded = self.net.encode(images)
+        self.labels = device.to_device(labels.astype(np.int32))
+        self._work = task.work
+
+    def step(self) -> None:
+        """Starts the task's work; on a GPU it is still running when this returns."""
+        if self._work == "step":
+            self.net.train_step(self.encoded, self.labels, self.optimizer)
+        else:
+            self.net.run(self.encoded)
+
+    def finished_step(self) -> None:
+        self.step()
+        self.net.device.synchronize()
+
+
+def side(name: str, device: Device) -> Side:
+    return Side(name, "", lambda task: Running(Ours(task, device).step, clock_between(device.synchronize)))
