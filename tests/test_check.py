@@ -30,9 +30,10 @@ def test_it_names_what_a_report_needs(output: str) -> None:
 
 
 def test_every_kernel_is_run_and_compiled_for_every_architecture(output: str) -> None:
-    for kernel in source.kernels():
-        # once in the table of registers, once in that of errors
-        assert len(re.findall(rf"^ *{kernel} ", output, re.MULTILINE)) == 2, kernel
+    for kernel in source.kernels("cpu"):
+        # in the table of errors and, unless it is the CPU's alone, in that of registers
+        tables = 2 if kernel in source.kernels("cuda") else 1
+        assert len(re.findall(rf"^ *{kernel} ", output, re.MULTILINE)) == tables, kernel
     for architecture in nvrtc.ARCHITECTURES:
         assert f"sm_{architecture}" in output
 

@@ -42,6 +42,7 @@ DEFAULTS = {
     "seed": 0,
     "device": "auto",
     "threads": None,
+    "tune": True,
     "output": None,
     "network": {
         "model": "vgg11",
@@ -109,6 +110,7 @@ WRONG = {
     "seed": WHOLE_FROM_0,
     "device": [*NAME, "'cuda:'", "cuda:x", "cuda:1x", "xcuda:1", "cuda:-1", "gpu", "CPU", "'cuda:1 '"],
     "threads": WHOLE_FROM_1,
+    "tune": FLAG,
     "output": TEXT,
     "network.model": ["''", "[]", "1", "null", "true", "{}", "{linear: 3}"],
     "network.t_win": [*POSITIVE, "null"],
@@ -121,7 +123,7 @@ WRONG = {
     "network.weight_mean": [*ANY_NUMBER, "null"],
     "network.weight_std": POSITIVE,
     "network.initial_weights": TEXT,
-    "network.convolution": NAME,
+    "network.convolution": [*NAME, "gemm/gemm", "gemm/auto/gemm", "gemm/", "[gemm]"],
     "data.dataset": [*TEXT, "null"],
     "data.root": [*TEXT, "null"],
     "data.download": FLAG,
@@ -158,6 +160,11 @@ WRONG = {
 }
 
 
+def test_a_wrong_algorithm_of_a_layer_is_named(minimal: Path) -> None:
+    message = mistake(minimal, "network.convolution={conv1: direct, conv2: wino}")
+    assert "network.convolution must be auto or one of" in message and "wino" in message
+
+
 @pytest.mark.parametrize("key", WRONG)
 def test_wrong_values_are_named(minimal: Path, key: str) -> None:
     for value in WRONG[key]:
@@ -192,7 +199,10 @@ RIGHT = [
     ("network.standardize", "true", True),
     ("network.weight_mean", "-1", -1.0),
     ("network.weight_std", ".5", 0.5),
+    ("tune", "false", False),
     ("network.convolution", "gemm", "gemm"),
+    ("network.convolution", "gemm/winograd/gemm", "gemm/winograd/gemm"),
+    ("network.convolution", "{conv1: direct, conv2: auto}", {"conv1": "direct", "conv2": "auto"}),
     ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
     ("network.encoding", "null", None),
     ("data.validation", "1e-3", 0.001),

@@ -390,6 +390,7 @@ def test_dump_writes_every_key_in_order(file: Path) -> None:
         """seed: 0
 device: auto
 threads: null
+tune: true
 output: null
 network:
   model: [3, P, {linear: 4}]

@@ -155,18 +155,6 @@ def test_a_launch_inside_a_task_stays_on_its_thread():
     assert all((array == 2).all() for array in values)
 
 
-def test_products_run_on_one_thread_inside_tasks():
-    import threadpoolctl
-
-    def threads():
-        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
-
-    before, seen = threads(), []
-    CpuDevice(2).parallel(4, lambda task, worker: seen.append(threads()))
-    assert seen == [{1}] * 4
-    assert threads() == before
-
-
 def test_arrays_that_are_there_already_are_not_copied():
     device, array = CpuDevice(1), np.ones((3, 4), np.float32)
     assert device.to_device(array) is array

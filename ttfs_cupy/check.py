@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import threadpoolctl
 
 from ttfs_cupy import command_line, cuda_libraries, kernel_checks, models
 from ttfs_cupy import device as devices
@@ -135,14 +134,9 @@ def remedy(text: str) -> str:
 
 def versions(report: Report) -> None:
     """The libraries that matter, as installed."""
-    blas = [f"{pool['internal_api']} {pool['version']}" for pool in _blas()]
-    report.say("NumPy", f"{np.__version__}, matrix products by {', '.join(blas) or 'a library unknown'}")
-    names = ("torchvision", "torch", "threadpoolctl", "safetensors")
+    report.say("NumPy", np.__version__)
+    names = ("torchvision", "torch", "safetensors", "psutil")
     report.say("libraries", ", ".join(f"{name} {_version(name)}" for name in names))
-
-
-def _blas() -> list[dict]:
-    return [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
 
 
 def _version(distribution: str) -> str:

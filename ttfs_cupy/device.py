@@ -281,22 +281,23 @@ class CudaDevice:
         self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
     ) -> None:
         # without gaps and in one panel, every stack is a plain array; of a corner, each row of matrices is one
+        assert add == (term is not None)
         down = a.count // a.across
         rows, across = (1, a.count) if a.across == b.across == out.across else (down, a.across)
         for y in range(rows):
-            left, right, target, extra = (
-                None if stack is None else self._matrices(stack, y * (across if stack is a else stack.across), across)
-                for stack in (a, b, out, term)
-            )
+            left, right, target = (self._matrices(stack, y, across) for stack in (a, b, out))
             left = left.swapaxes(1, 2) if transposed else left
-            if add:
-                self.xp.matmul(left, right, out=extra)
-                self.launch("add", target.size, target, extra, target.size)
-            else:
+            if term is None:
                 self.xp.matmul(left, right, out=target)
+            else:
+                product = self._matrices(term, y, across)
+                self.xp.matmul(left, right, out=product)
+                self.launch("add", target.size, target, product, target.size)
 
     @staticmethod
-    def _matrices(stack: Stack, first: int, count: int) -> Array:
+    def _matrices(stack: Stack, y: int, count: int) -> Array:
+        """The first matrices of row y of the grid."""
+        first = y * stack.across
         return stack.array[first : first + count].reshape(count, stack.rows, stack.columns)
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:

@@ -25,9 +25,9 @@ def multiply(bench: Bench) -> None:
         # b is the corner of a grid that is wider by one, out of one that is wider by two
         stacks = [_apart(a.swapaxes(1, 2) if transposed else a)]
         stacks += [_in_corner(_apart(array), across, more) for array, more in ((right, 1), (before, 2))]
-        arguments = (stacks[0], stacks[0].shape[1], stacks[1], stacks[1].shape[1], across + 1)
-        arguments += (stacks[2], stacks[2].shape[1], across + 2, transposed, panels, add)
-        (result,) = bench.launch(count * -(-columns // PANEL), *arguments, down, across, rows, depth, columns)
+        left = (stacks[0], stacks[0].shape[1], stacks[1], stacks[1].shape[1], across + 1)
+        out = (stacks[2], stacks[2].shape[1], across + 2, transposed, panels, add)
+        (result,) = bench.launch(count * -(-columns // PANEL), *left, *out, down, across, rows, depth, columns)
         exact = a.astype(np.float64) @ b.astype(np.float64) + (before if add else 0)
         size = np.abs(a).astype(np.float64) @ np.abs(b) + (np.abs(before) if add else 0)
         # what lies between two matrices, and beyond the corner, has to stay as it was

@@ -169,7 +169,7 @@ def winograd_fire(bench: Bench) -> None:
     for case, slope in product(CASES, (1.0, 0.3, 0.0)):
         spiked = (bench.random.random((BATCH, *case.image, 1)) < 0.2).astype(np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(_cut(spiked, case, case.padding, 2), (3, 3), axis=(1, 2))
-        reached = windows.any(axis=(4, 5))
+        reached = np.asarray(windows.any(axis=(4, 5)))
         for first, count in case.chunks():
             has_mask = int(slope > 0)
             products = bench.normal(case.positions, (1 + has_mask) * count * case.channels + GAP, scale=0.1)
@@ -185,8 +185,8 @@ def winograd_fire(bench: Bench) -> None:
             earliness, kept = bench.launch(count * case.channels, *rule, *blanks, None, *cut)
             written = ~np.isnan(drive.value)
             bench.require((np.isnan(earliness) == ~written).all(), "it writes other neurons than those of its tiles")
-            rounded = (Rounded(*(array[written] for array in half)) for half in (drive, weight_sum))
-            compare_spikes(bench, earliness[written], *rounded, slope, 1.0)
+            of_drive, of_sum = (Rounded(*(array[written] for array in half)) for half in (drive, weight_sum))
+            compare_spikes(bench, earliness[written], of_drive, of_sum, slope, 1.0)
             bench.compare(kept, weight_sum.value, np.nan_to_num(weight_sum.size))
             _compare_pooled(bench, earliness, kept, (rule, cut), count * case.channels)
 
