@@ -77,6 +77,9 @@ DEVICE Outgoing<Lanes> load_gradient(const Spikes& of, int neuron, int place, in
     const Lanes zero = broadcast(0.0f);
     if (neuron == OUTSIDE) return {zero, zero};
     const long long at = (long long)neuron * of.channels + column;
+    PREFETCH(of.grad + at + LANES);
+    PREFETCH(of.earliness + at + LANES);
+    PREFETCH(of.weight_sum + at + LANES);
     const Outgoing<Lanes> outgoing = outgoing_gradient<Lanes>(of.derivative, load(of.grad + at, lanes),
                                                               load(of.earliness + at, lanes), load(of.weight_sum + at, lanes));
     if (!of.winner) return outgoing;

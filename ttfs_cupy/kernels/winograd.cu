@@ -177,7 +177,11 @@ DEVICE void store_input_tile(const Lanes* pixels, float* __restrict__ target, lo
 DEVICE void load_output_tile(const float* __restrict__ m, long long step, Lanes* outputs, int tile_h, int tile_w, int lanes) {
     Lanes column[6], columns[24];
     for (int x = 0; x < tile_w + 2; ++x) {
-        for (int y = 0; y < tile_h + 2; ++y) column[y] = load(m + (y * (tile_w + 2) + x) * step, lanes);
+        for (int y = 0; y < tile_h + 2; ++y) {
+            const float* __restrict__ const product = m + (y * (tile_w + 2) + x) * step;
+            column[y] = load(product, lanes);
+            PREFETCH(product + LANES);
+        }
         output_transform(column, columns + x, 6, tile_h);
     }
     for (int y = 0; y < tile_h; ++y) output_transform(columns + 6 * y, outputs + 4 * y, 1, tile_w);
