@@ -4,8 +4,6 @@ The engine and PyTorch are imported once a side of theirs is asked for: see work
 """
 
 import gc
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
@@ -69,10 +67,6 @@ def set_up(names: Sequence[str], device: Device, threads: int | None) -> dict[st
     """Prepares PyTorch if one of the sides runs on it; returns its settings by name."""
     if not any(name in PEERS for name in names):
         return {}
-    if "torch" not in sys.modules:
-        # Read as PyTorch is loaded. Its idle threads would spin for milliseconds at the end of every operation: where
-        # anything else wants the cores, that made steps up to 20 times slower, and it slows the side that is next.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ttfs_cupy.benchmarks import peers as of_torch
 
     return of_torch.set_up(device.name, threads)

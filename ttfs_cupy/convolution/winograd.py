@@ -172,7 +172,7 @@ class Winograd:
         blocks = []
         for grid in grids:
             tiles = grid.tiles(batch)
-            length = self._block_tiles(tiles, halves)
+            length = self._block_tiles(tiles, halves, alone=len(grids) == 1)
             blocks += [(grid, *part_range(index, length, tiles)) for index in range(parts(tiles, length))]
 
         def task(index: int, worker: int) -> None:
@@ -210,10 +210,11 @@ class Winograd:
     def _most_block_tiles(self, halves: int) -> int:
         return max(self.device.patch_bytes // (halves * self._row_bytes()), FEWEST_TILES)
 
-    def _block_tiles(self, tiles: int, halves: int) -> int:
-        # an even number of blocks of one size: two workers then end together
-        blocks = 2 * parts(tiles, 2 * self._most_block_tiles(halves))
-        return _whole_rows(parts(tiles, blocks))
+    def _block_tiles(self, tiles: int, halves: int, *, alone: bool) -> int:
+        """Of blocks of one size. If the grid is alone their number is even, so that two workers end together."""
+        most, pair = self._most_block_tiles(halves), 2 if alone else 1
+        blocks = pair * parts(tiles, pair * most)
+        return _whole_rows(parts(tiles, blocks)) if blocks > 1 else tiles
 
     def _block_workspace(self, grids: list[TileGrid], batch: int, halves: int) -> int:
         """Also enough for fewer images, whose blocks may be larger."""
