@@ -65,13 +65,13 @@ class Winograd:
             sums = self._floats(inner, outer) * (1 if device.adds_products else 2)
             rows = 2 * max(self._product_tiles(grid.tiles(batch)) for grid in tile_grids(*shape.out_size))
             return sums + self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
-        size, halves, depth, columns, spiked = (
-            (shape.out_size, 2, inner, outer, batch * shape.in_pixels)
+        size, all_halves, depth, columns, spiked = (
+            (shape.out_size, (1, 2), inner, outer, batch * shape.in_pixels)
             if which == "forward"
-            else (shape.in_size, 1, outer, inner, 0)
+            else (shape.in_size, (1,), outer, inner, 0)
         )
-        blocks = device.workers * self._block_workspace(tile_grids(*size), batch, halves)
-        return self._floats(depth, self._paneled(columns)) + spiked + blocks
+        block = max(self._block_workspace(tile_grids(*size), batch, halves) for halves in all_halves)
+        return self._floats(depth, self._paneled(columns)) + spiked + device.workers * block
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a block by the same products, then the neurons' rule, and pooling, as tiles leave."""
@@ -94,7 +94,7 @@ class Winograd:
             arguments = (products.array, products.step, spiked, *rule, first, count, *sizes, *grid.from_pixel())
             self._launch("winograd_fire", count * outer, *arguments)
 
-        self._in_blocks(tile_grids(*shape.out_size), len(images), workspace, scratch.used, 2, block)
+        self._in_blocks(tile_grids(*shape.out_size), len(images), workspace, scratch.used, halves, block)
 
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """The same convolution of dLoss/dA, with the kernel turned and in and out exchanged."""
