@@ -65,7 +65,8 @@ class Device(Protocol):
 
     workers: how many tasks `parallel` runs at once. patch_bytes: a good size for what one task gathers; product_bytes:
     for what all workers multiply together. adds_products: whether `multiply` can add to what is there by itself.
-    stack_gap: how many floats apart the matrices of a stack should lie.
+    stack_gap: how many floats apart the matrices of a stack should lie. sum_groups: into how many tasks a sum over a
+    batch is best split; it does not depend on the number of workers, since bits depend on it.
     """
 
     @property
@@ -86,6 +87,8 @@ class Device(Protocol):
     def adds_products(self) -> bool: ...
     @property
     def stack_gap(self) -> int: ...
+    @property
+    def sum_groups(self) -> int: ...
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         """Runs a kernel over `work` elements; an empty grid launches nothing.
@@ -139,6 +142,7 @@ class CpuDevice:
     adds_products = True
     # one cache line: matrices a multiple of 4 KiB apart would all compete for one set of the first-level cache
     stack_gap = 16
+    sum_groups = 4
 
     def __init__(self, threads: int | None = None):
         self.workers = threads or available_cores()
@@ -230,6 +234,7 @@ class CudaDevice:
     product_bytes = 256 << 20
     adds_products = False
     stack_gap = 0
+    sum_groups = 1
     workers = 1
 
     def __init__(self, index: int = 0):

@@ -7,7 +7,7 @@ class Scratch:
     """Hands out consecutive arrays of a workspace."""
 
     def __init__(self, workspace: Array, start: int = 0):
-        self._workspace = workspace
+        self.workspace = workspace
         self.used = start
 
     def array(self, *shape: int) -> Array:
@@ -16,7 +16,7 @@ class Scratch:
         for length in shape:
             size *= length
         self.used += size
-        return self._workspace[first : self.used].reshape(shape)
+        return self.workspace[first : self.used].reshape(shape)
 
     def stack(self, down: int, across: int, gap: int, rows: int, columns: int, panel: int = 0) -> Stack:
         """A grid of matrices, `gap` floats apart; in panels of `panel` columns where that is given."""

@@ -11,10 +11,11 @@ The arithmetic, and why these interpolation points, stands in kernels/winograd.c
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ttfs_cupy.convolution.algorithm import Pass
-from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
+from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tiles import TileGrid, tile_grids
 from ttfs_cupy.device import Array, Device, Stack
@@ -24,11 +25,14 @@ from ttfs_cupy.neuron import Neuron, SpikingNeuron
 POINTS = 6
 POSITIONS = POINTS**2
 
-# A block of fewer tiles would read the transformed weights too often for the products that it does with them.
-FEWEST_TILES = 48
+# A block of fewer rows would read the transformed weights too often for the products that it does with them.
+FEWEST_ROWS = 96
+
+# Sums of the weight gradient so large are not kept once for each group of tiles.
+MOST_GROUPED_SUM_BYTES = 10 << 20
 
 # Rows that a product takes at a time on a CPU (kernels/products.cpp).
-BLOCK_MULTIPLE = 12
+ROWS_AT_A_TIME = 12
 
 # With fewer channels, transforming a tile costs more than the products that it saves.
 FEWEST_CHANNELS = 16
@@ -62,9 +66,11 @@ class Winograd:
         shape, device = self.shape, self.device
         inner, outer = shape.in_channels, shape.out_channels
         if which == "weight_gradient":
-            sums = self._floats(inner, outer) * (1 if device.adds_products else 2)
+            groups = self._most_groups
             rows = 2 * max(self._product_tiles(grid.tiles(batch)) for grid in tile_grids(*shape.out_size))
-            return sums + self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
+            term = 0 if device.adds_products else self._floats(inner, outer)
+            piece = self._floats(rows, inner) + self._floats(rows, self._paneled(outer)) + term
+            return groups * self._floats(inner, outer) + min(groups, device.workers) * piece
         size, all_halves, depth, columns, spiked = (
             (shape.out_size, (1, 2), inner, outer, batch * shape.in_pixels)
             if which == "forward"
@@ -118,30 +124,57 @@ class Winograd:
         self._in_blocks(tile_grids(*shape.in_size), len(grad_images), workspace, scratch.used, 1, block)
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
-        """Transformed tiles of the input times those of dLoss/dA and dLoss/dS, summed over all tiles."""
-        shape, device = self.shape, self.device
+        """Transformed tiles of the input times those of dLoss/dA and dLoss/dS, summed over all tiles.
+
+        Tiles are shared out to a few groups, each a task with sums of its own, so that a worker reads what it wrote
+        itself; where sums are so large that adding them up would take longer, all workers share each product.
+        """
+        inner, outer = self.shape.in_channels, self.shape.out_channels
+        grids = tile_grids(*self.shape.out_size)
+        groups = min(self._most_groups, grids[0].tiles(len(images)))
+        scratch = Scratch(workspace)
+        sums = [self._whole_stack(scratch, inner, outer) for _ in range(groups)]
+        rows = 2 * max(self._product_tiles(grid.tiles(len(images))) for grid in grids)
+        per_worker = self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
+        per_worker += 0 if self.device.adds_products else self._floats(inner, outer)
+
+        def group(index: int, worker: int) -> None:
+            local = scratch.used + worker * per_worker
+            self._sum_tiles(images, outgoing, sums[index], Scratch(workspace, local), index, groups)
+
+        if groups > 1:
+            self.device.parallel(groups, group)
+        else:
+            group(0, 0)
+        sizes = (sums[0].step, groups, inner, outer)
+        self._launch("winograd_weight_gradient", inner * outer, sums[0].array, grad_weights, *sizes)
+
+    def _sum_tiles(
+        self, images: Array, outgoing: OutgoingGradient, sums: Stack, scratch: Scratch, index: int, groups: int
+    ) -> None:
+        """The sums over the tiles of one group, piece by piece."""
+        shape = self.shape
         inner, outer = shape.in_channels, shape.out_channels
         halves = 2 if outgoing.neuron.needs_weight_sum else 1
-        spikes = self._spikes(outgoing)
-        panel = device.panel(outer)
-        scratch = Scratch(workspace)
-        sums = self._whole_stack(scratch, inner, outer)
-        term = None if device.adds_products else self._whole_stack(scratch, inner, outer)
+        spikes, panel = self._spikes(outgoing), self.device.panel(outer)
+        term = None if self.device.adds_products else self._whole_stack(scratch, inner, outer)
         is_first = True  # of whole tiles, so that every sum has a beginning
         for grid in tile_grids(*shape.out_size):
             tiles = grid.tiles(len(images))
-            for first, last in (part_range(i, self._product_tiles(tiles), tiles) for i in range(self._pieces(tiles))):
-                count = last - first
-                local = Scratch(workspace, scratch.used)
+            begin, end = tiles * index // groups, tiles * (index + 1) // groups
+            length = self._product_tiles(tiles)
+            for first in range(begin, end, length):
+                count = min(length, end - first)
+                local = Scratch(scratch.workspace, scratch.used)
                 inputs = self._stack(local, grid, halves * count, inner)
                 grads = self._stack(local, grid, halves * count, outer, panel)
                 self._transform_images(images, inputs, grid, first, count, halves)
                 sizes = (int(halves == 2), *shape.out_size, outer, panel, *grid.from_pixel())
                 arguments = (*spikes, grads.array, grads.step, first, count, *sizes)
                 self._launch("winograd_gradient", count * self._paneled(outer), *arguments)
-                device.multiply(inputs, grads, sums, transposed=True, add=not is_first, term=None if is_first else term)
+                add = None if is_first else term
+                self.device.multiply(inputs, grads, sums, transposed=True, add=not is_first, term=add)
                 is_first = False
-        self._launch("winograd_weight_gradient", inner * outer, sums.array, sums.step, grad_weights, inner, outer)
 
     # Passes over tiles
 
@@ -171,9 +204,8 @@ class Winograd:
         per_worker = self._block_workspace(grids, batch, halves)
         blocks = []
         for grid in grids:
-            tiles = grid.tiles(batch)
-            length = self._block_tiles(tiles, halves, alone=len(grids) == 1)
-            blocks += [(grid, *part_range(index, length, tiles)) for index in range(parts(tiles, length))]
+            cuts = self._cuts(grid.tiles(batch), halves, alone=len(grids) == 1)
+            blocks += [(grid, first, last) for first, last in pairwise(cuts)]
 
         def task(index: int, worker: int) -> None:
             grid, first, last = blocks[index]
@@ -208,32 +240,35 @@ class Winograd:
         return 4 * POSITIONS * (self.shape.in_channels + self.shape.out_channels)
 
     def _most_block_tiles(self, halves: int) -> int:
-        return max(self.device.patch_bytes // (halves * self._row_bytes()), FEWEST_TILES)
+        return max(self.device.patch_bytes // self._row_bytes(), FEWEST_ROWS) // halves
 
-    def _block_tiles(self, tiles: int, halves: int, *, alone: bool) -> int:
-        """Of blocks of one size. If the grid is alone their number is even, so that two workers end together."""
+    def _cuts(self, tiles: int, halves: int, *, alone: bool) -> list[int]:
+        """Where blocks of about one size begin and end; of a grid that is alone, an even number for two workers."""
         most, pair = self._most_block_tiles(halves), 2 if alone else 1
-        blocks = pair * parts(tiles, pair * most)
-        return _whole_rows(parts(tiles, blocks)) if blocks > 1 else tiles
+        blocks, unit = pair * parts(tiles, pair * most), ROWS_AT_A_TIME // halves
+        cuts = [tiles * index // blocks // unit * unit for index in range(blocks)]
+        return [*sorted(set(cuts)), tiles]
 
     def _block_workspace(self, grids: list[TileGrid], batch: int, halves: int) -> int:
         """Also enough for fewer images, whose blocks may be larger."""
-        tiles = min(self._most_block_tiles(halves), max(grid.tiles(batch) for grid in grids))
-        rows = halves * _whole_rows(tiles)
-        return self._floats(rows, self.shape.in_channels) + self._floats(rows, self.shape.out_channels)
+        tiles = min(self._most_block_tiles(halves) + ROWS_AT_A_TIME, max(grid.tiles(batch) for grid in grids))
+        return self._floats(halves * tiles, self.shape.in_channels) + self._floats(
+            halves * tiles, self.shape.out_channels
+        )
+
+    @property
+    def _sum_bytes(self) -> int:
+        return 4 * POSITIONS * self.shape.in_channels * self.shape.out_channels
+
+    @property
+    def _most_groups(self) -> int:
+        return self.device.sum_groups if self._sum_bytes <= MOST_GROUPED_SUM_BYTES else 1
 
     def _product_tiles(self, tiles: int) -> int:
-        """Tiles of one sum: what stays in cache, but as many as make their products worth a pass over all sums."""
-        sums = 4 * POSITIONS * self.shape.in_channels * self.shape.out_channels
-        most = max(self.device.product_bytes, 2 * sums) // (2 * self._row_bytes())
-        return min(tiles, max(most, FEWEST_TILES))
-
-    def _pieces(self, tiles: int) -> int:
-        return parts(tiles, self._product_tiles(tiles))
-
-
-def _whole_rows(tiles: int) -> int:
-    return parts(tiles, BLOCK_MULTIPLE) * BLOCK_MULTIPLE
+        """Tiles of one product: what stays in cache, but as many as make it worth a pass over all sums."""
+        bytes_at_once = self.device.product_bytes // (2 if self._most_groups > 1 else 1)
+        most = max(bytes_at_once, 2 * self._sum_bytes) // (2 * self._row_bytes())
+        return min(tiles, max(most, FEWEST_ROWS // 2))
 
 
 ALGORITHM = Winograd

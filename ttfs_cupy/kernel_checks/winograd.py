@@ -278,10 +278,11 @@ def winograd_gradient(bench: Bench) -> None:
 
 @check(tolerance=TOLERANCE)
 def winograd_weight_gradient(bench: Bench) -> None:
-    for rows, columns in ((501, 70), (1, 5)):
-        sums = bench.normal(36, rows * columns + GAP)
-        tiles = sums[:, :-GAP].reshape(1, 6, 6, -1).astype(np.float64)
-        expected, sizes = transformed({6: WEIGHTS.T}, tiles)
+    for rows, columns, groups in ((501, 70, 1), (33, 47, 3), (1, 5, 2)):
+        sums = bench.normal(groups * 36, rows * columns + GAP)
+        tiles = sums[:, :-GAP].reshape(groups, 6, 6, -1).astype(np.float64)
+        expected, _ = transformed({6: WEIGHTS.T}, tiles.sum(0)[None])
+        _, sizes = transformed({6: WEIGHTS.T}, np.abs(tiles).sum(0)[None])
         blank = bench.blank(9, rows * columns)
-        (result,) = bench.launch(rows * columns, sums, sums.shape[1], blank, rows, columns)
+        (result,) = bench.launch(rows * columns, sums, blank, sums.shape[1], groups, rows, columns)
         bench.compare(result, expected[:, 0], sizes[:, 0])

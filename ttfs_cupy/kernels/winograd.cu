@@ -510,11 +510,15 @@ KERNEL void winograd_gradient(const float* __restrict__ grad, const float* __res
     }
 }
 
-DEVICE void weight_gradient_strip(const float* __restrict__ sums, long long step, float* __restrict__ grad_weights,
-                                  long long grad_step, int lanes) {
+DEVICE void weight_gradient_strip(const float* __restrict__ sums, long long step, int groups,
+                                  float* __restrict__ grad_weights, long long grad_step, int lanes) {
     Lanes column[6], columns[18], row[3];
     for (int x = 0; x < 6; ++x) {
-        for (int y = 0; y < 6; ++y) column[y] = load(sums + (6 * y + x) * step, lanes);
+        for (int y = 0; y < 6; ++y) {
+            const float* __restrict__ const sum = sums + (6 * y + x) * step;
+            column[y] = load(sum, lanes);
+            for (int group = 1; group < groups; ++group) column[y] += load(sum + group * 36 * step, lanes);
+        }
         weight_gradient_transform(column, columns + x, 6);
     }
     for (int y = 0; y < 3; ++y) {
@@ -523,13 +527,13 @@ DEVICE void weight_gradient_strip(const float* __restrict__ sums, long long step
     }
 }
 
-// sums (36, rows, columns) over all tiles -> the gradient of the weights, (3, 3, rows, columns).
-KERNEL void winograd_weight_gradient(const float* __restrict__ sums, int step, float* __restrict__ grad_weights, int rows,
-                                     int columns) {
+// sums (groups, 36, rows, columns) over each group of tiles -> the gradient of the weights, (3, 3, rows, columns).
+KERNEL void winograd_weight_gradient(const float* __restrict__ sums, float* __restrict__ grad_weights, int step, int groups,
+                                     int rows, int columns) {
     const long long grad_step = (long long)rows * columns;
     ROW_LOOP(row, rows, columns) {
         const long long first = (long long)row * columns;
-        EACH_STRIP(column, columns,
-                   weight_gradient_strip(sums + first + column, step, grad_weights + first + column, grad_step, lanes))
+        EACH_STRIP(column, columns, weight_gradient_strip(sums + first + column, step, groups, grad_weights + first + column,
+                                                          grad_step, lanes))
     }
 }
