@@ -28,8 +28,8 @@ POSITIONS = POINTS**2
 # A block of fewer rows would read the transformed weights too often for the products that it does with them.
 FEWEST_ROWS = 96
 
-# Sums of the weight gradient so large are not kept once for each group of tiles.
-MOST_GROUPED_SUM_BYTES = 10 << 20
+# Of the sums of the weight gradient, all groups of tiles together: with more, adding them up takes too long.
+MOST_SUM_BYTES = 20 << 20
 
 # Rows that a product takes at a time on a CPU (kernels/products.cpp).
 ROWS_AT_A_TIME = 12
@@ -262,7 +262,7 @@ class Winograd:
 
     @property
     def _most_groups(self) -> int:
-        return self.device.sum_groups if self._sum_bytes <= MOST_GROUPED_SUM_BYTES else 1
+        return max(1, min(self.device.sum_groups, MOST_SUM_BYTES // self._sum_bytes))
 
     def _product_tiles(self, tiles: int) -> int:
         """Tiles of one product: what stays in cache, but as many as make it worth a pass over all sums."""
