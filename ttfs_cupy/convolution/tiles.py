@@ -42,6 +42,11 @@ def tile_grids(height: int, width: int) -> list[TileGrid]:
     return sorted(grids, key=lambda grid: -grid.size[0] * grid.size[1])
 
 
+def whole_tiles(height: int, width: int) -> TileGrid:
+    """Whole tiles alone, of which the last ones overhang."""
+    return TileGrid((-(-height // WHOLE), -(-width // WHOLE)), (WHOLE, WHOLE), (0, 0))
+
+
 def _sides(extent: int) -> list[tuple[int, int, int]]:
     """(count, size, first) of the tiles along a side: as many fours as fit, then a two or a three or both.
 

@@ -17,7 +17,7 @@ from typing import Any
 from ttfs_cupy.convolution.algorithm import Pass
 from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.convolution.tiles import TileGrid, tile_grids
+from ttfs_cupy.convolution.tiles import TileGrid, tile_grids, whole_tiles
 from ttfs_cupy.device import Array, Device, Stack
 from ttfs_cupy.neuron import Neuron, SpikingNeuron
 
@@ -30,6 +30,9 @@ FEWEST_ROWS = 96
 
 # Of the sums of the weight gradient, all groups of tiles together: with more, adding them up takes too long.
 MOST_SUM_BYTES = 20 << 20
+
+# A pass over all sums takes about as long as the products of so many rows.
+ROWS_OF_A_PASS = 32
 
 # Rows that a product takes at a time on a CPU (kernels/products.cpp).
 ROWS_AT_A_TIME = 12
@@ -67,7 +70,7 @@ class Winograd:
         inner, outer = shape.in_channels, shape.out_channels
         if which == "weight_gradient":
             groups = self._most_groups
-            rows = 2 * max(self._product_tiles(grid.tiles(batch)) for grid in tile_grids(*shape.out_size))
+            rows = 2 * self._product_tiles(whole_tiles(*shape.out_size).tiles(batch))
             term = 0 if device.adds_products else self._floats(inner, outer)
             piece = self._floats(rows, inner) + self._floats(rows, self._paneled(outer)) + term
             return groups * self._floats(inner, outer) + min(groups, device.workers) * piece
@@ -130,11 +133,10 @@ class Winograd:
         itself; where sums are so large that adding them up would take longer, all workers share each product.
         """
         inner, outer = self.shape.in_channels, self.shape.out_channels
-        grids = tile_grids(*self.shape.out_size)
-        groups = min(self._most_groups, grids[0].tiles(len(images)))
+        groups = min(self._most_groups, len(images))
         scratch = Scratch(workspace)
         sums = [self._whole_stack(scratch, inner, outer) for _ in range(groups)]
-        rows = 2 * max(self._product_tiles(grid.tiles(len(images))) for grid in grids)
+        rows = 2 * self._product_tiles(whole_tiles(*self.shape.out_size).tiles(len(images)))
         per_worker = self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
         per_worker += 0 if self.device.adds_products else self._floats(inner, outer)
 
@@ -159,7 +161,7 @@ class Winograd:
         spikes, panel = self._spikes(outgoing), self.device.panel(outer)
         term = None if self.device.adds_products else self._whole_stack(scratch, inner, outer)
         is_first = True  # of whole tiles, so that every sum has a beginning
-        for grid in tile_grids(*shape.out_size):
+        for grid in self._grids_of_sums(halves * len(images)):
             tiles = grid.tiles(len(images))
             begin, end = tiles * index // groups, tiles * (index + 1) // groups
             length = self._product_tiles(tiles)
@@ -255,6 +257,16 @@ class Winograd:
         return self._floats(halves * tiles, self.shape.in_channels) + self._floats(
             halves * tiles, self.shape.out_channels
         )
+
+    def _grids_of_sums(self, images: int) -> list[TileGrid]:
+        """Small tiles at the ends of a side; or whole ones that overhang, where a pass over all sums for each size of
+        tile would take longer than the products that small tiles spare. images: of both halves."""
+
+        def rows(grids: list[TileGrid]) -> int:
+            return sum(g.positions[0] * g.positions[1] * (g.tiles(images) + ROWS_OF_A_PASS) for g in grids)
+
+        size = self.shape.out_size
+        return min(tile_grids(*size), [whole_tiles(*size)], key=rows)
 
     @property
     def _sum_bytes(self) -> int:
