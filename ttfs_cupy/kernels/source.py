@@ -90,7 +90,7 @@ def files(target: str = "cuda") -> tuple[str, ...]:
 
 def headers(target: str) -> str:
     """What comes before a kernel file's text, for cuda or cpu."""
-    return header(target) + header("common") + header("neuron")
+    return "".join(header(name) for name in (target, "common", "neuron", "winograd"))
 
 
 def cuda_text(file: str) -> str:
