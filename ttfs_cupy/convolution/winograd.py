@@ -135,21 +135,22 @@ class Winograd:
         inner, outer = self.shape.in_channels, self.shape.out_channels
         groups = min(self._most_groups, len(images))
         scratch = Scratch(workspace)
-        sums = [self._whole_stack(scratch, inner, outer) for _ in range(groups)]
+        sums = scratch.array(groups, POSITIONS, inner * outer + self.device.stack_gap)
         rows = 2 * self._product_tiles(whole_tiles(*self.shape.out_size).tiles(len(images)))
         per_worker = self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
         per_worker += 0 if self.device.adds_products else self._floats(inner, outer)
 
         def group(index: int, worker: int) -> None:
             local = scratch.used + worker * per_worker
-            self._sum_tiles(images, outgoing, sums[index], Scratch(workspace, local), index, groups)
+            of_group = Stack(sums[index], inner, outer, across=POINTS)
+            self._sum_tiles(images, outgoing, of_group, Scratch(workspace, local), index, groups)
 
         if groups > 1:
             self.device.parallel(groups, group)
         else:
             group(0, 0)
-        sizes = (sums[0].step, groups, inner, outer)
-        self._launch("winograd_weight_gradient", inner * outer, sums[0].array, grad_weights, *sizes)
+        arguments = (sums, grad_weights, sums.shape[2], groups, inner, outer)
+        self._launch("winograd_weight_gradient", inner * outer, *arguments)
 
     def _sum_tiles(
         self, images: Array, outgoing: OutgoingGradient, sums: Stack, scratch: Scratch, index: int, groups: int
@@ -174,8 +175,8 @@ class Winograd:
                 sizes = (int(halves == 2), *shape.out_size, outer, panel, *grid.from_pixel())
                 arguments = (*spikes, grads.array, grads.step, first, count, *sizes)
                 self._launch("winograd_gradient", count * self._paneled(outer), *arguments)
-                add = None if is_first else term
-                self.device.multiply(inputs, grads, sums, transposed=True, add=not is_first, term=add)
+                product = (inputs, grads, sums)
+                self.device.multiply(*product, transposed=True, add=not is_first, term=None if is_first else term)
                 is_first = False
 
     # Passes over tiles
