@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +125,9 @@ class Tuner:
         return f"{where}; ttfs_cupy {__version__} {_digest()}; {sizes}; {images} images; {' '.join(passes)}"
 
 
+@cache
 def _digest() -> str:
-    """Of all kernels: other kernels are other algorithms."""
+    """Of all kernels: other kernels are other algorithms. Read once, not for every layer."""
     return hashlib.sha256(cpu_library.library_source().encode()).hexdigest()[:12]
 
 
