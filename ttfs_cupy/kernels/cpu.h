@@ -51,6 +51,9 @@ typedef unsigned char Bytes __attribute__((vector_size(LANES), aligned(1), may_a
 
 #define PREFETCH(address) __builtin_prefetch(address)
 
+DEVICE float reciprocal(float value) { return 1.0f / value; }
+DEVICE Lanes reciprocal(Lanes value) { return 1.0f / value; }
+
 DEVICE Lanes broadcast(float value) { return value - Lanes{}; }
 DEVICE LaneNumbers broadcast(int value) { return value - LaneNumbers{}; }
 

@@ -1,6 +1,7 @@
 // What a kernel file needs when NVRTC compiles it. cpu.h is its counterpart for a C++ compiler.
 #define KERNEL extern "C" __global__
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 
 // A grid-stride loop: any grid covers any n, so a launch need not match the data.
 #define GRID_LOOP(i, n)                                                      \
@@ -30,6 +31,13 @@ typedef int LaneNumbers;
 
 // A GPU hides a load's latency behind other threads.
 #define PREFETCH(address)
+
+// Within one unit in the last place, in one instruction.
+DEVICE float reciprocal(float value) {
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value));
+    return result;
+}
 
 DEVICE float broadcast(float value) { return value; }
 DEVICE int broadcast(int value) { return value; }

@@ -41,7 +41,7 @@ DEVICE Outgoing<Number> outgoing_gradient(const SpikeDerivative& of, Number grad
     const Number zero = Constant<Number>::of(0.0f), one = Constant<Number>::of(1.0f);
     const Number end = Constant<Number>::of(of.t_win), most = Constant<Number>::of(of.grad_clip);
     const auto inside = (x > zero) & (x < end);
-    const Number gain = one / (inside ? one + of.slope * s : one);
+    const Number gain = reciprocal(inside ? one + of.slope * s : one);
     const Number bounded = gain < most ? gain : most;
     Number by_sum = of.slope * (end - x) * bounded;
     if (of.separate) {

@@ -19,11 +19,21 @@ ELEMENT_TYPES: dict[str, np.dtype] = {
     "unsigned char": np.dtype(np.uint8),
 }
 
-_KERNEL = re.compile(r"\bKERNEL\s+void\s+(\w+)\s*\(([^)]*)\)")
+_KERNEL = re.compile(r"\bKERNEL\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)")
 _PARAMETER = re.compile(r"(const\s+)?([a-z ]+?)\s*(\*)?\s*(?:__restrict__\s+)?(OPTIONAL\s+)?(\w+)")
 
 # Files of kernels for both targets, and for the CPU alone: what a GPU leaves to cuBLAS.
 SHARED, CPU_ONLY = ".cu", ".cpp"
+
+# Kernels whose threads work together, for GPUs alone, lie in a folder of their own.
+COOPERATIVE = "cooperative"
+
+_INCLUDE = re.compile(r'^#include "(\w+\.h)"\n', re.MULTILINE)
+
+
+# The compile-time constants of a variant of a cooperative kernel, by name
+Constants = tuple[tuple[str, int], ...]
+NO_CONSTANTS: Constants = ()
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,8 @@ class Kernel:
 
 def path(file: str) -> Path:
     """Where a kernel file lies, named without its ending."""
-    shared = FOLDER / f"{file}{SHARED}"
-    return shared if shared.exists() else FOLDER / f"{file}{CPU_ONLY}"
+    places = (FOLDER / f"{file}{SHARED}", FOLDER / COOPERATIVE / f"{file}{SHARED}")
+    return next((place for place in places if place.exists()), FOLDER / f"{file}{CPU_ONLY}")
 
 
 def text(file: str) -> str:
@@ -83,9 +93,10 @@ def header(name: str) -> str:
 
 
 def files(target: str = "cuda") -> tuple[str, ...]:
-    """The stems of all kernel files of a target, cuda or cpu: the folder is the only list of them."""
-    endings = (SHARED,) if target == "cuda" else (SHARED, CPU_ONLY)
-    return tuple(sorted(path.stem for path in FOLDER.iterdir() if path.suffix in endings))
+    """The stems of all kernel files of a target, cuda, cpu or cooperative: the folder is the only list of them."""
+    endings = (SHARED, CPU_ONLY) if target == "cpu" else (SHARED,)
+    folder = FOLDER / COOPERATIVE if target == COOPERATIVE else FOLDER
+    return tuple(sorted(path.stem for path in folder.iterdir() if path.suffix in endings))
 
 
 def headers(target: str) -> str:
@@ -93,9 +104,20 @@ def headers(target: str) -> str:
     return "".join(header(name) for name in (target, "common", "neuron", "winograd"))
 
 
-def cuda_text(file: str) -> str:
-    """What NVRTC compiles for one kernel file."""
-    return headers("cuda") + text(file)
+def cuda_text(file: str, constants: Constants = NO_CONSTANTS) -> str:
+    """What NVRTC compiles for one kernel file; constants are those of a variant of a cooperative kernel."""
+    if path(file).parent.name != COOPERATIVE:
+        return headers("cuda") + text(file)
+    parts = [header(name) for name in ("cuda", "common", "neuron", f"{COOPERATIVE}/warp")]
+    return "".join([*parts, *(f"#define {name} {value}\n" for name, value in constants), cooperative_text(file)])
+
+
+def cooperative_text(file: str) -> str:
+    """A file of cooperative kernels with the headers that it includes; warp.h and what is before that come first."""
+    folder = FOLDER / COOPERATIVE
+    parts = [f'#line 1 "{folder / name}"\n{(folder / name).read_text()}' for name in _INCLUDE.findall(text(file))]
+    # a blank line for each #include, so that the lines keep their numbers
+    return "".join([*parts, f'#line 1 "{path(file)}"\n', _INCLUDE.sub("\n", text(file))])
 
 
 @cache
@@ -103,12 +125,20 @@ def kernels(target: str = "cpu") -> dict[str, Kernel]:
     """Every kernel of a target by name. Raises ValueError where two share a name or a declared type is unknown."""
     found: dict[str, Kernel] = {}
     for file in files(target):
-        for match in _KERNEL.finditer(text(file)):
-            name, declared = match.groups()
-            if name in found:
-                raise ValueError(f"kernel {name} is declared in {path(found[name].file).name} and in {path(file).name}")
-            found[name] = Kernel(name, file, tuple(_parameter(part, name) for part in declared.split(",")))
+        for kernel in declared(text(file), file):
+            if kernel.name in found:
+                first = path(found[kernel.name].file).name
+                raise ValueError(f"kernel {kernel.name} is declared in {first} and in {path(file).name}")
+            found[kernel.name] = kernel
     return found
+
+
+def declared(text: str, file: str) -> list[Kernel]:
+    """The kernels that a text declares; file is what it is called. Raises ValueError where a type is unknown."""
+    return [
+        Kernel(name, file, tuple(_parameter(part, name) for part in parameters.split(",")))
+        for name, parameters in _KERNEL.findall(text)
+    ]
 
 
 def _parameter(declared: str, kernel: str) -> Parameter:

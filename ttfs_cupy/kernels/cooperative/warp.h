@@ -13,6 +13,11 @@
 // 16 bytes each, so that whatever a kernel lays there is aligned. A launch says how many bytes there are.
 extern __shared__ float4 dynamic_shared[];
 
+// A barrier, 1 to 15, of `threads` threads of the block, whole warps: those that reach it at any place. 0 is __syncthreads'.
+DEVICE void named_barrier(int barrier, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
 #if __CUDA_ARCH__ >= 800
 
 DEVICE unsigned shared_address(const void* shared) { return (unsigned)__cvta_generic_to_shared(shared); }
@@ -82,6 +87,11 @@ DEVICE void load_matrices_transposed(unsigned (&)[4], const void*) { __trap(); }
 DEVICE unsigned to_tf32(float) { return 0; }
 
 #endif
+
+// As to_tf32, in the bits that a tensor core reads: it ignores the others.
+DEVICE unsigned round_to_tf32(float value) { return __float_as_uint(value) + 0x1000u; }
+
+#define LARGEST_HALF 65504.0f
 
 // Two floats rounded to the nearest halves, the first in the low bits; and the halves' values.
 DEVICE unsigned to_halves(float low, float high) {

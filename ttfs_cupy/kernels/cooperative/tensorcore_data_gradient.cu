@@ -1,0 +1,128 @@
+// dLoss/dx of a layer's inputs on tensor cores, in TF32: the convolution of dLoss/dA = dLoss/dx dx/dA with the kernel turned
+// and in and out exchanged. A neuron's derivative (neuron.h) is formed as it enters, from its gradient, earliness and
+// weight sum; nothing is stored of it. Where the convolution skips pixels (stride), the gradients lie so far apart.
+//
+// Constants: those of implicit_gemm.h. Called by ttfs_cupy/convolution/tensorcore.py.
+
+#include "copies.h"
+#include "implicit_gemm.h"
+
+struct GradientOperand {
+    Spikes of;
+    const float* weights;  // (taps, in_channels, channels)
+    int first_channel, in_channels, taps;
+    bool fires;
+    float4 *earliness, *weight_sum;  // of the halo whose gradients are on their way
+    unsigned* winner;
+    Sums sums;
+
+    // In the arrays of gradients: without the place in the window.
+    DEVICE_MEMBER int neuron(int offset) const { return of.winner && offset != NOWHERE ? offset / 4 : offset; }
+
+    DEVICE_MEMBER void copy(int piece, int offset, int channel, float4* halo) const {
+        const int at = neuron(offset);
+        copy_channels(halo + piece, of.grad, at, channel, of.channels);
+        if (!fires) return;
+        copy_channels(earliness + piece, of.earliness, at, channel, of.channels);
+        copy_channels(weight_sum + piece, of.weight_sum, at, channel, of.channels);
+        if (!of.winner) return;
+        if (VECTOR == 4) {
+            const bool there = offset != NOWHERE && channel < of.channels;
+            copy_async((float*)winner + piece, (const float*)(of.winner + (there ? at + channel : 0)), there);
+        } else {
+            unsigned places = 0;
+            for (int k = 0; k < 4; ++k) {
+                if (offset != NOWHERE && channel + k < of.channels) places |= of.winner[at + channel + k] << (8 * k);
+            }
+            winner[piece] = places;
+        }
+    }
+    DEVICE_MEMBER unsigned derived(float grad, float x, float s, bool won) const {
+        const float gradient = fires ? outgoing_gradient<float>(of.derivative, grad, x, s).to_drive : grad;
+        return won ? to_tf32(gradient) : 0u;
+    }
+    DEVICE_MEMBER void convert(int piece, int offset, float4* halo) const {
+        const float4 grad = halo[piece], none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        const float4 x = fires ? earliness[piece] : none, s = fires ? weight_sum[piece] : none;
+        const unsigned places = of.winner ? winner[piece] : 0u, place = of.winner ? offset & 3 : 0;
+        uint4 gradients;
+        gradients.x = derived(grad.x, x.x, s.x, (places & 255u) == place);
+        gradients.y = derived(grad.y, x.y, s.y, (places >> 8 & 255u) == place);
+        gradients.z = derived(grad.z, x.z, s.z, (places >> 16 & 255u) == place);
+        gradients.w = derived(grad.w, x.w, s.w, places >> 24 == place);
+        ((uint4*)halo)[piece] = gradients;
+    }
+    // Rows of 16 channels; the channels that a lane writes are neighbours, those that it multiplies 8 rows apart.
+    DEVICE_MEMBER void copy_weights(float4* slot, int chunk, int first_tap, int count) const {
+        each_weight_piece([&](int piece, int tap, int of_tap) {
+            const int row = of_tap / PIECES, in_channel = first_channel + row, channel = chunk * CHUNK + of_tap % PIECES * 4;
+            const int place = (row & ~15) + row % 16 / 2 + row % 2 * 8, at = (tap * CHANNELS + place) * PIECES + of_tap % PIECES;
+            const bool inside = tap < count && in_channel < in_channels;
+            const int offset = ((taps - 1 - first_tap - tap) * in_channels + in_channel) * of.channels;
+            copy_channels(slot + at, weights, inside ? offset : NOWHERE, channel, of.channels);
+        });
+    }
+    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights_of_tap) {
+        unsigned w[WARP_CHANNELS][2][4];
+#pragma unroll
+        for (int i = 0; i < WARP_CHANNELS; ++i) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const float4 row = weights_of_tap[(i * 16 + half * 8 + lane() / 4) * PIECES + lane() % 4];
+                w[i][0][half] = round_to_tf32(row.x);
+                w[i][0][half + 2] = round_to_tf32(row.y);
+                w[i][1][half] = round_to_tf32(row.z);
+                w[i][1][half + 2] = round_to_tf32(row.w);
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < WARP_PIXELS; ++j) {
+            const uint4 gradients = *(const uint4*)(halo + seen[j]);
+#pragma unroll
+            for (int i = 0; i < WARP_CHANNELS; ++i) {
+                multiply_tf32(sums[i][j], w[i][0], gradients.x, gradients.y);
+                multiply_tf32(sums[i][j], w[i][1], gradients.z, gradients.w);
+            }
+        }
+    }
+    DEVICE_MEMBER void settle() {}
+};
+
+// grad = dLoss/d(output), output and weight_sum (null where psp_slope is 0), (N, height, width, channels), or with winner
+// those of 2x2 windows as tensorcore_forward left them; weights (kernel_h, kernel_w, in_channels, channels) ->
+// grad_images (N, in_h, in_w, in_channels). pixels: N in_h in_w. fires is 0 for membrane potentials. stride, padding: of
+// the forward convolution.
+KERNEL void __launch_bounds__(THREADS, 1) tensorcore_data_gradient(
+    const float* __restrict__ grad, const float* __restrict__ earliness, const float* __restrict__ OPTIONAL weight_sum,
+    const unsigned char* __restrict__ OPTIONAL winner, const float* __restrict__ psp_slope, float scale, float t_win,
+    float grad_clip, int separate, int fires, const float* __restrict__ weights, float* __restrict__ grad_images, int pixels,
+    int halo_pixels, int height, int width, int channels, int kernel_h, int kernel_w, int stride_h, int stride_w,
+    int padding_h, int padding_w, int in_h, int in_w, int in_channels) {
+    const Sliding sliding = {height, width, channels, kernel_h, kernel_w, 1, 1, kernel_h - 1 - padding_h,
+                             kernel_w - 1 - padding_w, stride_h, stride_w, in_h, in_w, false, winner != nullptr};
+    const Block block = block_of(sliding, pixels, in_channels, halo_pixels);
+    GradientOperand operand;
+    operand.of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels,
+                  {weight_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0}};
+    operand.weights = weights;
+    operand.first_channel = block.first_channel;
+    operand.in_channels = in_channels;
+    operand.taps = sliding.taps();
+    operand.fires = fires != 0;
+    operand.earliness = block.behind_ring;
+    operand.weight_sum = operand.earliness + halo_pixels * PIECES;
+    operand.winner = (unsigned*)(operand.weight_sum + halo_pixels * PIECES);
+    clear_sums(operand.sums);
+    multiply_block(operand, sliding, block, pixels);
+#pragma unroll
+    for (int i = 0; i < WARP_CHANNELS; ++i) {
+#pragma unroll
+        for (int j = 0; j < WARP_PIXELS; ++j) {
+            const int channel = lane_channel(block, i), pixel = lane_pixel(block, j);
+            const float(&sum)[4] = operand.sums[i][j];
+            if (channel >= in_channels) continue;
+            if (pixel < pixels) store_pair(grad_images, pixel, in_channels, channel, sum[0], sum[2]);
+            if (pixel + 1 < pixels) store_pair(grad_images, pixel + 1, in_channels, channel, sum[1], sum[3]);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+// dLoss/dw on tensor cores, in TF32: for each tap, the sum over pixels of x dLoss/dA + m dLoss/dS, a product of OUT output
+// channels x IN input channels. Both gradients are formed as they enter (neuron.h) and the mask m = (x != 0) in registers;
+// all of it goes into one sum.
+//
+// A block sums TAPS taps over a range of the pixels, STEP at a time, in a ring of STAGES of asynchronous copies. Where there
+// are several ranges, each writes a part, and whichever block comes last adds the parts up in their order: the bits of the
+// sum do not depend on which it is.
+//
+// Constants: WARPS_OUT, WARPS_IN (a block's warps; each has 64 output and 16 input channels), STAGES, TAPS, VECTOR (as in implicit_gemm.h), HAS_SUM (0 where psp_slope is 0). Called by
+// ttfs_cupy/convolution/tensorcore.py.
+
+#include "copies.h"
+
+#define STEP 16
+// A warp's fragments, of 16 output channels and of 8 input channels.
+#define WARP_OUT 4
+#define WARP_IN 2
+#define OUT (16 * WARP_OUT * WARPS_OUT)
+#define IN (8 * WARP_IN * WARPS_IN)
+#define THREADS (WARP * WARPS_OUT * WARPS_IN)
+
+// Rows of channels in pieces of 16 bytes; two more than needed, so that what lanes read together lies in different banks.
+#define OUT_PITCH (OUT / 4 + 2)
+#define IN_PITCH (IN / 4 + 2)
+
+// Of a stage, one after the other: dLoss/dx, x and S of its neurons (later dLoss/dA, nothing, dLoss/dS), the inputs that each
+// tap sees, and the winners.
+#define NEURON_PIECES (STEP * OUT_PITCH)
+#define INPUT_PIECES (TAPS * STEP * IN_PITCH)
+#define WINNER_PIECES (STEP * OUT / 16)
+#define STAGE_PIECES (3 * NEURON_PIECES + INPUT_PIECES + WINNER_PIECES)
+
+// A table has a step's offsets: of its neurons, and of what each tap sees of them.
+#define TABLES (STAGES + 1)
+#define TABLE ((1 + TAPS) * STEP)
+
+struct Work {
+    Spikes of;
+    const float* images;
+    int in_h, in_w, in_channels, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
+    int first_out, first_in, first_tap;
+    int first_pixel, last_pixel;  // of the block's range; the last is the first beyond it
+    bool fires;
+    int* tables;
+    float4* stages;
+};
+
+DEVICE int* table_of(const Work& work, int step) { return work.tables + step % TABLES * TABLE; }
+DEVICE float4* stage_of(const Work& work, int step) { return work.stages + step % STAGES * STAGE_PIECES; }
+
+// Where a neuron's gradients lie: its first channel; of a joined pooling, 4 times its window's, plus its place there.
+DEVICE int neuron_offset(const Spikes& of, int image, int y, int x) {
+    if (!of.winner) return ((image * of.height + y) * of.width + x) * of.channels;
+    const int neuron = neuron_at(of, image, y, x);
+    return neuron == OUTSIDE ? NOWHERE : neuron * of.channels * 4 + place_in_window(y, x);
+}
+
+DEVICE void fill_table(const Work& work, int step) {
+    if (threadIdx.x >= TABLE) return;
+    const int number = work.first_pixel + step * STEP + threadIdx.x % STEP, tap = work.first_tap + (int)threadIdx.x / STEP - 1;
+    const int x = number % work.of.width, y = number / work.of.width % work.of.height;
+    const int image = number / (work.of.width * work.of.height);
+    int offset = NOWHERE;
+    if (number < work.last_pixel && tap < work.first_tap) {
+        offset = neuron_offset(work.of, image, y, x);
+    } else if (number < work.last_pixel && tap < work.kernel_h * work.kernel_w) {
+        const int in_y = y * work.stride_h + tap / work.kernel_w - work.padding_h;
+        const int in_x = x * work.stride_w + tap % work.kernel_w - work.padding_w;
+        const bool inside = in_y >= 0 && in_y < work.in_h && in_x >= 0 && in_x < work.in_w;
+        if (inside) offset = ((image * work.in_h + in_y) * work.in_w + in_x) * work.in_channels;
+    }
+    table_of(work, step)[threadIdx.x] = offset;
+}
+
+// Runs body(piece, pixel of the step, 4 channels of the block) for this thread's pieces of the neurons.
+template <typename Body>
+DEVICE void each_neuron_piece(const Body& body) {
+#pragma unroll
+    for (int start = 0; start < STEP * OUT / 4; start += THREADS) {
+        const int i = start + threadIdx.x, pixel = i / (OUT / 4), part = i % (OUT / 4);
+        if (STEP * OUT / 4 % THREADS == 0 || i < STEP * OUT / 4) body(pixel * OUT_PITCH + part, pixel, part);
+    }
+}
+
+DEVICE void copy_winners(const Work& work, unsigned* to, int at, int channel) {
+    const Spikes& of = work.of;
+    if (VECTOR == 4) {
+        const bool there = at != NOWHERE && channel < of.channels;
+        copy_async((float*)to, (const float*)(of.winner + (there ? at + channel : 0)), there);
+    } else {
+        unsigned places = 0;
+        for (int k = 0; k < 4; ++k) {
+            if (at != NOWHERE && channel + k < of.channels) places |= of.winner[at + channel + k] << (8 * k);
+        }
+        *to = places;
+    }
+}
+
+DEVICE void copy_step(const Work& work, int step) {
+    const int* const table = table_of(work, step);
+    float4* const stage = stage_of(work, step);
+    const Spikes& of = work.of;
+    unsigned* const winners = (unsigned*)(stage + 3 * NEURON_PIECES + INPUT_PIECES);
+    each_neuron_piece([&](int piece, int pixel, int part) {
+        const int offset = table[pixel], channel = work.first_out + part * 4;
+        const int at = of.winner && offset != NOWHERE ? offset / 4 : offset;
+        copy_channels(stage + piece, of.grad, at, channel, of.channels);
+        if (!work.fires) return;
+        copy_channels(stage + NEURON_PIECES + piece, of.earliness, at, channel, of.channels);
+        if (HAS_SUM) copy_channels(stage + 2 * NEURON_PIECES + piece, of.weight_sum, at, channel, of.channels);
+        if (of.winner) copy_winners(work, winners + pixel * (OUT / 4) + part, at, channel);
+    });
+#pragma unroll
+    for (int start = 0; start < TAPS * STEP * IN / 4; start += THREADS) {
+        const int i = start + threadIdx.x, row = i / (IN / 4), part = i % (IN / 4);
+        if (TAPS * STEP * IN / 4 % THREADS && i >= TAPS * STEP * IN / 4) break;
+        copy_channels(stage + 3 * NEURON_PIECES + row * IN_PITCH + part, work.images, table[STEP + row],
+                      work.first_in + part * 4, work.in_channels);
+    }
+}
+
+// Makes dLoss/dA and dLoss/dS of what this thread copied.
+DEVICE void derive_step(const Work& work, int step) {
+    const int* const table = table_of(work, step);
+    float4* const stage = stage_of(work, step);
+    const Spikes& of = work.of;
+    const unsigned* const winners = (const unsigned*)(stage + 3 * NEURON_PIECES + INPUT_PIECES);
+    each_neuron_piece([&](int piece, int pixel, int part) {
+        float *const grad = (float*)(stage + piece), *const x = (float*)(stage + NEURON_PIECES + piece);
+        float* const sum = (float*)(stage + 2 * NEURON_PIECES + piece);
+        const unsigned places = of.winner ? winners[pixel * (OUT / 4) + part] : 0u, place = of.winner ? table[pixel] & 3 : 0;
+        const float4 grads = *(float4*)grad, none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        const float4 xs = work.fires ? *(float4*)x : none, sums = work.fires && HAS_SUM ? *(float4*)sum : none;
+        const float each_grad[4] = {grads.x, grads.y, grads.z, grads.w}, each_x[4] = {xs.x, xs.y, xs.z, xs.w};
+        const float each_sum[4] = {sums.x, sums.y, sums.z, sums.w};
+        unsigned to_drive[4], to_sum[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            Outgoing<float> outgoing = {each_grad[k], of.derivative.slope * of.derivative.t_win * each_grad[k]};
+            if (work.fires) outgoing = outgoing_gradient<float>(of.derivative, each_grad[k], each_x[k], each_sum[k]);
+            const bool won = (places >> (8 * k) & 255u) == place;
+            to_drive[k] = won ? to_tf32(outgoing.to_drive) : 0u;
+            to_sum[k] = won ? to_tf32(outgoing.to_sum) : 0u;
+        }
+        *(uint4*)grad = make_uint4(to_drive[0], to_drive[1], to_drive[2], to_drive[3]);
+        if (HAS_SUM) *(uint4*)sum = make_uint4(to_sum[0], to_sum[1], to_sum[2], to_sum[3]);
+    });
+}
+
+// A lane's rows of the fragments of 16 output channels are neighbours: lane / 4 * 2 and the next.
+DEVICE void load_gradients(unsigned (&to)[WARP_OUT][4], const float* from) {
+#pragma unroll
+    for (int i = 0; i < WARP_OUT; ++i) {
+        const uint2 near = *(const uint2*)(from + i * 16), far = *(const uint2*)(from + i * 16 + 4 * OUT_PITCH * 4);
+        to[i][0] = near.x;
+        to[i][1] = near.y;
+        to[i][2] = far.x;
+        to[i][3] = far.y;
+    }
+}
+
+typedef float TapSums[WARP_OUT][WARP_IN][4];
+
+// The products of a tap with 8 pixels. A lane's columns of the two fragments of 8 input channels are neighbours.
+DEVICE void multiply_tap(TapSums& sums, const unsigned (&to_drive)[WARP_OUT][4], const unsigned (&to_sum)[WARP_OUT][4],
+                         const float* inputs) {
+    const float2 near = *(const float2*)inputs, far = *(const float2*)(inputs + 4 * IN_PITCH * 4);
+    const float x[WARP_IN][2] = {{near.x, far.x}, {near.y, far.y}};
+#pragma unroll
+    for (int j = 0; j < WARP_IN; ++j) {
+        const unsigned x0 = round_to_tf32(x[j][0]), x1 = round_to_tf32(x[j][1]);
+        const unsigned m0 = __float_as_uint(x[j][0] != 0.0f ? 1.0f : 0.0f), m1 = __float_as_uint(x[j][1] != 0.0f ? 1.0f : 0.0f);
+#pragma unroll
+        for (int i = 0; i < WARP_OUT; ++i) {
+            multiply_tf32(sums[i][j], to_drive[i], x0, x1);
+            if (HAS_SUM) multiply_tf32(sums[i][j], to_sum[i], m0, m1);
+        }
+    }
+}
+
+// Runs body(where in the weights, whether two output channels are there, sums of the two) for all sums of a lane.
+template <typename Body>
+DEVICE void each_weight_pair(const Work& work, int warp_out, int warp_in, TapSums (&sums)[TAPS], const Body& body) {
+#pragma unroll
+    for (int tap = 0; tap < TAPS; ++tap) {
+#pragma unroll
+        for (int i = 0; i < WARP_OUT; ++i) {
+#pragma unroll
+            for (int j = 0; j < WARP_IN; ++j) {
+#pragma unroll
+                for (int k = 0; k < 2; ++k) {
+                    const int out = work.first_out + warp_out + i * 16 + lane() / 4 * 2;
+                    const int in = work.first_in + warp_in + (lane() % 4 * 2 + k) * 2 + j;
+                    const bool there = work.first_tap + tap < work.kernel_h * work.kernel_w && in < work.in_channels;
+                    const int at = ((work.first_tap + tap) * work.in_channels + in) * work.of.channels + out;
+                    if (there && out < work.of.channels) {
+                        body(at, out + 1 < work.of.channels, sums[tap][i][j][k], sums[tap][i][j][k + 2]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// grad, output, weight_sum (null where psp_slope is 0) and winner: as for tensorcore_data_gradient; images (N, in_h, in_w,
+// in_channels) -> grad_weights (kernel_h, kernel_w, in_channels, channels). With ranges > 1: parts (ranges, weights), and
+// arrived, zeros (one for each tile of the weights), which they are again at the end. pixels: N height width.
+KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
+    const float* __restrict__ images, const float* __restrict__ grad, const float* __restrict__ earliness,
+    const float* __restrict__ OPTIONAL weight_sum, const unsigned char* __restrict__ OPTIONAL winner,
+    const float* __restrict__ psp_slope, float scale, float t_win, float grad_clip, int separate, int fires,
+    float* __restrict__ grad_weights, float* OPTIONAL parts, int* OPTIONAL arrived, int ranges, int range_pixels, int pixels,
+    int in_h, int in_w, int in_channels, int kernel_h, int kernel_w, int stride_h, int stride_w, int padding_h, int padding_w,
+    int height, int width, int channels) {
+    const int out_blocks = (channels + OUT - 1) / OUT, in_blocks = (in_channels + IN - 1) / IN;
+    const int tiles = gridDim.x / ranges, tile = blockIdx.x % tiles, range = blockIdx.x / tiles;
+    Work work;
+    work.of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels,
+               {HAS_SUM ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0}};
+    work.images = images;
+    work.in_h = in_h, work.in_w = in_w, work.in_channels = in_channels, work.kernel_h = kernel_h, work.kernel_w = kernel_w;
+    work.stride_h = stride_h, work.stride_w = stride_w, work.padding_h = padding_h, work.padding_w = padding_w;
+    work.first_out = tile % out_blocks * OUT;
+    work.first_in = tile / out_blocks % in_blocks * IN;
+    work.first_tap = tile / out_blocks / in_blocks * TAPS;
+    work.first_pixel = range * range_pixels;
+    work.last_pixel = work.first_pixel + range_pixels < pixels ? work.first_pixel + range_pixels : pixels;
+    work.fires = fires != 0;
+    work.tables = (int*)dynamic_shared;
+    work.stages = dynamic_shared + TABLES * TABLE / 4;
+    const int steps = (work.last_pixel - work.first_pixel + STEP - 1) / STEP;
+    const int warp = threadIdx.x / WARP, warp_out = warp / WARPS_IN * 16 * WARP_OUT, warp_in = warp % WARPS_IN * 8 * WARP_IN;
+
+    TapSums sums[TAPS];
+#pragma unroll
+    for (int i = 0; i < TAPS * WARP_OUT * WARP_IN * 4; ++i) {
+        sums[i / (WARP_OUT * WARP_IN * 4)][i / (WARP_IN * 4) % WARP_OUT][i / 4 % WARP_IN][i % 4] = 0.0f;
+    }
+    for (int step = 0; step < STAGES; ++step) fill_table(work, step);
+    __syncthreads();
+    for (int step = 0; step < STAGES - 1; ++step) {
+        if (step < steps) copy_step(work, step);
+        end_copy_group();
+    }
+    for (int step = 0; step < steps; ++step) {
+        await_copy_groups<STAGES - 2>();
+        derive_step(work, step);
+        __syncthreads();  // all of the step is there for all, and nobody reads what is overwritten next
+        if (step + STAGES - 1 < steps) copy_step(work, step + STAGES - 1);
+        end_copy_group();
+        fill_table(work, step + STAGES);
+
+        const float4* const stage = stage_of(work, step);
+#pragma unroll
+        for (int k = 0; k < STEP; k += 8) {
+            const int row = k + lane() % 4;
+            const float* const gradients = (const float*)(stage + row * OUT_PITCH) + warp_out + lane() / 4 * 2;
+            const float* const inputs =
+                (const float*)(stage + 3 * NEURON_PIECES + row * IN_PITCH) + warp_in + lane() / 4 * 2;
+            unsigned to_drive[WARP_OUT][4], to_sum[WARP_OUT][4];
+            load_gradients(to_drive, gradients);
+            if (HAS_SUM) load_gradients(to_sum, gradients + 2 * NEURON_PIECES * 4);
+#pragma unroll
+            for (int tap = 0; tap < TAPS; ++tap) multiply_tap(sums[tap], to_drive, to_sum, inputs + tap * STEP * IN_PITCH * 4);
+        }
+    }
+
+    float* const to = ranges == 1 ? grad_weights : parts + (long long)range * kernel_h * kernel_w * in_channels * channels;
+    each_weight_pair(work, warp_out, warp_in, sums, [&](int at, bool both, float first, float second) {
+        to[at] = first;
+        if (both) to[at + 1] = second;
+    });
+    if (ranges == 1) return;
+
+    __threadfence();
+    __syncthreads();
+    int* const is_last = work.tables;
+    if (threadIdx.x == 0) *is_last = atomicAdd(arrived + tile, 1) == ranges - 1;
+    __syncthreads();
+    if (!*is_last) return;
+    __threadfence();
+    each_weight_pair(work, warp_out, warp_in, sums, [&](int at, bool both, float, float) {
+        const long long size = (long long)kernel_h * kernel_w * in_channels * channels;
+        float first = 0.0f, second = 0.0f;
+        for (int part = 0; part < ranges; ++part) {
+            first += __ldcg(parts + part * size + at);
+            if (both) second += __ldcg(parts + part * size + at + 1);
+        }
+        grad_weights[at] = first;
+        if (both) grad_weights[at + 1] = second;
+    });
+    if (threadIdx.x == 0) arrived[tile] = 0;
+}
