@@ -9,7 +9,7 @@ import pytest
 
 from ttfs_cupy import device as devices
 from ttfs_cupy import models
-from ttfs_cupy.device import CpuDevice, CudaDevice, Stack
+from ttfs_cupy.device import CpuDevice, CudaDevice, Stack, cupy_library
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.optimizer import Adam
 
@@ -46,7 +46,7 @@ class TestTrouble:
 
     @pytest.fixture(autouse=True)
     def driver(self, monkeypatch):
-        monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: None)
+        monkeypatch.setattr(cupy_library.ctypes, "CDLL", lambda name: None)
 
     def cupy(self, monkeypatch, count):
         class Runtime:
@@ -56,7 +56,7 @@ class TestTrouble:
             class cuda:  # noqa: N801
                 runtime = Runtime
 
-        monkeypatch.setattr(devices, "import_cupy", lambda: Cupy)
+        monkeypatch.setattr(cupy_library, "import_cupy", lambda: Cupy)
 
     def test_none(self, monkeypatch):
         self.cupy(monkeypatch, lambda: 2)
@@ -82,7 +82,7 @@ class TestTrouble:
         def fail(name):
             raise OSError(name)
 
-        monkeypatch.setattr(devices.ctypes, "CDLL", fail)
+        monkeypatch.setattr(cupy_library.ctypes, "CDLL", fail)
         assert devices.cuda_trouble() == "this machine has no NVIDIA driver (libcuda.so.1)"
 
 

@@ -3,7 +3,7 @@
 // have written them in the order in which they are read, so nothing is packed.
 //
 // Written with the compiler's vector types: one tile of the result is kept in registers while both operands stream by.
-// Called by CpuDevice.multiply in ttfs_cupy/device.py.
+// Called by CpuDevice.multiply in ttfs_cupy/device/cpu.py.
 
 #if defined(__AVX512F__)
 #define VECTOR_FLOATS 16

@@ -1,0 +1,150 @@
+"""This machine's CPU: kernels built by a C++ compiler, over a pool of threads."""
+
+import ctypes
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from ttfs_cupy.device.interface import Array, Stack, check_work, to_host
+from ttfs_cupy.kernels import cpu_library, source
+from ttfs_cupy.kernels.launcher import checked_arguments
+
+# Columns of a panel on the CPU, as in kernels/products.cpp
+PANEL = 32
+
+
+class CpuDevice:
+    """The same kernels, built by a C++ compiler, over a pool of threads.
+
+    Matrix products are a kernel, too (kernels/products.cpp), so there is one pool of threads. How work is cut into
+    tasks depends on the shapes alone: the bits of a result do not depend on how many threads there are.
+    """
+
+    # Below this many elements of an element-wise kernel, handing a share to another thread costs more than the work.
+    SMALLEST_SHARE = 16384
+
+    name = target = "cpu"
+    xp = np
+    # patches of one task: a few MB stay in the last-level cache, between gathering and product
+    patch_bytes = 4 << 20
+    product_bytes = 8 << 20
+    adds_products = True
+    # one cache line: matrices a multiple of 4 KiB apart would all compete for one set of the first-level cache
+    stack_gap = 16
+    sum_groups = 4
+
+    def __init__(self, threads: int | None = None):
+        self.workers = threads or available_cores()
+        self.description = f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="ttfs_cupy")
+        self._inside_task = threading.local()
+
+    @cached_property
+    def _entries(self) -> dict[str, Any]:
+        """The library's function for each kernel."""
+        library, entries = cpu_library.load(), {}
+        for kernel in source.kernels("cpu").values():
+            entry = getattr(library, f"ttfs_{kernel.name}")
+            entry.restype = None
+            entry.argtypes = [ctypes.c_int, ctypes.c_int] + [_c_type(p) for p in kernel.parameters]
+            entries[kernel.name] = entry
+        return entries
+
+    def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
+        if work <= 0:
+            return
+        check_work(kernel, work)
+        values = [
+            value.__array_interface__["data"][0] if isinstance(value, np.ndarray) else value
+            for value in checked_arguments(source.kernels("cpu")[kernel], arguments, np.ndarray)
+        ]
+        entry = self._entries[kernel]
+        shares = min(self.workers, work * each // self.SMALLEST_SHARE)
+        if shares <= 1 or getattr(self._inside_task, "yes", False):
+            entry(0, 1, *values)
+            return
+        others = [self._pool.submit(entry, share, shares, *values) for share in range(1, shares)]
+        try:
+            entry(0, shares, *values)
+        finally:
+            _wait_for(others)
+
+    def panel(self, columns: int) -> int:
+        return PANEL
+
+    def multiply(
+        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
+    ) -> None:
+        depth = a.rows if transposed else a.columns
+        work = a.count * -(-out.columns // PANEL)
+        arrays = (a.array, a.step, b.array, b.step, b.across, out.array, out.step, out.across)
+        sizes = (a.count // a.across, a.across, out.rows, depth, out.columns)
+        flags = (int(transposed), int(b.panel > 0), int(add))
+        self.launch("multiply", work, *arrays, *flags, *sizes, each=out.rows * depth)
+
+    def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
+        numbers = itertools.count()  # its next() is atomic: a queue that needs no lock
+
+        def work(worker: int) -> None:
+            self._inside_task.yes = True
+            try:
+                while (task := next(numbers)) < tasks:
+                    body(task, worker)
+            finally:
+                self._inside_task.yes = False
+
+        others = [self._pool.submit(work, worker) for worker in range(1, min(self.workers, tasks))]
+        try:
+            work(0)
+        finally:
+            _wait_for(others)
+
+    def to_device(self, array: Array) -> np.ndarray:
+        return np.ascontiguousarray(self.to_host(array))
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return to_host(array)
+
+    def synchronize(self) -> None:
+        pass
+
+    def free_bytes(self) -> int:
+        return min(psutil.virtual_memory().available, _left_in_control_group())
+
+
+def available_cores() -> int:
+    """The cores that this process may use, which in a container are fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _left_in_control_group() -> int:
+    """What a container's limit leaves to this process; without a limit, more than any machine has."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        return int(limit) - int((folder / "memory.current").read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return sys.maxsize
+
+
+def _wait_for(others: list[Future[None]]) -> None:
+    """Also when this thread is interrupted: the others still write into shared buffers."""
+    # all of them, before the first failure among them is raised here
+    wait(others)
+    for other in others:
+        other.result()
+
+
+def _c_type(parameter: source.Parameter) -> Any:
+    return ctypes.c_void_p if parameter.is_pointer else np.ctypeslib.as_ctypes_type(parameter.dtype)

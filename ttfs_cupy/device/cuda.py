@@ -1,0 +1,113 @@
+"""One NVIDIA GPU, through CuPy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy.device.cupy_library import import_cupy
+from ttfs_cupy.device.interface import Array, Stack, check_work, to_host
+from ttfs_cupy.kernels import source
+from ttfs_cupy.kernels.launcher import checked_arguments
+
+
+class CudaDevice:
+    """One NVIDIA GPU, through CuPy."""
+
+    BLOCK = 256
+
+    target = "cuda"
+    # patches are written to and read from device memory, so a chunk may be large
+    patch_bytes = 256 << 20
+    product_bytes = 256 << 20
+    adds_products = False
+    stack_gap = 0
+    sum_groups = 1
+    workers = 1
+
+    def __init__(self, index: int = 0):
+        cupy = import_cupy()
+        self.xp = cupy
+        self.index = index
+        self.name = f"cuda:{index}"
+        self._device = cupy.cuda.Device(index)
+        self._device.use()
+        properties = cupy.cuda.runtime.getDeviceProperties(index)
+        capability = f"{properties['major']}.{properties['minor']}"
+        self.description = f"GPU {index}, {properties['name'].decode()}, compute capability {capability}"
+        self._most_blocks = 32 * properties["multiProcessorCount"]
+        self._functions: dict[str, Any] = {}
+
+    def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
+        if work <= 0:
+            return
+        check_work(kernel, work)
+        described = source.kernels("cuda")[kernel]
+        values = checked_arguments(described, arguments, self.xp.ndarray)
+        for index, parameter in enumerate(described.parameters):
+            if not parameter.is_pointer:
+                # the driver reads as many bytes as the kernel declares, whatever CuPy passes
+                values[index] = parameter.dtype.type(values[index])
+            elif values[index] is None:
+                values[index] = np.uintp(0)  # the null pointer, by value
+            elif values[index].device.id != self.index:
+                raise ValueError(
+                    f"kernel {kernel}: {parameter.name} lies on cuda:{values[index].device.id}, not {self.name}"
+                )
+        blocks = min(-(-work // self.BLOCK), self._most_blocks)
+        self._function(kernel)((blocks,), (self.BLOCK,), tuple(values))
+
+    def _function(self, kernel: str) -> Any:
+        if kernel not in self._functions:
+            file = source.kernels("cuda")[kernel].file
+            module = self.xp.RawModule(code=source.cuda_text(file), options=("-std=c++17",))
+            for other in source.kernels("cuda").values():
+                if other.file == file:
+                    self._functions[other.name] = module.get_function(other.name)
+        return self._functions[kernel]
+
+    def panel(self, columns: int) -> int:
+        # cuBLAS reads plain matrices: one panel of all columns
+        return columns
+
+    def multiply(
+        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
+    ) -> None:
+        # without gaps and in one panel, every stack is a plain array; of a corner, each row of matrices is one
+        assert add == (term is not None)
+        down = a.count // a.across
+        rows, across = (1, a.count) if a.across == b.across == out.across else (down, a.across)
+        for y in range(rows):
+            left, right, target = (self._matrices(stack, y, across) for stack in (a, b, out))
+            left = left.swapaxes(1, 2) if transposed else left
+            if term is None:
+                self.xp.matmul(left, right, out=target)
+            else:
+                product = self._matrices(term, y, across)
+                self.xp.matmul(left, right, out=product)
+                self.launch("add", target.size, target, product, target.size)
+
+    @staticmethod
+    def _matrices(stack: Stack, y: int, count: int) -> Array:
+        """The first matrices of row y of the grid."""
+        first = y * stack.across
+        return stack.array[first : first + count].reshape(count, stack.rows, stack.columns)
+
+    def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
+        # the stream orders the launches; each fills the GPU by itself
+        for task in range(tasks):
+            body(task, 0)
+
+    def to_device(self, array: Array) -> Array:
+        with self._device:
+            return self.xp.ascontiguousarray(self.xp.asarray(array))
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return to_host(array)
+
+    def synchronize(self) -> None:
+        self.xp.cuda.get_current_stream().synchronize()
+
+    def free_bytes(self) -> int:
+        free, _ = self.xp.cuda.runtime.memGetInfo()
+        return int(free + self.xp.get_default_memory_pool().free_bytes())

@@ -1,0 +1,117 @@
+"""What the engine asks of a device, and how it hands matrices to one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from ttfs_cupy.kernels.launcher import MAX_ELEMENTS
+
+# numpy.ndarray on the CPU, cupy.ndarray on a GPU; CuPy has no static types to tell them apart
+Array = Any
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A grid of matrices for Device.multiply: array (down * across, floats from one matrix to the next), float32.
+
+    A matrix is (rows, columns), or in panels, (panels, rows, panel), and 0 beyond the last column.
+    """
+
+    array: Array
+    rows: int
+    columns: int
+    panel: int = 0
+    across: int = 1
+
+    @classmethod
+    def of(cls, matrix: Array) -> "Stack":
+        """One plain matrix."""
+        return cls(matrix.reshape(1, -1), *matrix.shape)
+
+    @property
+    def count(self) -> int:
+        return int(self.array.shape[0])
+
+    @property
+    def step(self) -> int:
+        return int(self.array.shape[1])
+
+
+class Device(Protocol):
+    """What the engine asks of a device. name is what the config calls it, target (cpu or cuda) what its kernels are
+    built for, xp its array library.
+
+    workers: how many tasks `parallel` runs at once. patch_bytes: a good size for what one task gathers; product_bytes:
+    for what all workers multiply together. adds_products: whether `multiply` can add to what is there by itself.
+    stack_gap: how many floats apart the matrices of a stack should lie. sum_groups: into how many tasks a sum over a
+    batch is best split; it does not depend on the number of workers, since bits depend on it.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def xp(self) -> ModuleType: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def patch_bytes(self) -> int: ...
+    @property
+    def product_bytes(self) -> int: ...
+    @property
+    def adds_products(self) -> bool: ...
+    @property
+    def stack_gap(self) -> int: ...
+    @property
+    def sum_groups(self) -> int: ...
+
+    def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
+        """Runs a kernel over `work` elements; an empty grid launches nothing.
+
+        each: about how many times as much an element takes as one of an element-wise kernel.
+        """
+
+    def panel(self, columns: int) -> int:
+        """How wide the panels are in which `multiply` likes a right-hand matrix of so many columns."""
+
+    def multiply(
+        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
+    ) -> None:
+        """out = a b, or with `transposed` out = aT b, for each matrix of the stacks; with `add`, out += that.
+
+        b and out may be larger grids than a: it is their upper left corner then. b and only b may be in panels. term: a
+        stack like out, for a device that cannot add; None unless `add`.
+        """
+
+    def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
+        """Calls body(task, worker) once for each task, in any order; worker < workers names the caller's buffers."""
+
+    def to_device(self, array: Array) -> Array:
+        """A C-contiguous array on this device (the same one if it is that already)."""
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """A NumPy array of the values (the same one if it is that already)."""
+
+    def synchronize(self) -> None:
+        """Waits until all launched work is done."""
+
+    def free_bytes(self) -> int:
+        """Memory that an array could still take."""
+
+
+def to_host(array: Array) -> np.ndarray:
+    """A NumPy array of the values (the same one if it is that already)."""
+    is_cupy = type(array).__module__.partition(".")[0] == "cupy"
+    return array.get() if is_cupy else np.asarray(array)
+
+
+def check_work(kernel: str, work: int) -> None:
+    """Raises ValueError for more elements than a kernel can count."""
+    if work > MAX_ELEMENTS:
+        raise ValueError(f"kernel {kernel}: {work} elements at once are above {MAX_ELEMENTS}; use a smaller batch")
