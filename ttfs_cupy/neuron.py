@@ -39,10 +39,23 @@ class PspSlope:
 
 
 class Neuron(Protocol):
-    """A rule from (A, S) to an output, with its derivatives. Where needs_weight_sum is False, S is None throughout."""
+    """A rule from (A, S) to an output, with its derivatives. Where needs_weight_sum is False, S is None throughout.
+
+    fires: whether its output is earliness; else it is membrane potentials.
+    """
 
     @property
+    def fires(self) -> bool: ...
+    @property
     def needs_weight_sum(self) -> bool: ...
+
+    @property
+    def rule(self) -> tuple[Array, float, float]:
+        """What kernels that apply it take: psp_slope, scale (of the drive), t_win."""
+
+    @property
+    def derivative(self) -> tuple[Array, float, float, float, int]:
+        """What kernels that carry gradients back take: the rule, grad_clip, and `separate` or not."""
 
     def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
         """Writes earliness, or for a readout membrane potentials, to out."""
@@ -66,6 +79,7 @@ class SpikingNeuron:
     clip: str = "gain"
     grad_clip: float = 1.0
     scale: float = 1.0
+    fires = True
 
     @property
     def needs_weight_sum(self) -> bool:
@@ -73,12 +87,10 @@ class SpikingNeuron:
 
     @property
     def rule(self) -> tuple[Array, float, float]:
-        """What kernels that fire neurons take: psp_slope, scale, t_win."""
         return self.slope.array, self.scale, self.t_win
 
     @property
     def derivative(self) -> tuple[Array, float, float, float, int]:
-        """What kernels that carry gradients back through neurons take: the rule, grad_clip, and `separate` or not."""
         most = math.inf if self.clip == "none" else self.grad_clip
         return *self.rule, most, int(self.clip == "separate")
 
@@ -104,10 +116,19 @@ class PotentialReadout:
     device: Device
     t_win: float
     slope: PspSlope
+    fires = False
 
     @property
     def needs_weight_sum(self) -> bool:
         return self.slope.value != 0
+
+    @property
+    def rule(self) -> tuple[Array, float, float]:
+        return self.slope.array, 1.0, self.t_win
+
+    @property
+    def derivative(self) -> tuple[Array, float, float, float, int]:
+        return *self.rule, math.inf, 0
 
     def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
         self.device.launch("potential", out.size, drive, weight_sum, self.slope.array, self.t_win, out, out.size)

@@ -51,6 +51,12 @@ class ConvolutionShape:
         """Of one such convolution of one image, computed directly."""
         return self.out_pixels * self.weights
 
+    def flattened(self) -> "ConvolutionShape":
+        """The same products where the kernel covers its input: over one pixel that has all pixels' channels."""
+        if self.kernel != self.in_size or self.padding != (0, 0):
+            return self
+        return ConvolutionShape((1, 1), self.patch_size, self.out_channels, (1, 1))
+
 
 @dataclass(frozen=True)
 class Activations:

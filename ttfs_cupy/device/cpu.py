@@ -41,6 +41,7 @@ class CpuDevice:
     # one cache line: matrices a multiple of 4 KiB apart would all compete for one set of the first-level cache
     stack_gap = 16
     sum_groups = 4
+    gpu = None
 
     def __init__(self, threads: int | None = None):
         self.workers = threads or available_cores()
@@ -77,6 +78,12 @@ class CpuDevice:
             entry(0, shares, *values)
         finally:
             _wait_for(others)
+
+    def launch_blocks(self, variant: source.Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
+        raise NotImplementedError(f"kernel {variant.kernel} is for GPUs")
+
+    def registers(self, variant: source.Variant) -> int:
+        raise NotImplementedError(f"kernel {variant.kernel} is for GPUs")
 
     def panel(self, columns: int) -> int:
         return PANEL

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy.device.cupy_library import import_cupy
+from ttfs_cupy.device.gpu_limits import GpuLimits
 from ttfs_cupy.device.interface import Array, Stack, check_work, to_host
 from ttfs_cupy.kernels import source
 from ttfs_cupy.kernels.launcher import checked_arguments
+from ttfs_cupy.kernels.source import NO_CONSTANTS, Constants, Variant
 
 
 class CudaDevice:
@@ -36,15 +38,42 @@ class CudaDevice:
         capability = f"{properties['major']}.{properties['minor']}"
         self.description = f"GPU {index}, {properties['name'].decode()}, compute capability {capability}"
         self._most_blocks = 32 * properties["multiProcessorCount"]
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[tuple[str, Constants], Any] = {}
+        self.gpu = GpuLimits(
+            capability=(properties["major"], properties["minor"]),
+            multiprocessors=properties["multiProcessorCount"],
+            registers=properties["regsPerMultiprocessor"],
+            threads=properties["maxThreadsPerMultiProcessor"],
+            blocks=properties["maxBlocksPerMultiProcessor"],
+            shared_bytes=properties["sharedMemPerMultiprocessor"],
+            block_shared_bytes=properties["sharedMemPerBlockOptin"],
+        )
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         if work <= 0:
             return
         check_work(kernel, work)
-        described = source.kernels("cuda")[kernel]
-        values = checked_arguments(described, arguments, self.xp.ndarray)
-        for index, parameter in enumerate(described.parameters):
+        values = self._arguments(source.kernels("cuda")[kernel], arguments)
+        blocks = min(-(-work // self.BLOCK), self._most_blocks)
+        self._function(kernel)((blocks,), (self.BLOCK,), values)
+
+    def launch_blocks(self, variant: Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
+        if blocks <= 0:
+            return
+        values = self._arguments(source.kernels(source.COOPERATIVE)[variant.kernel], arguments)
+        function = self._function(variant.kernel, variant.constants)
+        if shared_bytes > function.max_dynamic_shared_size_bytes:
+            # beyond 48 KiB the driver wants to be asked
+            function.max_dynamic_shared_size_bytes = shared_bytes
+        function((blocks,), (variant.threads,), values, shared_mem=shared_bytes)
+
+    def registers(self, variant: Variant) -> int:
+        return int(self._function(variant.kernel, variant.constants).num_regs)
+
+    def _arguments(self, kernel: source.Kernel, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """As the driver takes them. Raises TypeError or ValueError that names the kernel and the parameter."""
+        values = checked_arguments(kernel, arguments, self.xp.ndarray)
+        for index, parameter in enumerate(kernel.parameters):
             if not parameter.is_pointer:
                 # the driver reads as many bytes as the kernel declares, whatever CuPy passes
                 values[index] = parameter.dtype.type(values[index])
@@ -52,19 +81,19 @@ class CudaDevice:
                 values[index] = np.uintp(0)  # the null pointer, by value
             elif values[index].device.id != self.index:
                 raise ValueError(
-                    f"kernel {kernel}: {parameter.name} lies on cuda:{values[index].device.id}, not {self.name}"
+                    f"kernel {kernel.name}: {parameter.name} lies on cuda:{values[index].device.id}, not {self.name}"
                 )
-        blocks = min(-(-work // self.BLOCK), self._most_blocks)
-        self._function(kernel)((blocks,), (self.BLOCK,), tuple(values))
+        return tuple(values)
 
-    def _function(self, kernel: str) -> Any:
-        if kernel not in self._functions:
-            file = source.kernels("cuda")[kernel].file
-            module = self.xp.RawModule(code=source.cuda_text(file), options=("-std=c++17",))
-            for other in source.kernels("cuda").values():
+    def _function(self, kernel: str, constants: Constants = NO_CONSTANTS) -> Any:
+        if (kernel, constants) not in self._functions:
+            target = "cuda" if kernel in source.kernels("cuda") else source.COOPERATIVE
+            file = source.kernels(target)[kernel].file
+            module = self.xp.RawModule(code=source.cuda_text(file, constants), options=("-std=c++17",))
+            for other in source.kernels(target).values():
                 if other.file == file:
-                    self._functions[other.name] = module.get_function(other.name)
-        return self._functions[kernel]
+                    self._functions[other.name, constants] = module.get_function(other.name)
+        return self._functions[kernel, constants]
 
     def panel(self, columns: int) -> int:
         # cuBLAS reads plain matrices: one panel of all columns

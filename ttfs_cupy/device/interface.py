@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ttfs_cupy.device.gpu_limits import GpuLimits
 from ttfs_cupy.kernels.launcher import MAX_ELEMENTS
+from ttfs_cupy.kernels.source import Variant
 
 # numpy.ndarray on the CPU, cupy.ndarray on a GPU; CuPy has no static types to tell them apart
 Array = Any
@@ -47,7 +49,8 @@ class Device(Protocol):
     workers: how many tasks `parallel` runs at once. patch_bytes: a good size for what one task gathers; product_bytes:
     for what all workers multiply together. adds_products: whether `multiply` can add to what is there by itself.
     stack_gap: how many floats apart the matrices of a stack should lie. sum_groups: into how many tasks a sum over a
-    batch is best split; it does not depend on the number of workers, since bits depend on it.
+    batch is best split; it does not depend on the number of workers, since bits depend on it. gpu: what a GPU has room
+    for; None on a CPU, which cannot launch_blocks.
     """
 
     @property
@@ -70,12 +73,20 @@ class Device(Protocol):
     def stack_gap(self) -> int: ...
     @property
     def sum_groups(self) -> int: ...
+    @property
+    def gpu(self) -> GpuLimits | None: ...
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         """Runs a kernel over `work` elements; an empty grid launches nothing.
 
         each: about how many times as much an element takes as one of an element-wise kernel.
         """
+
+    def launch_blocks(self, variant: Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
+        """Runs a cooperative kernel in that many blocks, each with so much dynamic shared memory."""
+
+    def registers(self, variant: Variant) -> int:
+        """What a thread of it takes."""
 
     def panel(self, columns: int) -> int:
         """How wide the panels are in which `multiply` likes a right-hand matrix of so many columns."""

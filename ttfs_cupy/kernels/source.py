@@ -77,6 +77,15 @@ class Kernel:
     parameters: tuple[Parameter, ...]
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A cooperative kernel, compiled with these constants for blocks of so many threads."""
+
+    kernel: str
+    constants: Constants
+    threads: int
+
+
 def path(file: str) -> Path:
     """Where a kernel file lies, named without its ending."""
     places = (FOLDER / f"{file}{SHARED}", FOLDER / COOPERATIVE / f"{file}{SHARED}")

@@ -1,0 +1,208 @@
+"""Convolution on a GPU's tensor cores, without a patch matrix (kernels/cooperative). Any kernel, stride and padding.
+
+Forward takes operands split in two halves, which together are nearly as exact as float32: a network's mask jumps
+(SPEC, "Sensitivity"). Backward takes TF32. How work is cut into blocks depends on the shapes and on the GPU, and so do
+the bits.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ttfs_cupy.convolution.algorithm import Pass
+from ttfs_cupy.convolution.scratch import parts
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.convolution.tensorcore_tiles import (
+    CHUNK,
+    IMAGES_OF_EVERY_HALO,
+    Launch,
+    ProductTile,
+    Sliding,
+    SumTile,
+    fastest,
+    forward_tiles,
+    gradient_tiles,
+    sum_tiles,
+)
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.device.gpu_limits import WARP
+from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.neuron import Neuron
+
+# As what an earliness of t_win (about) and a weight of 1 are multiplied: neither half of a usual one is subnormal then.
+UNIT_BITS = 8
+WEIGHT_UNIT = float(2**UNIT_BITS)
+
+# With fewer channels most of a chunk of 16 is empty.
+FEWEST_CHANNELS = 8
+
+# A block's range of a sum over pixels has at least so many; there are at most so many ranges, which one block adds up.
+FEWEST_RANGE_PIXELS = 256
+MOST_RANGES = 32
+
+# Rounds of blocks that a sum over pixels should have, so that the last one, seldom full, does not matter much.
+ROUNDS = 2
+
+# Threads of a block where each of them works alone.
+PACKING = Variant("pack_weights", (), 256)
+
+# Floats that a lane's four weights take, packed: two halves for each.
+FLOATS_OF_A_LANE = 8
+
+
+@dataclass(frozen=True)
+class TensorCore:
+    """Like every Algorithm; raises nothing that `fits` would not have said."""
+
+    device: Device
+    shape: ConvolutionShape
+    # How many blocks have written their range of each tile of the weight gradient; zeros between two launches.
+    arrived: Array = field(init=False, compare=False)
+    _launches: dict[tuple[object, ...], Launch] = field(init=False, compare=False, default_factory=dict)
+    name = "tensorcore"
+    joins_pooling = True
+    rank = 2
+    tolerance = 2e-3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", self.shape.flattened())
+        most = max(tile.tiles(self.shape) for tile in sum_tiles(self.shape.taps))
+        object.__setattr__(self, "arrived", self.device.xp.zeros(most, np.int32))
+
+    @classmethod
+    def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
+        gpu, flat = device.gpu, shape.flattened()
+        if gpu is None or not gpu.has_tensor_cores:
+            return f"tensorcore needs a GPU of compute capability 8.0 or higher, which {device.name} is not"
+        many = IMAGES_OF_EVERY_HALO
+        forward = [Sliding.forward(flat, pooled=pooled) for pooled in {False, min(flat.out_size) >= 2}]
+        needed = max(
+            *(min(tile.shared_bytes(one, many) for tile in forward_tiles(flat.taps)) for one in forward),
+            min(tile.shared_bytes(Sliding.backward(flat), many, staged=True) for tile in gradient_tiles()),
+        )
+        if needed > gpu.block_shared_bytes:
+            return (
+                f"tensorcore needs {needed >> 10} KiB of shared memory for a kernel of {shape.kernel} at stride "
+                f"{shape.stride}, and {device.name} has {gpu.block_shared_bytes >> 10}"
+            )
+        return None
+
+    @classmethod
+    def suits(cls, shape: ConvolutionShape) -> bool:
+        return shape.flattened().in_channels >= FEWEST_CHANNELS
+
+    def workspace(self, batch: int, which: Pass) -> int:
+        if which == "forward":
+            return self._packed_weights
+        if which == "data_gradient":
+            return 0
+        ranges = self._sum_launch(batch).ranges
+        return ranges * self.shape.weights if ranges > 1 else 0
+
+    def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
+        """S and A of a block of neurons by one reading of its inputs, then the neurons' rule, and pooling."""
+        shape, packed = self.shape, workspace[: self._packed_weights]
+        sizes = (shape.taps, shape.in_channels, shape.out_channels)
+        blocks = parts(self._packed_weights // FLOATS_OF_A_LANE, PACKING.threads)
+        self.device.launch_blocks(PACKING, blocks, 0, weights, WEIGHT_UNIT, packed, *sizes)
+
+        sliding = Sliding.forward(shape, pooled=out.winner is not None)
+        launch = self._forward_launch(sliding, len(images), int(neuron.needs_weight_sum))
+        unit = 2.0 ** (UNIT_BITS - math.ceil(math.log2(neuron.rule[2])))
+        self._launch(
+            launch,
+            *(images, packed, *neuron.rule, int(neuron.fires), unit, WEIGHT_UNIT),
+            *(out.output, out.weight_sum, out.winner),
+            *(sliding.pixels(len(images)), shape.out_channels, launch.halo_pixels),
+            *(*shape.in_size, shape.in_channels, *shape.kernel, *shape.stride, *shape.padding, *shape.out_size),
+        )
+
+    def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
+        """The convolution of dLoss/dA, formed as it enters, with the turned kernel."""
+        shape, sliding = self.shape, Sliding.backward(self.shape)
+        launch = self._gradient_launch(sliding, len(grad_images))
+        self._launch(
+            launch,
+            *(*self._outgoing(outgoing), weights, grad_images),
+            *(sliding.pixels(len(grad_images)), launch.halo_pixels),
+            *(*shape.out_size, shape.out_channels, *shape.kernel, *shape.stride, *shape.padding),
+            *(*shape.in_size, shape.in_channels),
+        )
+
+    def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
+        """For each tap the product of inputs and gradients, summed over ranges of pixels, and these in their order."""
+        shape = self.shape
+        launch = self._sum_launch(len(images), int(outgoing.neuron.needs_weight_sum))
+        parts_of_sum = workspace if launch.ranges > 1 else None
+        self._launch(
+            launch,
+            *(images, *self._outgoing(outgoing), grad_weights, parts_of_sum, self.arrived),
+            *(launch.ranges, launch.range_pixels, len(images) * shape.out_pixels),
+            *(*shape.in_size, shape.in_channels, *shape.kernel, *shape.stride, *shape.padding),
+            *(*shape.out_size, shape.out_channels),
+        )
+
+    def _launch(self, launch: Launch, *arguments: object) -> None:
+        self.device.launch_blocks(launch.variant, launch.blocks, launch.shared_bytes, *arguments)
+
+    @staticmethod
+    def _outgoing(outgoing: OutgoingGradient) -> tuple[object, ...]:
+        neuron, out = outgoing.neuron, outgoing.out
+        weight_sum = out.weight_sum if neuron.needs_weight_sum else None
+        return outgoing.grad, out.output, weight_sum, out.winner, *neuron.derivative, int(neuron.fires)
+
+    @property
+    def _packed_weights(self) -> int:
+        """Floats."""
+        shape = self.shape
+        fragments = parts(shape.in_channels, CHUNK) * shape.taps * parts(shape.out_channels, CHUNK)
+        return fragments * WARP * FLOATS_OF_A_LANE
+
+    # How the work is cut into blocks
+
+    def _forward_launch(self, sliding: Sliding, images: int, has_sum: int) -> Launch:
+        options = (("HAS_SUM", has_sum), ("SPLIT", 1), ("VECTOR", _vector(sliding.channels)))
+
+        def of(tile: ProductTile) -> Launch:
+            return tile.launch("tensorcore_forward", options, sliding, images, self.shape.out_channels)
+
+        return self._chosen(("forward", sliding, images, has_sum), [of(tile) for tile in forward_tiles(sliding.taps)])
+
+    def _gradient_launch(self, sliding: Sliding, images: int) -> Launch:
+        options = (("VECTOR", _vector(sliding.channels)),)
+
+        def of(tile: ProductTile) -> Launch:
+            return tile.launch(
+                "tensorcore_data_gradient", options, sliding, images, self.shape.in_channels, staged=True
+            )
+
+        return self._chosen(("data_gradient", sliding, images), [of(tile) for tile in gradient_tiles()])
+
+    def _sum_launch(self, images: int, has_sum: int = 1) -> Launch:
+        """Chosen with the mask's products, and the same without them: the workspace depends on it."""
+        shape, gpu = self.shape, self.device.gpu
+        assert gpu is not None
+        vector = ("VECTOR", _vector(math.gcd(shape.in_channels, shape.out_channels)))
+
+        def of(tile: SumTile) -> Launch:
+            pixels, tiles = images * shape.out_pixels, tile.tiles(shape)
+            wanted = min(parts(ROUNDS * gpu.multiprocessors, tiles), MOST_RANGES, pixels // FEWEST_RANGE_PIXELS)
+            range_pixels = parts(parts(pixels, max(1, wanted)), SumTile.STEP) * SumTile.STEP
+            return tile.launch("tensorcore_weight_gradient", (vector, ("HAS_SUM", 1)), shape, pixels, range_pixels)
+
+        launch = self._chosen(("weight_gradient", images), [of(tile) for tile in sum_tiles(shape.taps)])
+        return launch if has_sum else launch.with_constant("HAS_SUM", 0)
+
+    def _chosen(self, key: tuple[object, ...], candidates: list[Launch]) -> Launch:
+        if key not in self._launches:
+            self._launches[key] = fastest(self.device, candidates)
+        return self._launches[key]
+
+
+def _vector(channels: int) -> int:
+    """How many channels at a time can be copied, of pixels that have so many."""
+    return 4 if channels % 4 == 0 else 1
+
+
+ALGORITHM = TensorCore

@@ -1,0 +1,262 @@
+"""How the products on tensor cores are cut into blocks: what a block computes, sees and needs (kernels/cooperative).
+
+The candidates are listed here, and the one that a GPU should be fastest with is found by counting: how many of its
+blocks fit into a multiprocessor, and how many rounds they need.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from ttfs_cupy.convolution.scratch import parts
+from ttfs_cupy.convolution.shape import ConvolutionShape
+from ttfs_cupy.device import Device
+from ttfs_cupy.device.gpu_limits import WARP, GpuLimits
+from ttfs_cupy.kernels.source import Constants, Variant
+
+CHUNK = 16
+PIECE_BYTES = 16
+# Of a chunk of a pixel's channels.
+CHUNK_PIECES = 4
+
+# With so many images, blocks of pixels have met images at every place where they can.
+IMAGES_OF_EVERY_HALO = 256
+
+# Share of its speed that a multiprocessor reaches with so many warps for each of its schedulers.
+SCHEDULERS = 4
+_SPEED_OF_WARPS = {1: 0.6, 2: 0.85}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A variant, how many blocks of it, the shared memory of each, and how much a block multiplies.
+
+    halo_pixels: what a block has room for. ranges, range_pixels: how the pixels of a sum are cut.
+    """
+
+    variant: Variant
+    blocks: int
+    shared_bytes: int
+    work: int
+    halo_pixels: int = 0
+    ranges: int = 1
+    range_pixels: int = 0
+
+    def with_constant(self, name: str, value: int) -> "Launch":
+        constants = tuple((key, value if key == name else old) for key, old in self.variant.constants)
+        return replace(self, variant=replace(self.variant, constants=constants))
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """A kernel that slides over images, as in implicit_gemm.h. Pairs are (vertical, horizontal)."""
+
+    size: tuple[int, int]
+    channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    spread: tuple[int, int]
+    out_size: tuple[int, int]
+    pooled_out: bool = False
+
+    @classmethod
+    def forward(cls, shape: ConvolutionShape, *, pooled: bool = False) -> "Sliding":
+        sizes = (shape.kernel, shape.stride, shape.padding, (1, 1), shape.out_size)
+        return cls(shape.in_size, shape.in_channels, *sizes, pooled)
+
+    @classmethod
+    def backward(cls, shape: ConvolutionShape) -> "Sliding":
+        """Over the gradients of the outputs, as far apart as the kernel's steps were."""
+        padding = (shape.kernel[0] - 1 - shape.padding[0], shape.kernel[1] - 1 - shape.padding[1])
+        sizes = (shape.kernel, (1, 1), padding, shape.stride, shape.in_size)
+        return cls(shape.out_size, shape.out_channels, *sizes)
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    def pixels(self, images: int) -> int:
+        """That are computed; of pooling, those of whole windows."""
+        height, width = self.out_size
+        return images * (height // 2 * (width // 2) * 4 if self.pooled_out else height * width)
+
+    def halo_pixels(self, images: int, block_pixels: int) -> int:
+        """What the block that sees most sees, in pixels of the padded images, whole lines of them."""
+        return _halo_pixels(self, images, block_pixels)
+
+    def first_line(self, pixel: np.ndarray) -> np.ndarray:
+        """Of the halo, that these pixels' kernels see, images one below the other."""
+        height, width = self.out_size
+        if self.pooled_out:
+            window = pixel // 4
+            image, y = np.divmod(window // (width // 2), height // 2)
+            y = y * 2 + pixel // 2 % 2
+        else:
+            image, y = np.divmod(pixel // width, height)
+        halo_height = (height - 1) * self.stride[0] + self.kernel[0]
+        lines: np.ndarray = image * halo_height + y * self.stride[0]
+        return lines
+
+
+@lru_cache(maxsize=1024)
+def _halo_pixels(sliding: Sliding, images: int, block_pixels: int) -> int:
+    pixels = sliding.pixels(min(images, IMAGES_OF_EVERY_HALO))
+    first = np.arange(0, pixels, block_pixels)
+    last = np.minimum(first + block_pixels, pixels) - 1
+    lines = int((sliding.first_line(last) - sliding.first_line(first)).max()) + sliding.kernel[0]
+    return lines * ((sliding.out_size[1] - 1) * sliding.stride[1] + sliding.kernel[1])
+
+
+@dataclass(frozen=True)
+class ProductTile:
+    """A block of implicit_gemm.h, with its constants."""
+
+    warp_channels: int
+    warp_pixels: int
+    warps_down: int
+    warps_across: int
+    stages: int
+    taps: int
+
+    @property
+    def threads(self) -> int:
+        return WARP * self.warps_down * self.warps_across
+
+    @property
+    def channels(self) -> int:
+        return 16 * self.warp_channels * self.warps_down
+
+    @property
+    def pixels(self) -> int:
+        return 8 * self.warp_pixels * self.warps_across
+
+    @property
+    def constants(self) -> Constants:
+        return (
+            *(("WARP_CHANNELS", self.warp_channels), ("WARP_PIXELS", self.warp_pixels)),
+            *(("WARPS_DOWN", self.warps_down), ("WARPS_ACROSS", self.warps_across)),
+            *(("STAGES", self.stages), ("TAPS", self.taps)),
+        )
+
+    def shared_bytes(self, sliding: Sliding, images: int, *, staged: bool = False) -> int:
+        """staged: with room for the earliness, the weight sums and the winners that belong to the halo's gradients."""
+        halo = sliding.halo_pixels(images, self.pixels)
+        tables = parts(halo + sliding.taps, CHUNK_PIECES)
+        ring = self.stages * self.taps * self.channels * CHUNK_PIECES
+        pieces = tables + (4 if staged else 2) * halo * CHUNK_PIECES + ring
+        return pieces * PIECE_BYTES + (halo * CHUNK if staged else 0)
+
+    def launch(
+        self, kernel: str, options: Constants, sliding: Sliding, images: int, out_channels: int, *, staged: bool = False
+    ) -> Launch:
+        return Launch(
+            Variant(kernel, (*self.constants, *options), self.threads),
+            blocks=parts(sliding.pixels(images), self.pixels) * parts(out_channels, self.channels),
+            shared_bytes=self.shared_bytes(sliding, images, staged=staged),
+            work=self.pixels * self.channels * sliding.taps * parts(sliding.channels, CHUNK) * CHUNK,
+            halo_pixels=sliding.halo_pixels(images, self.pixels),
+        )
+
+
+@dataclass(frozen=True)
+class SumTile:
+    """A block of tensorcore_weight_gradient.cu, with its constants."""
+
+    warps_out: int
+    warps_in: int
+    stages: int
+    taps: int
+
+    STEP = 16
+
+    @property
+    def threads(self) -> int:
+        return WARP * self.warps_out * self.warps_in
+
+    @property
+    def out_channels(self) -> int:
+        return 64 * self.warps_out
+
+    @property
+    def in_channels(self) -> int:
+        return 16 * self.warps_in
+
+    @property
+    def constants(self) -> Constants:
+        return (
+            *(("WARPS_OUT", self.warps_out), ("WARPS_IN", self.warps_in)),
+            *(("STAGES", self.stages), ("TAPS", self.taps)),
+        )
+
+    def tiles(self, shape: ConvolutionShape) -> int:
+        """Of the weights."""
+        channels = parts(shape.out_channels, self.out_channels) * parts(shape.in_channels, self.in_channels)
+        return channels * parts(shape.taps, self.taps)
+
+    @property
+    def shared_bytes(self) -> int:
+        neurons = self.STEP * (self.out_channels // 4 + 2)
+        inputs = self.taps * self.STEP * (self.in_channels // 4 + 2)
+        winners = self.STEP * self.out_channels // 16
+        tables = (self.stages + 1) * (1 + self.taps) * self.STEP // 4
+        return (tables + self.stages * (3 * neurons + inputs + winners)) * PIECE_BYTES
+
+    def launch(
+        self, kernel: str, options: Constants, shape: ConvolutionShape, pixels: int, range_pixels: int
+    ) -> Launch:
+        ranges = parts(pixels, range_pixels)
+        return Launch(
+            Variant(kernel, (*self.constants, *options), self.threads),
+            blocks=self.tiles(shape) * ranges,
+            shared_bytes=self.shared_bytes,
+            work=self.out_channels * self.in_channels * self.taps * range_pixels,
+            ranges=ranges,
+            range_pixels=range_pixels,
+        )
+
+
+def forward_tiles(taps: int) -> list[ProductTile]:
+    """The candidates. A stage holds enough work to await the next one's weights."""
+    ring = (3, 3) if taps >= 3 else (4, 1)
+    return [ProductTile(*shape, *ring) for shape in ((2, 4, 2, 4), (2, 4, 4, 2), (2, 4, 2, 2), (2, 4, 1, 4))]
+
+
+def gradient_tiles() -> list[ProductTile]:
+    """The candidates for the data gradient."""
+    return [ProductTile(*shape, stages=4, taps=1) for shape in ((2, 8, 2, 2), (2, 8, 4, 2), (2, 4, 2, 2))]
+
+
+def sum_tiles(taps: int) -> list[SumTile]:
+    """The candidates for the weight gradient."""
+    return [SumTile(*warps, stages=2, taps=min(taps, 3)) for warps in ((1, 8), (2, 4), (1, 4))]
+
+
+def fastest(device: Device, candidates: Sequence[Launch]) -> Launch:
+    """The one that should take the shortest, of those that fit; of several, the first."""
+    gpu = device.gpu
+    assert gpu is not None
+
+    def time(launch: Launch) -> float:
+        variant = launch.variant
+        resident = 0
+        if launch.shared_bytes <= gpu.block_shared_bytes:
+            resident = gpu.resident_blocks(variant.threads, device.registers(variant), launch.shared_bytes)
+        return rounds_time(gpu, launch, resident) if resident else math.inf
+
+    return min(candidates, key=time)
+
+
+def rounds_time(gpu: GpuLimits, launch: Launch, resident: int) -> float:
+    """How long a launch takes, in units of the work that a multiprocessor does at its full speed.
+
+    resident: how many of its blocks a multiprocessor runs at a time; at least 1.
+    """
+    full, left = divmod(launch.blocks, gpu.multiprocessors * resident)
+    turns = full * resident + parts(left, gpu.multiprocessors)
+    at_a_time = resident if full else parts(left, gpu.multiprocessors)
+    warps = at_a_time * launch.variant.threads // WARP
+    return turns * launch.work / _SPEED_OF_WARPS.get(parts(warps, SCHEDULERS), 1.0)
