@@ -19,7 +19,7 @@ ELEMENT_TYPES: dict[str, np.dtype] = {
     "unsigned char": np.dtype(np.uint8),
 }
 
-_KERNEL = re.compile(r"\bKERNEL\s+void\s+(\w+)\s*\(([^)]*)\)")
+_KERNEL = re.compile(r"\bKERNEL\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)")
 _PARAMETER = re.compile(r"(const\s+)?([a-z ]+?)\s*(\*)?\s*(?:__restrict__\s+)?(OPTIONAL\s+)?(\w+)")
 
 # Files of kernels for both targets, and for the CPU alone: what a GPU leaves to cuBLAS.
@@ -103,12 +103,20 @@ def kernels(target: str = "cpu") -> dict[str, Kernel]:
     """Every kernel of a target by name. Raises ValueError where two share a name or a declared type is unknown."""
     found: dict[str, Kernel] = {}
     for file in files(target):
-        for match in _KERNEL.finditer(text(file)):
-            name, declared = match.groups()
-            if name in found:
-                raise ValueError(f"kernel {name} is declared in {path(found[name].file).name} and in {path(file).name}")
-            found[name] = Kernel(name, file, tuple(_parameter(part, name) for part in declared.split(",")))
+        for kernel in declared(text(file), file):
+            if kernel.name in found:
+                first = path(found[kernel.name].file).name
+                raise ValueError(f"kernel {kernel.name} is declared in {first} and in {path(file).name}")
+            found[kernel.name] = kernel
     return found
+
+
+def declared(text: str, file: str) -> list[Kernel]:
+    """The kernels that a text declares; file is what it is called. Raises ValueError where a type is unknown."""
+    return [
+        Kernel(name, file, tuple(_parameter(part, name) for part in parameters.split(",")))
+        for name, parameters in _KERNEL.findall(text)
+    ]
 
 
 def _parameter(declared: str, kernel: str) -> Parameter:

@@ -13,6 +13,11 @@
 // 16 bytes each, so that whatever a kernel lays there is aligned. A launch says how many bytes there are.
 extern __shared__ float4 dynamic_shared[];
 
+// A barrier, 1 to 15, of `threads` threads of the block, whole warps: those that reach it at any place. 0 is __syncthreads'.
+DEVICE void named_barrier(int barrier, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
 #if __CUDA_ARCH__ >= 800
 
 DEVICE unsigned shared_address(const void* shared) { return (unsigned)__cvta_generic_to_shared(shared); }
