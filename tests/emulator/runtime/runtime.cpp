@@ -1,0 +1,23 @@
+// The emulator's runtime, one translation unit: what is not instrumented, and is linked to each kernel library. A part
+// may use what stands above it.
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <vector>
+
+#include "shared_names.h"
+
+#include "outcome.h"
+#include "fibers.h"
+#include "ordering.h"
+#include "shared_memory.h"
+#include "banks.h"
+#include "memory.h"
+#include "warps.h"
+#include "barriers.h"
+#include "copies.h"
+#include "tensor_cores.h"
+#include "launch.h"
