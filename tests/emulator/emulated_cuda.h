@@ -138,6 +138,8 @@ static __forceinline__ unsigned atomicCAS(unsigned* at, unsigned compared, unsig
 
 template <typename Value>
 static __forceinline__ Value __ldg(const Value* at) { return *at; }
+template <typename Value>
+static __forceinline__ Value __ldcg(const Value* at) { return *at; }
 
 #define EMULATED_MIN_MAX(Type)                                                            \
     static __forceinline__ Type min(Type a, Type b) { return b < a ? b : a; }             \

@@ -227,7 +227,7 @@ def forward_tiles(taps: int) -> list[ProductTile]:
 
 def gradient_tiles() -> list[ProductTile]:
     """The candidates for the data gradient."""
-    return [ProductTile(*shape, stages=4, taps=1) for shape in ((2, 8, 2, 2), (2, 8, 4, 2), (2, 4, 2, 2))]
+    return [ProductTile(*shape, stages=4, taps=1) for shape in ((2, 6, 2, 2), (2, 6, 4, 2), (2, 4, 2, 2))]
 
 
 def sum_tiles(taps: int) -> list[SumTile]:

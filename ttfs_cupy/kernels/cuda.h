@@ -34,9 +34,13 @@ typedef int LaneNumbers;
 
 // Within one unit in the last place, in one instruction.
 DEVICE float reciprocal(float value) {
+#ifdef __CUDACC__
     float result;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value));
     return result;
+#else
+    return 1.0f / value;
+#endif
 }
 
 DEVICE float broadcast(float value) { return value; }

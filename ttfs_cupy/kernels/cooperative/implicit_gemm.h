@@ -163,7 +163,7 @@ DEVICE void each_weight_piece(const Body& body) {
 //   copy_weights(slot, chunk, tap, count)     starts to copy the weights of `count` taps, from `tap` on
 //   multiply(halo, seen, weights)             adds a tap's products: halo[seen[j]] is a lane's piece of pixel fragment j,
 //                                             whose column lane / 4 it is; weights, those of the warp's channels
-//   settle()                                  is called after every 16 taps or so
+//   settle()                                  is called after every 8 taps or so
 template <typename Operand>
 DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& block, int pixels) {
     const int taps = of.taps(), groups = (taps + TAPS - 1) / TAPS, chunks = (of.channels + CHUNK - 1) / CHUNK;
@@ -227,7 +227,7 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
             }
         }
         unsettled += TAPS;
-        if (unsettled >= 16) {
+        if (unsettled >= 8) {
             operand.settle();
             unsettled = 0;
         }

@@ -3,6 +3,8 @@
 // channel. A lane's two output channels are neighbours, rows lane / 4 and 8 more of the fragment, and its four input
 // channels, too. Called by ttfs_cupy/convolution/tensorcore.py.
 
+#include "operands.h"
+
 // A weight and the one of the next input channel, of one output channel.
 DEVICE void split_pair(const float* __restrict__ weights, float unit, int tap, int channel, int out_channel, int channels,
                        int out_channels, unsigned* first, unsigned* second) {
@@ -10,7 +12,7 @@ DEVICE void split_pair(const float* __restrict__ weights, float unit, int tap, i
     for (int k = 0; k < 2; ++k) {
         const bool there = channel + k < channels && out_channel < out_channels;
         const long long at = ((long long)tap * channels + channel + k) * out_channels + out_channel;
-        pair[k] = there ? at_most(at_least(unit * weights[at], -LARGEST_HALF), LARGEST_HALF) : 0.0f;
+        pair[k] = there ? in_range(unit * weights[at]) : 0.0f;
     }
     *first = to_halves(pair[0], pair[1]);
     *second = to_halves(pair[0] - low_half(*first), pair[1] - high_half(*first));

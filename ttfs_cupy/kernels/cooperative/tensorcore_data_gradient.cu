@@ -4,6 +4,7 @@
 //
 // Constants: those of implicit_gemm.h. Called by ttfs_cupy/convolution/tensorcore.py.
 
+#include "operands.h"
 #include "copies.h"
 #include "implicit_gemm.h"
 
@@ -14,7 +15,7 @@ struct GradientOperand {
     bool fires;
     float4 *earliness, *weight_sum;  // of the halo whose gradients are on their way
     unsigned* winner;
-    Sums sums;
+    Sums sums, all_sums;
 
     // In the arrays of gradients: without the place in the window.
     DEVICE_MEMBER int neuron(int offset) const { return of.winner && offset != NOWHERE ? offset / 4 : offset; }
@@ -85,7 +86,7 @@ struct GradientOperand {
             }
         }
     }
-    DEVICE_MEMBER void settle() {}
+    DEVICE_MEMBER void settle() { move_sums(sums, all_sums); }
 };
 
 // grad = dLoss/d(output), output and weight_sum (null where psp_slope is 0), (N, height, width, channels), or with winner
@@ -113,13 +114,14 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_data_gradient(
     operand.weight_sum = operand.earliness + halo_pixels * PIECES;
     operand.winner = (unsigned*)(operand.weight_sum + halo_pixels * PIECES);
     clear_sums(operand.sums);
+    clear_sums(operand.all_sums);
     multiply_block(operand, sliding, block, pixels);
 #pragma unroll
     for (int i = 0; i < WARP_CHANNELS; ++i) {
 #pragma unroll
         for (int j = 0; j < WARP_PIXELS; ++j) {
             const int channel = lane_channel(block, i), pixel = lane_pixel(block, j);
-            const float(&sum)[4] = operand.sums[i][j];
+            const float(&sum)[4] = operand.all_sums[i][j];
             if (channel >= in_channels) continue;
             if (pixel < pixels) store_pair(grad_images, pixel, in_channels, channel, sum[0], sum[2]);
             if (pixel + 1 < pixels) store_pair(grad_images, pixel + 1, in_channels, channel, sum[1], sum[3]);

@@ -11,11 +11,9 @@
 // Constants: those of implicit_gemm.h; HAS_SUM, 0 where psp_slope is 0 and S not needed; SPLIT. Called by
 // ttfs_cupy/convolution/tensorcore.py.
 
+#include "operands.h"
 #include "copies.h"
 #include "implicit_gemm.h"
-
-// What is beyond a half's range counts as its end.
-DEVICE float in_range(float value) { return at_most(at_least(value, -LARGEST_HALF), LARGEST_HALF); }
 
 // As to_halves, but what is not 0 does not become 0: the mask is told by it.
 DEVICE unsigned to_spiking_halves(float low, float high) {

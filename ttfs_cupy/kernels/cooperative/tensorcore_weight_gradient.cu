@@ -6,9 +6,10 @@
 // are several ranges, each writes a part, and whichever block comes last adds the parts up in their order: the bits of the
 // sum do not depend on which it is.
 //
-// Constants: WARPS_OUT, WARPS_IN (a block's warps; each has 64 output and 16 input channels), STAGES, TAPS, VECTOR (as in implicit_gemm.h), HAS_SUM (0 where psp_slope is 0). Called by
-// ttfs_cupy/convolution/tensorcore.py.
+// Constants: WARPS_OUT, WARPS_IN (a block's warps; each has 64 output and 16 input channels), STAGES, TAPS, VECTOR (as in
+// copies.h), HAS_SUM (0 where psp_slope is 0). Called by ttfs_cupy/convolution/tensorcore.py.
 
+#include "operands.h"
 #include "copies.h"
 
 #define STEP 16

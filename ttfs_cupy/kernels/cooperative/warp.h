@@ -88,11 +88,6 @@ DEVICE unsigned to_tf32(float) { return 0; }
 
 #endif
 
-// As to_tf32, in the bits that a tensor core reads: it ignores the others.
-DEVICE unsigned round_to_tf32(float value) { return __float_as_uint(value) + 0x1000u; }
-
-#define LARGEST_HALF 65504.0f
-
 // Two floats rounded to the nearest halves, the first in the low bits; and the halves' values.
 DEVICE unsigned to_halves(float low, float high) {
     unsigned halves;

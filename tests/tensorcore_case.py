@@ -1,0 +1,160 @@
+"""A layer's three passes on tensor cores in the emulator, and what float64 makes of the same numbers."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from emulator.device import EmulatedGpu
+from hypothesis import strategies as st
+from reference import earliness
+
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.convolution.tensorcore import WEIGHT_UNIT, TensorCore
+from ttfs_cupy.neuron import PotentialReadout, PspSlope, SpikingNeuron
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Case:
+    """shape is a layer's; seed draws its numbers and the order in which the emulator runs threads and blocks."""
+
+    shape: ConvolutionShape
+    images: int
+    psp_slope: float
+    t_win: float
+    pooled: bool
+    seed: int
+
+    @cached_property
+    def device(self) -> EmulatedGpu:
+        return EmulatedGpu(seed=self.seed)
+
+    @cached_property
+    def algorithm(self) -> TensorCore:
+        assert TensorCore.fits(self.shape, self.device) is None
+        return TensorCore(self.device, self.shape)
+
+    @cached_property
+    def neuron(self) -> SpikingNeuron:
+        return SpikingNeuron(self.device, self.t_win, PspSlope(self.device, self.psp_slope), grad_clip=1.5)
+
+    @cached_property
+    def readout(self) -> PotentialReadout:
+        return PotentialReadout(self.device, self.t_win, PspSlope(self.device, self.psp_slope))
+
+    @cached_property
+    def inputs(self) -> Array:
+        """Earliness, a third of it silence."""
+        draw = np.random.default_rng(self.seed)
+        x = self.t_win * draw.random((self.images, *self.shape.in_size, self.shape.in_channels), np.float32)
+        return np.where(draw.random(x.shape) < 1 / 3, np.float32(0), x)
+
+    @cached_property
+    def weights(self) -> Array:
+        """Large enough for potentials on both sides of 0 and of the threshold."""
+        draw = np.random.default_rng(self.seed + 1)
+        spread = np.float32(1.5 / np.sqrt(self.shape.patch_size))
+        size = (*self.shape.kernel, self.shape.in_channels, self.shape.out_channels)
+        return spread * draw.standard_normal(size, np.float32)
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        height, width = self.shape.out_size
+        if self.pooled:
+            height, width = height // 2, width // 2
+        return self.images, height, width, self.shape.out_channels
+
+    def spikes(self, draw: np.random.Generator) -> Activations:
+        """What a forward pass might have left: silent neurons, some that fired at once, and windows' winners."""
+        x = self.t_win * draw.random(self.out_shape, np.float32)
+        kind = draw.random(self.out_shape)
+        x = np.where(kind < 0.3, np.float32(0), np.where(kind > 0.9, np.float32(self.t_win), x))
+        weight_sum = draw.normal(0.2, 0.4, self.out_shape).astype(np.float32)
+        winner = np.where(x > 0, draw.integers(0, 4, self.out_shape), 255).astype(np.uint8) if self.pooled else None
+        return Activations(x, np.maximum(weight_sum, np.float32(-0.7)), winner)
+
+    def run(self, which: str, *arguments: object) -> None:
+        """A pass; its workspace is full of NaN before."""
+        workspace = np.full(self.algorithm.workspace(self.images, which), np.nan, np.float32)  # type: ignore[arg-type]
+        getattr(self.algorithm, which)(*arguments, workspace)
+
+    def forward(self, *, fires: bool) -> Activations:
+        blank = [np.full(self.out_shape, np.nan, np.float32) for _ in range(2)]
+        winner = np.full(self.out_shape, 99, np.uint8) if self.pooled else None
+        out = Activations(blank[0], blank[1] if self.psp_slope else None, winner)
+        self.run("forward", self.inputs, self.weights, self.neuron if fires else self.readout, out)
+        return out
+
+    # What it should be
+
+    def linear(self, weights: Array) -> earliness.Convolution:
+        return earliness.Convolution(
+            weights.astype(np.float64).transpose(3, 2, 0, 1), self.shape.stride, self.shape.padding
+        )
+
+    def convolved(self, inputs: Array, weights: Array) -> Array:
+        """In float64, NHWC."""
+        result: Array = self.linear(weights)(nchw(inputs)).transpose(0, 2, 3, 1)
+        return result
+
+    def split_sums(self) -> tuple[Array, Array]:
+        """S and A of operands that are each the sum of two halves, the product of the two small ones left out."""
+        x = split(self.inputs, 256 / self.t_win)
+        w = split(self.weights, WEIGHT_UNIT)
+        drive = self.convolved(x[0] + x[1], w[0]) + self.convolved(x[0], w[1])
+        return self.convolved((self.inputs != 0).astype(np.float64), w[0] + w[1]), drive
+
+    def sums(self) -> tuple[Array, Array]:
+        """S and A."""
+        mask = (self.inputs != 0).astype(np.float64)
+        return self.convolved(mask, self.weights), self.convolved(self.inputs, self.weights)
+
+
+def nchw(array: Array) -> Array:
+    result: Array = array.astype(np.float64).transpose(0, 3, 1, 2)
+    return result
+
+
+def split(values: Array, unit: float) -> tuple[Array, Array]:
+    """Two halves, float64, whose sum is nearly the values; they are halves of the values times unit, a power of two."""
+    scaled = values.astype(np.float64) * unit
+    first = scaled.astype(np.float16).astype(np.float64)
+    second = (scaled - first).astype(np.float16).astype(np.float64)
+    return first / unit, second / unit
+
+
+def rounded_to_tf32(values: Array) -> Array:
+    """To 11 significant bits, ties away from 0; float64."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded: Array = ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+    return rounded
+
+
+def error(actual: Array, expected: Array) -> float:
+    """In the norm."""
+    assert np.isfinite(actual).all()
+    size = float(np.linalg.norm(expected))
+    distance = float(np.linalg.norm(actual - expected))
+    return distance / size if size else distance
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Any kernel, stride and padding; channels that are no multiple of a fragment, a chunk, or 4; one image or several."""
+    few = st.integers(1, 3)
+    kernel = draw(st.tuples(few, few) | st.just((3, 3)))
+    padding = draw(st.tuples(st.integers(0, kernel[0] - 1), st.integers(0, kernel[1] - 1)) | st.just((0, 0)))
+    size = tuple(draw(st.integers(max(1, k - 2 * p), 9)) for k, p in zip(kernel, padding, strict=True))
+    channels = st.integers(1, 40) | st.sampled_from([16, 32, 36, 64, 68])
+    shape = ConvolutionShape(
+        (size[0], size[1]), draw(channels), draw(channels), kernel, draw(st.tuples(few, few) | st.just((1, 1))), padding
+    )
+    return Case(
+        shape,
+        images=draw(few),
+        psp_slope=draw(st.sampled_from([1.0, 0.5, 0.0])),
+        t_win=draw(st.sampled_from([1.0, 2.0])),
+        pooled=draw(st.booleans()) and min(shape.out_size) >= 2,
+        seed=draw(st.integers(0, 1 << 16)),
+    )

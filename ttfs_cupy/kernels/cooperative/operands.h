@@ -1,0 +1,9 @@
+// Numbers as tensor cores multiply them.
+
+#define LARGEST_HALF 65504.0f
+
+// What is beyond a half's range counts as its end.
+DEVICE float in_range(float value) { return at_most(at_least(value, -LARGEST_HALF), LARGEST_HALF); }
+
+// As to_tf32, in the bits that a tensor core reads: it ignores the others.
+DEVICE unsigned round_to_tf32(float value) { return __float_as_uint(value) + 0x1000u; }
