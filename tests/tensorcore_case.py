@@ -8,7 +8,7 @@ from emulator.device import EmulatedGpu
 from hypothesis import strategies as st
 from reference import earliness
 
-from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape
 from ttfs_cupy.convolution.tensorcore import WEIGHT_UNIT, TensorCore
 from ttfs_cupy.neuron import PotentialReadout, PspSlope, SpikingNeuron
 
@@ -105,6 +105,28 @@ class Case:
         drive = self.convolved(x[0] + x[1], w[0]) + self.convolved(x[0], w[1])
         return self.convolved((self.inputs != 0).astype(np.float64), w[0] + w[1]), drive
 
+    def gradients(self, grad: Array, spikes: Activations) -> tuple[Array, Array]:
+        """dLoss/dA and dLoss/dS of all neurons, in float32 as the kernels compute them, rounded to TF32."""
+        x, s, end = spikes.output, spikes.weight_sum, np.float32(self.t_win)
+        assert s is not None
+        slope, one = np.float32(self.psp_slope), np.float32(1)
+        inside = (x > 0) & (x < end)
+        gain = np.minimum(one / np.where(inside, one + slope * s, one), np.float32(self.neuron.grad_clip))
+        to_drive, to_sum = grad * gain, grad * (slope * (end - x) * gain)
+        rounded = [rounded_to_tf32(np.where(inside, each, np.float32(0))) for each in (to_drive, to_sum)]
+        return self._unpooled(rounded[0], spikes), self._unpooled(rounded[1], spikes)
+
+    def _unpooled(self, of_windows: Array, spikes: Activations) -> Array:
+        """What is of windows goes to their winners."""
+        if spikes.winner is None:
+            return of_windows
+        images, height, width, channels = of_windows.shape
+        result = np.zeros((images, *self.shape.out_size, channels))
+        for place in range(4):
+            target = result[:, place // 2 : 2 * height : 2, place % 2 : 2 * width : 2]
+            target[...] = np.where(spikes.winner == place, of_windows, 0)
+        return result
+
     def sums(self) -> tuple[Array, Array]:
         """S and A."""
         mask = (self.inputs != 0).astype(np.float64)
@@ -140,8 +162,8 @@ def error(actual: Array, expected: Array) -> float:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Any kernel, stride and padding; channels that are no multiple of a fragment, a chunk, or 4; one image or several."""
+def cases(draw: st.DrawFn, *, pooled: bool = True) -> Case:
+    """Any kernel, stride and padding; channels that are no multiple of a fragment, a chunk, or 4; one to three images."""
     few = st.integers(1, 3)
     kernel = draw(st.tuples(few, few) | st.just((3, 3)))
     padding = draw(st.tuples(st.integers(0, kernel[0] - 1), st.integers(0, kernel[1] - 1)) | st.just((0, 0)))
@@ -155,6 +177,6 @@ def cases(draw: st.DrawFn) -> Case:
         images=draw(few),
         psp_slope=draw(st.sampled_from([1.0, 0.5, 0.0])),
         t_win=draw(st.sampled_from([1.0, 2.0])),
-        pooled=draw(st.booleans()) and min(shape.out_size) >= 2,
+        pooled=pooled and min(shape.out_size) >= 2 and draw(st.booleans()),
         seed=draw(st.integers(0, 1 << 16)),
     )

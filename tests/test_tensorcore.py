@@ -1,29 +1,240 @@
-"""Convolution on tensor cores, in the emulator, against float64: with the same rounding of operands, and with none.
+"""Convolution on tensor cores, in the emulator, against float64: operands rounded as the kernels do, and not at all.
 
-The emulator finds races, reads of what was never written, and steps beyond an array by itself.
+The emulator finds races, reads of what was never written, and steps beyond an array by itself: they are errors of any
+test here. Each case runs threads and blocks in an order of its own.
 """
+
+from typing import Any
 
 import numpy as np
 import pytest
 from emulator import why_not
-from hypothesis import HealthCheck, given, settings
-from reference import earliness
-from tensorcore_case import Case, cases, error, nchw, rounded_to_tf32
+from emulator.device import EmulatedGpu
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from reference import comparison, earliness
+from tensorcore_case import Array, Case, cases, error, nchw, rounded_to_tf32
 
-from ttfs_cupy.convolution.shape import Activations, OutgoingGradient
-from ttfs_cupy.kernel_checks.neuron_reference import compare_spikes
+from ttfs_cupy.convolution import tensorcore, tensorcore_tiles
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.convolution.tensorcore import TensorCore
+from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.device.gpu_limits import of_capability
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+# Tensor cores truncate as they add, and the emulator does so, too; float64 does not.
+SAME_ROUNDING = 1e-6
+UNROUNDED = 2e-6
 
 many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+# Forward
+
+
+@many
+@given(cases(pooled=False))
+def test_weight_sums_and_potentials(case: Case) -> None:
+    """A readout's potential is A + L T S, the two sums that a spiking neuron takes."""
+    out = case.forward(fires=False)
+    for (weight_sum, drive), allowed in ((case.split_sums(), SAME_ROUNDING), (case.sums(), UNROUNDED)):
+        potential = drive + case.psp_slope * case.t_win * weight_sum
+        assert error(out.output, potential) <= allowed
+        if out.weight_sum is not None:
+            assert error(out.weight_sum, weight_sum) <= allowed
+
+
 @many
 @given(cases())
-def test_forward(case: Case) -> None:
+def test_spikes(case: Case) -> None:
+    check_spikes(case)
+
+
+def check_spikes(case: Case) -> None:
+    """A neuron may flip only where rounding decides; of a window, the winner may be another only if it is as early."""
+    out = case.forward(fires=True)
+    weight_sum, drive = case.sums()
+    rule = earliness.SpikingNeuron(case.t_win, case.psp_slope)
+    expected = rule.output(drive, weight_sum)
+    actual, sums = out.output, out.weight_sum
     if case.pooled:
-        return
+        assert out.winner is not None
+        assert set(np.unique(out.winner)) <= {0, 1, 2, 3, 255}
+        np.testing.assert_array_equal(out.winner == 255, actual == 0)
+        places = np.where(out.winner == 255, 0, out.winner)
+        fired = out.winner != 255
+        best = _windows(expected).max(axis=-1)
+        drive, weight_sum, own = (_of_winner(_windows(each), places) for each in (drive, weight_sum, expected))
+        condition = np.clip(1 + case.psp_slope * weight_sum, 0, 1)
+        assert ((best - own) * condition)[fired].max(initial=0) <= comparison.TIME_TOLERANCE
+        # of a silent window any neuron will do
+        expected = np.where(fired, own, best)
+        sums = None if sums is None else np.where(fired, sums, weight_sum)
+    comparison.deviation("", actual, expected, drive, weight_sum, rule).check()
+    if sums is not None:
+        assert error(sums, weight_sum) <= UNROUNDED
+
+
+def _windows(array: Array) -> Array:
+    """(N, height, width, C) -> (N, height // 2, width // 2, C, places)."""
+    images, height, width, channels = array.shape
+    whole = array[:, : height // 2 * 2, : width // 2 * 2].reshape(images, height // 2, 2, width // 2, 2, channels)
+    return whole.transpose(0, 1, 3, 5, 2, 4).reshape(images, height // 2, width // 2, channels, 4)
+
+
+def _of_winner(windows: Array, places: Array) -> Array:
+    return np.take_along_axis(windows, places[..., None].astype(int), axis=-1)[..., 0]
+
+
+def test_a_silent_input_leaves_silence() -> None:
+    """To the last bit: what fires counts in the mask of all that it feeds."""
+    case = Case(ConvolutionShape((6, 6), 20, 24, (3, 3), padding=(1, 1)), 2, 1.0, 1.0, False, 0)
+    case.inputs[0] = 0
+    out = case.forward(fires=True)
+    assert not out.output[0].any() and out.output[1].any()
+
+
+def test_the_faintest_spike_counts_in_the_mask() -> None:
+    """An earliness below the smallest half is still a spike, with its whole weight in S."""
+    case = Case(ConvolutionShape((1, 1), 16, 8, (1, 1)), 1, 1.0, 1.0, False, 3)
+    case.inputs[...] = 0
+    case.inputs[0, 0, 0, 5], case.inputs[0, 0, 0, 6] = 1e-20, -1e-20
     out = case.forward(fires=False)
-    (weight_sum, drive), (exact_sum, exact_drive) = case.split_sums(), case.sums()
-    potential = out.output - case.psp_slope * case.t_win * (out.weight_sum if case.psp_slope else 0)
-    print(error(potential, drive), error(potential, exact_drive))
+    assert out.weight_sum is not None
+    assert error(out.weight_sum[0, 0, 0], case.weights[0, 0, 5] + case.weights[0, 0, 6].astype(np.float64)) <= 1e-6
+
+
+def test_numbers_beyond_a_half_count_as_the_largest() -> None:
+    case = Case(ConvolutionShape((1, 1), 16, 8, (1, 1)), 1, 1.0, 1.0, False, 3)
+    case.inputs[...] = 0
+    case.inputs[0, 0, 0, 2] = 1
+    case.weights[...] = 0
+    case.weights[0, 0, 2, 1] = 1e6
+    out = case.forward(fires=False)
+    assert out.weight_sum is not None
+    assert out.weight_sum[0, 0, 0, 1] == tensorcore.LARGEST_WEIGHT
+    assert np.isfinite(out.output).all()
+
+
+# Backward
+
+
+@many
+@given(cases(), st.booleans())
+def test_data_gradient(case: Case, fires: bool) -> None:
+    assume(fires or not case.pooled)
+    check_data_gradient(case, fires)
+
+
+def check_data_gradient(case: Case, fires: bool) -> None:
+    outgoing, to_drive, _ = _outgoing(case, fires)
+    grad_images = np.full_like(case.inputs, np.nan)
+    case.run("data_gradient", outgoing, case.weights, grad_images)
+    linear = case.linear(rounded_to_tf32(case.weights))
+    expected = linear.input_gradient(nchw(to_drive), nchw(case.inputs)).transpose(0, 2, 3, 1)
+    assert error(grad_images, expected) <= SAME_ROUNDING
+
+
+@many
+@given(cases(), st.booleans(), st.sampled_from([2, 500]))
+def test_weight_gradient(case: Case, fires: bool, multiprocessors: int) -> None:
+    assume(fires or not case.pooled)
+    check_weight_gradient(case, fires, multiprocessors)
+
+
+def check_weight_gradient(case: Case, fires: bool, multiprocessors: int) -> None:
+    """With many multiprocessors the pixels are cut into ranges, whose sums the last block adds up."""
+    case.device.gpu = of_capability((9, 0), multiprocessors)
+    outgoing, to_drive, to_sum = _outgoing(case, fires)
+    grad_weights = np.full_like(case.weights, np.nan)
+    for _ in range(2):  # the second finds the counters as the first left them
+        case.run("weight_gradient", case.inputs, outgoing, grad_weights)
+    linear, mask = case.linear(case.weights), nchw(case.inputs) != 0
+    expected = linear.weight_gradient(nchw(to_drive), nchw(rounded_to_tf32(case.inputs)))
+    expected += linear.weight_gradient(nchw(to_sum), mask.astype(np.float64))
+    assert error(grad_weights, expected.transpose(2, 3, 1, 0)) <= SAME_ROUNDING
+    assert not case.algorithm.arrived.any()
+
+
+def _outgoing(case: Case, fires: bool) -> tuple[OutgoingGradient, Array, Array]:
+    """A gradient of the layer's output; dLoss/dA and dLoss/dS of its neurons in TF32."""
+    draw = np.random.default_rng(case.seed + 2)
+    grad, spikes = draw.standard_normal(case.out_shape, np.float32), case.spikes(draw)
+    kept = spikes if case.psp_slope else Activations(spikes.output, None, spikes.winner)
+    if fires:
+        return OutgoingGradient(case.neuron, grad, kept), *case.gradients(grad, spikes)
+    to_sum = np.float32(case.psp_slope) * np.float32(case.t_win) * grad
+    return OutgoingGradient(case.readout, grad, kept), rounded_to_tf32(grad), rounded_to_tf32(to_sum)
+
+
+def test_t2fsnns_clip() -> None:
+    """Derivatives clipped apart (SPEC, `separate`)."""
+    case = Case(ConvolutionShape((5, 5), 8, 12, (3, 3), padding=(1, 1)), 2, 1.0, 1.0, False, 4)
+    object.__setattr__(case.neuron, "clip", "separate")
+    draw = np.random.default_rng(0)
+    grad, spikes = draw.standard_normal(case.out_shape, np.float32), case.spikes(draw)
+    grad_weights, grad_images = np.full_like(case.weights, np.nan), np.full_like(case.inputs, np.nan)
+    case.run("weight_gradient", case.inputs, OutgoingGradient(case.neuron, grad, spikes), grad_weights)
+    case.run("data_gradient", OutgoingGradient(case.neuron, grad, spikes), case.weights, grad_images)
+    rule = earliness.SpikingNeuron(1.0, 1.0, "separate", case.neuron.grad_clip)
+    assert spikes.weight_sum is not None
+    to_drive, to_sum = rule.gradient(nchw(grad), nchw(spikes.output), nchw(spikes.weight_sum))
+    linear = case.linear(case.weights)
+    expected = linear.weight_gradient(to_drive, nchw(case.inputs))
+    expected += linear.weight_gradient(to_sum, (nchw(case.inputs) != 0).astype(np.float64))
+    assert error(grad_weights, expected.transpose(2, 3, 1, 0)) <= 1e-3
+    assert error(grad_images, linear.input_gradient(to_drive, nchw(case.inputs)).transpose(0, 2, 3, 1)) <= 1e-3
+
+
+# Every way of cutting the work, and every order of threads
+
+
+WHOLE = ConvolutionShape((14, 14), 40, 72, (3, 3), padding=(1, 1))
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_every_tile_computes_the_same(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("forward_tiles", "gradient_tiles", "sum_tiles"):
+        candidates = getattr(tensorcore_tiles, name)
+
+        def one(*taps: int, candidates: Any = candidates) -> list[Any]:
+            found = candidates(*taps)
+            return [found[index % len(found)]]
+
+        monkeypatch.setattr(tensorcore, name, one)
+    case = Case(WHOLE, 2, 1.0, 1.0, True, 9)
+    check_spikes(case)
+    check_data_gradient(case, fires=True)
+    check_weight_gradient(case, fires=True, multiprocessors=500)
+
+
+def test_the_order_of_threads_does_not_matter() -> None:
+    """The same bits in 20 orders, also where ranges of pixels are added up by whoever comes last."""
+    results = []
+    for seed in range(20):
+        case = Case(ConvolutionShape((9, 8), 20, 24, (3, 3), padding=(1, 1)), 8, 1.0, 1.0, True, 9)
+        case.__dict__["device"] = EmulatedGpu(of_capability((9, 0), 500), seed=1000 * seed)
+        out = case.forward(fires=True)
+        draw = np.random.default_rng(0)
+        grad = draw.standard_normal(case.out_shape, np.float32)
+        outgoing = OutgoingGradient(case.neuron, grad, case.spikes(draw))
+        grad_images, grad_weights = np.empty_like(case.inputs), np.empty_like(case.weights)
+        case.run("data_gradient", outgoing, case.weights, grad_images)
+        case.run("weight_gradient", case.inputs, outgoing, grad_weights)
+        assert case.device.reports[-1][0].kernel == "tensorcore_weight_gradient"
+        assert case.algorithm._sum_launch(case.images).ranges > 1
+        results.append(b"".join(a.tobytes() for a in (out.output, out.weight_sum, grad_images, grad_weights)))  # type: ignore[union-attr]
+    assert len(set(results)) == 1
+
+
+# Where it does not fit
+
+
+def test_it_says_why_it_does_not_fit() -> None:
+    shape = ConvolutionShape((32, 32), 64, 64, (3, 3), padding=(1, 1))
+    assert TensorCore.fits(shape, EmulatedGpu()) is None
+    assert "compute capability 8.0 or higher, which cpu is not" in str(TensorCore.fits(shape, CpuDevice(1)))
+    assert "8.0" in str(TensorCore.fits(shape, EmulatedGpu(of_capability((7, 5), 40))))
+    wide = ConvolutionShape((224, 224), 64, 64, (11, 11), (4, 4))
+    assert "KiB of shared memory for a kernel of (11, 11)" in str(TensorCore.fits(wide, EmulatedGpu()))

@@ -34,6 +34,9 @@ from ttfs_cupy.neuron import Neuron
 UNIT_BITS = 8
 WEIGHT_UNIT = float(2**UNIT_BITS)
 
+# A larger weight counts as this one, the largest half; an earliness does so beyond as many t_win.
+LARGEST_WEIGHT = 65504 / WEIGHT_UNIT
+
 # With fewer channels most of a chunk of 16 is empty.
 FEWEST_CHANNELS = 8
 
