@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy import device as devices
-from ttfs_cupy.convolution.choice import choose, named
+from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, choose, connecting, named
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device
 from ttfs_cupy.encoding import ENCODINGS, Encoder
@@ -40,6 +41,7 @@ def build(
     weight_mean: float = 0.0,
     weight_std: float | None = None,
     convolution: str | Mapping[str, str] = "auto",
+    precision: Precision = DEFAULT_PRECISION,
 ) -> Network:
     """A network with freshly drawn weights.
 
@@ -48,11 +50,13 @@ def build(
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
     convolution: the algorithm, auto, gemm or winograd, or three with slashes between them for forward, data gradient
     and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
+    precision: float32, split or tf32; without tensor cores all of it is float32.
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
     _check_numbers(input_shape, classes, seed, t_win, grad_clip)
     _check_choice("clip", clip, CLIP_MODES)
     _check_choice("readout", readout, READOUTS)
+    _check_choice("precision", precision, PRECISIONS)
     if clip == "separate" and psp_slope != 1:
         raise UserError(f"clip 'separate' is defined for psp_slope 1 only, not {psp_slope}")
     spec = read(model)
@@ -63,14 +67,14 @@ def build(
     target = devices.get(device)[0] if isinstance(device, str) else device
     slope = PspSlope(target, psp_slope)
     spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
-    builder = _Builder(target, input_shape, convolution)
+    builder = _Builder(target, input_shape, convolution, precision)
     for number, layer in enumerate(spec.layers):
         coding = number == 0 and encoding == "direct"
         builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
     builder.check_convolution()
     builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
     encoder = Encoder(encoding, t_win, standardize, mean, std)
-    network = Network(target, builder.layers, encoder, slope, classes)
+    network = Network(target, builder.layers, encoder, slope, classes, precision)
     network.parameters.draw(seed, weight_mean, weight_std)
     return network
 
@@ -78,10 +82,17 @@ def build(
 class _Builder:
     """Appends layers, keeping track of names and of the shape that the next one gets."""
 
-    def __init__(self, device: Device, input_shape: tuple[int, int, int], convolution: str | Mapping[str, str]):
+    def __init__(
+        self,
+        device: Device,
+        input_shape: tuple[int, int, int],
+        convolution: str | Mapping[str, str],
+        precision: Precision,
+    ):
         channels, height, width = input_shape
         self.device = device
         self.convolution = convolution
+        self.precision = precision
         self.layers: list[Layer] = []
         self._input = f"{height} x {width}"
         self._shape: Shape = (height, width, channels)
@@ -93,7 +104,7 @@ class _Builder:
                 name = self._name("conv")
                 self._check_fit(name, kernel, padding)
                 shape = ConvolutionShape(self._shape[:2], self._shape[2], channels, kernel, stride, padding)
-                algorithms = choose(named(self.convolution, name), self.device, shape, name)
+                algorithms = choose(named(self.convolution, name), self.device, shape, name, self.precision)
                 self._append(Weighted(name, self.device, shape, neuron, algorithms, fires=True))
             case PoolSpec(kernel, stride):
                 name = self._name("pool")
@@ -118,9 +129,8 @@ class _Builder:
         # a kernel that covers its whole input: its weights keep the (height, width, channels) order of the layer below
         shape = ConvolutionShape(self._shape[:2], self._shape[2], neurons, kernel=self._shape[:2])
         fires = isinstance(neuron, SpikingNeuron)
-        return Weighted(
-            name, self.device, shape, neuron, choose("gemm", self.device, shape, name), fires=fires, flat=True
-        )
+        algorithms = connecting(self.device, shape, self.precision)
+        return Weighted(name, self.device, shape, neuron, algorithms, fires=fires, flat=True)
 
     def _name(self, kind: str) -> str:
         self._counts[kind] += 1

@@ -163,7 +163,7 @@ def error(actual: Array, expected: Array) -> float:
 
 @st.composite
 def cases(draw: st.DrawFn, *, pooled: bool = True) -> Case:
-    """Any kernel, stride and padding; channels that are no multiple of a fragment, a chunk, or 4; one to three images."""
+    """Any kernel, stride and padding; channels that are no multiple of a fragment or 4; one to three images."""
     few = st.integers(1, 3)
     kernel = draw(st.tuples(few, few) | st.just((3, 3)))
     padding = draw(st.tuples(st.integers(0, kernel[0] - 1), st.integers(0, kernel[1] - 1)) | st.just((0, 0)))

@@ -409,6 +409,7 @@ network:
   weight_std: null
   initial_weights: null
   convolution: auto
+  precision: split
 data:
   dataset: digits
   root: datasets

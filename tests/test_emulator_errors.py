@@ -323,7 +323,7 @@ BUGS = {
         "BarrierDivergence",
         """
     unsigned found;
-    if (i % 32 < 20) found = __ballot_sync(0xffffffffu, in[i] > 0.0f); else found = __shfl_sync(0xffffffffu, i, 0); // here
+    if (i % 32 < 20) found = __ballot_sync(~0u, in[i] > 0.0f); else found = __shfl_sync(~0u, i, 0); // here
     out[i] = (float)found;
 """,
     ),

@@ -42,6 +42,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     epoch = load_best(network, run.best)
     result = evaluate(network, experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
+    logger.info("precision      %s", network.precision)
     logger.info("weights        %s, epoch %d", run.best, epoch)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)

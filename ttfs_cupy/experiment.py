@@ -119,6 +119,7 @@ def _network(config: Config, device: Device, dataset: Dataset) -> Network:
         weight_mean=wanted.weight_mean,
         weight_std=wanted.weight_std,
         convolution=wanted.convolution,
+        precision=wanted.precision,
     )
     if wanted.initial_weights is not None:
         load_weights(network, Path(wanted.initial_weights))

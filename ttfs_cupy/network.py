@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.convolution.tuner import Tuner
 from ttfs_cupy.device import Array, Device
@@ -27,12 +29,21 @@ class Network:
     arrays, and results are arrays of the network's device.
     """
 
-    def __init__(self, device: Device, layers: Sequence[Layer], encoder: Encoder, slope: PspSlope, classes: int):
+    def __init__(
+        self,
+        device: Device,
+        layers: Sequence[Layer],
+        encoder: Encoder,
+        slope: PspSlope,
+        classes: int,
+        wanted_precision: Precision = DEFAULT_PRECISION,
+    ):
         self.device = device
         self.layers = list(layers)
         self.encoder = encoder
         self.classes = classes
         self.t_win = encoder.t_win
+        self.wanted_precision = wanted_precision
         self._slope = slope
         self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
         self._plan: Plan | None = None
@@ -58,6 +69,12 @@ class Network:
     def algorithms(self) -> dict[str, str]:
         """The algorithm that convolves each layer that has weights."""
         return {layer.name: layer.algorithms.name for layer in self.layers if isinstance(layer, Weighted)}
+
+    @property
+    def precision(self) -> Precision:
+        """What its products are computed in: of the least exact layer, which depends on the device."""
+        weighted = [layer.algorithms.precision for layer in self.layers if isinstance(layer, Weighted)]
+        return max(weighted, key=PRECISIONS.index)
 
     def encode(self, images: Array) -> Array:
         """Earliness, (N, height, width, channels), for images (N, channels, height, width) in [0, 1].
@@ -142,7 +159,9 @@ class Network:
         tuner = tuner or Tuner(self.device)
         for index, layer in enumerate(self.layers):
             if isinstance(layer, Weighted) and not layer.flat:
-                layer.algorithms = tuner.choose(layer.shape, batch, is_first=index == 0)
+                layer.algorithms = tuner.choose(
+                    layer.shape, batch, is_first=index == 0, precision=self.wanted_precision
+                )
         self._plan = None
 
     def run(self, inputs: Array, *, training: bool = False, watch: Watcher | None = None) -> Array:

@@ -115,7 +115,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         best_epoch=trainer.progress.best_epoch,
         psp_slope=network.psp_slope,
         device=experiment.device.description,
-        precision="float32",
+        precision=network.precision,
         convolutions=network.algorithms,
         version=__version__,
     )

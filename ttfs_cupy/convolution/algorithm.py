@@ -16,20 +16,31 @@ from ttfs_cupy.neuron import Neuron
 Pass = Literal["forward", "data_gradient", "weight_gradient"]
 PASSES: tuple[Pass, ...] = ("forward", "data_gradient", "weight_gradient")
 
+# How exactly products are computed, from most to least. split: forward by tensor cores with operands split in two,
+# which is nearly float32, backward in TF32. tf32: all of it with TF32's 11 significant bits.
+Precision = Literal["float32", "split", "tf32"]
+FLOAT32: Precision = "float32"
+SPLIT: Precision = "split"
+TF32: Precision = "tf32"
+PRECISIONS = (FLOAT32, SPLIT, TF32)
+
 
 class Algorithm(Protocol):
     """One way to convolve. Arrays: images NHWC, weights (kernel_h, kernel_w, in, out), float32, C-contiguous.
 
     joins_pooling: whether it can pool 2x2 windows as neurons fire, and carry gradients back through both.
+    connects: whether it is taken for full connections, too. precision: what it computes in.
     rank: which is taken where nobody has timed them, the largest that fits.
-    tolerance: how far from `gemm` it may be, as the norm of the difference over the norm, on a layer's drive,
+    tolerance: how far from `gemm` a pass of it may be, as the norm of the difference over the norm, on a layer's drive,
     weight sum and gradients; the tuner drops one that is further.
     """
 
     name: str
     joins_pooling: bool
+    connects: bool
+    precision: Precision
     rank: int
-    tolerance: float
+    tolerance: dict[Pass, float]
 
     def __init__(self, device: Device, shape: ConvolutionShape): ...
 

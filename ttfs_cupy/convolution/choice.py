@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
+from ttfs_cupy.convolution.algorithm import PASSES, PRECISIONS, SPLIT, Algorithm, Pass, Precision, algorithms
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device
 from ttfs_cupy.errors import UserError
 
 AUTO = "auto"
+DEFAULT_PRECISION = SPLIT
 SEPARATOR = "/"
 
 
@@ -31,15 +32,22 @@ class Passes:
         return names[0] if len(set(names)) == 1 else SEPARATOR.join(names)
 
     @property
+    def precision(self) -> Precision:
+        """Of the least exact one."""
+        return max((self.of(which).precision for which in PASSES), key=PRECISIONS.index)
+
+    @property
     def joins_pooling(self) -> bool:
         return all(self.of(which).joins_pooling for which in PASSES)
 
 
-def choose(name: str, device: Device, shape: ConvolutionShape, layer: str) -> Passes:
+def choose(
+    name: str, device: Device, shape: ConvolutionShape, layer: str, precision: Precision = DEFAULT_PRECISION
+) -> Passes:
     """The algorithms of that name, or of three names with slashes between them, for a layer.
 
-    `auto` takes the one that suits the layer's shape. Raises UserError, naming the layer, for an algorithm that is not
-    known or does not fit.
+    `auto` takes the one that suits the layer's shape, of those that are as exact as precision. Raises UserError, naming
+    the layer, for an algorithm that is not known, does not fit or is less exact.
     """
     names = name.split(SEPARATOR)
     names = names * len(PASSES) if len(names) == 1 else names
@@ -47,7 +55,7 @@ def choose(name: str, device: Device, shape: ConvolutionShape, layer: str) -> Pa
         raise UserError(
             f"layer {layer}: convolution {name!r} must be one algorithm, or one for each of {', '.join(PASSES)}"
         )
-    chosen = (_known(part, device, shape, layer)(device, shape) for part in names)
+    chosen = (_known(part, device, shape, layer, precision)(device, shape) for part in names)
     return Passes(*chosen)
 
 
@@ -56,22 +64,41 @@ def named(convolution: str | Mapping[str, str], layer: str) -> str:
     return convolution if isinstance(convolution, str) else convolution.get(layer, AUTO)
 
 
-def candidates(shape: ConvolutionShape, device: Device) -> list[type[Algorithm]]:
-    """Every algorithm that can do that convolution."""
-    return [kind for kind in algorithms().values() if kind.fits(shape, device) is None]
+def connecting(device: Device, shape: ConvolutionShape, precision: Precision = DEFAULT_PRECISION) -> Passes:
+    """The algorithms of a full connection; a kernel that covers its input makes of it a convolution."""
+    kinds = [kind for kind in candidates(shape, device, precision) if kind.connects]
+    best = max(kinds, key=lambda kind: kind.rank)(device, shape)
+    return Passes(best, best, best)
 
 
-def suited(shape: ConvolutionShape, device: Device) -> type[Algorithm]:
+def candidates(
+    shape: ConvolutionShape, device: Device, precision: Precision = DEFAULT_PRECISION
+) -> list[type[Algorithm]]:
+    """Every algorithm that can do that convolution, at least as exact as precision."""
+    kinds = algorithms().values()
+    return [kind for kind in kinds if kind.fits(shape, device) is None and not _is_coarser(kind, precision)]
+
+
+def suited(shape: ConvolutionShape, device: Device, precision: Precision = DEFAULT_PRECISION) -> type[Algorithm]:
     """What is taken where nobody has timed them: by the shape alone."""
-    return max((kind for kind in candidates(shape, device) if kind.suits(shape)), key=lambda kind: kind.rank)
+    return max((kind for kind in candidates(shape, device, precision) if kind.suits(shape)), key=lambda kind: kind.rank)
 
 
-def _known(name: str, device: Device, shape: ConvolutionShape, layer: str) -> type[Algorithm]:
+def _is_coarser(kind: type[Algorithm], precision: Precision) -> bool:
+    return PRECISIONS.index(kind.precision) > PRECISIONS.index(precision)
+
+
+def _known(name: str, device: Device, shape: ConvolutionShape, layer: str, precision: Precision) -> type[Algorithm]:
     if name == AUTO:
-        return suited(shape, device)
+        return suited(shape, device, precision)
     if name not in algorithms():
         raise UserError(f"convolution must be one of {AUTO}, {', '.join(algorithms())}, not {name!r}")
     trouble = algorithms()[name].fits(shape, device)
     if trouble:
         raise UserError(f"layer {layer}: {trouble}; choose {AUTO} or gemm")
+    if _is_coarser(algorithms()[name], precision):
+        raise UserError(
+            f"layer {layer}: {name} computes in {algorithms()[name].precision}, and precision is {precision}; "
+            f"set precision to {algorithms()[name].precision}, or choose {AUTO}"
+        )
     return algorithms()[name]

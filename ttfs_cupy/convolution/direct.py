@@ -5,7 +5,7 @@ Any kernel, stride and padding. The data gradient, which a first layer never nee
 
 from dataclasses import dataclass
 
-from ttfs_cupy.convolution.algorithm import Pass
+from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Pass
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
@@ -30,8 +30,10 @@ class Direct:
     shape: ConvolutionShape
     name = "direct"
     joins_pooling = False
-    rank = 2
-    tolerance = 1e-5
+    connects = False
+    precision = FLOAT32
+    rank = 4
+    tolerance = dict.fromkeys(PASSES, 1e-5)
 
     @classmethod
     def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:

@@ -9,7 +9,7 @@ workers, and so do the bits of the result.
 
 from dataclasses import dataclass
 
-from ttfs_cupy.convolution.algorithm import Pass
+from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Pass
 from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
 from ttfs_cupy.device import Array, Device, Stack
@@ -28,8 +28,10 @@ class Gemm:
     shape: ConvolutionShape
     name = "gemm"
     joins_pooling = False
+    connects = True
+    precision = FLOAT32
     rank = 0
-    tolerance = 0.0
+    tolerance = dict.fromkeys(PASSES, 0.0)
 
     @classmethod
     def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:

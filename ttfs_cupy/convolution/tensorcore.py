@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ttfs_cupy.convolution.algorithm import Pass
+from ttfs_cupy.convolution.algorithm import SPLIT, Pass
 from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore_tiles import (
@@ -36,6 +36,10 @@ WEIGHT_UNIT = float(2**UNIT_BITS)
 
 # A larger weight counts as this one, the largest half; an earliness does so beyond as many t_win.
 LARGEST_WEIGHT = 65504 / WEIGHT_UNIT
+
+# Of sums of a usual length; TF32 has 11 significant bits.
+TF32_TOLERANCE = 2e-3
+TOLERANCE: dict[Pass, float] = {"forward": 1e-5, "data_gradient": TF32_TOLERANCE, "weight_gradient": TF32_TOLERANCE}
 
 # With fewer channels most of a chunk of 16 is empty.
 FEWEST_CHANNELS = 8
@@ -65,8 +69,11 @@ class TensorCore:
     _launches: dict[tuple[object, ...], Launch] = field(init=False, compare=False, default_factory=dict)
     name = "tensorcore"
     joins_pooling = True
+    connects = True
+    precision = SPLIT
     rank = 2
-    tolerance = 2e-3
+    tolerance = TOLERANCE
+    split = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", self.shape.flattened())
@@ -165,7 +172,7 @@ class TensorCore:
     # How the work is cut into blocks
 
     def _forward_launch(self, sliding: Sliding, images: int, has_sum: int) -> Launch:
-        options = (("HAS_SUM", has_sum), ("SPLIT", 1), ("VECTOR", _vector(sliding.channels)))
+        options = (("HAS_SUM", has_sum), ("SPLIT", int(self.split)), ("VECTOR", _vector(sliding.channels)))
 
         def of(tile: ProductTile) -> Launch:
             return tile.launch("tensorcore_forward", options, sliding, images, self.shape.out_channels)

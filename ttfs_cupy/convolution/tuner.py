@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass
-from ttfs_cupy.convolution.choice import Passes, candidates
+from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, Precision
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, Passes, candidates
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.files import write_atomically
-from ttfs_cupy.kernels import cpu_library
+from ttfs_cupy.kernels import cpu_library, source
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
 from ttfs_cupy.version import __version__
 
@@ -33,6 +33,7 @@ logger = logging.getLogger("ttfs_cupy")
 
 # Images of a trial: enough that what is done once a batch, such as transforming weights, has its true share.
 MOST_IMAGES = 32
+MOST_IMAGES_ON_GPU = 256
 # Images of the comparison with gemm.
 COMPARED_IMAGES = 2
 ROUNDS = 3
@@ -76,15 +77,17 @@ class Tuner:
         self._device = device
         self._cache = cache or TuningCache()
 
-    def choose(self, shape: ConvolutionShape, batch: int, *, is_first: bool) -> Passes:
+    def choose(
+        self, shape: ConvolutionShape, batch: int, *, is_first: bool, precision: Precision = DEFAULT_PRECISION
+    ) -> Passes:
         """The fastest algorithm of each pass; a first layer has no data gradient, whose algorithm is its forward's."""
-        kinds = {kind.name: kind for kind in candidates(shape, self._device)}
+        kinds = {kind.name: kind for kind in candidates(shape, self._device, precision)}
         if len(kinds) == 1:
             names = dict.fromkeys(PASSES, next(iter(kinds)))
         else:
-            images = min(batch, MOST_IMAGES)
+            images = min(batch, MOST_IMAGES if self._device.gpu is None else MOST_IMAGES_ON_GPU)
             passes: tuple[Pass, ...] = ("forward", "weight_gradient") if is_first else PASSES
-            key = self._key(shape, images, passes)
+            key = self._key(shape, images, passes, precision)
             found = self._cache.get(key)
             if found is None or not set(found.values()) <= set(kinds) or set(found) != set(passes):
                 found = self._time(shape, images, passes, kinds.values())
@@ -118,17 +121,20 @@ class Tuner:
         self._device.synchronize()
         return time.perf_counter() - start
 
-    def _key(self, shape: ConvolutionShape, images: int, passes: Iterable[Pass]) -> str:
+    def _key(self, shape: ConvolutionShape, images: int, passes: Iterable[Pass], precision: Precision) -> str:
         device = self._device
         sizes = (shape.in_size, shape.in_channels, shape.out_channels, shape.kernel, shape.stride, shape.padding)
         where = f"{device.description}, {platform.processor() or platform.machine()}"
-        return f"{where}; ttfs_cupy {__version__} {_digest()}; {sizes}; {images} images; {' '.join(passes)}"
+        return (
+            f"{where}; ttfs_cupy {__version__} {_digest()}; {sizes}; {images} images; {precision}; {' '.join(passes)}"
+        )
 
 
 @cache
 def _digest() -> str:
     """Of all kernels: other kernels are other algorithms. Read once, not for every layer."""
-    return hashlib.sha256(cpu_library.library_source().encode()).hexdigest()[:12]
+    texts = [cpu_library.library_source(), *(source.cuda_text(file) for file in source.files(source.COOPERATIVE))]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -172,18 +178,18 @@ class _Trial:
         if isinstance(algorithm, Gemm):
             return True
         deviation = self._deviation(algorithm, which)
-        if deviation <= algorithm.tolerance:
+        if deviation <= algorithm.tolerance[which]:
             return True
         logger.warning(
             "convolution by %s is not used for %s: its %s deviates from gemm's by %.1e, more than %.1e",
-            *(algorithm.name, self._shape, which.replace("_", " "), deviation, algorithm.tolerance),
+            *(algorithm.name, self._shape, which.replace("_", " "), deviation, algorithm.tolerance[which]),
         )
         return False
 
     def _deviation(self, algorithm: Algorithm, which: Pass) -> float:
         # psp_slope 0, where no spike makes a difference of a whole weight; and 1 for the weight sum
         neurons = [SpikingNeuron(self._device, 1.0, PspSlope(self._device, slope)) for slope in (0.0, 1.0)]
-        gemm = Gemm(self._device, self._shape)
+        gemm: Algorithm = Gemm(self._device, self._shape)
         worst = 0.0
         for neuron in neurons:
             results = []

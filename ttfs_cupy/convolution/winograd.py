@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ttfs_cupy.convolution.algorithm import Pass
+from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Pass
 from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tiles import TileGrid, tile_grids, whole_tiles
@@ -52,8 +52,10 @@ class Winograd:
     shape: ConvolutionShape
     name = "winograd"
     joins_pooling = True
+    connects = False
+    precision = FLOAT32
     rank = 1
-    tolerance = 3e-5
+    tolerance = dict.fromkeys(PASSES, 3e-5)
 
     @classmethod
     def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
