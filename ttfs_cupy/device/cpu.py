@@ -41,6 +41,7 @@ class CpuDevice:
     # one cache line: matrices a multiple of 4 KiB apart would all compete for one set of the first-level cache
     stack_gap = 16
     sum_groups = 4
+    streams = None
 
     def __init__(self, threads: int | None = None):
         self.workers = threads or available_cores()
