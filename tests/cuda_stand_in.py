@@ -102,7 +102,8 @@ class Stream:
     def advance(self) -> None:
         """Runs as far as it can without anybody else."""
         while self.queue and (self.queue[0].waits_for is None or self.queue[0].waits_for.is_past):
-            self.queue.popleft().body()
+            work = self.queue.popleft()
+            work.body()
 
     def run_one(self) -> None:
         work = self.queue[0]
@@ -110,7 +111,8 @@ class Stream:
             self.machine.reach(work.waits_for)
         # reaching it may have run this stream, too
         if self.queue and self.queue[0] is work:
-            self.queue.popleft().body()
+            self.queue.popleft()
+            work.body()
 
     # As CuPy has it
 

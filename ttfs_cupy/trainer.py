@@ -136,9 +136,9 @@ class Trainer:
         last_reading = time.perf_counter()
         description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
         with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
-            for batch in self.training.epoch(progress.epochs):
+            for number, batch in enumerate(self.training.epoch(progress.epochs)):
                 self.step.send(batch.inputs, batch.labels)
-                if bar.n and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
+                if number and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
                     # waits for the step before, while this batch is on its way
                     totals = self._finite_totals(batch)
                     last_reading = time.perf_counter()
