@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_stand_in import Machine, Stream
+from cuda_stand_in import Machine, Stream, device_of
 
 from ttfs_cupy import check, cuda_libraries, kernel_checks
 from ttfs_cupy.device import cuda_trouble
@@ -106,7 +106,7 @@ def test_a_gpu_that_is_not_there(quick: pytest.MonkeyPatch, capsys: pytest.Captu
 def replayed(machine: Machine, capsys: pytest.CaptureFixture[str]) -> tuple[check.Report, str]:
     """What check says of training steps on that machine."""
     report = check.Report()
-    check.replay_steps(report, machine.device())
+    check.replay_steps(report, device_of(machine))
     return report, capsys.readouterr().out
 
 
