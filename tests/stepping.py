@@ -59,7 +59,7 @@ class Training:
         labels = self.random.integers(0, CLASSES, count).astype(np.int32)
         self.step.send(inputs, labels)
         # whoever sent them may use them for something else
-        inputs[...], labels[...] = np.nan, -1
+        inputs[...], labels[...] = np.nan, 0
 
     def run(self, count: int = max(BATCHES), **given: Any) -> list[Entry]:
         """A step, and what the machine was asked for."""

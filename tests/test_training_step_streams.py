@@ -213,6 +213,15 @@ def test_an_interruption_while_a_step_is_recorded() -> None:
 # Plans
 
 
+def test_a_graph_of_another_plan_is_not_replayed_even_while_somebody_keeps_that() -> None:
+    training = Training()
+    training.steps()
+    kept = training.net.planned
+    training.net.run(training.device.to_device(np.ones((20, 9, 8, 2), np.float32)))
+    assert training.net.planned is not kept
+    assert "graph" not in [entry.kind for entry in training.run()]
+
+
 def test_a_network_planned_anew_is_recorded_anew() -> None:
     results = []
     for capture in (True, False):

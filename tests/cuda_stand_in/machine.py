@@ -184,7 +184,8 @@ class Memory:
         self._count = 0
 
     def allocate(self, size: int) -> np.ndarray:
-        root = np.empty(max(size, 1), np.uint8)
+        # a label that never came must not be an index beyond all memory
+        root = np.zeros(max(size, 1), np.uint8)
         number = self._count = self._count + 1
         self._alive[number] = (pointer(root), max(size, 1), weakref.ref(root))
         weakref.finalize(root, self._alive.pop, number)
