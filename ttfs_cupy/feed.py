@@ -27,7 +27,7 @@ class Feed:
         self._count = 0
 
     def send(self, inputs: np.ndarray, labels: np.ndarray) -> None:
-        """Enqueues the copies of a batch, whose arrays the caller may change afterwards.
+        """Enqueues the copies of a batch.
 
         Waits only while both buffers are on their way: for the copy before the last one.
         """

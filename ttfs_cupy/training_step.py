@@ -55,7 +55,8 @@ class TrainingStep:
     def send(self, inputs: np.ndarray, labels: np.ndarray) -> None:
         """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,).
 
-        On a GPU the copy goes on while the step before computes. Raises ValueError for more than `batch` images.
+        They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
+        ValueError for more than `batch` images.
         """
         if len(inputs) > self._batch:
             raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch}")
