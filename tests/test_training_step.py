@@ -117,7 +117,8 @@ def test_a_new_psp_slope_is_one_more_launch() -> None:
     training.run()
     entries = training.machine.log[first:]
     check_step(entries)
-    assert [entry.scalars[0] for entry in entries if entry.name == "fill" and entry.scalars][0] == np.float32(0.3)
+    filled = [entry.scalars[0] for entry in entries if entry.name == "fill"]
+    assert filled[0] == np.float32(0.3) and len(filled) == 2
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])
