@@ -45,7 +45,8 @@ class Breakdown:
 
 def break_down(task: Task, device: Device, rounds: int) -> Breakdown:
     """The parts of a training step."""
-    ours = Ours(dataclasses.replace(task, work="step"), device)
+    # waiting for each part is nothing that a graph could do
+    ours = Ours(dataclasses.replace(task, work="step"), device, capture=False)
     stopwatch = Stopwatch(device)
     work = _instrument(ours, stopwatch)
     ours.finished_step()

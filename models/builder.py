@@ -41,7 +41,7 @@ def build(
     weight_mean: float = 0.0,
     weight_std: float | None = None,
     convolution: str | Mapping[str, str] = "auto",
-    precision: Precision = DEFAULT_PRECISION,
+    precision: str = DEFAULT_PRECISION,
 ) -> Network:
     """A network with freshly drawn weights.
 
@@ -67,14 +67,15 @@ def build(
     target = devices.get(device)[0] if isinstance(device, str) else device
     slope = PspSlope(target, psp_slope)
     spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
-    builder = _Builder(target, input_shape, convolution, precision)
+    exactness = next(known for known in PRECISIONS if known == precision)
+    builder = _Builder(target, input_shape, convolution, exactness)
     for number, layer in enumerate(spec.layers):
         coding = number == 0 and encoding == "direct"
         builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
     builder.check_convolution()
     builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
     encoder = Encoder(encoding, t_win, standardize, mean, std)
-    network = Network(target, builder.layers, encoder, slope, classes, precision)
+    network = Network(target, builder.layers, encoder, slope, classes, exactness)
     network.parameters.draw(seed, weight_mean, weight_std)
     return network
 

@@ -1,9 +1,11 @@
 """python -m ttfs_cupy.check: what it says, and that what is wrong ends with exit code 1 and a remedy."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+from cuda_stand_in import Machine, Stream, device_of
 
 from ttfs_cupy import check, cuda_libraries, kernel_checks
 from ttfs_cupy.device import cuda_trouble
@@ -41,7 +43,7 @@ def test_every_kernel_is_run_and_compiled_for_every_architecture(output: str) ->
 def test_it_says_what_it_could_not_test(output: str) -> None:
     last = output.splitlines()[-1]
     assert last.startswith("all is well; no GPU was used: the kernels for GPUs were compiled for sm_75")
-    assert last.endswith("not run")
+    assert last.endswith("not run, and no training step was replayed as a CUDA graph")
 
 
 @pytest.fixture
@@ -99,6 +101,42 @@ def test_a_gpu_that_is_not_there(quick: pytest.MonkeyPatch, capsys: pytest.Captu
     quick.setattr(check, "run_kernels", lambda report, device: None)
     assert check.main(["--device", "cuda"]) == check.FAILED
     assert "device 'cuda' cannot be used" in last_line(capsys)
+
+
+def replayed(machine: Machine, capsys: pytest.CaptureFixture[str]) -> tuple[check.Report, str]:
+    """What check says of training steps on that machine."""
+    report = check.Report()
+    check.replay_steps(report, device_of(machine))
+    return report, capsys.readouterr().out
+
+
+def test_training_steps_are_replayed_where_there_is_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    report, said = replayed(Machine(), capsys)
+    assert re.findall(r"psp_slope (\d): training steps launched and replayed, the same bits", said) == ["1", "0"]
+    assert report.problems == report.untested == []
+
+
+def test_a_gpu_that_captures_nothing_is_not_called_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    report, _ = replayed(Machine(refuses_capture=True), capsys)
+    assert report.problems == []
+    assert report.untested == ["no training step was replayed as a CUDA graph: cuda:0 captured none"]
+
+
+def test_a_graph_that_computes_something_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # of its work, the last launch is lost
+    real = Stream.end_capture
+
+    def lossy(self: Stream) -> Any:
+        graph = real(self)
+        graph.nodes.pop()
+        return graph
+
+    monkeypatch.setattr(Stream, "end_capture", lossy)
+    report, said = replayed(Machine(), capsys)
+    assert "its bits differ" in said
+    assert "replayed as a CUDA graph computes something else on cuda:0" in report.problems[0]
 
 
 def test_a_name_that_is_no_device(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ import yaml
 from commands import DEVICE, evaluate, metrics, run_small, small, timeless, train, weights
 
 from ttfs_cupy import checkpoint, config, models
-from ttfs_cupy.network import Network
 from ttfs_cupy.schedule import LearningRateSchedule
+from ttfs_cupy.training_step import TrainingStep
 
 EPOCHS = 7
 STEPS = 11  # of a small run's epoch
@@ -319,7 +319,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 ) -> None:
     broken = tmp_path / "broken"
     steps = 0
-    real_step = Network.train_step
+    real_step = TrainingStep.run
 
     def interrupted(*arguments: Any) -> None:
         nonlocal steps
@@ -330,7 +330,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
             signal.raise_signal(signal.SIGINT)
         real_step(*arguments)
 
-    monkeypatch.setattr(Network, "train_step", interrupted)
+    monkeypatch.setattr(TrainingStep, "run", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if ending == "power cut":
@@ -343,7 +343,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
             assert evaluate(broken).code == 0
     finally:
         signal.signal(signal.SIGINT, before)
-    monkeypatch.setattr(Network, "train_step", real_step)
+    monkeypatch.setattr(TrainingStep, "run", real_step)
 
     outcome = train("--resume", broken)
     assert (outcome.code, outcome.err) == (0, "")

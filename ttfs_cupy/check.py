@@ -19,6 +19,8 @@ from ttfs_cupy.device import Device
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import cpu_library, nvrtc, source
 from ttfs_cupy.network import Network
+from ttfs_cupy.optimizer import Adam
+from ttfs_cupy.training_step import TrainingStep
 from ttfs_cupy.version import __version__
 
 T = TypeVar("T")
@@ -29,6 +31,8 @@ FAILED = 1
 TINY_NETWORK = (16, "P", {"convolution": 21, "kernel": (3, 2), "stride": (2, 1), "padding": (1, 0)}, {"linear": 33})
 TINY_INPUT = (3, 12, 13)
 TINY_BATCH = 37
+# Launched, recorded, and replayed twice.
+TINY_STEPS = 4
 
 # Between two devices: of the loss, and of each gradient in the norm.
 DEVICE_TOLERANCE = 1e-4
@@ -82,9 +86,12 @@ class Report:
         else:
             self.attempt(lambda: run_kernels(self, device))
             self.attempt(lambda: run_network(self, device))
+            self.attempt(lambda: replay_steps(self, device))
         if device is not None and device.name == "cpu":
             done = f"compiled for {compiled}, not run" if compiled else "neither compiled nor run"
-            self.untested.append(f"no GPU was used: the kernels for GPUs were {done}")
+            self.untested.append(
+                f"no GPU was used: the kernels for GPUs were {done}, and no training step was replayed as a CUDA graph"
+            )
         return self.last_line()
 
     def say(self, title: str, text: str) -> None:
@@ -284,12 +291,49 @@ Gradients = tuple[float, dict[str, np.ndarray], Network]
 
 
 def _differentiate(device: Device, psp_slope: float) -> Gradients:
+    network, images, labels = _tiny_network(device, psp_slope)
+    return *network.loss_and_gradients(network.encode(images), labels), network
+
+
+def _tiny_network(device: Device, psp_slope: float) -> tuple[Network, np.ndarray, np.ndarray]:
+    """With a batch of images, some of whose pixels are black, and labels, int32."""
     network = models.build(list(TINY_NETWORK), input_shape=TINY_INPUT, device=device, seed=0, psp_slope=psp_slope)
     draw = np.random.default_rng(0)
     images = draw.random((TINY_BATCH, *TINY_INPUT)).astype(np.float32)
     images[images < 0.3] = 0
-    labels = draw.integers(0, network.classes, TINY_BATCH)
-    return *network.loss_and_gradients(network.encode(images), labels), network
+    return network, images, draw.integers(0, network.classes, TINY_BATCH).astype(np.int32)
+
+
+def replay_steps(report: Report, device: Device) -> None:
+    """Training steps replayed as a CUDA graph: the same bits as launched kernel by kernel."""
+    if device.streams is None:
+        return
+    for psp_slope in (1.0, 0.0):
+        (launched, _), (replayed, graphs) = (_trained(device, psp_slope, capture=capture) for capture in (False, True))
+        if not graphs:
+            report.untested.append(f"no training step was replayed as a CUDA graph: {device.name} captured none")
+            return
+        same = all(launched[name].tobytes() == replayed[name].tobytes() for name in launched)
+        if not same:
+            report.problem(
+                f"a training step replayed as a CUDA graph computes something else on {device.name} than launched "
+                f"kernel by kernel: CUDA_LAUNCH_BLOCKING=1 does without graphs; {PLEASE_REPORT}"
+            )
+        verdict = "the same bits" if same else "its bits differ"
+        report.say("graph", f"psp_slope {psp_slope:g}: training steps launched and replayed, {verdict}")
+
+
+def _trained(device: Device, psp_slope: float, *, capture: bool) -> tuple[dict[str, np.ndarray], int]:
+    """Weights after a few steps, and how many graphs were recorded for them."""
+    network, images, labels = _tiny_network(device, psp_slope)
+    optimizer = Adam(device, network.parameters)
+    step = TrainingStep(network, optimizer, TINY_BATCH, capture=capture)
+    inputs = device.to_host(network.encode(images))
+    for number in range(TINY_STEPS):
+        step.send(inputs, labels)
+        optimizer.lr = 0.01 / (1 + number)
+        step.run()
+    return network.state_dict(), step.graphs
 
 
 def _compare_with_cpu(report: Report, device: Device, psp_slope: float, on_device: Gradients) -> None:

@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from ttfs_cupy import config_file
 from ttfs_cupy.config_problems import CONFLICT, sentence
-from ttfs_cupy.convolution.algorithm import Precision, algorithms
+from ttfs_cupy.convolution.algorithm import PRECISIONS, algorithms
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.encoding import ENCODINGS
 from ttfs_cupy.errors import UserError
@@ -148,7 +148,7 @@ class NetworkConfig(_Section):
     weight_std: Positive | None = None
     initial_weights: Text | None = None
     convolution: Convolution = "auto"
-    precision: Precision = DEFAULT_PRECISION
+    precision: str = _one_of(PRECISIONS, DEFAULT_PRECISION)
 
     @model_validator(mode="after")
     def _check(self) -> "NetworkConfig":

@@ -154,6 +154,11 @@ class Network:
         self.loss = CrossEntropy(self.device, batch, self.classes)
         self._plan = plan
 
+    @property
+    def planned(self) -> Plan | None:
+        """The plan at hand: another one has its arrays elsewhere."""
+        return self._plan
+
     def tune(self, batch: int, tuner: Tuner | None = None) -> None:
         """Chooses each convolution's algorithms by timing them for batches of that many images."""
         tuner = tuner or Tuner(self.device)

@@ -23,6 +23,7 @@ class PspSlope:
 
     def __init__(self, device: Device, value: float):
         self._device = device
+        self._value = 0.0
         self.array = device.to_device(np.zeros(1, np.float32))
         self.value = value
 
@@ -34,8 +35,9 @@ class PspSlope:
     def value(self, value: float) -> None:
         if not 0 <= value <= 1:
             raise UserError(f"psp_slope must lie in [0, 1], not {value}")
-        self._value = float(value)
-        self.array[...] = value
+        if value != self._value:
+            self._value = float(value)
+            self._device.launch("fill", 1, self.array, self._value, 1)
 
 
 class Neuron(Protocol):

@@ -44,6 +44,7 @@ class Optimizer(ABC):
         self.device = device
         self.parameters = parameters
         self.limits = limits
+        self._lr = 0.0
         self._rate = xp.zeros(1, np.float32)
         self._sums = xp.zeros(self.PARTS, np.float32)
         self.update = xp.zeros(5, np.float32)
@@ -57,8 +58,9 @@ class Optimizer(ABC):
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._lr = value
-        self._rate[...] = value
+        if value != self._lr:
+            self._lr = value
+            self.device.launch("fill", 1, self._rate, value, 1)
 
     def step(self) -> None:
         """Applies parameters.gradients to parameters.values, unless the gradient is not finite."""

@@ -9,12 +9,15 @@ from ttfs_cupy.layers import Weighted
 
 
 class Parameters:
-    """`values` and `gradients` are float32 arrays of all weights, layer after layer; the layers hold views of them."""
+    """`values` and `gradients` are float32 arrays of all weights, layer after layer; the layers hold views of them.
+
+    A layer's weights begin at a multiple of 16 bytes, as a GPU copies them; what lies between layers is and stays 0.
+    """
 
     def __init__(self, device: Device, layers: Sequence[Weighted]):
         self._device = device
         self._layers = list(layers)
-        self.size = sum(layer.shape.weights for layer in layers)
+        self.size = sum(_aligned(layer.shape.weights) for layer in layers)
         self.values = device.xp.zeros(self.size, np.float32)
         self.gradients = device.xp.zeros(self.size, np.float32)
         first = 0
@@ -22,7 +25,7 @@ class Parameters:
             last = first + layer.shape.weights
             layer.weights = self.values[first:last].reshape(layer.weights_shape)
             layer.grad_weights = self.gradients[first:last].reshape(layer.weights_shape)
-            first = last
+            first += _aligned(layer.shape.weights)
 
     def draw(self, seed: int, mean: float = 0.0, std: float | None = None) -> None:
         """Normal weights from PCG64(seed), on the host, so that a seed means the same on every device.
@@ -70,6 +73,10 @@ class Parameters:
         for name, layer in expected.items():
             inner = layer.from_public(loaded[name])
             layer.weights[...] = self._device.to_device(inner)
+
+
+def _aligned(floats: int) -> int:
+    return -(-floats // 4) * 4
 
 
 def weight_name(layer: Weighted) -> str:

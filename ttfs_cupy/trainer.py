@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ttfs_cupy import checkpoint
 from ttfs_cupy.config import Config, PspSlopeSchedule
-from ttfs_cupy.data import Batches
+from ttfs_cupy.data import Batch, Batches
 from ttfs_cupy.diagnosis import first_non_finite_layer
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.loss import Totals
@@ -19,6 +19,7 @@ from ttfs_cupy.network import Network
 from ttfs_cupy.optimizer import Optimizer
 from ttfs_cupy.run_directory import RunDirectory
 from ttfs_cupy.schedule import LearningRateSchedule
+from ttfs_cupy.training_step import TrainingStep
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -65,6 +66,7 @@ class Trainer:
         self.training = training
         self.validation = validation
         self.run = run
+        self.step = TrainingStep(network, optimizer, training.batch_size)
         self.progress = Progress()
         self.rates = learning_rates(config, len(training))
         self.metrics = MetricsFile(run.metrics)
@@ -103,7 +105,7 @@ class Trainer:
         validation = evaluate(self.network, self.validation, "validation")
         if not np.isfinite(validation.totals.loss):
             # no training loss has seen the weights after the epoch's last step
-            raise self._not_finite(self.network.device.to_device(next(self.validation.epoch(0)).inputs))
+            raise self._not_finite(next(self.validation.epoch(0)))
         progress = self.progress
         progress.epochs += 1
         is_best = self._judge(validation.totals.accuracy)
@@ -134,31 +136,31 @@ class Trainer:
         last_reading = time.perf_counter()
         description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
         with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
-            for batch in self.training.epoch(progress.epochs):
-                inputs = network.device.to_device(batch.inputs)
-                labels = network.device.to_device(batch.labels)
+            for number, batch in enumerate(self.training.epoch(progress.epochs)):
+                self.step.send(batch.inputs, batch.labels)
+                if number and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
+                    # waits for the step before, while this batch is on its way
+                    totals = self._finite_totals(batch)
+                    last_reading = time.perf_counter()
+                    bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
                 self.optimizer.lr = self.rates.at(progress.step)
                 network.psp_slope = self._slope(progress.step)
-                network.train_step(inputs, labels, self.optimizer)
+                self.step.run()
                 progress.step += 1
                 bar.update()
-                now = time.perf_counter()
-                if now - last_reading > SECONDS_BETWEEN_READINGS:
-                    last_reading = now
-                    totals = self._finite_totals(inputs)
-                    bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        return self._finite_totals(inputs)
+        return self._finite_totals(batch)
 
-    def _finite_totals(self, inputs: Any) -> Totals:
+    def _finite_totals(self, batch: Batch) -> Totals:
         totals = self.network.loss.read()
         if not np.isfinite(totals.loss):
-            raise self._not_finite(inputs)
+            raise self._not_finite(batch)
         return totals
 
-    def _not_finite(self, inputs: Any) -> UserError:
+    def _not_finite(self, batch: Batch) -> UserError:
         """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
+        inputs = self.network.device.to_device(batch.inputs)
         return UserError(
             f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
             f"{first_non_finite_layer(self.network, inputs)} overflow; the weights before that epoch are in "

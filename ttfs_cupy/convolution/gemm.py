@@ -75,7 +75,8 @@ class Gemm:
             drive, sums = products[:count], products[count:] if halves == 2 else None
             neuron.output(drive, sums, output[first:last])
             if weight_sum is not None:
-                weight_sum[first:last] = sums
+                target = weight_sum[first:last]
+                self.device.launch("copy", target.size, sums, target, target.size)
 
         self.device.parallel(parts(len(output), chunk_rows), chunk)
 

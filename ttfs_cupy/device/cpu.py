@@ -42,6 +42,7 @@ class CpuDevice:
     stack_gap = 16
     sum_groups = 4
     gpu = None
+    streams = None
 
     def __init__(self, threads: int | None = None):
         self.workers = threads or available_cores()

@@ -8,6 +8,7 @@ import numpy as np
 from ttfs_cupy.device.cupy_library import import_cupy
 from ttfs_cupy.device.gpu_limits import GpuLimits
 from ttfs_cupy.device.interface import Array, Stack, check_work, to_host
+from ttfs_cupy.device.streams import Streams
 from ttfs_cupy.kernels import source
 from ttfs_cupy.kernels.launcher import checked_arguments
 from ttfs_cupy.kernels.source import NO_CONSTANTS, Constants, Variant
@@ -38,6 +39,7 @@ class CudaDevice:
         capability = f"{properties['major']}.{properties['minor']}"
         self.description = f"GPU {index}, {properties['name'].decode()}, compute capability {capability}"
         self._most_blocks = 32 * properties["multiProcessorCount"]
+        self.streams = Streams(cupy)
         self._functions: dict[tuple[str, Constants], Any] = {}
         self.gpu = GpuLimits(
             capability=(properties["major"], properties["minor"]),
@@ -109,11 +111,13 @@ class CudaDevice:
         for y in range(rows):
             left, right, target = (self._matrices(stack, y, across) for stack in (a, b, out))
             left = left.swapaxes(1, 2) if transposed else left
-            if term is None:
-                self.xp.matmul(left, right, out=target)
+            product = target if term is None else self._matrices(term, y, across)
+            if across == 1:
+                # CuPy hands a single transposed matrix to cuBLAS as it is; of a stack it makes a copy first
+                self.xp.matmul(left[0], right[0], out=product[0])
             else:
-                product = self._matrices(term, y, across)
                 self.xp.matmul(left, right, out=product)
+            if term is not None:
                 self.launch("add", target.size, target, product, target.size)
 
     @staticmethod

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ttfs_cupy.device.gpu_limits import GpuLimits
 from ttfs_cupy.kernels.launcher import MAX_ELEMENTS
 from ttfs_cupy.kernels.source import Variant
+
+if TYPE_CHECKING:
+    from ttfs_cupy.device.streams import Streams
 
 # numpy.ndarray on the CPU, cupy.ndarray on a GPU; CuPy has no static types to tell them apart
 Array = Any
@@ -50,7 +53,8 @@ class Device(Protocol):
     for what all workers multiply together. adds_products: whether `multiply` can add to what is there by itself.
     stack_gap: how many floats apart the matrices of a stack should lie. sum_groups: into how many tasks a sum over a
     batch is best split; it does not depend on the number of workers, since bits depend on it. gpu: what a GPU has room
-    for; None on a CPU, which cannot launch_blocks.
+    for; None on a CPU, which cannot launch_blocks. streams: a GPU's queues for overlapping copies and for graphs; None
+    where work is done when its call returns.
     """
 
     @property
@@ -75,6 +79,8 @@ class Device(Protocol):
     def sum_groups(self) -> int: ...
     @property
     def gpu(self) -> GpuLimits | None: ...
+    @property
+    def streams(self) -> "Streams | None": ...
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         """Runs a kernel over `work` elements; an empty grid launches nothing.

@@ -1,0 +1,280 @@
+"""The stand-in's streams, events, graphs and memory, and the log of all that the host asks for."""
+
+import ctypes
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+class CaptureError(RuntimeError):
+    """As CuPy's errors, a RuntimeError."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that the host asked for: what, in which stream, and for launches kernel, pointers and scalars."""
+
+    kind: str
+    stream: str = ""
+    name: str = ""
+    pointers: tuple[int, ...] = ()
+    scalars: tuple[Any, ...] = ()
+
+
+@dataclass
+class Marker:
+    """A moment in a stream."""
+
+    stream: "Stream"
+    is_past: bool = False
+
+
+@dataclass
+class Work:
+    """An element of a stream's queue; first waits for a moment of another stream, if there is one."""
+
+    body: Callable[[], None]
+    waits_for: Marker | None = None
+    # what must live until it has run; a graph keeps nothing alive
+    keeps: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Region:
+    """An array by its address, as a graph knows it."""
+
+    pointer: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "Region":
+        return cls(pointer(array), array.shape, array.strides, array.dtype)
+
+    def array(self) -> np.ndarray:
+        span = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) + self.dtype.itemsize
+        memory = (ctypes.c_char * span).from_address(self.pointer)
+        return np.ndarray(self.shape, self.dtype, memory, strides=self.strides)
+
+
+def pointer(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+@dataclass
+class Stream:
+    """A queue. Everything in it is in order; between two queues only events make an order."""
+
+    machine: "Machine"
+    name: str
+    queue: deque[Work] = field(default_factory=deque)
+    captured: "list[_GraphNode] | None" = None
+    is_invalid: bool = False
+
+    def enqueue(self, work: Work) -> None:
+        self.queue.append(work)
+        for eager in self.machine.eager:
+            self.machine.stream(eager).advance()
+
+    def advance(self) -> None:
+        """Runs as far as it can without anybody else."""
+        while self.queue and (self.queue[0].waits_for is None or self.queue[0].waits_for.is_past):
+            work = self.queue.popleft()
+            work.body()
+
+    def run_one(self) -> None:
+        work = self.queue[0]
+        if work.waits_for is not None:
+            self.machine.reach(work.waits_for)
+        # reaching it may have run this stream, too
+        if self.queue and self.queue[0] is work:
+            self.queue.popleft()
+            work.body()
+
+    # As CuPy has it
+
+    def __enter__(self) -> "Stream":
+        self.machine.current.append(self)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.machine.current.pop()
+
+    def wait_event(self, event: "Event") -> None:
+        self.machine.refuse_while_capturing(self, "wait for an event")
+        self.machine.note("wait", self.name, event.name)
+        self.enqueue(Work(lambda: None, event.marker))
+
+    def record(self, event: "Event") -> "Event":
+        self.machine.refuse_while_capturing(self, "record an event")
+        self.machine.note("record", self.name, event.name)
+        marker = event.marker = Marker(self)
+        self.enqueue(Work(lambda: setattr(marker, "is_past", True)))
+        return event
+
+    def synchronize(self) -> None:
+        self.machine.refuse_while_capturing(self, "be waited for")
+        self.machine.note("synchronize stream", self.name)
+        self.drain()
+
+    def drain(self) -> None:
+        while self.queue:
+            self.run_one()
+
+    def begin_capture(self) -> None:
+        if self.machine.refuses_capture:
+            raise CaptureError("this driver does not capture")
+        assert self.name != "null", "the default stream cannot be captured"
+        self.captured, self.is_invalid = [], False
+
+    def end_capture(self) -> "Graph":
+        nodes, self.captured = self.captured, None
+        if nodes is None or self.is_invalid:
+            raise CaptureError("the capture was invalidated")
+        return Graph(self.machine, nodes)
+
+
+class Event:
+    """CuPy's, with a name for the log."""
+
+    def __init__(self, machine: "Machine"):
+        self.machine = machine
+        self.name = f"event {next(machine.numbers)}"
+        self.marker: Marker | None = None
+
+    def synchronize(self) -> None:
+        self.machine.note("synchronize event", name=self.name)
+        if self.marker is not None:
+            self.machine.reach(self.marker)
+
+
+@dataclass(frozen=True)
+class _GraphNode:
+    entry: Entry
+    body: Callable[[], None]
+    # (pointer, number of the allocation that it lay in)
+    memory: tuple[tuple[int, int], ...]
+
+
+class Graph:
+    def __init__(self, machine: "Machine", nodes: list[_GraphNode]):
+        self.machine = machine
+        self.nodes = nodes
+
+    def launch(self) -> None:
+        machine, stream = self.machine, self.machine.current[-1]
+        machine.note("graph", stream.name)
+        for node in self.nodes:
+            keeps = tuple(machine.memory.same(*place) for place in node.memory)
+            entry = node.entry
+            machine.note("replay", stream.name, entry.name, entry.pointers, entry.scalars)
+            stream.enqueue(Work(node.body, keeps=keeps))
+
+
+class Memory:
+    """The allocations that are alive."""
+
+    def __init__(self) -> None:
+        self._alive: dict[int, tuple[int, int, Any]] = {}
+        self._count = 0
+
+    def allocate(self, size: int) -> np.ndarray:
+        # a label that never came must not be an index beyond all memory
+        root = np.zeros(max(size, 1), np.uint8)
+        number = self._count = self._count + 1
+        self._alive[number] = (pointer(root), max(size, 1), weakref.ref(root))
+        weakref.finalize(root, self._alive.pop, number)
+        return root
+
+    def number(self, place: int) -> int:
+        """Of the allocation that the address lies in."""
+        for number, (start, size, _) in self._alive.items():
+            if start <= place < start + size:
+                return number
+        raise AssertionError("a pointer into memory that is not the device's, or no longer")
+
+    def same(self, place: int, number: int) -> Any:
+        """The allocation, if it is still the one it was."""
+        if number not in self._alive:
+            raise AssertionError("a graph was launched on memory that was given back")
+        return self._alive[number][2]()
+
+
+class Pool:
+    """cupy.cuda.MemoryPool; one that a capture takes from gives nothing to anybody else."""
+
+    def __init__(self, machine: "Machine"):
+        self.blocks: list[np.ndarray] = []
+        self._machine = machine
+
+    def malloc(self, size: int) -> np.ndarray:
+        self.blocks.append(self._machine.memory.allocate(size))
+        return self.blocks[-1]
+
+    def free_bytes(self) -> int:
+        return 0
+
+
+class Machine:
+    """The GPU and its log. eager: streams that run at once whenever they can, all others as late as possible."""
+
+    def __init__(self, eager: Sequence[str] = (), *, refuses_capture: bool = False):
+        self.eager = list(eager)
+        self.refuses_capture = refuses_capture
+        self.log: list[Entry] = []
+        self.violations: list[str] = []
+        self.memory = Memory()
+        self.numbers = iter(range(1 << 30))
+        self.pinned: list[np.ndarray] = []
+        self.streams: list[Stream] = []
+        self.current = [self.new_stream()]
+        # what a capture takes memory from; None is what everybody takes it from
+        self.pool: Pool | None = None
+
+    def new_stream(self) -> Stream:
+        names = ("null", "steps", "copies")
+        self.streams.append(Stream(self, names[len(self.streams)]))
+        return self.streams[-1]
+
+    def stream(self, name: str) -> Stream:
+        return next((stream for stream in self.streams if stream.name == name), self.streams[0])
+
+    def note(self, kind: str, stream: str = "", name: str = "", *launched: tuple[Any, ...]) -> None:
+        self.log.append(Entry(kind, stream, name, *launched))
+
+    def kinds(self, first: int = 0) -> list[str]:
+        return [entry.kind for entry in self.log[first:]]
+
+    def reach(self, marker: Marker) -> None:
+        while not marker.is_past:
+            marker.stream.run_one()
+
+    def refuse_while_capturing(self, stream: Stream, what: str) -> None:
+        if stream.captured is not None:
+            stream.is_invalid = True
+            self.violations.append(f"a stream that is captured cannot {what}")
+            raise CaptureError(self.violations[-1])
+
+    def launch(self, kind: str, name: str, arrays: Sequence[np.ndarray], scalars: tuple[Any, ...], body: Any) -> None:
+        """Into the current stream, or the graph that it is captured into."""
+        stream = self.current[-1]
+        pointers = tuple(pointer(array) for array in arrays)
+        entry = Entry(kind, stream.name, name, pointers, scalars)
+        self.log.append(entry)
+        if stream.captured is None:
+            stream.enqueue(Work(body, keeps=tuple(arrays)))
+        else:
+            numbers = (self.memory.number(place) for place in pointers)
+            stream.captured.append(_GraphNode(entry, body, tuple(zip(pointers, numbers, strict=True))))
+
+    def allocate(self, size: int) -> np.ndarray:
+        """That many bytes, from the pool at hand."""
+        if self.pool is None:
+            self.refuse_while_capturing(self.current[-1], "take memory that others are given, too")
+        self.note("allocate", self.current[-1].name)
+        return self.memory.allocate(size) if self.pool is None else self.pool.malloc(size)

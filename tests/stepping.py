@@ -1,0 +1,93 @@
+"""A small network in training on the stand-in for a GPU: what the tests of training steps share."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from cuda_stand_in import Entry, Machine, device_of
+
+from ttfs_cupy import models
+from ttfs_cupy.device import Device
+from ttfs_cupy.optimizer import Adam, Limits, Optimizer, Sgd
+from ttfs_cupy.training_step import TrainingStep
+
+SHAPE, CLASSES = (2, 9, 8), 5
+# every algorithm, pooling joined to a convolution and alone, and a full connection
+SPEC = [5, 16, "P", {"convolution": 16}, {"convolution": 6, "kernel": 2, "stride": 2}, {"linear": 7}]
+# a smaller last batch
+BATCHES = (8, 8, 8, 3)
+EPOCHS = 4
+LIMITS = Limits(weight_decay=0.01, clip_norm=0.5, weight_clip=(-0.6, 0.6), fixed_sign=True)
+
+OPTIMIZERS: dict[str, Callable[[Device, Any], Optimizer]] = {
+    "adam": lambda device, parameters: Adam(device, parameters, 1e-3),
+    "adam with limits": lambda device, parameters: Adam(device, parameters, 1e-3, limits=LIMITS),
+    "sgd with momentum": lambda device, parameters: Sgd(device, parameters, 1e-2, momentum=0.9, limits=LIMITS),
+}
+# which streams run at once, the others as late as possible: what may happen on a GPU lies between these
+ORDERS = [(), ("copies",), ("steps",), ("null", "steps", "copies")]
+
+
+class Training:
+    """A network, its optimiser and its steps, on the stand-in unless another device is given."""
+
+    def __init__(
+        self,
+        machine: Machine | None = None,
+        *,
+        optimizer: str = "adam",
+        capture: bool = True,
+        device: Device | None = None,
+        **rule: Any,
+    ):
+        self.machine = machine or Machine()
+        self.device = device or device_of(self.machine)
+        self.net = models.build(SPEC, SHAPE, CLASSES, self.device, **rule)
+        self.net.plan(max(BATCHES), training=True)
+        self.optimizer = OPTIMIZERS[optimizer](self.device, self.net.parameters)
+        self.step = TrainingStep(self.net, self.optimizer, max(BATCHES), capture=capture)
+        self.random = np.random.default_rng(0)
+        self.number = 0
+
+    def send(self, count: int = max(BATCHES), *, spoilt: bool = False) -> None:
+        height, width = SHAPE[1:]
+        inputs = self.random.random((count, height, width, SHAPE[0]), np.float32)
+        inputs[inputs < 0.3] = 0
+        if spoilt:
+            inputs[0, 0, 0] = np.inf
+        labels = self.random.integers(0, CLASSES, count).astype(np.int32)
+        self.step.send(inputs, labels)
+        # whoever sent them may use them for something else
+        inputs[...], labels[...] = np.nan, 0
+
+    def run(self, count: int = max(BATCHES), **given: Any) -> list[Entry]:
+        """A step, and what the machine was asked for."""
+        first = len(self.machine.log)
+        self.send(count, **given)
+        self.optimizer.lr = 1e-3 / (1 + self.number)
+        self.step.run()
+        self.number += 1
+        return self.machine.log[first:]
+
+    def epochs(self) -> "Training":
+        """Several, psp_slope annealed from 0 on in the second half."""
+        for epoch in range(EPOCHS):
+            for batch, count in enumerate(BATCHES):
+                self.net.psp_slope = max(0.0, (epoch - EPOCHS // 2) / 10 + batch / 100) if epoch >= EPOCHS // 2 else 0.0
+                self.run(count, spoilt=(epoch, batch) == (1, 1))
+        return self
+
+    def bits(self) -> dict[str, bytes]:
+        arrays = {**self.net.state_dict(), **self.optimizer.state_dict()}
+        totals = self.device.to_host(self.net.loss._totals)
+        return {name: array.tobytes() for name, array in (*arrays.items(), ("totals", totals))}
+
+    def steps(self, count: int = max(BATCHES), *, steps: int = 4) -> list[list[Entry]]:
+        return [self.run(count) for _ in range(steps)]
+
+
+@cache
+def launched(optimizer: str) -> dict[str, bytes]:
+    """The bits of that optimiser's training, kernel by kernel, each stream running at once."""
+    return Training(Machine(ORDERS[-1]), optimizer=optimizer, capture=False).epochs().bits()

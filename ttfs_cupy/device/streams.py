@@ -1,0 +1,92 @@
+"""The queues of a GPU, through CuPy: one for training steps, which it can record as CUDA graphs, one for copies.
+
+What is said here about CuPy and CUDA was read in CuPy's source and CUDA's manual; none of it has run on a GPU yet.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy.device.interface import Array
+
+# cupy.cuda.Event: a mark in a stream that the host, or another stream, can wait for; at once if it was never recorded
+Event = Any
+
+
+class Graph:
+    """Recorded work. It runs on the memory that it was recorded with, which must still be there."""
+
+    def __init__(self, graph: Any, pool: Any):
+        self._graph = graph
+        self._pool = pool
+
+    def launch(self) -> None:
+        """Puts all of it into the current stream at once."""
+        self._graph.launch()
+
+
+class Streams:
+    """The streams of one GPU, the current one when this is made."""
+
+    def __init__(self, cupy: ModuleType):
+        self._cupy = cupy
+        # non-blocking: what others do on the default stream must not invalidate a capture, nor wait for a copy
+        self._steps = cupy.cuda.Stream(non_blocking=True)
+        self._copies = cupy.cuda.Stream(non_blocking=True)
+        self._before, self._after = self.event(), self.event()
+
+    def event(self) -> Event:
+        return self._cupy.cuda.Event(disable_timing=True)
+
+    def pinned(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        """An array in page-locked memory of the host, which alone can be copied from asynchronously."""
+        memory = self._cupy.cuda.alloc_pinned_memory(prod(shape) * np.dtype(dtype).itemsize)
+        return np.ndarray(shape, dtype, buffer=memory)
+
+    def copy_in(self, pairs: Iterable[tuple[np.ndarray, Array]], *, after: Event, done: Event) -> None:
+        """Enqueues copies from pinned arrays in the stream of copies, between the two events."""
+        self._copies.wait_event(after)
+        for host, array in pairs:
+            array.set(host, stream=self._copies)
+        self._copies.record(done)
+
+    def copy_within(self, pairs: Iterable[tuple[Array, Array]], *, after: Event, done: Event) -> None:
+        """Enqueues copies from array to array in the stream of steps, between the two events."""
+        self._steps.wait_event(after)
+        for source, array in pairs:
+            array.data.copy_from_device_async(source.data, source.nbytes, self._steps)
+        self._steps.record(done)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Launches inside go to the stream of steps: after all that was launched before, before all that follows."""
+        outer = self._cupy.cuda.get_current_stream()
+        self._steps.wait_event(outer.record(self._before))
+        try:
+            with self._steps:
+                yield
+        finally:
+            outer.wait_event(self._steps.record(self._after))
+
+    def capture(self, body: Callable[[], None]) -> Graph:
+        """What the body launches, recorded instead of run; inside step().
+
+        Raises what CuPy raises (RuntimeError, MemoryError) if that cannot be recorded; the stream is then as before.
+        """
+        # CuPy's matmul copies a stack that is to be transposed into memory of the pool, and the graph will write there
+        # at every launch: so it gets a pool of its own, out of which nobody else is given anything.
+        # cuBLAS may be captured; a workspace that it lacks becomes an allocation inside the graph.
+        pool = self._cupy.cuda.MemoryPool()
+        with self._cupy.cuda.using_allocator(pool.malloc):
+            self._steps.begin_capture()
+            try:
+                body()
+            except BaseException:  # Ctrl-C, too, must not leave a stream that records
+                with suppress(Exception):
+                    self._steps.end_capture()
+                raise
+            return Graph(self._steps.end_capture(), pool)

@@ -1,0 +1,11 @@
+// Whole arrays of n values: what array libraries would do by expressions, which a CUDA graph is better without. Called
+// by ttfs_cupy/convolution/gemm.py and by whatever keeps a number of a step in device memory.
+
+KERNEL void copy(const float* __restrict__ from, float* __restrict__ to, int n) {
+    GRID_LOOP(i, n) to[i] = from[i];
+}
+
+// The value travels with the launch: nothing on the host has to outlive it.
+KERNEL void fill(float* __restrict__ values, float value, int n) {
+    GRID_LOOP(i, n) values[i] = value;
+}
