@@ -16,10 +16,11 @@ FOLDER = Path(__file__).parent
 RUNTIME = FOLDER / "runtime"
 
 # CUDA's compiler does not reason from the types of pointers either. A call that were jumped to, not made, would hide
-# the kernel's line from the runtime.
+# the kernel's line from the runtime; addr2line takes the lines after #line in DWARF 5 for the outer file's.
 _KERNEL_FLAGS = (
     "-O1",
     "-g1",
+    "-gdwarf-4",
     "-std=c++17",
     "-fPIC",
     "-fno-exceptions",
@@ -75,8 +76,8 @@ def static_shared_arrays(library: Path) -> list[tuple[str, int, int]]:
     found = []
     for line in _run("nm", "--print-size", "--demangle", "--defined-only", str(library)).splitlines():
         at, size, kind, name = (*line.split(maxsplit=3), "", "", "")[:4]
-        # a variable, not a constant, that a function declares
-        if kind in tuple("bBdDuVv") and "::" in name and not name.startswith(("guard variable", "std::")):
+        # a variable, not a constant, that one of the kernels' functions declares
+        if kind in tuple("bBdDuVv") and "::" in name and not name.startswith("runtime::"):
             found.append((name.rsplit("::", 1)[1], int(at, 16), int(size, 16)))
     return found
 

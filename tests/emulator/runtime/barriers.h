@@ -32,11 +32,12 @@ static void check_members(const Barrier& barrier, bool of_block) {
 }
 
 static void open_barrier(Barrier& barrier) {
-    const bool of_block = barrier.arrived == living;
+    // those that have returned did not wait for the others, and are not ordered before them
+    const bool of_block = barrier.arrived == threads;
     check_members(barrier, &barrier == barriers);
     idle_turns = 0;
     ++outcome->barriers;
-    if (of_block) order_all();
+    if (of_block) check_unwritten_read(), order_all();
     else order(barrier.members, barrier.arrived, false);
     bool seen[MAX_WARPS] = {};
     for (int i = 0; i < barrier.arrived; ++i) {
@@ -85,5 +86,6 @@ static void thread_returns() {
     lane_returns();
     if (barriers[0].arrived && !barriers[0].expected && barriers[0].arrived == living) open_barrier(barriers[0]);
     if (living) run_another();
+    check_unwritten_read();
     emulator_switch(&current->stack_pointer, launcher.stack_pointer);
 }

@@ -33,6 +33,7 @@ static void run_block() {
     poison_shared();
     reset_barriers();
     reset_copies();
+    unwritten_read.found = false;
     living = threads, runnable_count = 0, idle_turns = 0;
     for (int warp = 0; warp < MAX_WARPS; ++warp) {
         const int lanes = threads - warp * LANES_PER_WARP;

@@ -64,15 +64,31 @@ static inline void remember_reader(Byte& byte, int me, Site site) {
     byte.read[k] = now, byte.reader[k] = (uint16_t)me, byte.read_site[k] = site;
 }
 
+// A read of what nobody wrote yet. If it is written before the next barrier, the two race; else nobody ever wrote it. So
+// the error waits until then.
+struct UnwrittenRead {
+    bool found;
+    Access access;
+    uint32_t byte;
+    int thread;
+};
+static UnwrittenRead unwritten_read;
+
+static void check_unwritten_read() {
+    const UnwrittenRead& read = unwritten_read;
+    if (read.found)
+        fail("UninitialisedRead", read.access.site, read.thread, 0, "reads byte %u of %s, which nobody wrote",
+             read.access.byte + read.byte, read.access.array);
+}
+
 static void check_shared(const Access& access) {
     const int me = current->thread;
     Byte* const bytes = bytes_of_shared + access.shadow;
     for (uint32_t i = 0; i < access.size; ++i) {
         Byte& byte = bytes[i];
         check_write_before(access, i, byte, me);
-        if ((!access.write || access.atomic) && byte.written < block_start)
-            fail("UninitialisedRead", access.site, me, 0, "reads byte %u of %s, which nobody wrote", access.byte + i,
-                 access.array);
+        if ((!access.write || access.atomic) && byte.written < block_start && !unwritten_read.found)
+            unwritten_read = {true, access, i, me};
         if (access.write) {
             check_reads_before(access, i, byte, me);
             byte.written = now, byte.writer = (uint16_t)me, byte.write_site = access.site;
