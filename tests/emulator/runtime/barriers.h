@@ -39,12 +39,15 @@ static void open_barrier(Barrier& barrier) {
     ++outcome->barriers;
     if (of_block) check_unwritten_read(), order_all();
     else order(barrier.members, barrier.arrived, false);
-    bool seen[MAX_WARPS] = {};
+    uint32_t lanes[MAX_WARPS] = {};
     for (int i = 0; i < barrier.arrived; ++i) {
         const int thread = barrier.members[i], warp = thread / LANES_PER_WARP;
         barrier_counts[thread] = barrier.count_true, barrier_members[thread] = barrier.arrived;
-        if (!seen[warp]) count_banks(warp), seen[warp] = true;
-        make_runnable(thread);
+        lanes[warp] |= 1u << thread % LANES_PER_WARP;
+    }
+    for (int warp = 0; warp < MAX_WARPS; ++warp) {
+        if (lanes[warp]) count_banks(warp);
+        make_runnable(warp, lanes[warp]);
     }
     barrier.arrived = barrier.count_true = 0;
 }

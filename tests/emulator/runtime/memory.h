@@ -5,7 +5,7 @@ struct Array {
     uintptr_t begin, end;
     const char* name;
     Kind kind;
-    uint32_t shadow;  // of static shared memory: where its bytes are in bytes_of_shared
+    uint32_t shadow;  // of static shared memory: where the histories of its bytes begin
 };
 static const Array* arrays;
 static int array_count;

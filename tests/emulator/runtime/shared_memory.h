@@ -1,4 +1,4 @@
-// Shared memory: for each byte who wrote it, and who read it, last.
+// Shared memory: who wrote it, and who read it, last.
 
 enum { MAX_SHARED = 232448, MAX_STATIC_SHARED = 1 << 18, GUARD = 65536 };
 // What a kernel finds in shared memory that it did not write: NaN.
@@ -11,22 +11,45 @@ alignas(128) unsigned char emulated_dynamic_shared[GUARD + MAX_SHARED + GUARD] _
 static int dynamic_bytes;
 
 enum : uint8_t { ATOMIC = 1, IN_FLIGHT = 2 };
-struct Byte {
+struct History {
     uint32_t written, read[2];  // when
     Site write_site, read_site[2];
     uint16_t writer, reader[2];
     uint8_t flags;  // of the last write
 };
-static Byte bytes_of_shared[MAX_SHARED + MAX_STATIC_SHARED];
+// Of each word; and of its bytes, once a block has accessed some of them alone: split_in then holds when that block began.
+enum { MAX_WORDS = (MAX_SHARED + MAX_STATIC_SHARED) / 4 };
+static History history_of_word[MAX_WORDS], history_of_byte[4 * MAX_WORDS];
+static uint32_t split_in[MAX_WORDS];
 
 struct Access {
     const char* array;   // what it touches
     uint32_t byte;       // its place in that
-    uint32_t shadow;     // and in bytes_of_shared
+    uint32_t shadow;     // and among the histories
     uint32_t size;
     bool write, atomic;
     Site site;
 };
+
+// Calls back with each history that an access touches, and its first byte.
+template <typename Visitor>
+static inline void each_history(const Access& access, Visitor visit) {
+    const uint32_t end = access.shadow + access.size;
+    for (uint32_t at = access.shadow; at < end;) {
+        const uint32_t word = at / 4;
+        if (access.size >= 4 && split_in[word] != block_start) {
+            visit(history_of_word[word], at - access.shadow);
+            at += 4;
+            continue;
+        }
+        if (split_in[word] != block_start) {
+            split_in[word] = block_start;
+            for (uint32_t i = 0; i < 4; ++i) history_of_byte[4 * word + i] = history_of_word[word];
+        }
+        for (const uint32_t word_end = 4 * word + 4; at < word_end && at < end; ++at)
+            visit(history_of_byte[at], at - access.shadow);
+    }
+}
 
 [[noreturn]] __attribute__((noinline)) static void fail_race(const Access& access, uint32_t byte, const char* other,
                                                              int thread, Site site) {
@@ -34,34 +57,34 @@ struct Access {
          access.write ? "writes" : "reads", access.byte + byte, access.array, thread, other);
 }
 
-static inline void check_write_before(const Access& access, uint32_t i, const Byte& byte, int me) {
-    if (byte.written < block_start) return;
-    if (byte.flags & IN_FLIGHT) fail_race(access, i, "is still copying to, by a copy that it started", byte.writer, byte.write_site);
-    if (access.atomic && byte.flags & ATOMIC) return;
-    if (!is_ordered(byte.written, byte.writer, me))
-        fail_race(access, i, "wrote, with no barrier in between,", byte.writer, byte.write_site);
+static inline void check_write_before(const Access& access, uint32_t i, const History& of, int me) {
+    if (of.written < block_start) return;
+    if (of.flags & IN_FLIGHT) fail_race(access, i, "is still copying to, by a copy that it started", of.writer, of.write_site);
+    if (access.atomic && of.flags & ATOMIC) return;
+    if (!is_ordered(of.written, of.writer, me))
+        fail_race(access, i, "wrote, with no barrier in between,", of.writer, of.write_site);
 }
 
-static inline void check_reads_before(const Access& access, uint32_t i, const Byte& byte, int me) {
+static inline void check_reads_before(const Access& access, uint32_t i, const History& of, int me) {
     for (int k = 0; k < 2; ++k)
-        if (!is_ordered(byte.read[k], byte.reader[k], me))
-            fail_race(access, i, "read, with no barrier in between,", byte.reader[k], byte.read_site[k]);
+        if (!is_ordered(of.read[k], of.reader[k], me))
+            fail_race(access, i, "read, with no barrier in between,", of.reader[k], of.read_site[k]);
 }
 
 // Two readers are remembered, so that a writer is never the only one: the latest, and of two warps where there are two.
 // A sync orders a whole warp, a barrier all, so that nothing is missed but what a named barrier leaves unordered.
-static inline void remember_reader(Byte& byte, int me, Site site) {
+static inline void remember_reader(History& of, int me, Site site) {
     int k;
-    if (byte.reader[0] == me) k = 0;
-    else if (byte.reader[1] == me) k = 1;
+    if (of.reader[0] == me) k = 0;
+    else if (of.reader[1] == me) k = 1;
     else {
         const int warp = me / LANES_PER_WARP;
-        const int warps[2] = {byte.reader[0] / LANES_PER_WARP, byte.reader[1] / LANES_PER_WARP};
-        const bool current_0 = byte.read[0] >= epoch_start, current_1 = byte.read[1] >= epoch_start;
+        const int warps[2] = {of.reader[0] / LANES_PER_WARP, of.reader[1] / LANES_PER_WARP};
+        const bool current_0 = of.read[0] >= epoch_start, current_1 = of.read[1] >= epoch_start;
         if (current_0 && current_1 && warps[0] != warps[1] && (warp == warps[0] || warp == warps[1])) k = warp == warps[1];
-        else k = byte.read[1] <= byte.read[0];
+        else k = of.read[1] <= of.read[0];
     }
-    byte.read[k] = now, byte.reader[k] = (uint16_t)me, byte.read_site[k] = site;
+    of.read[k] = now, of.reader[k] = (uint16_t)me, of.read_site[k] = site;
 }
 
 // A read of what nobody wrote yet. If it is written before the next barrier, the two race; else nobody ever wrote it. So
@@ -83,18 +106,16 @@ static void check_unwritten_read() {
 
 static void check_shared(const Access& access) {
     const int me = current->thread;
-    Byte* const bytes = bytes_of_shared + access.shadow;
-    for (uint32_t i = 0; i < access.size; ++i) {
-        Byte& byte = bytes[i];
-        check_write_before(access, i, byte, me);
-        if ((!access.write || access.atomic) && byte.written < block_start && !unwritten_read.found)
+    each_history(access, [&](History& history, uint32_t i) {
+        check_write_before(access, i, history, me);
+        if ((!access.write || access.atomic) && history.written < block_start && !unwritten_read.found)
             unwritten_read = {true, access, i, me};
         if (access.write) {
-            check_reads_before(access, i, byte, me);
-            byte.written = now, byte.writer = (uint16_t)me, byte.write_site = access.site;
-            byte.flags = access.atomic ? ATOMIC : 0;
+            check_reads_before(access, i, history, me);
+            history.written = now, history.writer = (uint16_t)me, history.write_site = access.site;
+            history.flags = access.atomic ? ATOMIC : 0;
         } else {
-            remember_reader(byte, me, access.site);
+            remember_reader(history, me, access.site);
         }
-    }
+    });
 }

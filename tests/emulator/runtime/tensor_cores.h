@@ -45,18 +45,23 @@ static void add_product(Warp& warp, const double (&a)[16][K], const double (&b)[
 }
 
 static void multiply_halves_of_warp(Warp& warp, uint32_t who) {
-    check_whole_warp(warp, who);
+    check_whole_warp(warp, who, "multiply_halves");
+    // all at once first, for the compiler to use vectors
+    uint32_t words[LANES_PER_WARP * 6];
+    float low[LANES_PER_WARP * 6], high[LANES_PER_WARP * 6];
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane) memcpy(words + lane * 6, warp.lanes[lane].words, 6 * sizeof *words);
+    for (int i = 0; i < LANES_PER_WARP * 6; ++i)
+        low[i] = half_value(words[i] & 0xffff), high[i] = half_value(words[i] >> 16);
     double a[16][16], b[16][8];
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
-        const unsigned* words = warp.lanes[lane].words;
         const int row = lane / 4, pair = lane % 4 * 2;
         for (int i = 0; i < 4; ++i) {
-            a[row + i % 2 * 8][pair + i / 2 * 8] = half_value(words[i] & 0xffff);
-            a[row + i % 2 * 8][pair + i / 2 * 8 + 1] = half_value(words[i] >> 16);
+            double* to = &a[row + i % 2 * 8][pair + i / 2 * 8];
+            to[0] = low[lane * 6 + i], to[1] = high[lane * 6 + i];
         }
         for (int i = 0; i < 2; ++i) {
-            b[pair + i * 8][row] = half_value(words[4 + i] & 0xffff);
-            b[pair + i * 8 + 1][row] = half_value(words[4 + i] >> 16);
+            b[pair + i * 8][row] = low[lane * 6 + 4 + i];
+            b[pair + i * 8 + 1][row] = high[lane * 6 + 4 + i];
         }
     }
     add_product(warp, a, b);
@@ -67,7 +72,7 @@ static void multiply_halves_of_warp(Warp& warp, uint32_t who) {
 static double tf32_value(uint32_t bits) { return float_of(bits & 0xffffe000); }
 
 static void multiply_tf32_of_warp(Warp& warp, uint32_t who) {
-    check_whole_warp(warp, who);
+    check_whole_warp(warp, who, "multiply_tf32");
     double a[16][8], b[8][8];
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
         const unsigned* words = warp.lanes[lane].words;
@@ -97,7 +102,7 @@ MULTIPLY(multiply_tf32)
 
 // Each lane's row as 8 halves; matrix m's rows are those of lanes 8 m and on.
 static void distribute_matrices(Warp& warp, uint32_t who, bool transposed) {
-    check_whole_warp(warp, who);
+    check_whole_warp(warp, who, "load_matrices");
     uint16_t rows[LANES_PER_WARP][8];
     WarpAccess access = {ALL_LANES, {}};
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
