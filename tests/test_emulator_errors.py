@@ -230,6 +230,16 @@ BUGS = {
 """,
         says="byte 252 of values",
     ),
+    "a read beyond a static array, before another": Bug(
+        "OutOfBounds",
+        """
+    __shared__ float before[64], values[64], after[64];
+    before[i] = values[i] = after[i] = in[i];
+    __syncthreads();
+    out[i] = before[i] + after[i] + values[i + 1]; // here
+""",
+        says="byte 256 of values, which has 256",
+    ),
     "a null pointer": Bug(
         "OutOfBounds",
         """
@@ -357,6 +367,17 @@ BUGS = {
         threads=2,
         says="no progress",
     ),
+    "a lock on which a thread only looks": Bug(
+        "BarrierDivergence",
+        """
+    volatile float* last = out + 63;
+    while (i == 0 && *last == 0.0f) {} // here
+    __syncthreads();
+    out[i] = in[i];
+""",
+        threads=2,
+        says="no progress",
+    ),
     "a trap": Bug(
         "Trap",
         """
@@ -375,7 +396,7 @@ def launch(bug, kernel, seed):
 def test_a_planted_bug_is_found_whatever_the_order(name):
     bug = BUGS[name]
     kernel = Emulator(bug.text, file_name="planted.cu")
-    # a lock takes long to give up
+    # a thread that tries for ever is given much time
     for seed in range(1 if "lock" in name else 8):
         with pytest.raises(KernelError) as caught:
             launch(bug, kernel, seed)

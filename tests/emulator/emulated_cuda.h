@@ -8,6 +8,8 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
+// C++ does not allow its own after __shared__, where CUDA does
+#define alignas(bytes) __align__(bytes)
 
 // One array per kernel, found by its name in the library. `used`, or one that is never written would become a constant.
 #define __shared__ static __attribute__((used, aligned(128)))

@@ -56,7 +56,7 @@ class Emulator:
     before it; file_name is what errors call it. The library is kept in the folder `cache`, by default the user's.
     """
 
-    # One launch runs at a time, so that all share them.
+    # Shared by all, since one launch runs at a time.
     _mapped_stacks = 0
 
     def __init__(
@@ -71,7 +71,8 @@ class Emulator:
         self.kernels = {kernel.name: kernel for kernel in kernels}
         self.file_name = file_name
         self.path = kernel_library(text, kernels, constants or {}, file_name, cache or cache_folder())
-        self._library = ctypes.CDLL(str(self.path))
+        # one launch at a time, also where Python has several threads: PyDLL keeps the interpreter's lock
+        self._library = ctypes.PyDLL(str(self.path))
         self._library.emulator_launch.restype = None
         self._library.emulator_stacks.restype = ctypes.c_size_t
         self._library.emulator_base.restype = ctypes.c_size_t

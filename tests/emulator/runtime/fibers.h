@@ -18,9 +18,12 @@ static int threads, living, block[3], grid[3];
 static uint32_t runnable_warps, runnable_lanes[MAX_WARPS];  // a bit of each
 static Fiber launcher;  // whoever launched
 static uint64_t random_state;
-// Turns given up in a row, with nothing achieved.
+// Turns given up in a row, with nothing achieved; a thread that accesses memory for long gives up its turn, too, and that
+// counts as many.
 static uint64_t idle_turns;
-static const uint64_t MAX_IDLE_TURNS = 2000000;
+static const uint64_t MAX_IDLE_TURNS = 1 << 21, LONG_TURN = 1 << 14;
+static const uint32_t ACCESSES_OF_TURN = 1 << 20;
+static uint32_t accesses_left = ACCESSES_OF_TURN;
 
 static const uintptr_t STACK_BYTES = 64 << 10, PAGE = 4 << 10;
 // A page that must not be touched lies below each, and another shifts them against one another, or all stacks' tops would
@@ -136,6 +139,13 @@ static void yield(Site site) {
     if (++idle_turns > MAX_IDLE_TURNS) fail("BarrierDivergence", site, current->thread, 0, "no progress: it tries for ever");
     make_runnable(current->thread / LANES_PER_WARP, 1u << current->thread % LANES_PER_WARP);
     run_another();
+}
+
+static inline void count_access_of_turn(Site site) {
+    if (--accesses_left) return;
+    accesses_left = ACCESSES_OF_TURN;
+    idle_turns += LONG_TURN;
+    yield(site);
 }
 
 static void (*entry)(const char*);

@@ -81,6 +81,7 @@ static inline bool find_shared(uintptr_t at, uint32_t size, bool write, Site sit
 static inline void check_access(const void* pointer, uint32_t size, bool write, Site site) {
     const uintptr_t at = (uintptr_t)pointer;
     if (is_on_stack(at)) return;
+    count_access_of_turn(site);
     if (at & (size - 1)) fail_misaligned(size, write, site);
     Access access;
     if (find_shared(at, size, write, site, access)) {
