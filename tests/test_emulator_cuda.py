@@ -1,5 +1,6 @@
 """What the emulator's tests run is CUDA: NVRTC compiles the same texts, after the headers of a GPU."""
 
+import planted_bugs
 import pytest
 import test_emulator
 import test_emulator_errors
@@ -13,7 +14,7 @@ TEXTS = {
     "kernels": "#define FACTOR 3\n" + test_emulator.KERNELS,
     "tensor cores": test_emulator_tensor_cores.KERNELS,
     "banks": test_emulator_errors.BANKS,
-} | {name: bug.text for name, bug in test_emulator_errors.BUGS.items()}
+} | {name: bug.text for name, bug in planted_bugs.BUGS.items()}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,12 +10,16 @@ alignas(128) unsigned char emulated_dynamic_shared[GUARD + MAX_SHARED + GUARD] _
 }
 static int dynamic_bytes;
 
-enum : uint8_t { ATOMIC = 1, IN_FLIGHT = 2 };
+// An access that was: when, where in the code, by which thread.
+struct Past {
+    uint32_t when;
+    Site site;
+    uint16_t who;
+};
+// The last of a word or byte. Writes are ordered, or the second is an error; reads need not be, nor atomics.
 struct History {
-    uint32_t written, read[2];  // when
-    Site write_site, read_site[2];
-    uint16_t writer, reader[2];
-    uint8_t flags;  // of the last write
+    Past write, reads[2], atomics[2];
+    bool in_flight;  // the write is a copy that is not awaited yet
 };
 // Of each word; and of its bytes, once a block has accessed some of them alone: split_in then holds when that block began.
 enum { MAX_WORDS = (MAX_SHARED + MAX_STATIC_SHARED) / 4 };
@@ -57,34 +61,22 @@ static inline void each_history(const Access& access, Visitor visit) {
          access.write ? "writes" : "reads", access.byte + byte, access.array, thread, other);
 }
 
-static inline void check_write_before(const Access& access, uint32_t i, const History& of, int me) {
-    if (of.written < block_start) return;
-    if (of.flags & IN_FLIGHT) fail_race(access, i, "is still copying to, by a copy that it started", of.writer, of.write_site);
-    if (access.atomic && of.flags & ATOMIC) return;
-    if (!is_ordered(of.written, of.writer, me))
-        fail_race(access, i, "wrote, with no barrier in between,", of.writer, of.write_site);
+static inline void check_before(const Access& access, uint32_t i, const Past& past, const char* did) {
+    if (!is_ordered(past.when, past.who, current->thread)) fail_race(access, i, did, past.who, past.site);
 }
 
-static inline void check_reads_before(const Access& access, uint32_t i, const History& of, int me) {
-    for (int k = 0; k < 2; ++k)
-        if (!is_ordered(of.read[k], of.reader[k], me))
-            fail_race(access, i, "read, with no barrier in between,", of.reader[k], of.read_site[k]);
-}
-
-// Two readers are remembered, so that a writer is never the only one: the latest, and of two warps where there are two.
-// A sync orders a whole warp, a barrier all, so that nothing is missed but what a named barrier leaves unordered.
-static inline void remember_reader(History& of, int me, Site site) {
-    int k;
-    if (of.reader[0] == me) k = 0;
-    else if (of.reader[1] == me) k = 1;
-    else {
-        const int warp = me / LANES_PER_WARP;
-        const int warps[2] = {of.reader[0] / LANES_PER_WARP, of.reader[1] / LANES_PER_WARP};
-        const bool current_0 = of.read[0] >= epoch_start, current_1 = of.read[1] >= epoch_start;
-        if (current_0 && current_1 && warps[0] != warps[1] && (warp == warps[0] || warp == warps[1])) k = warp == warps[1];
-        else k = of.read[1] <= of.read[0];
-    }
-    of.read[k] = now, of.reader[k] = (uint16_t)me, of.read_site[k] = site;
+// Of reads, or atomics, two are remembered, so that the next writer has not done both. One that is ordered before this one
+// need not be remembered; else the latest are, of two warps where there are two. A sync orders a whole warp, a barrier all, so
+// that nothing is missed but some of what a named barrier, or a sync of part of a warp, leaves unordered.
+static inline int which_to_forget(const Past (&pasts)[2], int me) {
+    if (pasts[0].who == me) return 0;
+    if (pasts[1].who == me) return 1;
+    const bool earlier[2] = {is_ordered(pasts[0].when, pasts[0].who, me), is_ordered(pasts[1].when, pasts[1].who, me)};
+    if (earlier[0] != earlier[1]) return earlier[1];
+    const int warp = me / LANES_PER_WARP;
+    const int warps[2] = {pasts[0].who / LANES_PER_WARP, pasts[1].who / LANES_PER_WARP};
+    if (!earlier[0] && warps[0] != warps[1] && (warp == warps[0] || warp == warps[1])) return warp == warps[1];
+    return pasts[1].when <= pasts[0].when;
 }
 
 // A read of what nobody wrote yet. If it is written before the next barrier, the two race; else nobody ever wrote it. So
@@ -106,16 +98,19 @@ static void check_unwritten_read() {
 
 static void check_shared(const Access& access) {
     const int me = current->thread;
-    each_history(access, [&](History& history, uint32_t i) {
-        check_write_before(access, i, history, me);
-        if ((!access.write || access.atomic) && history.written < block_start && !unwritten_read.found)
-            unwritten_read = {true, access, i, me};
-        if (access.write) {
-            check_reads_before(access, i, history, me);
-            history.written = now, history.writer = (uint16_t)me, history.write_site = access.site;
-            history.flags = access.atomic ? ATOMIC : 0;
-        } else {
-            remember_reader(history, me, access.site);
-        }
+    const Past mine = {now, access.site, (uint16_t)me};
+    each_history(access, [&](History& of, uint32_t i) {
+        const bool written = of.write.when >= block_start;
+        if (written && of.in_flight)
+            fail_race(access, i, "is still copying to, by a copy that it started", of.write.who, of.write.site);
+        if ((!access.write || access.atomic) && !written && !unwritten_read.found) unwritten_read = {true, access, i, me};
+        check_before(access, i, of.write, "wrote, with no barrier in between,");
+        for (int k = 0; k < 2 && !access.atomic; ++k)
+            check_before(access, i, of.atomics[k], "changed, with no barrier in between,");
+        for (int k = 0; k < 2 && access.write; ++k)
+            check_before(access, i, of.reads[k], "read, with no barrier in between,");
+        if (access.atomic) of.atomics[which_to_forget(of.atomics, me)] = mine;
+        else if (access.write) of.write = mine, of.in_flight = false;
+        else of.reads[which_to_forget(of.reads, me)] = mine;
     });
 }
