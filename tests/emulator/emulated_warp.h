@@ -9,7 +9,7 @@ extern float4 emulated_dynamic_shared[];
 #define dynamic_shared emulated_dynamic()
 DEVICE float4* emulated_dynamic() {
     float4* first = emulated_dynamic_shared + EMULATED_GUARD / 16;
-    // hides how it is aligned from the compiler, which would make several accesses of one that it knows to be misaligned
+    // hides its alignment: what the compiler knows to be misaligned it reports as a range, not as one access
     asm("" : "+r"(first));
     return first;
 }

@@ -129,7 +129,7 @@ class Emulator:
         base, shadow, found = self._library.emulator_base(), MAX_SHARED_BYTES, []
         for name, at, size in static_shared_arrays(self.path):
             found.append(_Array(base + at, base + at + size, name.encode(), _STATIC_SHARED, shadow))
-            shadow += size
+            shadow += (size + 15) // 16 * 16
         if shadow > MAX_SHARED_BYTES + MAX_STATIC_SHARED_BYTES:
             raise ValueError(
                 f"{self.file_name} declares more than {MAX_STATIC_SHARED_BYTES} bytes of __shared__ arrays"

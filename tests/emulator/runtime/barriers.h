@@ -2,9 +2,8 @@
 
 enum { NAMED_BARRIERS = 16 };
 struct Barrier {
-    int expected, arrived, count_true, line;
-    int members[MAX_THREADS];
-    int lines[MAX_THREADS];
+    int expected, arrived, count_true;
+    int members[MAX_THREADS], lines[MAX_THREADS];
 };
 static Barrier barriers[NAMED_BARRIERS];
 // What each thread got from its last.
@@ -27,7 +26,7 @@ static void check_members(const Barrier& barrier, bool of_block) {
         if (lanes[warp] && lanes[warp] != warps[warp].living) {
             const int thread = warp * LANES_PER_WARP + first_lane(lanes[warp]);
             fail("BarrierDivergence", fibers[thread].waits_at, thread, 0,
-                 "the barrier's number of threads is reached, but only by the lanes %08x of warp %d", lanes[warp], warp);
+                 "enough threads are at the barrier, but of warp %d only the lanes %08x", warp, lanes[warp]);
         }
 }
 

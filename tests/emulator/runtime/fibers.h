@@ -18,7 +18,7 @@ static int threads, living, block[3], grid[3];
 static uint32_t runnable_warps, runnable_lanes[MAX_WARPS];  // a bit of each
 static Fiber launcher;  // whoever launched
 static uint64_t random_state;
-// Turns given up in a row, with nothing achieved; a thread that accesses memory for long gives up its turn, too, and that
+// Turns given up in a row, with nothing achieved. A thread that accesses memory for long gives up its turn, too, which
 // counts as many.
 static uint64_t idle_turns;
 static const uint64_t MAX_IDLE_TURNS = 1 << 21, LONG_TURN = 1 << 14;
@@ -26,7 +26,7 @@ static const uint32_t ACCESSES_OF_TURN = 1 << 20;
 static uint32_t accesses_left = ACCESSES_OF_TURN;
 
 static const uintptr_t STACK_BYTES = 64 << 10, PAGE = 4 << 10;
-// A page that must not be touched lies below each, and another shifts them against one another, or all stacks' tops would
+// A page that must not be touched lies below each; another shifts them against one another, or all stacks' tops would
 // fall into the same few sets of the caches.
 static const uintptr_t STACK_STRIDE = STACK_BYTES + 2 * PAGE;
 
@@ -63,8 +63,8 @@ static uint32_t random_below(uint32_t limit) {
     return (uint32_t)(((random_state >> 32) * limit) >> 32);
 }
 
-// The launch ends with an error; no fiber runs on. What a kernel does after it read what nobody wrote tells nothing, except
-// that others write there, too.
+// The launch ends with an error; no fiber runs on. What a kernel does after it read what nobody wrote is no news,
+// except that others write there, too.
 static void check_unwritten_read();
 [[noreturn]] __attribute__((format(printf, 5, 6), noinline)) static void fail(const char* error, Site site, int thread,
                                                                               Site other, const char* format, ...) {
@@ -136,7 +136,8 @@ static void run_another() {
 
 // Lets others go first; ends a launch in which all do nothing else.
 static void yield(Site site) {
-    if (++idle_turns > MAX_IDLE_TURNS) fail("BarrierDivergence", site, current->thread, 0, "no progress: it tries for ever");
+    if (++idle_turns > MAX_IDLE_TURNS)
+        fail("BarrierDivergence", site, current->thread, 0, "no progress: it tries for ever");
     make_runnable(current->thread / LANES_PER_WARP, 1u << current->thread % LANES_PER_WARP);
     run_another();
 }

@@ -34,8 +34,10 @@ extern "C" unsigned emulated_place(EmulatedPlace what) {
 
 static void poison_shared() {
     memset(emulated_dynamic_shared + GUARD, POISON, dynamic_bytes);
-    for (int i = 0; i < array_count; ++i)
-        if (arrays[i].kind == Kind::static_shared) memset((void*)arrays[i].begin, POISON, arrays[i].end - arrays[i].begin);
+    for (int i = 0; i < array_count; ++i) {
+        const Array& array = arrays[i];
+        if (array.kind == Kind::static_shared) memset((void*)array.begin, POISON, array.end - array.begin);
+    }
 }
 
 static void run_block(uintptr_t stacks) {

@@ -21,7 +21,7 @@ struct History {
     Past write, reads[2], atomics[2];
     bool in_flight;  // the write is a copy that is not awaited yet
 };
-// Of each word; and of its bytes, once a block has accessed some of them alone: split_in then holds when that block began.
+// Of each word; and of its bytes, once a block has accessed one of them alone: split_in is when that block began.
 enum { MAX_WORDS = (MAX_SHARED + MAX_STATIC_SHARED) / 4 };
 static History history_of_word[MAX_WORDS], history_of_byte[4 * MAX_WORDS];
 static uint32_t split_in[MAX_WORDS];
@@ -65,8 +65,8 @@ static inline void check_before(const Access& access, uint32_t i, const Past& pa
     if (!is_ordered(past.when, past.who, current->thread)) fail_race(access, i, did, past.who, past.site);
 }
 
-// Of reads, or atomics, two are remembered, so that the next writer has not done both. One that is ordered before this one
-// need not be remembered; else the latest are, of two warps where there are two. A sync orders a whole warp, a barrier all, so
+// Of reads, or atomics, two are remembered, so that the next writer has not done both. One that is ordered before this
+// one need not be; else the latest are, of two warps where there are two. A sync orders a whole warp, a barrier all, so
 // that nothing is missed but some of what a named barrier, or a sync of part of a warp, leaves unordered.
 static inline int which_to_forget(const Past (&pasts)[2], int me) {
     if (pasts[0].who == me) return 0;
@@ -79,8 +79,8 @@ static inline int which_to_forget(const Past (&pasts)[2], int me) {
     return pasts[1].when <= pasts[0].when;
 }
 
-// A read of what nobody wrote yet. If it is written before the next barrier, the two race; else nobody ever wrote it. So
-// the error waits until then.
+// A read of what nobody wrote yet. If it is written before the next barrier, the two race; else nobody wrote it. Until
+// then the error waits.
 struct UnwrittenRead {
     bool found;
     Access access;
@@ -103,7 +103,8 @@ static void check_shared(const Access& access) {
         const bool written = of.write.when >= block_start;
         if (written && of.in_flight)
             fail_race(access, i, "is still copying to, by a copy that it started", of.write.who, of.write.site);
-        if ((!access.write || access.atomic) && !written && !unwritten_read.found) unwritten_read = {true, access, i, me};
+        const bool reads = !access.write || access.atomic;
+        if (reads && !written && !unwritten_read.found) unwritten_read = {true, access, i, me};
         check_before(access, i, of.write, "wrote, with no barrier in between,");
         for (int k = 0; k < 2 && !access.atomic; ++k)
             check_before(access, i, of.atomics[k], "changed, with no barrier in between,");

@@ -30,7 +30,7 @@ static float toward_zero(double value) {
     return float_of(bits_of(nearest) - 1);  // the float next to it with a smaller magnitude
 }
 
-// sum += a b, for the depth K of the instruction; of lane l, sums are rows l / 4 and 8 more, columns 2 (l % 4) and 1 more.
+// sum += a b, K the instruction's depth; lane l's sums are of rows l / 4 and 8 more, columns 2 (l % 4) and 1 more.
 template <int K>
 static void add_product(Warp& warp, const double (&a)[16][K], const double (&b)[K][8]) {
     for (int row = 0; row < 16; ++row) {
@@ -49,7 +49,8 @@ static void multiply_halves_of_warp(Warp& warp, uint32_t who) {
     // all at once first, for the compiler to use vectors
     uint32_t words[LANES_PER_WARP * 6];
     float low[LANES_PER_WARP * 6], high[LANES_PER_WARP * 6];
-    for (int lane = 0; lane < LANES_PER_WARP; ++lane) memcpy(words + lane * 6, warp.lanes[lane].words, 6 * sizeof *words);
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+        memcpy(words + lane * 6, warp.lanes[lane].words, 6 * sizeof *words);
     for (int i = 0; i < LANES_PER_WARP * 6; ++i)
         low[i] = half_value(words[i] & 0xffff), high[i] = half_value(words[i] >> 16);
     double a[16][16], b[16][8];

@@ -31,7 +31,8 @@ static int warp_number(const Warp& warp) { return (int)(&warp - warps); }
 static int thread_of(const Warp& warp, int lane) { return warp_number(warp) * LANES_PER_WARP + lane; }
 static int first_lane(uint32_t mask) { return __builtin_ctz(mask); }
 
-#define EACH_LANE(lane, mask) for (uint32_t left_ = (mask), lane; left_ && (lane = first_lane(left_), true); left_ &= left_ - 1)
+#define EACH_LANE(lane, mask) \
+    for (uint32_t left_ = (mask), lane; left_ && (lane = first_lane(left_), true); left_ &= left_ - 1)
 
 static void reset_warp(Warp& warp, uint32_t living) { warp.living = living, warp.meeting_count = 0; }
 
