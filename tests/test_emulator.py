@@ -296,3 +296,9 @@ def test_the_seed_changes_the_order_but_no_result(kernels):
 def test_a_kernel_that_does_not_compile():
     with pytest.raises(emulator.BuildError, match=r"mine\.cu:2"):
         Emulator("KERNEL void wrong(int n) {\n    nothing(n);\n}", file_name="mine.cu")
+
+
+def test_a_kernel_whose_local_arrays_are_too_large():
+    text = "KERNEL void large(int* out) { volatile int many[20000]; many[out[0]] = 1; out[1] = many[out[2]]; }"
+    with pytest.raises(emulator.BuildError, match="frame size"):
+        Emulator(text)

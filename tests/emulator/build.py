@@ -21,7 +21,7 @@ _GAP = 256
 
 # CUDA's compiler does not reason from the types of pointers either. A call that were jumped to, not made, would hide
 # the kernel's line from the runtime; addr2line takes the lines after #line in DWARF 5 for the outer file's.
-# What is unique is shared by all libraries of a process.
+# What is unique is shared by all libraries of a process. A fiber's stack has 64 KiB.
 _KERNEL_FLAGS = (
     "-O1",
     "-g1",
@@ -33,6 +33,7 @@ _KERNEL_FLAGS = (
     "-fno-math-errno",
     "-fno-optimize-sibling-calls",
     "-fno-gnu-unique",
+    "-Werror=frame-larger-than=49152",
     "-fsanitize=thread",
     "--param=tsan-instrument-func-entry-exit=0",
 )
