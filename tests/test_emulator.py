@@ -145,6 +145,28 @@ KERNEL void rotate_in_warps(const float* __restrict__ in, float* __restrict__ ou
     out[threadIdx.x] = row[lane];
 }
 
+// Each function's, and each instance's, static array is its own.
+template <int n>
+DEVICE float neighbour(float value) {
+    __shared__ float values[n];
+    values[threadIdx.x % n] = value;
+    __syncthreads();
+    return values[(threadIdx.x + 1) % n];
+}
+struct Exchange {
+    template <int n>
+    DEVICE float pair(float value) {
+        __shared__ float2 values[n];
+        values[threadIdx.x % n] = make_float2(value, -value);
+        __syncthreads();
+        return values[(threadIdx.x + 2) % n].y;
+    }
+};
+KERNEL void neighbours(const float* __restrict__ in, float* __restrict__ out) {
+    const int i = threadIdx.x;
+    out[i] = 100.0f * neighbour<32>(in[i]) + Exchange::pair<32>(in[i]);
+}
+
 KERNEL void scaled(const float* __restrict__ OPTIONAL bias, float* __restrict__ out, float factor, long long shift,
                    double base) {
     out[blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z)] =
@@ -238,6 +260,15 @@ def test_syncs_of_a_warp(kernels):
     assert np.array_equal(out.reshape(2, 32), np.roll(values.reshape(2, 32), -5, axis=1))
 
 
+def test_static_arrays_of_inlined_functions(kernels):
+    values, out = np.arange(32, dtype=np.float32), np.zeros(32, np.float32)
+    # the same arrays in another library
+    for library in (kernels, Emulator(KERNELS, constants={"FACTOR": 4})):
+        report = library.launch("neighbours", 1, 32, 0, values, out)
+        assert np.array_equal(out, 100 * np.roll(values, -1) - np.roll(values, -2))
+        assert report.shared_accesses == 4 * 32
+
+
 def test_arguments_constants_and_grid(kernels):
     out = np.zeros(24, np.float32)
     kernels.launch("scaled", (2, 3, 4), 1, 0, None, out, 1.5, 2**33, -(2.0**33))
@@ -265,3 +296,9 @@ def test_the_seed_changes_the_order_but_no_result(kernels):
 def test_a_kernel_that_does_not_compile():
     with pytest.raises(emulator.BuildError, match=r"mine\.cu:2"):
         Emulator("KERNEL void wrong(int n) {\n    nothing(n);\n}", file_name="mine.cu")
+
+
+def test_a_kernel_whose_local_arrays_are_too_large():
+    text = "KERNEL void large(int* out) { volatile int many[20000]; many[out[0]] = 1; out[1] = many[out[2]]; }"
+    with pytest.raises(emulator.BuildError, match="frame size"):
+        Emulator(text)

@@ -66,6 +66,57 @@ KERNEL void product_from_shared(const int* __restrict__ a, const int* __restrict
     }
 }
 
+// out (rows, columns) = a (rows, depth) b (depth, columns): tiles of 32 x 64 by four warps, 16 x 32 each, in steps of
+// 16 of the depth, of which two are in shared memory.
+#define STEP 16
+#define A_STRIDE 20
+#define B_STRIDE 72
+KERNEL void __launch_bounds__(128) tiled_product(const float* __restrict__ a, const float* __restrict__ b,
+                                                 float* __restrict__ out, int columns, int depth) {
+    float* const shared = (float*)dynamic_shared;
+    const int size = 32 * A_STRIDE + STEP * B_STRIDE;
+    const int thread = threadIdx.x, first_row = blockIdx.x * 32, first_column = blockIdx.y * 64;
+    auto copy_step = [&](int step) {
+        float* to_a = shared + step % 2 * size;
+        float* to_b = to_a + 32 * A_STRIDE;
+        const int row = thread / 4, k = thread % 4 * 4;
+        copy_async((float4*)(to_a + row * A_STRIDE + k), a + (first_row + row) * depth + step * STEP + k, true);
+        for (int i = thread; i < STEP * 16; i += 128)
+            copy_async((float4*)(to_b + i / 16 * B_STRIDE + i % 16 * 4),
+                       b + (step * STEP + i / 16) * columns + first_column + i % 16 * 4, true);
+    };
+    const int warp = thread / WARP, row = thread % WARP / 4, pair = thread % 4;
+    const int warp_row = warp / 2 * 16 + row, warp_column = warp % 2 * 32 + row;
+    float sums[4][4] = {};
+    const int steps = depth / STEP;
+    copy_step(0);
+    end_copy_group();
+    for (int step = 0; step < steps; ++step) {
+        if (step + 1 < steps) copy_step(step + 1);
+        end_copy_group();
+        await_copy_groups<1>();
+        __syncthreads();
+        const float* of_a = shared + step % 2 * size + warp_row * A_STRIDE + pair;
+        const float* of_b = shared + step % 2 * size + 32 * A_STRIDE + pair * B_STRIDE + warp_column;
+        #pragma unroll
+        for (int k = 0; k < STEP; k += 8) {
+            const unsigned fragment[4] = {to_tf32(of_a[k]), to_tf32(of_a[8 * A_STRIDE + k]), to_tf32(of_a[k + 4]),
+                                          to_tf32(of_a[8 * A_STRIDE + k + 4])};
+            #pragma unroll
+            for (int tile = 0; tile < 4; ++tile)
+                multiply_tf32(sums[tile], fragment, to_tf32(of_b[k * B_STRIDE + tile * 8]),
+                              to_tf32(of_b[(k + 4) * B_STRIDE + tile * 8]));
+        }
+        __syncthreads();
+    }
+    for (int tile = 0; tile < 4; ++tile)
+        for (int half = 0; half < 2; ++half) {
+            const int column = first_column + warp % 2 * 32 + tile * 8 + 2 * pair;
+            *(float2*)(out + (first_row + warp_row + half * 8) * columns + column) =
+                make_float2(sums[tile][2 * half], sums[tile][2 * half + 1]);
+        }
+}
+
 KERNEL void convert(const float* __restrict__ low, const float* __restrict__ high, int* __restrict__ halves,
                     int* __restrict__ nonzero, int* __restrict__ tf32, float* __restrict__ back, int n) {
     GRID_LOOP(i, n) {
@@ -112,6 +163,22 @@ def test_matrices_from_shared_memory(kernels):
     line = 1 + KERNELS.splitlines().index("    load_matrices(fragment, &rows[row * 2 + matrix / 2]);")
     # rows of 32 bytes: of 8 of them, 4 share their banks with the other 4
     assert report.bank_conflicts[line] == emulator.BankUse(accesses=1, extra_wavefronts=4)
+
+
+def test_a_tiled_product(kernels):
+    a, b, out = integers(1, 64, 128), integers(2, 128, 192), np.zeros((64, 192), np.float32)
+    shared_bytes = 2 * (32 * 20 + 16 * 72) * 4
+    for seed in range(3):
+        report = kernels.launch("tiled_product", (2, 3, 1), 128, shared_bytes, a, b, out, 192, 128, seed=seed)
+        assert np.array_equal(out, a @ b)
+    assert report.tf32_products == 64 * 192 * 128 // (16 * 8 * 8)
+    assert report.barriers == 6 * 2 * 128 // 16
+    assert report.copies == 6 * (32 + 64) * 128 // 4
+    # the strides keep the lanes that read fragments in different banks, but not those that copy two rows of a
+    lines = KERNELS.splitlines()
+    extra = {line: use.extra_wavefronts / use.accesses for line, use in report.bank_conflicts.items()}
+    assert len(extra) == 5
+    assert all(wavefronts == 4 * ("float4*)(to_a" in lines[line - 1]) for line, wavefronts in extra.items())
 
 
 def sum_of(kernels, kernel, depth, a, b, start, *more):

@@ -106,6 +106,12 @@ def test_arrays_pass_as_they_are():
     assert checked(drive=drive)[0] is drive
 
 
+def test_launch_bounds_may_stand_before_a_kernels_name():
+    text = "KERNEL void __launch_bounds__(256, 1)\nadd(const float* __restrict__ x, float* sum, int n) {}"
+    (kernel,) = source.declared(text, "file")
+    assert (kernel.name, kernel.file, [p.name for p in kernel.parameters]) == ("add", "file", ["x", "sum", "n"])
+
+
 class TestLaunch:
     def test_a_refusal_launches_nothing(self):
         earliness = np.full(4, 7, np.float32)

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -15,17 +16,24 @@ from ttfs_cupy.kernels import source
 FOLDER = Path(__file__).parent
 RUNTIME = FOLDER / "runtime"
 
+# Bytes after each __shared__ array that belong to none, so that a step beyond it is seen.
+_GAP = 256
+
 # CUDA's compiler does not reason from the types of pointers either. A call that were jumped to, not made, would hide
-# the kernel's line from the runtime.
+# the kernel's line from the runtime; addr2line takes the lines after #line in DWARF 5 for the outer file's.
+# What is unique is shared by all libraries of a process. A fiber's stack has 64 KiB.
 _KERNEL_FLAGS = (
     "-O1",
     "-g1",
+    "-gdwarf-4",
     "-std=c++17",
     "-fPIC",
     "-fno-exceptions",
     "-fno-strict-aliasing",
     "-fno-math-errno",
     "-fno-optimize-sibling-calls",
+    "-fno-gnu-unique",
+    "-Werror=frame-larger-than=49152",
     "-fsanitize=thread",
     "--param=tsan-instrument-func-entry-exit=0",
 )
@@ -61,13 +69,24 @@ def kernel_library(
     runtime = _cached(folder, "runtime.o", [_runtime_text(), *_RUNTIME_FLAGS], _compile_runtime)
 
     def build(target: Path) -> None:
-        cpp, compiled = target.with_suffix(".cpp"), target.with_suffix(".o")
+        cpp, assembly = target.with_suffix(".cpp"), target.with_suffix(".s")
         cpp.write_text(code)
-        _run("g++", *_KERNEL_FLAGS, "-c", str(cpp), "-o", str(compiled))
+        _run("g++", *_KERNEL_FLAGS, "-S", str(cpp), "-o", str(assembly))
+        assembly.write_text(_with_gaps(assembly.read_text()))
         # without -fsanitize: the runtime is what the hooks call
-        _run("g++", "-shared", "-Wl,-Bsymbolic", "-o", str(target), str(compiled), str(runtime))
+        _run("g++", "-shared", "-Wl,-Bsymbolic", "-o", str(target), str(assembly), str(runtime))
 
-    return _cached(folder, "kernel.so", [code, runtime.name, *_KERNEL_FLAGS], build)
+    return _cached(folder, "kernel.so", [code, runtime.name, str(_GAP), *_KERNEL_FLAGS], build)
+
+
+def _with_gaps(assembly: str) -> str:
+    """With a gap after each variable that a function declares, one of this file alone (.comm) or a weak one."""
+    own = (
+        r"\t.pushsection .bss\n\t.balign \3\n\t.type \1, @object\n\t.size \1, \2\n"
+        rf"\1:\n\t.zero \2 + {_GAP}\n\t.popsection"
+    )
+    assembly = re.sub(r"^\t\.comm\t(_ZZ\w+),(\d+),(\d+)$", own, assembly, flags=re.MULTILINE)
+    return re.sub(r"^(_ZZ\w+:\n\t\.zero\t\d+)$", rf"\1\n\t.zero {_GAP}", assembly, flags=re.MULTILINE)
 
 
 def static_shared_arrays(library: Path) -> list[tuple[str, int, int]]:
@@ -75,8 +94,8 @@ def static_shared_arrays(library: Path) -> list[tuple[str, int, int]]:
     found = []
     for line in _run("nm", "--print-size", "--demangle", "--defined-only", str(library)).splitlines():
         at, size, kind, name = (*line.split(maxsplit=3), "", "", "")[:4]
-        # a variable, not a constant, that a function declares
-        if kind in tuple("bBdDuVv") and "::" in name and not name.startswith(("guard variable", "std::")):
+        # a variable, not a constant, that one of the kernels' functions declares
+        if kind in tuple("bBdDuVv") and "::" in name and not name.startswith("runtime::"):
             found.append((name.rsplit("::", 1)[1], int(at, 16), int(size, 16)))
     return found
 
@@ -89,7 +108,7 @@ def _translation_unit(
         _lines_of(FOLDER / "emulated_cuda.h"),
         *(_lines_of(source.FOLDER / f"{name}.h") for name in ("cuda", "common", "neuron")),
         _lines_of(FOLDER / "emulated_warp.h"),
-        *(f"#define {name} {value}" for name, value in constants.items()),
+        *(f"#define {name} {int(value) if isinstance(value, bool) else value}" for name, value in constants.items()),
         f'#line 1 "{file_name}"\n{text}',
         *(_entry(kernel) for kernel in kernels),
     ]

@@ -1,5 +1,5 @@
-// What a CUDA compiler knows by itself, for g++; cuda.h follows. Every access to memory that the kernel does not keep in
-// registers is reported by -fsanitize=thread; all else that a kernel may do asks the runtime, which is not instrumented.
+// What a CUDA compiler knows by itself, for g++; cuda.h follows. -fsanitize=thread reports every access to memory to
+// the runtime, which is not instrumented itself; what else CUDA offers a kernel the runtime does when it is called.
 #include <math.h>
 
 #define __global__ __attribute__((noinline))
@@ -8,6 +8,8 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
+// C++ does not allow its own after __shared__, where CUDA does
+#define alignas(bytes) __align__(bytes)
 
 // One array per kernel, found by its name in the library. `used`, or one that is never written would become a constant.
 #define __shared__ static __attribute__((used, aligned(128)))
@@ -115,9 +117,13 @@ static __forceinline__ Value __shfl_xor_sync(unsigned mask, Value value, int bit
                                                       from <= emulated_last_lane(width) ? from : lane));
 }
 
-static __forceinline__ unsigned __ballot_sync(unsigned mask, int value) { return emulated_vote(mask, value != 0, EmulatedResult::ballot); }
-static __forceinline__ int __any_sync(unsigned mask, int value) { return (int)emulated_vote(mask, value != 0, EmulatedResult::any); }
-static __forceinline__ int __all_sync(unsigned mask, int value) { return (int)emulated_vote(mask, value != 0, EmulatedResult::all); }
+#define EMULATED_VOTE(name, Type, result)                                             \
+    static __forceinline__ Type name(unsigned mask, int value) {                      \
+        return (Type)emulated_vote(mask, value != 0, EmulatedResult::result);         \
+    }
+EMULATED_VOTE(__ballot_sync, unsigned, ballot)
+EMULATED_VOTE(__any_sync, int, any)
+EMULATED_VOTE(__all_sync, int, all)
 
 #define EMULATED_ATOMIC(name, Type, operation)                                             \
     static __forceinline__ Type name(Type* at, Type value) {                               \

@@ -6,7 +6,13 @@
 // The launch's shared memory lies within a larger array, so that a step beyond either end is seen.
 #define EMULATED_GUARD 65536
 extern float4 emulated_dynamic_shared[];
-#define dynamic_shared (emulated_dynamic_shared + EMULATED_GUARD / 16)
+#define dynamic_shared emulated_dynamic()
+DEVICE float4* emulated_dynamic() {
+    float4* first = emulated_dynamic_shared + EMULATED_GUARD / 16;
+    // hides its alignment: what the compiler knows to be misaligned it reports as a range, not as one access
+    asm("" : "+r"(first));
+    return first;
+}
 
 struct EmulatedSum { float of[4]; };
 struct EmulatedWords { unsigned of[4]; };

@@ -45,6 +45,7 @@ class _Launch(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("shared_bytes", ctypes.c_int32),
         ("seed", ctypes.c_uint64),
+        ("stacks", ctypes.c_size_t),
     )
 
 
@@ -54,6 +55,9 @@ class Emulator:
     The text may use what cuda.h, common.h, neuron.h and cooperative/warp.h define. Each constant becomes a #define
     before it; file_name is what errors call it. The library is kept in the folder `cache`, by default the user's.
     """
+
+    # Shared by all, since one launch runs at a time.
+    _mapped_stacks = 0
 
     def __init__(
         self,
@@ -67,8 +71,10 @@ class Emulator:
         self.kernels = {kernel.name: kernel for kernel in kernels}
         self.file_name = file_name
         self.path = kernel_library(text, kernels, constants or {}, file_name, cache or cache_folder())
-        self._library = ctypes.CDLL(str(self.path))
-        self._library.emulator_launch.restype = ctypes.c_bool
+        # one launch at a time, also where Python has several threads: PyDLL keeps the interpreter's lock
+        self._library = ctypes.PyDLL(str(self.path))
+        self._library.emulator_launch.restype = None
+        self._library.emulator_stacks.restype = ctypes.c_size_t
         self._library.emulator_base.restype = ctypes.c_size_t
         self._library.emulator_instructions.restype = ctypes.POINTER(Instruction)
         self._static_shared = self._locate_static_shared()
@@ -104,19 +110,26 @@ class Emulator:
             threads=threads,
             shared_bytes=shared_bytes,
             seed=seed,
+            stacks=self._stacks(),
         )
         outcome = Outcome()
-        if not self._library.emulator_launch(ctypes.byref(launch), ctypes.byref(outcome)):
-            raise MemoryError(f"no memory for the stacks of {threads} threads")
+        self._library.emulator_launch(ctypes.byref(launch), ctypes.byref(outcome))
         if outcome.error:
             raise_error(outcome, self.path, self.file_name)
         return self._report(outcome)
+
+    def _stacks(self) -> int:
+        if not Emulator._mapped_stacks:
+            Emulator._mapped_stacks = self._library.emulator_stacks()
+            if not Emulator._mapped_stacks:
+                raise MemoryError(f"no memory for the stacks of {MAX_THREADS} threads")
+        return Emulator._mapped_stacks
 
     def _locate_static_shared(self) -> list[_Array]:
         base, shadow, found = self._library.emulator_base(), MAX_SHARED_BYTES, []
         for name, at, size in static_shared_arrays(self.path):
             found.append(_Array(base + at, base + at + size, name.encode(), _STATIC_SHARED, shadow))
-            shadow += size
+            shadow += (size + 15) // 16 * 16
         if shadow > MAX_SHARED_BYTES + MAX_STATIC_SHARED_BYTES:
             raise ValueError(
                 f"{self.file_name} declares more than {MAX_STATIC_SHARED_BYTES} bytes of __shared__ arrays"

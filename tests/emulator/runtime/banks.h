@@ -1,5 +1,5 @@
-// Bank conflicts. What an instruction accesses for the n-th time between two points where its warp comes together is one
-// access of the warp. The banks, 32 of 4 bytes, serve 128 bytes at a time: all lanes' words, or half of the lanes' 8
+// Bank conflicts. What the lanes of a warp access by one instruction for the n-th time, since they last came together,
+// is one access of the warp. The banks, 32 of 4 bytes, serve 128 bytes at a time: all lanes' words, or half of their 8
 // bytes, or a quarter of their 16; words of the same bank take turns (wavefronts).
 
 enum { BANKS = 32, MAX_INSTRUCTIONS = 1 << 14 };

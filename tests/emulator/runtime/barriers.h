@@ -2,9 +2,8 @@
 
 enum { NAMED_BARRIERS = 16 };
 struct Barrier {
-    int expected, arrived, count_true, line;
-    int members[MAX_THREADS];
-    int lines[MAX_THREADS];
+    int expected, arrived, count_true;
+    int members[MAX_THREADS], lines[MAX_THREADS];
 };
 static Barrier barriers[NAMED_BARRIERS];
 // What each thread got from its last.
@@ -27,23 +26,27 @@ static void check_members(const Barrier& barrier, bool of_block) {
         if (lanes[warp] && lanes[warp] != warps[warp].living) {
             const int thread = warp * LANES_PER_WARP + first_lane(lanes[warp]);
             fail("BarrierDivergence", fibers[thread].waits_at, thread, 0,
-                 "the barrier's number of threads is reached, but only by the lanes %08x of warp %d", lanes[warp], warp);
+                 "enough threads are at the barrier, but of warp %d only the lanes %08x", warp, lanes[warp]);
         }
 }
 
 static void open_barrier(Barrier& barrier) {
-    const bool of_block = barrier.arrived == living;
+    // those that have returned did not wait for the others, and are not ordered before them
+    const bool of_block = barrier.arrived == threads;
     check_members(barrier, &barrier == barriers);
     idle_turns = 0;
     ++outcome->barriers;
-    if (of_block) order_all();
+    if (of_block) check_unwritten_read(), order_all();
     else order(barrier.members, barrier.arrived, false);
-    bool seen[MAX_WARPS] = {};
+    uint32_t lanes[MAX_WARPS] = {};
     for (int i = 0; i < barrier.arrived; ++i) {
         const int thread = barrier.members[i], warp = thread / LANES_PER_WARP;
         barrier_counts[thread] = barrier.count_true, barrier_members[thread] = barrier.arrived;
-        if (!seen[warp]) count_banks(warp), seen[warp] = true;
-        make_runnable(thread);
+        lanes[warp] |= 1u << thread % LANES_PER_WARP;
+    }
+    for (int warp = 0; warp < MAX_WARPS; ++warp) {
+        if (lanes[warp]) count_banks(warp);
+        make_runnable(warp, lanes[warp]);
     }
     barrier.arrived = barrier.count_true = 0;
 }
@@ -85,5 +88,6 @@ static void thread_returns() {
     lane_returns();
     if (barriers[0].arrived && !barriers[0].expected && barriers[0].arrived == living) open_barrier(barriers[0]);
     if (living) run_another();
+    check_unwritten_read();
     emulator_switch(&current->stack_pointer, launcher.stack_pointer);
 }

@@ -26,7 +26,7 @@ extern "C" void emulated_copy_async(void* shared, const void* from, int bytes, b
         fail("OutOfBounds", site, current->thread, 0, "copies from what is not global memory");
     check_shared(access);
     record_banks(site, access.byte, bytes);
-    for (uint32_t i = 0; i < access.size; ++i) bytes_of_shared[access.shadow + i].flags = IN_FLIGHT;
+    each_history(access, [](History& of, uint32_t) { of.in_flight = true; });
     Copies& mine = copies_of[current->thread];
     mine.pending.push_back({access, (unsigned char*)shared, from, mine.group, there});
     ++outcome->copies;
@@ -37,10 +37,7 @@ extern "C" void emulated_end_copy_group() { ++copies_of[current->thread].group; 
 static void deliver(const Copy& copy) {
     if (copy.there) memcpy(copy.shared, copy.from, copy.to.size);
     else memset(copy.shared, 0, copy.to.size);
-    for (uint32_t i = 0; i < copy.to.size; ++i) {
-        Byte& byte = bytes_of_shared[copy.to.shadow + i];
-        byte.written = now, byte.flags = 0;
-    }
+    each_history(copy.to, [](History& of, uint32_t) { of.write.when = now, of.in_flight = false; });
 }
 
 extern "C" void emulated_await_copy_groups(int pending) {

@@ -15,18 +15,20 @@ struct Fiber {
 static Fiber fibers[MAX_THREADS];
 static Fiber* current;
 static int threads, living, block[3], grid[3];
-static int runnable[MAX_THREADS], runnable_count;
+static uint32_t runnable_warps, runnable_lanes[MAX_WARPS];  // a bit of each
 static Fiber launcher;  // whoever launched
 static uint64_t random_state;
-// Turns given up in a row, with nothing achieved.
+// Turns given up in a row, with nothing achieved. A thread that accesses memory for long gives up its turn, too, which
+// counts as many.
 static uint64_t idle_turns;
-static const uint64_t MAX_IDLE_TURNS = 2000000;
+static const uint64_t MAX_IDLE_TURNS = 1 << 21, LONG_TURN = 1 << 14;
+static const uint32_t ACCESSES_OF_TURN = 1 << 20;
+static uint32_t accesses_left = ACCESSES_OF_TURN;
 
 static const uintptr_t STACK_BYTES = 64 << 10, PAGE = 4 << 10;
-// A page that must not be touched lies below each, and another shifts them against one another, or all stacks' tops would
+// A page that must not be touched lies below each; another shifts them against one another, or all stacks' tops would
 // fall into the same few sets of the caches.
 static const uintptr_t STACK_STRIDE = STACK_BYTES + 2 * PAGE;
-static uintptr_t stacks;
 
 // Saves what a function must preserve and where it is, and goes on where `to` was saved. (The SysV calling convention.)
 extern "C" void emulator_switch(void** save, void* to) __attribute__((visibility("hidden")));
@@ -61,21 +63,17 @@ static uint32_t random_below(uint32_t limit) {
     return (uint32_t)(((random_state >> 32) * limit) >> 32);
 }
 
-static bool map_stacks(int count) {
-    void* at = mmap(nullptr, count * STACK_STRIDE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at == MAP_FAILED) return false;
-    stacks = (uintptr_t)at;
-    for (int i = 0; i < count; ++i) {
-        fibers[i].stack = stacks + i * STACK_STRIDE + PAGE;
-        if (mprotect((void*)fibers[i].stack, STACK_BYTES, PROT_READ | PROT_WRITE)) return false;
-    }
-    return true;
-}
-static void unmap_stacks(int count) { munmap((void*)stacks, count * STACK_STRIDE); }
-
-// The launch ends with an error; no fiber runs on.
+// The launch ends with an error; no fiber runs on. What a kernel does after it read what nobody wrote is no news,
+// except that others write there, too.
+static void check_unwritten_read();
 [[noreturn]] __attribute__((format(printf, 5, 6), noinline)) static void fail(const char* error, Site site, int thread,
                                                                               Site other, const char* format, ...) {
+    static bool failing = false;
+    if (!failing && strcmp(error, "SharedMemoryRace")) {
+        failing = true;
+        check_unwritten_read();
+    }
+    failing = false;
     snprintf(outcome->error, sizeof outcome->error, "%s", error);
     va_list arguments;
     va_start(arguments, format);
@@ -111,32 +109,44 @@ static void unmap_stacks(int count) { munmap((void*)stacks, count * STACK_STRIDE
          threads - living);
 }
 
-static void make_runnable(int thread) {
-    fibers[thread].state = State::runnable;
-    runnable[runnable_count++] = thread;
+static void make_runnable(int warp, uint32_t lanes) {
+    runnable_lanes[warp] |= lanes;
+    if (lanes) runnable_warps |= 1u << warp;
 }
 
-// Any of those that can.
+// Any of the bits of a mask.
+static int random_bit(uint32_t mask) {
+    const uint32_t turn = random_below(32);
+    return (int)((__builtin_ctz(mask >> turn | mask << (-turn & 31)) + turn) % 32);
+}
+
+// Any of those that can; mostly of the same warp as before, whose stacks are in the cache.
 static void run_another() {
-    if (!runnable_count) fail_no_progress();
-    const int drawn = (int)random_below(runnable_count), thread = runnable[drawn];
-    runnable[drawn] = runnable[--runnable_count];
+    if (!runnable_warps) fail_no_progress();
     Fiber* const from = current;
-    current = &fibers[thread];
+    int warp = from->thread / LANES_PER_WARP;
+    if (!runnable_lanes[warp] || random_below(64) == 0) warp = random_bit(runnable_warps);
+    const int lane = random_bit(runnable_lanes[warp]);
+    runnable_lanes[warp] &= ~(1u << lane);
+    if (!runnable_lanes[warp]) runnable_warps &= ~(1u << warp);
+    current = &fibers[warp * LANES_PER_WARP + lane];
+    current->state = State::runnable;
     if (current != from) emulator_switch(&from->stack_pointer, current->stack_pointer);
-}
-
-// Until another makes this thread runnable.
-static void wait(Site site, const char* what) {
-    current->state = State::waiting, current->waits_at = site, current->waits_for = what;
-    run_another();
 }
 
 // Lets others go first; ends a launch in which all do nothing else.
 static void yield(Site site) {
-    if (++idle_turns > MAX_IDLE_TURNS) fail("BarrierDivergence", site, current->thread, 0, "no progress: it tries for ever");
-    make_runnable(current->thread);
+    if (++idle_turns > MAX_IDLE_TURNS)
+        fail("BarrierDivergence", site, current->thread, 0, "no progress: it tries for ever");
+    make_runnable(current->thread / LANES_PER_WARP, 1u << current->thread % LANES_PER_WARP);
     run_another();
+}
+
+static inline void count_access_of_turn(Site site) {
+    if (--accesses_left) return;
+    accesses_left = ACCESSES_OF_TURN;
+    idle_turns += LONG_TURN;
+    yield(site);
 }
 
 static void (*entry)(const char*);
@@ -150,13 +160,13 @@ static void run_thread() {
 }
 
 // As if emulator_switch had been called at the start of run_thread.
-static void start_fiber(int thread) {
+static void start_fiber(int thread, uintptr_t stacks) {
     Fiber& fiber = fibers[thread];
     fiber.thread = thread;
+    fiber.stack = stacks + thread * STACK_STRIDE + PAGE;
     void** top = (void**)(fiber.stack + STACK_BYTES - 256 - (thread * 7 % 12) * 256);
     *--top = nullptr;  // a function starts with its stack 8 bytes off a multiple of 16
     *--top = (void*)run_thread;
     for (int i = 0; i < 6; ++i) *--top = nullptr;
     fiber.stack_pointer = top;
-    make_runnable(thread);
 }

@@ -6,7 +6,17 @@ struct Launch {
     const Array* arrays;
     int32_t array_count, grid[3], threads, shared_bytes;
     uint64_t seed;
+    uintptr_t stacks;
 };
+
+// Memory for the stacks of any launch, of all libraries; 0 if there is none. It takes up what is used of it.
+EXPORTED uintptr_t emulator_stacks() {
+    void* at = mmap(nullptr, MAX_THREADS * STACK_STRIDE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) return 0;
+    for (int i = 0; i < MAX_THREADS; ++i)
+        if (mprotect((char*)at + i * STACK_STRIDE + PAGE, STACK_BYTES, PROT_READ | PROT_WRITE)) return 0;
+    return (uintptr_t)at;
+}
 
 extern "C" unsigned emulated_place(EmulatedPlace what) {
     switch (what) {
@@ -24,28 +34,32 @@ extern "C" unsigned emulated_place(EmulatedPlace what) {
 
 static void poison_shared() {
     memset(emulated_dynamic_shared + GUARD, POISON, dynamic_bytes);
-    for (int i = 0; i < array_count; ++i)
-        if (arrays[i].kind == Kind::static_shared) memset((void*)arrays[i].begin, POISON, arrays[i].end - arrays[i].begin);
+    for (int i = 0; i < array_count; ++i) {
+        const Array& array = arrays[i];
+        if (array.kind == Kind::static_shared) memset((void*)array.begin, POISON, array.end - array.begin);
+    }
 }
 
-static void run_block() {
+static void run_block(uintptr_t stacks) {
     start_block();
     poison_shared();
     reset_barriers();
     reset_copies();
-    living = threads, runnable_count = 0, idle_turns = 0;
+    unwritten_read.found = false;
+    living = threads, runnable_warps = 0, idle_turns = 0;
     for (int warp = 0; warp < MAX_WARPS; ++warp) {
         const int lanes = threads - warp * LANES_PER_WARP;
-        warps[warp].arrived = 0;
-        warps[warp].living = lanes >= LANES_PER_WARP ? ALL_LANES : lanes > 0 ? (1u << lanes) - 1 : 0;
+        reset_warp(warps[warp], lanes >= LANES_PER_WARP ? ALL_LANES : lanes > 0 ? (1u << lanes) - 1 : 0);
+        runnable_lanes[warp] = 0;
+        make_runnable(warp, warps[warp].living);
     }
-    for (int thread = 0; thread < threads; ++thread) start_fiber(thread);
+    for (int thread = 0; thread < threads; ++thread) start_fiber(thread, stacks);
     current = &launcher;
     run_another();
     for (int warp = 0; warp * LANES_PER_WARP < threads; ++warp) count_banks(warp);
 }
 
-static void run_grid() {
+static void run_grid(uintptr_t stacks) {
     std::vector<int> order(grid[0] * grid[1] * grid[2]);
     for (size_t i = 0; i < order.size(); ++i) {
         const size_t place = random_below((uint32_t)i + 1);
@@ -53,13 +67,12 @@ static void run_grid() {
     }
     for (int number : order) {
         block[0] = number % grid[0], block[1] = number / grid[0] % grid[1], block[2] = number / grid[0] / grid[1];
-        run_block();
+        run_block(stacks);
         if (outcome->error[0]) return;
     }
 }
 
-// False if there is no memory for the threads' stacks.
-EXPORTED bool emulator_launch(const Launch* launch, Outcome* result) {
+EXPORTED void emulator_launch(const Launch* launch, Outcome* result) {
     outcome = result;
     entry = launch->entry, entry_arguments = launch->arguments;
     arrays = launch->arrays, array_count = launch->array_count;
@@ -69,10 +82,7 @@ EXPORTED bool emulator_launch(const Launch* launch, Outcome* result) {
     if (!random_state) random_state = 1;
     clear_instructions();
     forget_banks();
-    if (!map_stacks(threads)) return false;
-    run_grid();
-    unmap_stacks(threads);
-    return true;
+    run_grid(launch->stacks);
 }
 
 // Where the library lies, to which sites and symbols are relative.

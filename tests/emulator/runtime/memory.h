@@ -5,7 +5,7 @@ struct Array {
     uintptr_t begin, end;
     const char* name;
     Kind kind;
-    uint32_t shadow;  // of static shared memory: where its bytes are in bytes_of_shared
+    uint32_t shadow;  // of static shared memory: where the histories of its bytes begin
 };
 static const Array* arrays;
 static int array_count;
@@ -13,7 +13,8 @@ static int array_count;
 // The library's constants: what precedes its variables.
 extern "C" const char __bss_start __attribute__((visibility("hidden")));
 
-[[noreturn]] __attribute__((noinline)) static void fail_out_of_bounds(uintptr_t at, uint32_t size, bool write, Site site) {
+[[noreturn]] __attribute__((noinline)) static void fail_out_of_bounds(uintptr_t at, uint32_t size, bool write,
+                                                                      Site site) {
     const uintptr_t dynamic = (uintptr_t)emulated_dynamic_shared + GUARD;
     Array nearest = {dynamic, dynamic + dynamic_bytes, "dynamic shared memory", Kind::static_shared, 0};
     auto distance = [at](const Array& array) {
@@ -36,16 +37,17 @@ extern "C" const char __bss_start __attribute__((visibility("hidden")));
 
 static inline bool is_on_stack(uintptr_t at) { return at - current->stack < STACK_BYTES; }
 
-// Null if no array holds all of it. Arrays may overlap: one that may be written is preferred.
+// Null if no array holds all of it. Arrays may overlap: one that may be written is preferred to write to.
 static const Array* array_of(uintptr_t at, uint32_t size, bool write) {
     static int last = 0;
     auto holds = [=](const Array& array) { return at >= array.begin && at + size <= array.end; };
-    if (last < array_count && holds(arrays[last]) && !(write && arrays[last].kind == Kind::read_only)) return &arrays[last];
+    auto allows = [=](const Array& array) { return !write || array.kind != Kind::read_only; };
+    if (last < array_count && holds(arrays[last]) && allows(arrays[last])) return &arrays[last];
     const Array* found = nullptr;
     for (int i = 0; i < array_count; ++i) {
         if (!holds(arrays[i])) continue;
         found = &arrays[i], last = i;
-        if (arrays[i].kind != Kind::read_only) break;
+        if (allows(arrays[i])) break;
     }
     return found;
 }
@@ -81,6 +83,7 @@ static inline bool find_shared(uintptr_t at, uint32_t size, bool write, Site sit
 static inline void check_access(const void* pointer, uint32_t size, bool write, Site site) {
     const uintptr_t at = (uintptr_t)pointer;
     if (is_on_stack(at)) return;
+    count_access_of_turn(site);
     if (at & (size - 1)) fail_misaligned(size, write, site);
     Access access;
     if (find_shared(at, size, write, site, access)) {

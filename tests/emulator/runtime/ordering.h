@@ -1,6 +1,6 @@
-// Which accesses of a block's threads are ordered. Time counts what orders threads: barriers, and syncs of a warp. What a
-// thread did before a block-wide barrier is ordered before all that follows it. Between two of those, known[a][b] is
-// until when thread b's accesses are ordered before those that thread a makes now.
+// Which accesses of a block's threads are ordered. Time counts what orders threads: barriers, and syncs of a warp. All
+// that was done before a barrier of the block is ordered before all that follows it. Between two of those, known[a][b]
+// is until when thread b's accesses are ordered before those that thread a makes now.
 
 static uint32_t now = 1, block_start, epoch_start;
 // The last time that threads of several warps, but not all of the block, were ordered.

@@ -2,7 +2,7 @@
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
-// A place in the kernel's code: an address within the library, or 0. The caller of a hook is one byte before it returns.
+// A place in the kernel's code: an address within the library, or 0. A call is what ends a byte before it returns to.
 typedef uint32_t Site;
 extern "C" const char __ehdr_start __attribute__((visibility("hidden")));
 static inline Site site_of(const void* return_address) {

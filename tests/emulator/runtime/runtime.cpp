@@ -10,6 +10,8 @@
 
 #include "shared_names.h"
 
+// By its name the variables in here are told from the kernels' shared arrays.
+namespace runtime {
 #include "outcome.h"
 #include "fibers.h"
 #include "ordering.h"
@@ -21,3 +23,4 @@
 #include "copies.h"
 #include "tensor_cores.h"
 #include "launch.h"
+}

@@ -16,47 +16,56 @@ static inline uint32_t bits_of(float value) {
 }
 
 static inline float half_value(uint32_t half) {
-    // the exponent's bias differs by 112; a product with a power of two makes subnormal halves normal floats
     const uint32_t magnitude = half & 0x7fff, sign = (half & 0x8000) << 16;
-    const float finite = float_of(magnitude << 13) * 0x1p112f;
-    const uint32_t special = magnitude << 13 | 0x7f800000;  // infinity or NaN
-    return float_of((magnitude < 0x7c00 ? bits_of(finite) : special) | sign);
+    const uint32_t subnormal = bits_of((float)(int)magnitude * 0x1p-24f);
+    const uint32_t normal = (magnitude << 13) + (112 << 23);  // the exponent's biases differ by 112
+    const uint32_t special = magnitude << 13 | 0x7f800000;    // infinity or NaN
+    return float_of((magnitude < 0x400 ? subnormal : magnitude < 0x7c00 ? normal : special) | sign);
 }
 
-static float toward_zero(double value) {
+// Beyond the largest float lies infinity, from 2^128 on.
+static inline float toward_zero(double value) {
     const float nearest = (float)value;
-    if (!(__builtin_fabs((double)nearest) > __builtin_fabs(value))) return nearest;
-    if (__builtin_isinf(nearest) && __builtin_fabs(value) >= 0x1p128) return nearest;
-    return float_of(bits_of(nearest) - 1);  // the float next to it with a smaller magnitude
+    const double size = __builtin_fabs(value);
+    const bool too_large = __builtin_fabs((double)nearest) > size && size < 0x1p128;
+    return float_of(bits_of(nearest) - (uint32_t)too_large);  // one less is the next float of a smaller magnitude
 }
 
-// sum += a b, for the depth K of the instruction; of lane l, sums are rows l / 4 and 8 more, columns 2 (l % 4) and 1 more.
+// sum += a b, K the instruction's depth; lane l's sums are of rows l / 4 and 8 more, columns 2 (l % 4) and 1 more.
 template <int K>
 static void add_product(Warp& warp, const double (&a)[16][K], const double (&b)[K][8]) {
-    for (int row = 0; row < 16; ++row) {
-        double sums[8];
-        for (int column = 0; column < 8; ++column)
-            sums[column] = warp.lanes[row % 8 * 4 + column / 2].sums[row / 8 * 2 + column % 2];
+    double sums[16][8];
+    float rounded[16][8];
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+        for (int i = 0; i < 4; ++i) sums[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = warp.lanes[lane].sums[i];
+    for (int row = 0; row < 16; ++row)
         for (int k = 0; k < K; ++k)
-            for (int column = 0; column < 8; ++column) sums[column] += a[row][k] * b[k][column];
-        for (int column = 0; column < 8; ++column)
-            warp.lanes[row % 8 * 4 + column / 2].sums[row / 8 * 2 + column % 2] = toward_zero(sums[column]);
-    }
+            for (int column = 0; column < 8; ++column) sums[row][column] += a[row][k] * b[k][column];
+    for (int row = 0; row < 16; ++row)
+        for (int column = 0; column < 8; ++column) rounded[row][column] = toward_zero(sums[row][column]);
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+        for (int i = 0; i < 4; ++i) warp.lanes[lane].sums[i] = rounded[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
 }
 
 static void multiply_halves_of_warp(Warp& warp, uint32_t who) {
-    check_whole_warp(warp, who);
+    check_whole_warp(warp, who, "multiply_halves");
+    // all at once first, for the compiler to use vectors
+    uint32_t words[LANES_PER_WARP * 6];
+    float low[LANES_PER_WARP * 6], high[LANES_PER_WARP * 6];
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+        memcpy(words + lane * 6, warp.lanes[lane].words, 6 * sizeof *words);
+    for (int i = 0; i < LANES_PER_WARP * 6; ++i)
+        low[i] = half_value(words[i] & 0xffff), high[i] = half_value(words[i] >> 16);
     double a[16][16], b[16][8];
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
-        const unsigned* words = warp.lanes[lane].words;
         const int row = lane / 4, pair = lane % 4 * 2;
         for (int i = 0; i < 4; ++i) {
-            a[row + i % 2 * 8][pair + i / 2 * 8] = half_value(words[i] & 0xffff);
-            a[row + i % 2 * 8][pair + i / 2 * 8 + 1] = half_value(words[i] >> 16);
+            double* to = &a[row + i % 2 * 8][pair + i / 2 * 8];
+            to[0] = low[lane * 6 + i], to[1] = high[lane * 6 + i];
         }
         for (int i = 0; i < 2; ++i) {
-            b[pair + i * 8][row] = half_value(words[4 + i] & 0xffff);
-            b[pair + i * 8 + 1][row] = half_value(words[4 + i] >> 16);
+            b[pair + i * 8][row] = low[lane * 6 + 4 + i];
+            b[pair + i * 8 + 1][row] = high[lane * 6 + 4 + i];
         }
     }
     add_product(warp, a, b);
@@ -67,7 +76,7 @@ static void multiply_halves_of_warp(Warp& warp, uint32_t who) {
 static double tf32_value(uint32_t bits) { return float_of(bits & 0xffffe000); }
 
 static void multiply_tf32_of_warp(Warp& warp, uint32_t who) {
-    check_whole_warp(warp, who);
+    check_whole_warp(warp, who, "multiply_tf32");
     double a[16][8], b[8][8];
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
         const unsigned* words = warp.lanes[lane].words;
@@ -97,7 +106,7 @@ MULTIPLY(multiply_tf32)
 
 // Each lane's row as 8 halves; matrix m's rows are those of lanes 8 m and on.
 static void distribute_matrices(Warp& warp, uint32_t who, bool transposed) {
-    check_whole_warp(warp, who);
+    check_whole_warp(warp, who, "load_matrices");
     uint16_t rows[LANES_PER_WARP][8];
     WarpAccess access = {ALL_LANES, {}};
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {

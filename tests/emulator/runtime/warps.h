@@ -2,6 +2,7 @@
 
 enum { ALL_LANES = 0xffffffff };
 
+struct Warp;
 struct Lane {
     // what it brings, and what it gets
     unsigned words[6], results[4];
@@ -10,12 +11,16 @@ struct Lane {
     const void* row;
     Site site;
 };
+// Those that wait at one instruction with one mask.
+struct Meeting {
+    const char* instruction;
+    uint32_t mask, arrived;
+    void (*complete)(Warp&, uint32_t);
+};
 struct Warp {
-    uint32_t living, arrived;
-    // of those that have arrived; lanes of different masks may be at different instructions
-    uint32_t masks[LANES_PER_WARP];
-    const char* instructions[LANES_PER_WARP];
-    void (*complete[LANES_PER_WARP])(Warp&, uint32_t);
+    uint32_t living;
+    int meeting_count;
+    Meeting meetings[LANES_PER_WARP];
     Lane lanes[LANES_PER_WARP];
 };
 static Warp warps[MAX_WARPS];
@@ -26,62 +31,67 @@ static int warp_number(const Warp& warp) { return (int)(&warp - warps); }
 static int thread_of(const Warp& warp, int lane) { return warp_number(warp) * LANES_PER_WARP + lane; }
 static int first_lane(uint32_t mask) { return __builtin_ctz(mask); }
 
-#define EACH_LANE(lane, mask) for (uint32_t left_ = (mask), lane; left_ && (lane = first_lane(left_), true); left_ &= left_ - 1)
+#define EACH_LANE(lane, mask) \
+    for (uint32_t left_ = (mask), lane; left_ && (lane = first_lane(left_), true); left_ &= left_ - 1)
 
-// All of `who` are there.
-static void complete_collective(Warp& warp, uint32_t who) {
-    const int leader = first_lane(who);
+static void reset_warp(Warp& warp, uint32_t living) { warp.living = living, warp.meeting_count = 0; }
+
+// Once all that a meeting waits for are there.
+static bool complete_if_all_are_there(Warp& warp, int number) {
+    const Meeting meeting = warp.meetings[number];
+    if (meeting.arrived != (meeting.mask & warp.living)) return false;
+    warp.meetings[number] = warp.meetings[--warp.meeting_count];
     idle_turns = 0;
-    if (who == warp.living) count_banks(warp_number(warp));
-    warp.complete[leader](warp, who);
-    warp.arrived &= ~who;
-    EACH_LANE(lane, who)
-    if (thread_of(warp, lane) != current->thread) make_runnable(thread_of(warp, lane));
+    if (meeting.arrived == warp.living) count_banks(warp_number(warp));
+    meeting.complete(warp, meeting.arrived);
+    make_runnable(warp_number(warp), meeting.arrived);
+    return true;
 }
 
-// Once all that a waiting lane waits for are at the same instruction, with the same mask.
-static void complete_if_all_are_there(Warp& warp, int of) {
-    const uint32_t awaited = warp.masks[of] & warp.living;
-    uint32_t there = 0;
-    EACH_LANE(lane, awaited & warp.arrived)
-    there |= (uint32_t)(warp.masks[lane] == warp.masks[of] && warp.instructions[lane] == warp.instructions[of]) << lane;
-    if (there == awaited) complete_collective(warp, awaited);
+[[noreturn]] static void fail_mismatch(const Warp& warp, const Meeting& mine, const Meeting& other, uint32_t waiting) {
+    const int lane = first_lane(waiting);
+    fail("BarrierDivergence", warp.lanes[my_lane()].site, current->thread, warp.lanes[lane].site,
+         "%s with the mask %08x, while lane %d waits at {other} for %s with the mask %08x", mine.instruction, mine.mask,
+         lane, other.instruction, other.mask);
 }
 
-// Until all lanes of the mask that live are at the same instruction; `complete` then serves them.
+// Waits until all lanes of the mask that live are at the same instruction; `complete` serves them.
 static Lane& meet(const char* instruction, uint32_t mask, Site site, void (*complete)(Warp&, uint32_t)) {
     Warp& warp = my_warp();
-    const int me = my_lane();
-    if (!(mask >> me & 1))
+    const uint32_t me = 1u << my_lane();
+    warp.lanes[my_lane()].site = site;
+    if (!(mask & me))
         fail("BarrierDivergence", site, current->thread, 0, "%s with the mask %08x, in which its own lane is not",
              instruction, mask);
-    // another that waits for this one elsewhere waits for ever; one that does not may yet come
-    EACH_LANE(lane, mask & warp.arrived)
-    if (warp.masks[lane] >> me & 1 && (warp.instructions[lane] != instruction || warp.masks[lane] != mask))
-        fail("BarrierDivergence", site, current->thread, warp.lanes[lane].site,
-             "%s with the mask %08x, while lane %d waits at {other} for %s with the mask %08x", instruction, mask,
-             (int)lane, warp.instructions[lane], warp.masks[lane]);
-    warp.arrived |= 1u << me;
-    warp.masks[me] = mask, warp.instructions[me] = instruction, warp.complete[me] = complete;
-    warp.lanes[me].site = site;
-    complete_if_all_are_there(warp, me);
-    if (warp.arrived >> me & 1) wait(site, instruction);
-    return warp.lanes[me];
+    const Meeting mine = {instruction, mask, 0, complete};
+    int number = warp.meeting_count;
+    for (int i = 0; i < warp.meeting_count; ++i) {
+        const Meeting& other = warp.meetings[i];
+        if (other.instruction == instruction && other.mask == mask) number = i;
+        // one that waits for this lane elsewhere waits for ever; one that does not may yet come
+        else if (other.mask & me && other.arrived & mask) fail_mismatch(warp, mine, other, other.arrived & mask);
+    }
+    if (number == warp.meeting_count) warp.meetings[warp.meeting_count++] = mine;
+    warp.meetings[number].arrived |= me;
+    current->state = State::waiting, current->waits_at = site, current->waits_for = instruction;
+    complete_if_all_are_there(warp, number);
+    run_another();
+    return warp.lanes[my_lane()];
 }
 
 // Of the instructions that a whole warp must execute.
-static void check_whole_warp(const Warp& warp, uint32_t who) {
+static void check_whole_warp(const Warp& warp, uint32_t who, const char* instruction) {
     const int lane = first_lane(who);
     if (who != ALL_LANES)
         fail("BarrierDivergence", warp.lanes[lane].site, thread_of(warp, lane), 0,
-             "%s needs all 32 lanes, but others than %08x have returned", warp.instructions[lane], who);
+             "%s needs all 32 lanes, but others than %08x have returned", instruction, who);
 }
 
 static void lane_returns() {
     Warp& warp = my_warp();
     warp.living &= ~(1u << my_lane());
-    EACH_LANE(lane, warp.arrived)
-    if (warp.arrived >> lane & 1) complete_if_all_are_there(warp, (int)lane);
+    for (int i = 0; i < warp.meeting_count;)
+        if (!complete_if_all_are_there(warp, i)) ++i;
 }
 
 extern "C" void emulated_sync_warp(unsigned mask) {

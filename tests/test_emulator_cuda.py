@@ -1,0 +1,34 @@
+"""What the emulator's tests run is CUDA: NVRTC compiles the same texts, after the headers of a GPU."""
+
+import planted_bugs
+import pytest
+import test_emulator
+import test_emulator_errors
+import test_emulator_tensor_cores
+
+from ttfs_cupy import cuda_libraries
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.kernels import nvrtc, source
+
+TEXTS = {
+    "kernels": "#define FACTOR 3\n" + test_emulator.KERNELS,
+    "tensor cores": test_emulator_tensor_cores.KERNELS,
+    "banks": test_emulator_errors.BANKS,
+} | {name: bug.text for name, bug in planted_bugs.BUGS.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nvrtc_is_installed():
+    if cuda_libraries.cupy_distribution() is None:
+        pytest.skip("CuPy is not installed")
+    try:
+        nvrtc.version()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_nvrtc_compiles_what_is_emulated(name):
+    headers = [source.header(header) for header in ("cuda", "common", "neuron", "cooperative/warp")]
+    code, _ = nvrtc.compile_text("".join(headers) + TEXTS[name], f"{name}.cu", 80)
+    assert code
