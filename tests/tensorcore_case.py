@@ -127,6 +127,33 @@ class Case:
             target[...] = np.where(spikes.winner == place, of_windows, 0)
         return result
 
+    def squares(self) -> tuple[Array, Array]:
+        """Of the terms of S and A, summed."""
+        mask, x, w = (
+            (self.inputs != 0).astype(np.float64),
+            self.inputs.astype(np.float64),
+            self.weights.astype(np.float64),
+        )
+        return self.convolved(mask, w**2), self.convolved(x**2, w**2)
+
+    def summed_weight_gradient(self, to_drive: Array, to_sum: Array, range_pixels: int) -> Array:
+        """Of operands in TF32: truncated after every 8 pixels, range by range, and the ranges in their order."""
+        shape = self.shape
+        patches = self.linear(self.weights)._patches(nchw(rounded_to_tf32(self.inputs)))
+        x = patches.transpose(0, 2, 3, 4, 5, 1).reshape(-1, shape.patch_size)
+        drive, sums = (each.reshape(-1, shape.out_channels) for each in (to_drive, to_sum))
+        total = np.zeros((shape.patch_size, shape.out_channels), np.float32)
+        for start in range(0, len(x), range_pixels):
+            part = np.zeros(total.shape)
+            for first in range(start, min(start + range_pixels, len(x)), 8):
+                last = min(first + 8, start + range_pixels)
+                part = truncated(part + x[first:last].T @ drive[first:last])
+                if self.psp_slope:
+                    part = truncated(part + (x[first:last] != 0).T.astype(np.float64) @ sums[first:last])
+            total += part.astype(np.float32)
+        result: Array = total.reshape(self.weights.shape).astype(np.float64)
+        return result
+
     def sums(self) -> tuple[Array, Array]:
         """S and A."""
         mask = (self.inputs != 0).astype(np.float64)
@@ -153,12 +180,26 @@ def rounded_to_tf32(values: Array) -> Array:
     return rounded
 
 
-def error(actual: Array, expected: Array) -> float:
-    """In the norm."""
+def error(actual: Array, expected: Array, squares: Array | None = None) -> float:
+    """In the norm, relative to the result's.
+
+    squares: the sums of the terms' squares. Their root is the size that a sum of such terms has on the average; where
+    a result has few elements, it may be much smaller by chance.
+    """
     assert np.isfinite(actual).all()
     size = float(np.linalg.norm(expected))
+    if squares is not None:
+        size = max(size, float(np.sqrt(np.abs(squares).sum())))
     distance = float(np.linalg.norm(actual - expected))
     return distance / size if size else distance
+
+
+def truncated(values: Array) -> Array:
+    """To float32, towards 0, as tensor cores do after each product of fragments; float64."""
+    nearest = values.astype(np.float32)
+    beyond = np.abs(nearest.astype(np.float64)) > np.abs(values)
+    toward_zero: Array = np.where(beyond, np.nextafter(nearest, np.float32(0)), nearest).astype(np.float64)
+    return toward_zero
 
 
 @st.composite

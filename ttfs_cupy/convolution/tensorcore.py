@@ -27,7 +27,7 @@ from ttfs_cupy.convolution.tensorcore_tiles import (
 )
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.device.gpu_limits import WARP
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.kernels.source import Constants, Variant
 from ttfs_cupy.neuron import Neuron
 
 # As what an earliness of t_win (about) and a weight of 1 are multiplied: neither half of a usual one is subnormal then.
@@ -89,7 +89,7 @@ class TensorCore:
         forward = [Sliding.forward(flat, pooled=pooled) for pooled in {False, min(flat.out_size) >= 2}]
         needed = max(
             *(min(tile.shared_bytes(one, many) for tile in forward_tiles(flat.taps)) for one in forward),
-            min(tile.shared_bytes(Sliding.backward(flat), many, staged=True) for tile in gradient_tiles()),
+            min(tile.shared_bytes(Sliding.backward(flat), many, staged=True) for tile in gradient_tiles(flat.taps)),
         )
         if needed > gpu.block_shared_bytes:
             return (
@@ -131,7 +131,7 @@ class TensorCore:
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """The convolution of dLoss/dA, formed as it enters, with the turned kernel."""
         shape, sliding = self.shape, Sliding.backward(self.shape)
-        launch = self._gradient_launch(sliding, len(grad_images))
+        launch = self._gradient_launch(sliding, len(grad_images), _kind(outgoing))
         self._launch(
             launch,
             *(*self._outgoing(outgoing), weights, grad_images),
@@ -143,7 +143,8 @@ class TensorCore:
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """For each tap the product of inputs and gradients, summed over ranges of pixels, and these in their order."""
         shape = self.shape
-        launch = self._sum_launch(len(images), int(outgoing.neuron.needs_weight_sum))
+        launch = self._sum_launch(len(images))
+        launch = launch.with_constants(HAS_SUM=int(outgoing.neuron.needs_weight_sum), **dict(_kind(outgoing)))
         parts_of_sum = workspace if launch.ranges > 1 else None
         self._launch(
             launch,
@@ -160,7 +161,8 @@ class TensorCore:
     def _outgoing(outgoing: OutgoingGradient) -> tuple[object, ...]:
         neuron, out = outgoing.neuron, outgoing.out
         weight_sum = out.weight_sum if neuron.needs_weight_sum else None
-        return outgoing.grad, out.output, weight_sum, out.winner, *neuron.derivative, int(neuron.fires)
+        *rule, _ = neuron.derivative
+        return outgoing.grad, out.output, weight_sum, out.winner, *rule
 
     @property
     def _packed_weights(self) -> int:
@@ -179,35 +181,44 @@ class TensorCore:
 
         return self._chosen(("forward", sliding, images, has_sum), [of(tile) for tile in forward_tiles(sliding.taps)])
 
-    def _gradient_launch(self, sliding: Sliding, images: int) -> Launch:
-        options = (("VECTOR", _vector(sliding.channels)),)
+    def _gradient_launch(self, sliding: Sliding, images: int, kind: Constants) -> Launch:
+        options = (("VECTOR", _vector(sliding.channels)), *kind)
 
         def of(tile: ProductTile) -> Launch:
             return tile.launch(
                 "tensorcore_data_gradient", options, sliding, images, self.shape.in_channels, staged=True
             )
 
-        return self._chosen(("data_gradient", sliding, images), [of(tile) for tile in gradient_tiles()])
+        return self._chosen(
+            ("data_gradient", sliding, images, kind), [of(tile) for tile in gradient_tiles(sliding.taps)]
+        )
 
-    def _sum_launch(self, images: int, has_sum: int = 1) -> Launch:
-        """Chosen with the mask's products, and the same without them: the workspace depends on it."""
+    def _sum_launch(self, images: int) -> Launch:
+        """The same for whatever kind of neurons, with and without the mask: the workspace depends on it."""
         shape, gpu = self.shape, self.device.gpu
         assert gpu is not None
         vector = ("VECTOR", _vector(math.gcd(shape.in_channels, shape.out_channels)))
+        greediest = (vector, ("HAS_SUM", 1), ("FIRES", 1), ("POOLED", 1), ("SEPARATE", 0))
 
         def of(tile: SumTile) -> Launch:
             pixels, tiles = images * shape.out_pixels, tile.tiles(shape)
             wanted = min(parts(ROUNDS * gpu.multiprocessors, tiles), MOST_RANGES, pixels // FEWEST_RANGE_PIXELS)
             range_pixels = parts(parts(pixels, max(1, wanted)), SumTile.STEP) * SumTile.STEP
-            return tile.launch("tensorcore_weight_gradient", (vector, ("HAS_SUM", 1)), shape, pixels, range_pixels)
+            return tile.launch("tensorcore_weight_gradient", greediest, shape, pixels, range_pixels)
 
-        launch = self._chosen(("weight_gradient", images), [of(tile) for tile in sum_tiles(shape.taps)])
-        return launch if has_sum else launch.with_constant("HAS_SUM", 0)
+        return self._chosen(("weight_gradient", images), [of(tile) for tile in sum_tiles(shape.taps)])
 
     def _chosen(self, key: tuple[object, ...], candidates: list[Launch]) -> Launch:
         if key not in self._launches:
             self._launches[key] = fastest(self.device, candidates)
         return self._launches[key]
+
+
+def _kind(outgoing: OutgoingGradient) -> Constants:
+    """Of the neurons, which a kernel's variant is compiled for."""
+    separate = outgoing.neuron.derivative[-1]
+    pooled = int(outgoing.out.winner is not None)
+    return (("FIRES", int(outgoing.neuron.fires)), ("POOLED", pooled), ("SEPARATE", separate))
 
 
 def _vector(channels: int) -> int:

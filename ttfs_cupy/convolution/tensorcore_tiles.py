@@ -45,8 +45,9 @@ class Launch:
     ranges: int = 1
     range_pixels: int = 0
 
-    def with_constant(self, name: str, value: int) -> "Launch":
-        constants = tuple((key, value if key == name else old) for key, old in self.variant.constants)
+    def with_constants(self, **values: int) -> "Launch":
+        """Of the same variant but for these."""
+        constants = tuple((name, values.get(name, value)) for name, value in self.variant.constants)
         return replace(self, variant=replace(self.variant, constants=constants))
 
 
@@ -202,7 +203,8 @@ class SumTile:
         neurons = self.STEP * (self.out_channels // 4 + 2)
         inputs = self.taps * self.STEP * (self.in_channels // 4 + 2)
         winners = self.STEP * self.out_channels // 16
-        tables = (self.stages + 1) * (1 + self.taps) * self.STEP // 4
+        table = (1 + self.taps) * self.STEP
+        tables = 2 * (self.threads // table) * table // 4
         return (tables + self.stages * (3 * neurons + inputs + winners)) * PIECE_BYTES
 
     def launch(
@@ -225,9 +227,11 @@ def forward_tiles(taps: int) -> list[ProductTile]:
     return [ProductTile(*shape, *ring) for shape in ((2, 4, 2, 4), (2, 4, 4, 2), (2, 4, 2, 2), (2, 4, 1, 4))]
 
 
-def gradient_tiles() -> list[ProductTile]:
-    """The candidates for the data gradient."""
-    return [ProductTile(*shape, stages=4, taps=1) for shape in ((2, 6, 2, 2), (2, 6, 4, 2), (2, 4, 2, 2))]
+def gradient_tiles(taps: int) -> list[ProductTile]:
+    """The candidates for the data gradient, which leaves less room for weights."""
+    shapes = ((2, 6, 4, 2), (2, 6, 2, 2), (2, 4, 2, 2))
+    rings = [(2, 3), (4, 1)] if taps >= 3 else [(4, 1)]
+    return [ProductTile(*shape, *ring) for ring in rings for shape in shapes]
 
 
 def sum_tiles(taps: int) -> list[SumTile]:

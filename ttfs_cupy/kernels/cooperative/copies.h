@@ -7,13 +7,11 @@ DEVICE int lane() { return threadIdx.x % WARP; }
 
 // Copies 4 channels of a pixel; zeros where no pixel or no channel is.
 DEVICE void copy_channels(float4* to, const float* images, int offset, int channel, int channels) {
+    // as unsigned, an address takes one instruction; where nothing is there, it is one of nothing, and not read
+    const float* const from = images + (unsigned)(offset + channel);
     if (VECTOR == 4) {
-        const bool there = offset != NOWHERE && channel < channels;
-        copy_async(to, images + (there ? offset + channel : 0), there);
+        copy_async(to, from, offset != NOWHERE && channel < channels);
     } else {
-        for (int i = 0; i < 4; ++i) {
-            const bool there = offset != NOWHERE && channel + i < channels;
-            copy_async((float*)to + i, images + (there ? offset + channel + i : 0), there);
-        }
+        for (int i = 0; i < 4; ++i) copy_async((float*)to + i, from + i, offset != NOWHERE && channel + i < channels);
     }
 }

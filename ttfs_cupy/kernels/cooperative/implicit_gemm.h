@@ -24,6 +24,9 @@
 #define TAP_PIECES (CHANNELS / 16 * FRAGMENT)
 #define STAGE_PIECES (TAPS * TAP_PIECES)
 
+// Taps between two settlements of sums; a multiple of TAPS, which is 1 or 3.
+#define LONGEST_RUN 9
+
 // A kernel that slides over images (N, height, width, channels), their pixels `spread` apart with nothing in between,
 // `padding` of nothing around them, to pixels (N, out_h, out_w). With pooled_out, these are in the order of their 2x2
 // windows; with pooled_in, the images' arrays hold one pixel for each of their 2x2 windows.
@@ -163,7 +166,7 @@ DEVICE void each_weight_piece(const Body& body) {
 //   copy_weights(slot, chunk, tap, count)     starts to copy the weights of `count` taps, from `tap` on
 //   multiply(halo, seen, weights)             adds a tap's products: halo[seen[j]] is a lane's piece of pixel fragment j,
 //                                             whose column lane / 4 it is; weights, those of the warp's channels
-//   settle()                                  is called after every 8 taps or so
+//   settle()                                  adds up short sums; is called after every 9 taps or so
 template <typename Operand>
 DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& block, int pixels) {
     const int taps = of.taps(), groups = (taps + TAPS - 1) / TAPS, chunks = (of.channels + CHUNK - 1) / CHUNK;
@@ -201,44 +204,45 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
         end_copy_group();
     }
     const int first_weights = block.warp_channel / 16 * FRAGMENT;
-    int chunk = 0, first_tap = 0, unsettled = 0;
-    for (int stage = 0; stage < stages; ++stage) {
-        // a chunk's halo is of the group that was begun STAGES - 1 stages behind the start of the chunk before it
-        if (first_tap == 0 && groups < STAGES - 1) {
+    int stage = 0, unsettled = 0;
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+        // the halo belongs to the group that was begun STAGES - 1 stages behind the start of the chunk before
+        if (groups < STAGES - 1) {
             await_copy_groups<0>();
         } else {
             await_copy_groups<STAGES - 2>();
         }
-        if (first_tap == 0) {
-            for (int piece = threadIdx.x; piece < halo_pieces; piece += THREADS) {
-                operand.convert(piece, block.offsets[piece / PIECES], halo);
-            }
+        for (int piece = threadIdx.x; piece < halo_pieces; piece += THREADS) {
+            operand.convert(piece, block.offsets[piece / PIECES], halo);
         }
-        __syncthreads();  // all copies are there for all, and nobody reads what is overwritten next
-        copy_stage();
-        if (first_tap == 0 && chunk + 1 < chunks) copy_halo(chunk + 1, next_halo);
-        end_copy_group();
+        __syncthreads();  // nobody reads the other halo any more
+        if (chunk + 1 < chunks) copy_halo(chunk + 1, next_halo);
 
-        const float4* const fragments = block.ring + stage % STAGES * STAGE_PIECES + first_weights;
+        for (int first_tap = 0; first_tap < taps;) {
+            const int run = taps - first_tap < LONGEST_RUN ? taps : first_tap + LONGEST_RUN;
+            unsettled += run - first_tap;
+            for (; first_tap < run; first_tap += TAPS) {
+                await_copy_groups<STAGES - 2>();
+                __syncthreads();  // the stage's copies are there for all, and nobody reads what is overwritten next
+                copy_stage();
+                end_copy_group();
+                const float4* const fragments = block.ring + stage % STAGES * STAGE_PIECES + first_weights;
 #pragma unroll
-        for (int i = 0; i < TAPS; ++i) {
-            if (first_tap + i < taps) {
-                operand.multiply(halo + block.tap_pieces[first_tap + i], seen, fragments + i * TAP_PIECES);
+                for (int i = 0; i < TAPS; ++i) {
+                    if (first_tap + i < taps) {
+                        operand.multiply(halo + block.tap_pieces[first_tap + i], seen, fragments + i * TAP_PIECES);
+                    }
+                }
+                ++stage;
+            }
+            if (unsettled + taps > LONGEST_RUN) {
+                operand.settle();
+                unsettled = 0;
             }
         }
-        unsettled += TAPS;
-        if (unsettled >= 8) {
-            operand.settle();
-            unsettled = 0;
-        }
-        first_tap += TAPS;
-        if (first_tap >= taps) {
-            first_tap = 0;
-            ++chunk;
-            float4* const other = next_halo;
-            next_halo = halo;
-            halo = other;
-        }
+        float4* const other = next_halo;
+        next_halo = halo;
+        halo = other;
     }
     operand.settle();
 }

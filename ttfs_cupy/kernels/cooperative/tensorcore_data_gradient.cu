@@ -2,7 +2,8 @@
 // and in and out exchanged. A neuron's derivative (neuron.h) is formed as it enters, from its gradient, earliness and
 // weight sum; nothing is stored of it. Where the convolution skips pixels (stride), the gradients lie so far apart.
 //
-// Constants: those of implicit_gemm.h. Called by ttfs_cupy/convolution/tensorcore.py.
+// Constants: those of implicit_gemm.h; FIRES, 0 where the layer's output is membrane potentials; POOLED, 1 where 2x2 pooling
+// is joined to it; SEPARATE, 1 for T2FSNN's way to clip. Called by ttfs_cupy/convolution/tensorcore.py.
 
 #include "operands.h"
 #include "copies.h"
@@ -12,24 +13,23 @@ struct GradientOperand {
     Spikes of;
     const float* weights;  // (taps, in_channels, channels)
     int first_channel, in_channels, taps;
-    bool fires;
     float4 *earliness, *weight_sum;  // of the halo whose gradients are on their way
     unsigned* winner;
     Sums sums, all_sums;
 
     // In the arrays of gradients: without the place in the window.
-    DEVICE_MEMBER int neuron(int offset) const { return of.winner && offset != NOWHERE ? offset / 4 : offset; }
+    DEVICE_MEMBER int neuron(int offset) const { return POOLED && offset != NOWHERE ? offset / 4 : offset; }
 
     DEVICE_MEMBER void copy(int piece, int offset, int channel, float4* halo) const {
         const int at = neuron(offset);
         copy_channels(halo + piece, of.grad, at, channel, of.channels);
-        if (!fires) return;
+        if (!FIRES) return;
         copy_channels(earliness + piece, of.earliness, at, channel, of.channels);
         copy_channels(weight_sum + piece, of.weight_sum, at, channel, of.channels);
-        if (!of.winner) return;
+        if (!POOLED) return;
         if (VECTOR == 4) {
             const bool there = offset != NOWHERE && channel < of.channels;
-            copy_async((float*)winner + piece, (const float*)(of.winner + (there ? at + channel : 0)), there);
+            copy_async((float*)winner + piece, (const float*)(of.winner + (unsigned)(at + channel)), there);
         } else {
             unsigned places = 0;
             for (int k = 0; k < 4; ++k) {
@@ -39,13 +39,13 @@ struct GradientOperand {
         }
     }
     DEVICE_MEMBER unsigned derived(float grad, float x, float s, bool won) const {
-        const float gradient = fires ? outgoing_gradient<float>(of.derivative, grad, x, s).to_drive : grad;
-        return won ? to_tf32(gradient) : 0u;
+        const float gradient = FIRES ? outgoing_gradient<float>(of.derivative, grad, x, s).to_drive : grad;
+        return won ? round_to_tf32(gradient) : 0u;
     }
     DEVICE_MEMBER void convert(int piece, int offset, float4* halo) const {
         const float4 grad = halo[piece], none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        const float4 x = fires ? earliness[piece] : none, s = fires ? weight_sum[piece] : none;
-        const unsigned places = of.winner ? winner[piece] : 0u, place = of.winner ? offset & 3 : 0;
+        const float4 x = FIRES ? earliness[piece] : none, s = FIRES ? weight_sum[piece] : none;
+        const unsigned places = POOLED ? winner[piece] : 0u, place = POOLED ? offset & 3 : 0;
         uint4 gradients;
         gradients.x = derived(grad.x, x.x, s.x, (places & 255u) == place);
         gradients.y = derived(grad.y, x.y, s.y, (places >> 8 & 255u) == place);
@@ -55,13 +55,20 @@ struct GradientOperand {
     }
     // Rows of 16 channels; the channels that a lane writes are neighbours, those that it multiplies 8 rows apart.
     DEVICE_MEMBER void copy_weights(float4* slot, int chunk, int first_tap, int count) const {
-        each_weight_piece([&](int piece, int tap, int of_tap) {
-            const int row = of_tap / PIECES, in_channel = first_channel + row, channel = chunk * CHUNK + of_tap % PIECES * 4;
-            const int place = (row & ~15) + row % 16 / 2 + row % 2 * 8, at = (tap * CHANNELS + place) * PIECES + of_tap % PIECES;
-            const bool inside = tap < count && in_channel < in_channels;
-            const int offset = ((taps - 1 - first_tap - tap) * in_channels + in_channel) * of.channels;
-            copy_channels(slot + at, weights, inside ? offset : NOWHERE, channel, of.channels);
-        });
+        const int thread_row = threadIdx.x / PIECES, part = threadIdx.x % PIECES, channel = chunk * CHUNK + part * 4;
+#pragma unroll
+        for (int tap = 0; tap < TAPS; ++tap) {
+            const int turned = taps - 1 - first_tap - tap;
+#pragma unroll
+            for (int start = 0; start < CHANNELS; start += THREADS / PIECES) {
+                const int row = start + thread_row, in_channel = first_channel + row;
+                if (CHANNELS % (THREADS / PIECES) && row >= CHANNELS) break;
+                const int place = (row & ~15) + row % 16 / 2 + row % 2 * 8;
+                const bool inside = tap < count && in_channel < in_channels;
+                copy_channels(slot + (tap * CHANNELS + place) * PIECES + part, weights,
+                              inside ? (turned * in_channels + in_channel) * of.channels : NOWHERE, channel, of.channels);
+            }
+        }
     }
     DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights_of_tap) {
         unsigned w[WARP_CHANNELS][2][4];
@@ -91,25 +98,24 @@ struct GradientOperand {
 
 // grad = dLoss/d(output), output and weight_sum (null where psp_slope is 0), (N, height, width, channels), or with winner
 // those of 2x2 windows as tensorcore_forward left them; weights (kernel_h, kernel_w, in_channels, channels) ->
-// grad_images (N, in_h, in_w, in_channels). pixels: N in_h in_w. fires is 0 for membrane potentials. stride, padding: of
+// grad_images (N, in_h, in_w, in_channels). pixels: N in_h in_w. stride, padding: of
 // the forward convolution.
 KERNEL void __launch_bounds__(THREADS, 1) tensorcore_data_gradient(
     const float* __restrict__ grad, const float* __restrict__ earliness, const float* __restrict__ OPTIONAL weight_sum,
     const unsigned char* __restrict__ OPTIONAL winner, const float* __restrict__ psp_slope, float scale, float t_win,
-    float grad_clip, int separate, int fires, const float* __restrict__ weights, float* __restrict__ grad_images, int pixels,
+    float grad_clip, const float* __restrict__ weights, float* __restrict__ grad_images, int pixels,
     int halo_pixels, int height, int width, int channels, int kernel_h, int kernel_w, int stride_h, int stride_w,
     int padding_h, int padding_w, int in_h, int in_w, int in_channels) {
     const Sliding sliding = {height, width, channels, kernel_h, kernel_w, 1, 1, kernel_h - 1 - padding_h,
-                             kernel_w - 1 - padding_w, stride_h, stride_w, in_h, in_w, false, winner != nullptr};
+                             kernel_w - 1 - padding_w, stride_h, stride_w, in_h, in_w, false, POOLED};
     const Block block = block_of(sliding, pixels, in_channels, halo_pixels);
     GradientOperand operand;
     operand.of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels,
-                  {weight_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0}};
+                  {weight_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, SEPARATE}};
     operand.weights = weights;
     operand.first_channel = block.first_channel;
     operand.in_channels = in_channels;
     operand.taps = sliding.taps();
-    operand.fires = fires != 0;
     operand.earliness = block.behind_ring;
     operand.weight_sum = operand.earliness + halo_pixels * PIECES;
     operand.winner = (unsigned*)(operand.weight_sum + halo_pixels * PIECES);

@@ -7,7 +7,8 @@
 // sum do not depend on which it is.
 //
 // Constants: WARPS_OUT, WARPS_IN (a block's warps; each has 64 output and 16 input channels), STAGES, TAPS, VECTOR (as in
-// copies.h), HAS_SUM (0 where psp_slope is 0). Called by ttfs_cupy/convolution/tensorcore.py.
+// copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu). Called by
+// ttfs_cupy/convolution/tensorcore.py.
 
 #include "operands.h"
 #include "copies.h"
@@ -31,9 +32,11 @@
 #define WINNER_PIECES (STEP * OUT / 16)
 #define STAGE_PIECES (3 * NEURON_PIECES + INPUT_PIECES + WINNER_PIECES)
 
-// A table has a step's offsets: of its neurons, and of what each tap sees of them.
-#define TABLES (STAGES + 1)
+// A table has a step's offsets: of its neurons, and of what each tap sees of them. Tables are made for a run of steps at a
+// time, by all threads, one run ahead.
 #define TABLE ((1 + TAPS) * STEP)
+#define RUN (THREADS / TABLE)
+#define TABLES (2 * RUN)
 
 struct Work {
     Spikes of;
@@ -41,24 +44,24 @@ struct Work {
     int in_h, in_w, in_channels, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
     int first_out, first_in, first_tap;
     int first_pixel, last_pixel;  // of the block's range; the last is the first beyond it
-    bool fires;
     int* tables;
     float4* stages;
 };
 
-DEVICE int* table_of(const Work& work, int step) { return work.tables + step % TABLES * TABLE; }
-DEVICE float4* stage_of(const Work& work, int step) { return work.stages + step % STAGES * STAGE_PIECES; }
+DEVICE int* table_of(const Work& work, unsigned step) { return work.tables + step % TABLES * TABLE; }
+DEVICE float4* stage_of(const Work& work, unsigned step) { return work.stages + step % STAGES * STAGE_PIECES; }
 
 // Where a neuron's gradients lie: its first channel; of a joined pooling, 4 times its window's, plus its place there.
 DEVICE int neuron_offset(const Spikes& of, int image, int y, int x) {
-    if (!of.winner) return ((image * of.height + y) * of.width + x) * of.channels;
+    if (!POOLED) return ((image * of.height + y) * of.width + x) * of.channels;
     const int neuron = neuron_at(of, image, y, x);
     return neuron == OUTSIDE ? NOWHERE : neuron * of.channels * 4 + place_in_window(y, x);
 }
 
-DEVICE void fill_table(const Work& work, int step) {
-    if (threadIdx.x >= TABLE) return;
-    const int number = work.first_pixel + step * STEP + threadIdx.x % STEP, tap = work.first_tap + (int)threadIdx.x / STEP - 1;
+DEVICE void fill_tables(const Work& work, int run) {
+    if (threadIdx.x >= RUN * TABLE) return;
+    const int step = run * RUN + threadIdx.x / TABLE, entry = threadIdx.x % TABLE;
+    const int number = work.first_pixel + step * STEP + entry % STEP, tap = work.first_tap + entry / STEP - 1;
     const int x = number % work.of.width, y = number / work.of.width % work.of.height;
     const int image = number / (work.of.width * work.of.height);
     int offset = NOWHERE;
@@ -70,16 +73,18 @@ DEVICE void fill_table(const Work& work, int step) {
         const bool inside = in_y >= 0 && in_y < work.in_h && in_x >= 0 && in_x < work.in_w;
         if (inside) offset = ((image * work.in_h + in_y) * work.in_w + in_x) * work.in_channels;
     }
-    table_of(work, step)[threadIdx.x] = offset;
+    table_of(work, step)[entry] = offset;
 }
 
 // Runs body(piece, pixel of the step, 4 channels of the block) for this thread's pieces of the neurons.
 template <typename Body>
 DEVICE void each_neuron_piece(const Body& body) {
+    static_assert(THREADS % (OUT / 4) == 0, "a thread's pieces are of the same channels");
+    const int first = threadIdx.x / (OUT / 4), part = threadIdx.x % (OUT / 4);
 #pragma unroll
-    for (int start = 0; start < STEP * OUT / 4; start += THREADS) {
-        const int i = start + threadIdx.x, pixel = i / (OUT / 4), part = i % (OUT / 4);
-        if (STEP * OUT / 4 % THREADS == 0 || i < STEP * OUT / 4) body(pixel * OUT_PITCH + part, pixel, part);
+    for (int start = 0; start < STEP; start += THREADS / (OUT / 4)) {
+        const int pixel = start + first;
+        if (pixel < STEP) body(pixel * OUT_PITCH + part, pixel, part);
     }
 }
 
@@ -87,7 +92,7 @@ DEVICE void copy_winners(const Work& work, unsigned* to, int at, int channel) {
     const Spikes& of = work.of;
     if (VECTOR == 4) {
         const bool there = at != NOWHERE && channel < of.channels;
-        copy_async((float*)to, (const float*)(of.winner + (there ? at + channel : 0)), there);
+        copy_async((float*)to, (const float*)(of.winner + (unsigned)(at + channel)), there);
     } else {
         unsigned places = 0;
         for (int k = 0; k < 4; ++k) {
@@ -104,19 +109,21 @@ DEVICE void copy_step(const Work& work, int step) {
     unsigned* const winners = (unsigned*)(stage + 3 * NEURON_PIECES + INPUT_PIECES);
     each_neuron_piece([&](int piece, int pixel, int part) {
         const int offset = table[pixel], channel = work.first_out + part * 4;
-        const int at = of.winner && offset != NOWHERE ? offset / 4 : offset;
+        const int at = POOLED && offset != NOWHERE ? offset / 4 : offset;
         copy_channels(stage + piece, of.grad, at, channel, of.channels);
-        if (!work.fires) return;
+        if (!FIRES) return;
         copy_channels(stage + NEURON_PIECES + piece, of.earliness, at, channel, of.channels);
         if (HAS_SUM) copy_channels(stage + 2 * NEURON_PIECES + piece, of.weight_sum, at, channel, of.channels);
-        if (of.winner) copy_winners(work, winners + pixel * (OUT / 4) + part, at, channel);
+        if (POOLED) copy_winners(work, winners + pixel * (OUT / 4) + part, at, channel);
     });
+    static_assert(THREADS % (IN / 4) == 0, "a thread's pieces are of the same channels");
+    const int first = threadIdx.x / (IN / 4), part = threadIdx.x % (IN / 4);
+    float4* const inputs = stage + 3 * NEURON_PIECES + first * IN_PITCH + part;
 #pragma unroll
-    for (int start = 0; start < TAPS * STEP * IN / 4; start += THREADS) {
-        const int i = start + threadIdx.x, row = i / (IN / 4), part = i % (IN / 4);
-        if (TAPS * STEP * IN / 4 % THREADS && i >= TAPS * STEP * IN / 4) break;
-        copy_channels(stage + 3 * NEURON_PIECES + row * IN_PITCH + part, work.images, table[STEP + row],
-                      work.first_in + part * 4, work.in_channels);
+    for (int start = 0; start < TAPS * STEP; start += THREADS / (IN / 4)) {
+        if (TAPS * STEP % (THREADS / (IN / 4)) && start + first >= TAPS * STEP) break;
+        copy_channels(inputs + start * IN_PITCH, work.images, table[STEP + start + first], work.first_in + part * 4,
+                      work.in_channels);
     }
 }
 
@@ -129,19 +136,19 @@ DEVICE void derive_step(const Work& work, int step) {
     each_neuron_piece([&](int piece, int pixel, int part) {
         float *const grad = (float*)(stage + piece), *const x = (float*)(stage + NEURON_PIECES + piece);
         float* const sum = (float*)(stage + 2 * NEURON_PIECES + piece);
-        const unsigned places = of.winner ? winners[pixel * (OUT / 4) + part] : 0u, place = of.winner ? table[pixel] & 3 : 0;
+        const unsigned places = POOLED ? winners[pixel * (OUT / 4) + part] : 0u, place = POOLED ? table[pixel] & 3 : 0;
         const float4 grads = *(float4*)grad, none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        const float4 xs = work.fires ? *(float4*)x : none, sums = work.fires && HAS_SUM ? *(float4*)sum : none;
+        const float4 xs = FIRES ? *(float4*)x : none, sums = FIRES && HAS_SUM ? *(float4*)sum : none;
         const float each_grad[4] = {grads.x, grads.y, grads.z, grads.w}, each_x[4] = {xs.x, xs.y, xs.z, xs.w};
         const float each_sum[4] = {sums.x, sums.y, sums.z, sums.w};
         unsigned to_drive[4], to_sum[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
             Outgoing<float> outgoing = {each_grad[k], of.derivative.slope * of.derivative.t_win * each_grad[k]};
-            if (work.fires) outgoing = outgoing_gradient<float>(of.derivative, each_grad[k], each_x[k], each_sum[k]);
+            if (FIRES) outgoing = outgoing_gradient<float>(of.derivative, each_grad[k], each_x[k], each_sum[k]);
             const bool won = (places >> (8 * k) & 255u) == place;
-            to_drive[k] = won ? to_tf32(outgoing.to_drive) : 0u;
-            to_sum[k] = won ? to_tf32(outgoing.to_sum) : 0u;
+            to_drive[k] = won ? round_to_tf32(outgoing.to_drive) : 0u;
+            to_sum[k] = won ? round_to_tf32(outgoing.to_sum) : 0u;
         }
         *(uint4*)grad = make_uint4(to_drive[0], to_drive[1], to_drive[2], to_drive[3]);
         if (HAS_SUM) *(uint4*)sum = make_uint4(to_sum[0], to_sum[1], to_sum[2], to_sum[3]);
@@ -209,7 +216,7 @@ DEVICE void each_weight_pair(const Work& work, int warp_out, int warp_in, TapSum
 KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     const float* __restrict__ images, const float* __restrict__ grad, const float* __restrict__ earliness,
     const float* __restrict__ OPTIONAL weight_sum, const unsigned char* __restrict__ OPTIONAL winner,
-    const float* __restrict__ psp_slope, float scale, float t_win, float grad_clip, int separate, int fires,
+    const float* __restrict__ psp_slope, float scale, float t_win, float grad_clip,
     float* __restrict__ grad_weights, float* OPTIONAL parts, int* OPTIONAL arrived, int ranges, int range_pixels, int pixels,
     int in_h, int in_w, int in_channels, int kernel_h, int kernel_w, int stride_h, int stride_w, int padding_h, int padding_w,
     int height, int width, int channels) {
@@ -217,7 +224,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     const int tiles = gridDim.x / ranges, tile = blockIdx.x % tiles, range = blockIdx.x / tiles;
     Work work;
     work.of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels,
-               {HAS_SUM ? *psp_slope : 0.0f, scale, t_win, grad_clip, separate != 0}};
+               {HAS_SUM ? *psp_slope : 0.0f, scale, t_win, grad_clip, SEPARATE}};
     work.images = images;
     work.in_h = in_h, work.in_w = in_w, work.in_channels = in_channels, work.kernel_h = kernel_h, work.kernel_w = kernel_w;
     work.stride_h = stride_h, work.stride_w = stride_w, work.padding_h = padding_h, work.padding_w = padding_w;
@@ -226,7 +233,6 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     work.first_tap = tile / out_blocks / in_blocks * TAPS;
     work.first_pixel = range * range_pixels;
     work.last_pixel = work.first_pixel + range_pixels < pixels ? work.first_pixel + range_pixels : pixels;
-    work.fires = fires != 0;
     work.tables = (int*)dynamic_shared;
     work.stages = dynamic_shared + TABLES * TABLE / 4;
     const int steps = (work.last_pixel - work.first_pixel + STEP - 1) / STEP;
@@ -237,19 +243,23 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     for (int i = 0; i < TAPS * WARP_OUT * WARP_IN * 4; ++i) {
         sums[i / (WARP_OUT * WARP_IN * 4)][i / (WARP_IN * 4) % WARP_OUT][i / 4 % WARP_IN][i % 4] = 0.0f;
     }
-    for (int step = 0; step < STAGES; ++step) fill_table(work, step);
+    static_assert(RUN >= STAGES - 1, "the first stages' tables are of the first run");
+    fill_tables(work, 0);
     __syncthreads();
     for (int step = 0; step < STAGES - 1; ++step) {
         if (step < steps) copy_step(work, step);
         end_copy_group();
     }
-    for (int step = 0; step < steps; ++step) {
+    for (int step = 0; step < steps;) {
+        // the run before this one, whose tables these replace, is over for all
+        fill_tables(work, step / RUN + 1);
+        const int end = steps - step < RUN ? steps : step + RUN;
+        for (; step < end; ++step) {
         await_copy_groups<STAGES - 2>();
         derive_step(work, step);
         __syncthreads();  // all of the step is there for all, and nobody reads what is overwritten next
         if (step + STAGES - 1 < steps) copy_step(work, step + STAGES - 1);
         end_copy_group();
-        fill_table(work, step + STAGES);
 
         const float4* const stage = stage_of(work, step);
 #pragma unroll
@@ -263,6 +273,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
             if (HAS_SUM) load_gradients(to_sum, gradients + 2 * NEURON_PIECES * 4);
 #pragma unroll
             for (int tap = 0; tap < TAPS; ++tap) multiply_tap(sums[tap], to_drive, to_sum, inputs + tap * STEP * IN_PITCH * 4);
+        }
         }
     }
 

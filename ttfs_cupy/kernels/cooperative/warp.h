@@ -23,7 +23,7 @@ DEVICE void named_barrier(int barrier, int threads) {
 DEVICE unsigned shared_address(const void* shared) { return (unsigned)__cvta_generic_to_shared(shared); }
 
 // Starts to copy 16 bytes, aligned to 16, or one float, to shared memory, past the registers; zeros where nothing is
-// there (`from` is then not read, but must be an address).
+// there (`from` is then not read).
 DEVICE void copy_async(float4* shared, const float* from, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(from), "r"(there ? 16 : 0)
                  : "memory");
