@@ -127,6 +127,26 @@ class Case:
             target[...] = np.where(spikes.winner == place, of_windows, 0)
         return result
 
+    def summed_data_gradient(self, to_drive: Array) -> Array:
+        """Of operands in TF32: truncated after every 8 terms, in the kernel's order of chunks, taps and channels."""
+        shape, weights = self.shape, rounded_to_tf32(self.weights)
+        height, width = shape.in_size
+        (down, right), (top, left) = shape.stride, shape.padding
+        total = np.zeros(self.inputs.shape)
+        # each tap's gradients, where they reach the inputs; the kernel slides over them with its taps turned
+        reached = []
+        for y, x in reversed(list(np.ndindex(*shape.kernel))):
+            whole = np.zeros((self.images, height + 2 * top, width + 2 * left, shape.out_channels))
+            rows, columns = shape.out_size
+            whole[:, y : y + down * rows : down, x : x + right * columns : right] = to_drive
+            reached.append((whole[:, top : top + height, left : left + width], weights[y, x]))
+        for chunk in range(0, shape.out_channels, 16):
+            for gradients, of_tap in reached:
+                for step in (0, 2):
+                    channels = [c for c in range(chunk, min(chunk + 16, shape.out_channels)) if c % 4 // 2 * 2 == step]
+                    total = truncated(total + gradients[..., channels] @ of_tap[:, channels].T)
+        return total
+
     def squares(self) -> tuple[Array, Array]:
         """Of the terms of S and A, summed."""
         mask, x, w = (
@@ -137,7 +157,7 @@ class Case:
         return self.convolved(mask, w**2), self.convolved(x**2, w**2)
 
     def summed_weight_gradient(self, to_drive: Array, to_sum: Array, range_pixels: int) -> Array:
-        """Of operands in TF32: truncated after every 8 pixels, range by range, and the ranges in their order."""
+        """Of operands in TF32: truncated after every 8 terms, range by range, and the ranges in their order."""
         shape = self.shape
         patches = self.linear(self.weights)._patches(nchw(rounded_to_tf32(self.inputs)))
         x = patches.transpose(0, 2, 3, 4, 5, 1).reshape(-1, shape.patch_size)
@@ -145,11 +165,11 @@ class Case:
         total = np.zeros((shape.patch_size, shape.out_channels), np.float32)
         for start in range(0, len(x), range_pixels):
             part = np.zeros(total.shape)
-            for first in range(start, min(start + range_pixels, len(x)), 8):
-                last = min(first + 8, start + range_pixels)
-                part = truncated(part + x[first:last].T @ drive[first:last])
-                if self.psp_slope:
-                    part = truncated(part + (x[first:last] != 0).T.astype(np.float64) @ sums[first:last])
+            pixels = 4 if self.psp_slope else 8
+            for first in range(start, min(start + range_pixels, len(x)), pixels):
+                last = min(first + pixels, start + range_pixels)
+                mask = (x[first:last] != 0).astype(np.float64)
+                part = truncated(part + x[first:last].T @ drive[first:last] + mask.T @ sums[first:last])
             total += part.astype(np.float32)
         result: Array = total.reshape(self.weights.shape).astype(np.float64)
         return result

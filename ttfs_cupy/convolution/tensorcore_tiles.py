@@ -154,8 +154,9 @@ class ProductTile:
     def launch(
         self, kernel: str, options: Constants, sliding: Sliding, images: int, out_channels: int, *, staged: bool = False
     ) -> Launch:
+        whole = int(sliding.channels % CHUNK == 0 and out_channels % self.channels == 0)
         return Launch(
-            Variant(kernel, (*self.constants, *options), self.threads),
+            Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads),
             blocks=parts(sliding.pixels(images), self.pixels) * parts(out_channels, self.channels),
             shared_bytes=self.shared_bytes(sliding, images, staged=staged),
             work=self.pixels * self.channels * sliding.taps * parts(sliding.channels, CHUNK) * CHUNK,
@@ -200,19 +201,20 @@ class SumTile:
 
     @property
     def shared_bytes(self) -> int:
-        neurons = self.STEP * (self.out_channels // 4 + 2)
+        neurons = self.STEP * (self.out_channels // 4 + 2) + 1
         inputs = self.taps * self.STEP * (self.in_channels // 4 + 2)
         winners = self.STEP * self.out_channels // 16
         table = (1 + self.taps) * self.STEP
         tables = 2 * (self.threads // table) * table // 4
-        return (tables + self.stages * (3 * neurons + inputs + winners)) * PIECE_BYTES
+        return (tables + self.stages * (3 * neurons + 1 + inputs + winners)) * PIECE_BYTES
 
     def launch(
         self, kernel: str, options: Constants, shape: ConvolutionShape, pixels: int, range_pixels: int
     ) -> Launch:
         ranges = parts(pixels, range_pixels)
+        whole = int(shape.out_channels % self.out_channels == 0 and shape.in_channels % self.in_channels == 0)
         return Launch(
-            Variant(kernel, (*self.constants, *options), self.threads),
+            Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads),
             blocks=self.tiles(shape) * ranges,
             shared_bytes=self.shared_bytes,
             work=self.out_channels * self.in_channels * self.taps * range_pixels,
@@ -229,7 +231,7 @@ def forward_tiles(taps: int) -> list[ProductTile]:
 
 def gradient_tiles(taps: int) -> list[ProductTile]:
     """The candidates for the data gradient, which leaves less room for weights."""
-    shapes = ((2, 6, 4, 2), (2, 6, 2, 2), (2, 4, 2, 2))
+    shapes = ((2, 8, 4, 2), (2, 8, 2, 2), (2, 4, 2, 2))
     rings = [(2, 3), (4, 1)] if taps >= 3 else [(4, 1)]
     return [ProductTile(*shape, *ring) for ring in rings for shape in shapes]
 

@@ -12,7 +12,7 @@
 // neighbours, so that it loads them as one piece of 16 bytes, and registers need no sorting.
 //
 // Constants of a variant: WARP_CHANNELS and WARP_PIXELS (a warp's fragments), WARPS_DOWN and WARPS_ACROSS (a block's
-// warps), STAGES, TAPS, and VECTOR (4 where a pixel's channels can be copied 4 at a time, else 1).
+// warps), STAGES, TAPS, and those of copies.h.
 
 #define CHUNK 16
 #define PIECES (CHUNK / 4)
@@ -140,14 +140,6 @@ DEVICE void move_sums(Sums& from, Sums& to) {
         }
     }
     clear_sums(from);
-}
-
-DEVICE void load_fragment(unsigned (&to)[4], const float4* from) {
-    const uint4 piece = *(const uint4*)from;
-    to[0] = piece.x;
-    to[1] = piece.y;
-    to[2] = piece.z;
-    to[3] = piece.w;
 }
 
 // Runs body(piece, tap, piece of the tap) for this thread's pieces of a stage's weights.

@@ -15,7 +15,7 @@ struct GradientOperand {
     int first_channel, in_channels, taps;
     float4 *earliness, *weight_sum;  // of the halo whose gradients are on their way
     unsigned* winner;
-    Sums sums, all_sums;
+    Sums sums;
 
     // In the arrays of gradients: without the place in the window.
     DEVICE_MEMBER int neuron(int offset) const { return POOLED && offset != NOWHERE ? offset / 4 : offset; }
@@ -38,45 +38,46 @@ struct GradientOperand {
             winner[piece] = places;
         }
     }
-    DEVICE_MEMBER unsigned derived(float grad, float x, float s, bool won) const {
-        const float gradient = FIRES ? outgoing_gradient<float>(of.derivative, grad, x, s).to_drive : grad;
-        return won ? round_to_tf32(gradient) : 0u;
+    DEVICE_MEMBER unsigned derived(float grad, float x, float s, bool lost) const {
+        const float own = lost ? 0.0f : grad;
+        return round_to_tf32(FIRES ? outgoing_gradient<float>(of.derivative, own, x, s).to_drive : own);
     }
     DEVICE_MEMBER void convert(int piece, int offset, float4* halo) const {
         const float4 grad = halo[piece], none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         const float4 x = FIRES ? earliness[piece] : none, s = FIRES ? weight_sum[piece] : none;
-        const unsigned places = POOLED ? winner[piece] : 0u, place = POOLED ? offset & 3 : 0;
+        const unsigned lost = POOLED ? differing_bytes(winner[piece], offset & 3) : 0u;
         uint4 gradients;
-        gradients.x = derived(grad.x, x.x, s.x, (places & 255u) == place);
-        gradients.y = derived(grad.y, x.y, s.y, (places >> 8 & 255u) == place);
-        gradients.z = derived(grad.z, x.z, s.z, (places >> 16 & 255u) == place);
-        gradients.w = derived(grad.w, x.w, s.w, places >> 24 == place);
+        gradients.x = derived(grad.x, x.x, s.x, lost & 0x000000ffu);
+        gradients.y = derived(grad.y, x.y, s.y, lost & 0x0000ff00u);
+        gradients.z = derived(grad.z, x.z, s.z, lost & 0x00ff0000u);
+        gradients.w = derived(grad.w, x.w, s.w, lost & 0xff000000u);
         ((uint4*)halo)[piece] = gradients;
     }
     // Rows of 16 channels; the channels that a lane writes are neighbours, those that it multiplies 8 rows apart.
     DEVICE_MEMBER void copy_weights(float4* slot, int chunk, int first_tap, int count) const {
         const int thread_row = threadIdx.x / PIECES, part = threadIdx.x % PIECES, channel = chunk * CHUNK + part * 4;
+        const float* const from = weights + (unsigned)((first_channel + thread_row) * of.channels + channel);
 #pragma unroll
         for (int tap = 0; tap < TAPS; ++tap) {
             const int turned = taps - 1 - first_tap - tap;
 #pragma unroll
             for (int start = 0; start < CHANNELS; start += THREADS / PIECES) {
-                const int row = start + thread_row, in_channel = first_channel + row;
+                const int row = start + thread_row, place = (row & ~15) + row % 16 / 2 + row % 2 * 8;
                 if (CHANNELS % (THREADS / PIECES) && row >= CHANNELS) break;
-                const int place = (row & ~15) + row % 16 / 2 + row % 2 * 8;
-                const bool inside = tap < count && in_channel < in_channels;
-                copy_channels(slot + (tap * CHANNELS + place) * PIECES + part, weights,
-                              inside ? (turned * in_channels + in_channel) * of.channels : NOWHERE, channel, of.channels);
+                copy_floats(slot + (tap * CHANNELS + place) * PIECES + part,
+                            from + (turned * in_channels + start) * of.channels,
+                            tap < count && (WHOLE || first_channel + row < in_channels), of.channels - channel);
             }
         }
     }
     DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights_of_tap) {
+        const float4* const own_weights = weights_of_tap + lane() / 4 * PIECES + lane() % 4;
         unsigned w[WARP_CHANNELS][2][4];
 #pragma unroll
         for (int i = 0; i < WARP_CHANNELS; ++i) {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                const float4 row = weights_of_tap[(i * 16 + half * 8 + lane() / 4) * PIECES + lane() % 4];
+                const float4 row = own_weights[(i * 16 + half * 8) * PIECES];
                 w[i][0][half] = round_to_tf32(row.x);
                 w[i][0][half + 2] = round_to_tf32(row.y);
                 w[i][1][half] = round_to_tf32(row.z);
@@ -93,7 +94,8 @@ struct GradientOperand {
             }
         }
     }
-    DEVICE_MEMBER void settle() { move_sums(sums, all_sums); }
+    // What tensor cores lose as they add is little beside what TF32 does.
+    DEVICE_MEMBER void settle() {}
 };
 
 // grad = dLoss/d(output), output and weight_sum (null where psp_slope is 0), (N, height, width, channels), or with winner
@@ -120,14 +122,13 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_data_gradient(
     operand.weight_sum = operand.earliness + halo_pixels * PIECES;
     operand.winner = (unsigned*)(operand.weight_sum + halo_pixels * PIECES);
     clear_sums(operand.sums);
-    clear_sums(operand.all_sums);
     multiply_block(operand, sliding, block, pixels);
 #pragma unroll
     for (int i = 0; i < WARP_CHANNELS; ++i) {
 #pragma unroll
         for (int j = 0; j < WARP_PIXELS; ++j) {
             const int channel = lane_channel(block, i), pixel = lane_pixel(block, j);
-            const float(&sum)[4] = operand.all_sums[i][j];
+            const float(&sum)[4] = operand.sums[i][j];
             if (channel >= in_channels) continue;
             if (pixel < pixels) store_pair(grad_images, pixel, in_channels, channel, sum[0], sum[2]);
             if (pixel + 1 < pixels) store_pair(grad_images, pixel + 1, in_channels, channel, sum[1], sum[3]);

@@ -53,7 +53,7 @@ struct SpikingOperand {
     DEVICE_MEMBER void copy_weights(float4* slot, int chunk, int first_tap, int count) const {
         const float* const from = weights + ((chunk * taps + first_tap) * fragments + first_fragment) * (FRAGMENT * 4);
         each_weight_piece([&](int piece, int tap, int of_tap) {
-            const bool there = tap < count && first_fragment + of_tap / FRAGMENT < fragments;
+            const bool there = tap < count && (WHOLE || first_fragment + of_tap / FRAGMENT < fragments);
             copy_async(slot + piece, from + (there ? (tap * fragments * FRAGMENT + of_tap) * 4 : 0), there);
         });
     }

@@ -1,13 +1,13 @@
 // dLoss/dw on tensor cores, in TF32: for each tap, the sum over pixels of x dLoss/dA + m dLoss/dS, a product of OUT output
-// channels x IN input channels. Both gradients are formed as they enter (neuron.h) and the mask m = (x != 0) in registers;
-// all of it goes into one sum.
+// channels x IN input channels. Both gradients are formed as they enter (neuron.h) and the mask m = (x != 0) in registers; a
+// pixel's two terms are neighbours in one sum.
 //
 // A block sums TAPS taps over a range of the pixels, STEP at a time, in a ring of STAGES of asynchronous copies. Where there
 // are several ranges, each writes a part, and whichever block comes last adds the parts up in their order: the bits of the
 // sum do not depend on which it is.
 //
-// Constants: WARPS_OUT, WARPS_IN (a block's warps; each has 64 output and 16 input channels), STAGES, TAPS, VECTOR (as in
-// copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu). Called by
+// Constants: WARPS_OUT, WARPS_IN (a block's warps; each has 64 output and 16 input channels), STAGES, TAPS, VECTOR and WHOLE (as
+// in copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu). Called by
 // ttfs_cupy/convolution/tensorcore.py.
 
 #include "operands.h"
@@ -25,12 +25,19 @@
 #define OUT_PITCH (OUT / 4 + 2)
 #define IN_PITCH (IN / 4 + 2)
 
-// Of a stage, one after the other: dLoss/dx, x and S of its neurons (later dLoss/dA, nothing, dLoss/dS), the inputs that each
-// tap sees, and the winners.
-#define NEURON_PIECES (STEP * OUT_PITCH)
+// Of a stage, one after the other: dLoss/dx, x and S of its neurons, the inputs that each tap sees, and the winners. With
+// HAS_SUM, dLoss/dA and dLoss/dS of four channels later take the places of dLoss/dx and S: of two channels each, so that
+// one piece is what a lane multiplies. These places lie an odd number of pieces apart, or lanes would meet in a bank.
+#define NEURON_PIECES (STEP * OUT_PITCH + 1)
+#define SUMS (2 * NEURON_PIECES + 1)
+#define INPUTS (3 * NEURON_PIECES + 1)
 #define INPUT_PIECES (TAPS * STEP * IN_PITCH)
 #define WINNER_PIECES (STEP * OUT / 16)
-#define STAGE_PIECES (3 * NEURON_PIECES + INPUT_PIECES + WINNER_PIECES)
+#define STAGE_PIECES (INPUTS + INPUT_PIECES + WINNER_PIECES)
+
+// All threads together copy so many rows of inputs at a time.
+#define INPUT_ROWS (THREADS / (IN / 4))
+#define INPUT_ROUNDS (TAPS * STEP / INPUT_ROWS)
 
 // A table has a step's offsets: of its neurons, and of what each tap sees of them. Tables are made for a run of steps at a
 // time, by all threads, one run ahead.
@@ -84,7 +91,7 @@ DEVICE void each_neuron_piece(const Body& body) {
 #pragma unroll
     for (int start = 0; start < STEP; start += THREADS / (OUT / 4)) {
         const int pixel = start + first;
-        if (pixel < STEP) body(pixel * OUT_PITCH + part, pixel, part);
+        if (STEP % (THREADS / (OUT / 4)) == 0 || pixel < STEP) body(pixel * OUT_PITCH + part, pixel, part);
     }
 }
 
@@ -106,24 +113,25 @@ DEVICE void copy_step(const Work& work, int step) {
     const int* const table = table_of(work, step);
     float4* const stage = stage_of(work, step);
     const Spikes& of = work.of;
-    unsigned* const winners = (unsigned*)(stage + 3 * NEURON_PIECES + INPUT_PIECES);
+    unsigned* const winners = (unsigned*)(stage + INPUTS + INPUT_PIECES);
     each_neuron_piece([&](int piece, int pixel, int part) {
         const int offset = table[pixel], channel = work.first_out + part * 4;
         const int at = POOLED && offset != NOWHERE ? offset / 4 : offset;
         copy_channels(stage + piece, of.grad, at, channel, of.channels);
         if (!FIRES) return;
         copy_channels(stage + NEURON_PIECES + piece, of.earliness, at, channel, of.channels);
-        if (HAS_SUM) copy_channels(stage + 2 * NEURON_PIECES + piece, of.weight_sum, at, channel, of.channels);
+        if (HAS_SUM) copy_channels(stage + SUMS + piece, of.weight_sum, at, channel, of.channels);
         if (POOLED) copy_winners(work, winners + pixel * (OUT / 4) + part, at, channel);
     });
-    static_assert(THREADS % (IN / 4) == 0, "a thread's pieces are of the same channels");
+    static_assert(THREADS % (IN / 4) == 0 && STEP % INPUT_ROWS == 0, "a thread's pieces are of the same channels");
     const int first = threadIdx.x / (IN / 4), part = threadIdx.x % (IN / 4);
-    float4* const inputs = stage + 3 * NEURON_PIECES + first * IN_PITCH + part;
+    float4* const inputs = stage + INPUTS + first * IN_PITCH + part;
+    int offsets[INPUT_ROUNDS];  // all before the first copy: a load between two copies makes them wait
 #pragma unroll
-    for (int start = 0; start < TAPS * STEP; start += THREADS / (IN / 4)) {
-        if (TAPS * STEP % (THREADS / (IN / 4)) && start + first >= TAPS * STEP) break;
-        copy_channels(inputs + start * IN_PITCH, work.images, table[STEP + start + first], work.first_in + part * 4,
-                      work.in_channels);
+    for (int i = 0; i < INPUT_ROUNDS; ++i) offsets[i] = table[STEP + i * INPUT_ROWS + first];
+#pragma unroll
+    for (int i = 0; i < INPUT_ROUNDS; ++i) {
+        copy_channels(inputs + i * INPUT_ROWS * IN_PITCH, work.images, offsets[i], work.first_in + part * 4, work.in_channels);
     }
 }
 
@@ -132,57 +140,65 @@ DEVICE void derive_step(const Work& work, int step) {
     const int* const table = table_of(work, step);
     float4* const stage = stage_of(work, step);
     const Spikes& of = work.of;
-    const unsigned* const winners = (const unsigned*)(stage + 3 * NEURON_PIECES + INPUT_PIECES);
+    const unsigned* const winners = (const unsigned*)(stage + INPUTS + INPUT_PIECES);
     each_neuron_piece([&](int piece, int pixel, int part) {
-        float *const grad = (float*)(stage + piece), *const x = (float*)(stage + NEURON_PIECES + piece);
-        float* const sum = (float*)(stage + 2 * NEURON_PIECES + piece);
-        const unsigned places = POOLED ? winners[pixel * (OUT / 4) + part] : 0u, place = POOLED ? table[pixel] & 3 : 0;
-        const float4 grads = *(float4*)grad, none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        const float4 xs = FIRES ? *(float4*)x : none, sums = FIRES && HAS_SUM ? *(float4*)sum : none;
+        float4 *const grad = stage + piece, *const x = stage + NEURON_PIECES + piece, *const sum = stage + SUMS + piece;
+        const unsigned lost = POOLED ? differing_bytes(winners[pixel * (OUT / 4) + part], table[pixel] & 3) : 0u;
+        const float4 grads = *grad, none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        const float4 xs = FIRES ? *x : none, sums = FIRES && HAS_SUM ? *sum : none;
         const float each_grad[4] = {grads.x, grads.y, grads.z, grads.w}, each_x[4] = {xs.x, xs.y, xs.z, xs.w};
         const float each_sum[4] = {sums.x, sums.y, sums.z, sums.w};
         unsigned to_drive[4], to_sum[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            Outgoing<float> outgoing = {each_grad[k], of.derivative.slope * of.derivative.t_win * each_grad[k]};
-            if (FIRES) outgoing = outgoing_gradient<float>(of.derivative, each_grad[k], each_x[k], each_sum[k]);
-            const bool won = (places >> (8 * k) & 255u) == place;
-            to_drive[k] = won ? round_to_tf32(outgoing.to_drive) : 0u;
-            to_sum[k] = won ? round_to_tf32(outgoing.to_sum) : 0u;
+            const float own = lost & 255u << 8 * k ? 0.0f : each_grad[k];
+            Outgoing<float> outgoing = {own, of.derivative.slope * of.derivative.t_win * own};
+            if (FIRES) outgoing = outgoing_gradient<float>(of.derivative, own, each_x[k], each_sum[k]);
+            to_drive[k] = round_to_tf32(outgoing.to_drive);
+            to_sum[k] = round_to_tf32(outgoing.to_sum);
         }
-        *(uint4*)grad = make_uint4(to_drive[0], to_drive[1], to_drive[2], to_drive[3]);
-        if (HAS_SUM) *(uint4*)sum = make_uint4(to_sum[0], to_sum[1], to_sum[2], to_sum[3]);
+        if (HAS_SUM) {
+            *(uint4*)grad = make_uint4(to_drive[0], to_drive[1], to_sum[0], to_sum[1]);
+            *(uint4*)sum = make_uint4(to_drive[2], to_drive[3], to_sum[2], to_sum[3]);
+        } else {
+            *(uint4*)grad = make_uint4(to_drive[0], to_drive[1], to_drive[2], to_drive[3]);
+        }
     });
-}
-
-// A lane's rows of the fragments of 16 output channels are neighbours: lane / 4 * 2 and the next.
-DEVICE void load_gradients(unsigned (&to)[WARP_OUT][4], const float* from) {
-#pragma unroll
-    for (int i = 0; i < WARP_OUT; ++i) {
-        const uint2 near = *(const uint2*)(from + i * 16), far = *(const uint2*)(from + i * 16 + 4 * OUT_PITCH * 4);
-        to[i][0] = near.x;
-        to[i][1] = near.y;
-        to[i][2] = far.x;
-        to[i][3] = far.y;
-    }
 }
 
 typedef float TapSums[WARP_OUT][WARP_IN][4];
 
-// The products of a tap with 8 pixels. A lane's columns of the two fragments of 8 input channels are neighbours.
-DEVICE void multiply_tap(TapSums& sums, const unsigned (&to_drive)[WARP_OUT][4], const unsigned (&to_sum)[WARP_OUT][4],
-                         const float* inputs) {
-    const float2 near = *(const float2*)inputs, far = *(const float2*)(inputs + 4 * IN_PITCH * 4);
+// The products of PIXELS pixels, a tensor core's 8 terms: with HAS_SUM x dLoss/dA and m dLoss/dS of 4, else x dLoss/dA of 8. A
+// lane has the pixel lane % 4 (and 4 more); its rows of the fragments of 16 output channels are neighbours, lane / 4 * 2 and
+// the next, and so are its columns of the two fragments of 8 input channels.
+#define PIXELS (HAS_SUM ? 4 : 8)
+
+DEVICE void load_gradients(unsigned (&to)[WARP_OUT][4], const float4* row) {
+    const int pair = lane() / 4;
+#pragma unroll
+    for (int i = 0; i < WARP_OUT; ++i) {
+        const float4* const from = row + i * 4 + pair / 2;
+        if (HAS_SUM) {
+            load_fragment(to[i], from + pair % 2 * SUMS);
+        } else {
+            const uint2 near = *((const uint2*)from + pair % 2), far = *((const uint2*)(from + 4 * OUT_PITCH) + pair % 2);
+            to[i][0] = near.x;
+            to[i][1] = near.y;
+            to[i][2] = far.x;
+            to[i][3] = far.y;
+        }
+    }
+}
+
+DEVICE void multiply_tap(TapSums& sums, const unsigned (&gradients)[WARP_OUT][4], const float* inputs) {
+    const float2 near = *(const float2*)inputs, far = HAS_SUM ? near : *(const float2*)(inputs + 4 * IN_PITCH * 4);
     const float x[WARP_IN][2] = {{near.x, far.x}, {near.y, far.y}};
 #pragma unroll
     for (int j = 0; j < WARP_IN; ++j) {
-        const unsigned x0 = round_to_tf32(x[j][0]), x1 = round_to_tf32(x[j][1]);
-        const unsigned m0 = __float_as_uint(x[j][0] != 0.0f ? 1.0f : 0.0f), m1 = __float_as_uint(x[j][1] != 0.0f ? 1.0f : 0.0f);
+        const unsigned first = round_to_tf32(x[j][0]);
+        const unsigned second = HAS_SUM ? __float_as_uint(x[j][0] != 0.0f ? 1.0f : 0.0f) : round_to_tf32(x[j][1]);
 #pragma unroll
-        for (int i = 0; i < WARP_OUT; ++i) {
-            multiply_tf32(sums[i][j], to_drive[i], x0, x1);
-            if (HAS_SUM) multiply_tf32(sums[i][j], to_sum[i], m0, m1);
-        }
+        for (int i = 0; i < WARP_OUT; ++i) multiply_tf32(sums[i][j], gradients[i], first, second);
     }
 }
 
@@ -223,7 +239,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     const int out_blocks = (channels + OUT - 1) / OUT, in_blocks = (in_channels + IN - 1) / IN;
     const int tiles = gridDim.x / ranges, tile = blockIdx.x % tiles, range = blockIdx.x / tiles;
     Work work;
-    work.of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels,
+    work.of = {grad, earliness, HAS_SUM ? weight_sum : earliness, winner, height, width, channels,
                {HAS_SUM ? *psp_slope : 0.0f, scale, t_win, grad_clip, SEPARATE}};
     work.images = images;
     work.in_h = in_h, work.in_w = in_w, work.in_channels = in_channels, work.kernel_h = kernel_h, work.kernel_w = kernel_w;
@@ -236,7 +252,8 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     work.tables = (int*)dynamic_shared;
     work.stages = dynamic_shared + TABLES * TABLE / 4;
     const int steps = (work.last_pixel - work.first_pixel + STEP - 1) / STEP;
-    const int warp = threadIdx.x / WARP, warp_out = warp / WARPS_IN * 16 * WARP_OUT, warp_in = warp % WARPS_IN * 8 * WARP_IN;
+    const int warp = threadIdx.x / WARP, warp_in = warp % WARPS_IN * 8 * WARP_IN;
+    const int warp_out = WARPS_OUT == 1 ? 0 : warp / WARPS_IN * 16 * WARP_OUT;
 
     TapSums sums[TAPS];
 #pragma unroll
@@ -263,16 +280,13 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
 
         const float4* const stage = stage_of(work, step);
 #pragma unroll
-        for (int k = 0; k < STEP; k += 8) {
+        for (int k = 0; k < STEP; k += PIXELS) {
             const int row = k + lane() % 4;
-            const float* const gradients = (const float*)(stage + row * OUT_PITCH) + warp_out + lane() / 4 * 2;
-            const float* const inputs =
-                (const float*)(stage + 3 * NEURON_PIECES + row * IN_PITCH) + warp_in + lane() / 4 * 2;
-            unsigned to_drive[WARP_OUT][4], to_sum[WARP_OUT][4];
-            load_gradients(to_drive, gradients);
-            if (HAS_SUM) load_gradients(to_sum, gradients + 2 * NEURON_PIECES * 4);
+            const float* const inputs = (const float*)(stage + INPUTS + row * IN_PITCH) + warp_in + lane() / 4 * 2;
+            unsigned gradients[WARP_OUT][4];
+            load_gradients(gradients, stage + row * OUT_PITCH + warp_out / 4);
 #pragma unroll
-            for (int tap = 0; tap < TAPS; ++tap) multiply_tap(sums[tap], to_drive, to_sum, inputs + tap * STEP * IN_PITCH * 4);
+            for (int tap = 0; tap < TAPS; ++tap) multiply_tap(sums[tap], gradients, inputs + tap * STEP * IN_PITCH * 4);
         }
         }
     }
