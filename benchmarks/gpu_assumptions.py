@@ -98,10 +98,10 @@ class Assumptions:
     sum_neurons: float = _said(212, "to copy and derive 4 neurons")
     sum_inputs: float = _said(12, "to copy 4 inputs")
     sum_table: float = _said(155, "to find where a step's neurons and inputs lie, for the two warps that do")
+    gradient_arrays: float = _said(3, "arrays that tensorcore_data_gradient reads of a neuron: dLoss/dx, x and S")
+    sum_arrays: float = _said(3, "the same of tensorcore_weight_gradient")
+    split: float = _said(1, "whether forward splits its operands in two halves")
     direct_patch_value: float = _said(20, "to read and use one value of a patch in direct.cu, a warp of neurons")
-
-    def with_changes(self, **changes: float) -> "Assumptions":
-        return dataclasses.replace(self, **changes)
 
     def lines(self) -> list[str]:
         """One for each."""

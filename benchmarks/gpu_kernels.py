@@ -178,7 +178,7 @@ class _Product:
 
 def _forward(recorded: Recorded, given: Assumptions) -> Block:
     of, constants = _Product.of(recorded), dict(recorded.variant.constants if recorded.variant else ())
-    products = (3 if constants["SPLIT"] else 1) + (2 if constants["SPLIT"] else 1) * constants["HAS_SUM"]
+    products = 3 + 2 * constants["HAS_SUM"] if given.split else 1 + constants["HAS_SUM"]
     stage = given.forward_stage + given.forward_weights * of.weight_pieces_a_thread * of.stage_taps
     instructions = parts(of.taps, of.stage_taps) * stage + of.halo_pieces_a_thread * given.forward_piece
     return Block(HALF, products * of.macs, of.warps * of.chunks * instructions, of.waves(3 * 16), of.l2_bytes(16))
@@ -188,8 +188,9 @@ def _data_gradient(recorded: Recorded, given: Assumptions) -> Block:
     of = _Product.of(recorded)
     tap = given.gradient_tap + 2 * of.fragments + given.gradient_weights * of.weight_pieces_a_thread
     instructions = of.taps * tap + of.halo_pieces_a_thread * given.gradient_piece
-    # of a piece: three arrays in and out, winners, and the derivative
-    return Block(TF32, of.macs, of.warps * of.chunks * instructions, of.waves(7 * 16 + 8), of.l2_bytes(3 * 16 + 4))
+    piece = int(given.gradient_arrays) * 16 + 4  # and the winners
+    # a piece comes in, is read to be converted, and its derivative written
+    return Block(TF32, of.macs, of.warps * of.chunks * instructions, of.waves(2 * piece + 16), of.l2_bytes(piece))
 
 
 def _weight_gradient(recorded: Recorded, given: Assumptions) -> Block:
@@ -201,13 +202,15 @@ def _weight_gradient(recorded: Recorded, given: Assumptions) -> Block:
     pieces = step * out // 4, taps * step * inner // 4
     instructions = given.sum_step + 16 * products * taps + given.sum_table * min(1.0, 64 / threads)
     instructions += parts(pieces[0], threads) * given.sum_neurons + parts(pieces[1], threads) * given.sum_inputs
+    piece = int(given.sum_arrays) * 16 + 4  # and the winners
     # 8 pixels: a warp's gradients, 8 pairs of each, and two pairs of inputs for each tap, 2 accesses a pair
-    waves = warps * 2 * (16 * products + 4 * taps) + (pieces[0] * 8 + pieces[1]) * 16 / SHARED_BYTES_A_CLOCK
+    waves = warps * 2 * (16 * products + 4 * taps)
+    waves += (pieces[0] * (2 * piece + 32) + pieces[1] * 16) / SHARED_BYTES_A_CLOCK
     ranges, steps = recorded.value("ranges"), recorded.value("range_pixels") // step
     pairs = taps * 16
     return Block(
         *(TF32, products * steps * step * out * inner * taps, warps * steps * instructions, steps * waves),
-        l2_bytes=steps * (pieces[0] * (3 * 16 + 4) + pieces[1] * 16),
+        l2_bytes=steps * (pieces[0] * piece + pieces[1] * 16),
         serial=pairs * -(-ranges // given.loads_at_once) * given.l2_latency if ranges > 1 else 0.0,
     )
 

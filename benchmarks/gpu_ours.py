@@ -15,6 +15,7 @@ from ttfs_cupy.convolution.direct import Direct
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore import TensorCore
+from ttfs_cupy.convolution.tensorcore_tiles import Launch, forward_tiles, gradient_tiles, sum_tiles
 from ttfs_cupy.layers import MaxPool
 from ttfs_cupy.loss import CrossEntropy
 from ttfs_cupy.neuron import Neuron, PotentialReadout, PspSlope, SpikingNeuron
@@ -22,6 +23,9 @@ from ttfs_cupy.optimizer import Adam
 from ttfs_cupy.parameters import Parameters
 
 FLOAT_BYTES = 4
+
+# Between the name of an algorithm and the number of a candidate
+TILE = " tile "
 
 
 @dataclass(frozen=True)
@@ -126,17 +130,32 @@ class Trace:
     batch: int
     parts: tuple[tuple[str, str, float, int, dict[str, tuple[Recorded, ...]]], ...]
 
-    def step(self, given: Assumptions, only: str | None = None) -> Step:
-        """Each part by the algorithm that takes the shortest, as the tuner would choose; or by that one alone."""
+    def step(
+        self, given: Assumptions, only: str | None = None, gpu: Gpu | None = None, *, any_tile: bool = False
+    ) -> Step:
+        """Each part by the algorithm that takes the shortest, as the tuner would choose; or by that one alone.
+
+        gpu: another that has the same launches. any_tile: tensorcore takes the tile that is fastest by this model.
+        """
         found = []
         for layer, which, tflop, floor, choices in self.parts:
-            names = [only] if only in choices else list(choices)
+            names = [only] if only in choices else [name for name in choices if any_tile or TILE not in name]
             candidates = [
-                Part(layer, which, name, tuple(timed(one, self.gpu, given) for one in choices[name]), tflop, floor)
+                Part(layer, which, name, tuple(timed(one, gpu or self.gpu, given) for one in choices[name]), tflop, floor)
                 for name in names
             ]
             found.append(min(candidates, key=lambda part: part.time))
         return Step(tuple(found))
+
+
+@dataclass(frozen=True)
+class OfTile(TensorCore):
+    """As TensorCore, with one of its candidates, whatever it would choose."""
+
+    tile: int = 0
+
+    def _chosen(self, key: tuple[object, ...], candidates: list[Launch]) -> Launch:
+        return candidates[self.tile]
 
 
 def trace(workload: Workload, batch: int, gpu: Gpu) -> Trace:
@@ -152,10 +171,21 @@ def trace(workload: Workload, batch: int, gpu: Gpu) -> Trace:
                 kind.name: _record(device, kind(device, layer.shape), layer, which, batch)
                 for kind in _kinds(layer, device)
             }
+            for tile in range(_tiles(layer.shape, which) if TensorCore.name in choices else 0):
+                launches = _record(device, OfTile(device, layer.shape, tile), layer, which, batch)
+                if all(launch.shared_bytes <= gpu.limits.block_shared_bytes for launch in launches):
+                    choices[f"{TensorCore.name}{TILE}{tile}"] = launches
             found.append((layer.name, which, tflop, layer.floor_bytes(which, batch), choices))
     found.append(("", "loss", 0.0, 0, {"": _loss(device, batch)}))
     found.append(("", "optimiser", 0.0, 0, {"": _optimizer(device, layers)}))
     return Trace(gpu, batch, tuple(found))
+
+
+def _tiles(shape: ConvolutionShape, which: Pass) -> int:
+    """How many candidates there are."""
+    if which == "data_gradient":
+        return len(gradient_tiles())
+    return len(forward_tiles(shape.taps) if which == "forward" else sum_tiles(shape.taps))
 
 
 def _kinds(layer: LayerShape, device: RecordingGpu) -> list[type[Algorithm]]:
