@@ -53,7 +53,7 @@ GPUS = {
         ),
         Gpu(
             *("H100", (9, 0), 132, 1.83, 3350, 5700, 50 << 20, 66.9, 494.7, 989.4, 0.62),
-            "NVIDIA H100 SXM data sheet, without sparsity; L2: microbenchmarks; mma.sync against wgmma: Luo et al. 2024",
+            "NVIDIA H100 SXM data sheet, dense; L2: microbenchmarks; mma.sync beside wgmma: Luo et al. 2024",
         ),
         Gpu(
             *("RTX4090", (8, 9), 128, 2.52, 1008, 5000, 72 << 20, 82.6, 82.6, 165.2, 1.0),

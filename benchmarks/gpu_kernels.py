@@ -40,8 +40,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Timed:
-    """A launch and its time, in microseconds, with what each resource would need by itself; tflops of the products
-    that it does, paddings of tiles included, in TFLOP. waves: rounds of resident blocks, the last one maybe not full."""
+    """A launch and its time, in microseconds, with what each resource would need by itself.
+
+    tflop: of its products, paddings of tiles included. waves: rounds of resident blocks.
+    """
 
     recorded: Recorded
     needs: dict[str, float]
@@ -204,7 +206,7 @@ def _weight_gradient(recorded: Recorded, given: Assumptions) -> Block:
     instructions += parts(pieces[0], threads) * given.sum_neurons + parts(pieces[1], threads) * given.sum_inputs
     piece = int(given.sum_arrays) * 16 + 4  # and the winners
     # 8 pixels: a warp's gradients, 8 pairs of each, and two pairs of inputs for each tap, 2 accesses a pair
-    waves = warps * 2 * (16 * products + 4 * taps)
+    waves = float(warps * 2 * (16 * products + 4 * taps))
     waves += (pieces[0] * (2 * piece + 32) + pieces[1] * 16) / SHARED_BYTES_A_CLOCK
     ranges, steps = recorded.value("ranges"), recorded.value("range_pixels") // step
     pairs = taps * 16
@@ -213,5 +215,3 @@ def _weight_gradient(recorded: Recorded, given: Assumptions) -> Block:
         l2_bytes=steps * (pieces[0] * piece + pieces[1] * 16),
         serial=pairs * -(-ranges // given.loads_at_once) * given.l2_latency if ranges > 1 else 0.0,
     )
-
-

@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--gpu", nargs="+", choices=GPUS, default=list(GPUS), help="default: all of them")
     add("--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them")
-    add("--batch", nargs="+", type=options.count, default=[128, 256], metavar="N", help="batch sizes (default: 128 256)")
+    add(
+        "--batch", nargs="+", type=options.count, default=[128, 256], metavar="N", help="batch sizes (default: 128 256)"
+    )
     add("--layers", action="store_true", help="also each layer and pass of ours, and each operation of PyTorch's")
     add("--json", type=Path, metavar="FILE", help="writes all numbers there")
     return parser
@@ -88,7 +90,9 @@ def predict(gpu_name: str, network: str, batch: int, given: Assumptions) -> Pred
         for allow in ((True, False) if gpu.tf32 else (False,))
     ]
     gains = gpu_changes.gains(launched, given) if gpu.limits.has_tensor_cores else ()
-    return Prediction(gpu, network, batch, launched.step(given), launched.step(given, "gemm"), tuple(peers), tuple(gains))
+    return Prediction(
+        gpu, network, batch, launched.step(given), launched.step(given, "gemm"), tuple(peers), tuple(gains)
+    )
 
 
 def _plain(found: Prediction) -> dict[str, Any]:
@@ -98,8 +102,10 @@ def _plain(found: Prediction) -> dict[str, Any]:
         "network": found.network,
         "batch": found.batch,
         "ours": {
-            **{"milliseconds": found.ours.time / 1e3, "launches": found.ours.launches},
-            **{"bytes": found.ours.bytes, "floor_bytes": found.ours.floor},
+            "milliseconds": found.ours.time / 1e3,
+            "launches": found.ours.launches,
+            "bytes": found.ours.bytes,
+            "floor_bytes": found.ours.floor,
             "parts": [_plain_part(part) for part in found.ours.parts],
         },
         "gemm": {"milliseconds": found.gemm.time / 1e3, "launches": found.gemm.launches, "bytes": found.gemm.bytes},
@@ -111,10 +117,18 @@ def _plain(found: Prediction) -> dict[str, Any]:
 def _plain_part(part: Part) -> dict[str, Any]:
     launches = [
         {
-            **{"kernel": one.recorded.kernel, "microseconds": one.time, "needs": one.needs, "bound": one.bound},
-            **{"bytes": one.recorded.bytes, "tflop": one.tflop, "blocks": one.recorded.blocks},
-            **{"resident_blocks": one.resident, "warps": one.warps, "waves": one.waves, "registers": one.registers},
-            **{"shared_bytes": one.recorded.shared_bytes},
+            "kernel": one.recorded.kernel,
+            "microseconds": one.time,
+            "needs": one.needs,
+            "bound": one.bound,
+            "bytes": one.recorded.bytes,
+            "tflop": one.tflop,
+            "blocks": one.recorded.blocks,
+            "resident_blocks": one.resident,
+            "warps": one.warps,
+            "waves": one.waves,
+            "registers": one.registers,
+            "shared_bytes": one.recorded.shared_bytes,
             "constants": dict(one.recorded.variant.constants) if one.recorded.variant else {},
         }
         for one in part.launches

@@ -1,6 +1,6 @@
-"""The engine's training step on a GPU that is not at hand: what it launches, layer by layer, and how long that takes."""
+"""The engine's training step on a GPU that is not at hand: what it launches, layer by layer, and for how long."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,12 +123,27 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """Of a part of a step: what each algorithm would launch. tuned: those that the tuner may choose."""
+
+    layer: str
+    which: str
+    choices: Mapping[str, tuple[Recorded, ...]]
+    tuned: tuple[str, ...] = ("",)
+    useful_tflop: float = 0.0
+    floor: int = 0
+
+    def part(self, name: str, gpu: Gpu, given: Assumptions) -> Part:
+        launches = tuple(timed(one, gpu, given) for one in self.choices[name])
+        return Part(self.layer, self.which, name, launches, self.useful_tflop, self.floor)
+
+
+@dataclass(frozen=True)
 class Trace:
-    """What a step launches on a GPU: for each part, what each algorithm would launch."""
+    """What a step launches on a GPU, part by part."""
 
     gpu: Gpu
-    batch: int
-    parts: tuple[tuple[str, str, float, int, dict[str, tuple[Recorded, ...]]], ...]
+    parts: tuple[Candidates, ...]
 
     def step(
         self, given: Assumptions, only: str | None = None, gpu: Gpu | None = None, *, any_tile: bool = False
@@ -138,13 +153,11 @@ class Trace:
         gpu: another that has the same launches. any_tile: tensorcore takes the tile that is fastest by this model.
         """
         found = []
-        for layer, which, tflop, floor, choices in self.parts:
-            names = [only] if only in choices else [name for name in choices if any_tile or TILE not in name]
-            candidates = [
-                Part(layer, which, name, tuple(timed(one, gpu or self.gpu, given) for one in choices[name]), tflop, floor)
-                for name in names
-            ]
-            found.append(min(candidates, key=lambda part: part.time))
+        for of in self.parts:
+            names = [only] if only is not None and only in of.choices else list(of.tuned)
+            if any_tile and only is None:
+                names += [name for name in of.choices if TILE in name]
+            found.append(min((of.part(name, gpu or self.gpu, given) for name in names), key=lambda part: part.time))
         return Step(tuple(found))
 
 
@@ -161,24 +174,25 @@ class OfTile(TensorCore):
 def trace(workload: Workload, batch: int, gpu: Gpu) -> Trace:
     """Runs the engine's own algorithms on a recorder. Raises UserError where NVRTC cannot be loaded."""
     device = RecordingGpu(gpu)
-    found = []
     layers = layers_of(workload)
-    for layer in layers:
-        for which in layer.passes:
-            products = 1 if which == "data_gradient" else 2
-            tflop = 2 * products * batch * layer.shape.multiplications / 1e12
-            choices = {
-                kind.name: _record(device, kind(device, layer.shape), layer, which, batch)
-                for kind in _kinds(layer, device)
-            }
-            for tile in range(_tiles(layer.shape, which) if TensorCore.name in choices else 0):
-                launches = _record(device, OfTile(device, layer.shape, tile), layer, which, batch)
-                if all(launch.shared_bytes <= gpu.limits.block_shared_bytes for launch in launches):
-                    choices[f"{TensorCore.name}{TILE}{tile}"] = launches
-            found.append((layer.name, which, tflop, layer.floor_bytes(which, batch), choices))
-    found.append(("", "loss", 0.0, 0, {"": _loss(device, batch)}))
-    found.append(("", "optimiser", 0.0, 0, {"": _optimizer(device, layers)}))
-    return Trace(gpu, batch, tuple(found))
+    found = [_candidates(device, layer, which, batch) for layer in layers for which in layer.passes]
+    found.append(Candidates("", "loss", {"": _loss(device, batch)}))
+    found.append(Candidates("", "optimiser", {"": _optimizer(device, layers)}))
+    return Trace(gpu, tuple(found))
+
+
+def _candidates(device: RecordingGpu, layer: LayerShape, which: Pass, batch: int) -> Candidates:
+    kinds = _kinds(layer, device)
+    choices = {kind.name: _record(device, kind(device, layer.shape), layer, which, batch) for kind in kinds}
+    # the passes of a layer pool together, or none does
+    tuned = [kind.name for kind in kinds if not layer.pooled or TensorCore not in kinds or kind.joins_pooling]
+    for tile in range(_tiles(layer.shape, which) if TensorCore in kinds else 0):
+        launches = _record(device, OfTile(device, layer.shape, tile), layer, which, batch)
+        if all(launch.shared_bytes <= device.gpu.block_shared_bytes for launch in launches):
+            choices[f"{TensorCore.name}{TILE}{tile}"] = launches
+    products = 1 if which == "data_gradient" else 2
+    tflop = 2 * products * batch * layer.shape.multiplications / 1e12
+    return Candidates(layer.name, which, choices, tuple(tuned), tflop, layer.floor_bytes(which, batch))
 
 
 def _tiles(shape: ConvolutionShape, which: Pass) -> int:
@@ -189,8 +203,7 @@ def _tiles(shape: ConvolutionShape, which: Pass) -> int:
 
 
 def _kinds(layer: LayerShape, device: RecordingGpu) -> list[type[Algorithm]]:
-    """What the tuner chooses among, but winograd; full connections are not tuned. Where a pool follows, gemm cannot join
-    it, and does for a GPU without tensor cores."""
+    """What the tuner chooses among, but winograd; full connections are not tuned."""
     kinds: list[type[Algorithm]] = [Gemm]
     if not layer.is_readout:
         kinds += [kind for kind in (Direct, TensorCore) if kind.fits(layer.shape, device) is None]

@@ -49,7 +49,9 @@ def step(
             handled += size
         operations += 1
         kernels += placed.operation.kernels
-    return PeerStep(side, number, convolutions, others, operations * given.eager_operation, operations, kernels, handled)
+    return PeerStep(
+        side, number, convolutions, others, operations * given.eager_operation, operations, kernels, handled
+    )
 
 
 def _convolution(placed: Placed, batch: int, gpu: Gpu, given: Assumptions, number: str) -> float:

@@ -1,4 +1,4 @@
-"""A GPU that computes nothing and writes down what the engine launches on it, with the bytes that each launch handles."""
+"""A GPU that computes nothing: it writes down what the engine launches, and the bytes that each launch handles."""
 
 from dataclasses import dataclass
 from functools import cache

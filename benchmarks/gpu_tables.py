@@ -102,8 +102,18 @@ def operations(network: str) -> str:
 
 
 def changes(found: Prediction) -> str:
-    lines = [f"{found.gpu.name}, {found.network}, batch {found.batch}: what a change would gain, by the model"]
+    """In the order in which they are best made; what each gains alone, and a step with it and those above it."""
+    before = found.ours.time
+    lines = [
+        f"{found.gpu.name}, {found.network}, batch {found.batch}: what changes would gain, by the model",
+        f"{'alone':>7}{'together, ms':>14}{'T2FSNN':>8}{'ANN':>7}",
+    ]
     for gain in found.gains:
-        note = "" if gain.exact else "  (other arithmetic)"
-        lines.append(f"{gain.share:7.1%}  to {gain.time / 1e3:7.2f} ms  {gain.what}{note}")
+        time = gain.together or gain.time
+        rates = "".join(
+            f"{peer.time / time:{width}.2f}" if (peer := found.peer(side, TF32)) else f"{'':{width}}"
+            for side, width in zip(PEERS, (8, 7), strict=True)
+        )
+        note = "" if gain.exact else " (alone; other arithmetic)"
+        lines.append(f"{1 - gain.time / before:7.1%}{time / 1e3:14.2f}{rates}  {gain.what}{note}")
     return "\n".join(lines)
