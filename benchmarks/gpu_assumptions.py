@@ -42,22 +42,22 @@ class Gpu:
         return {FFMA: self.ffma, TF32: self.tf32, HALF: self.half}[number]
 
 
-# L2 bandwidths are not on data sheets: what published microbenchmarks found of loads.
+# L2 bandwidths, and what mma.sync reaches beside wgmma, are on no data sheet: they are estimates.
 GPUS = {
     gpu.name: gpu
     for gpu in (
-        Gpu("T4", (7, 5), 40, 1.59, 320, 1270, 4 << 20, 8.1, 0, 0, 0, "NVIDIA T4 data sheet; L2: Jia et al. 2019"),
+        Gpu("T4", (7, 5), 40, 1.59, 320, 1270, 4 << 20, 8.1, 0, 0, 0, "NVIDIA T4 data sheet; L2: an estimate"),
         Gpu(
             *("A100", (8, 0), 108, 1.41, 2039, 4500, 40 << 20, 19.5, 156, 312, 1.0),
-            "NVIDIA A100 80GB SXM data sheet; L2: 5120 bytes a clock in the whitepaper, of which about 0.6 measured",
+            "NVIDIA A100 80GB SXM data sheet; L2: an estimate, 0.6 of 5120 bytes a clock",
         ),
         Gpu(
             *("H100", (9, 0), 132, 1.83, 3350, 5700, 50 << 20, 66.9, 494.7, 989.4, 0.62),
-            "NVIDIA H100 SXM data sheet, dense; L2: microbenchmarks; mma.sync beside wgmma: Luo et al. 2024",
+            "NVIDIA H100 SXM data sheet, dense; L2 and mma.sync (0.6 to 0.65 of wgmma): estimates",
         ),
         Gpu(
             *("RTX4090", (8, 9), 128, 2.52, 1008, 5000, 72 << 20, 82.6, 82.6, 165.2, 1.0),
-            "NVIDIA Ada whitepaper, half with float32 sums; L2: microbenchmarks",
+            "NVIDIA Ada whitepaper, half with float32 sums; L2: an estimate",
         ),
     )
 }
