@@ -13,14 +13,14 @@ def flops(task: Task, *, masked: bool) -> int:
     """
     products = 2 if masked else 1
     total = 0
-    for index, shape in enumerate(_shapes(task.workload)):
+    for index, shape in enumerate(shapes(task.workload)):
         # the weights' gradients, and but for the images the inputs'
         backward = products + (1 if index else 0)
         total += (products + (backward if task.work == "step" else 0)) * shape.multiplications
     return 2 * total
 
 
-def _shapes(workload: Workload) -> Iterator[ConvolutionShape]:
+def shapes(workload: Workload) -> Iterator[ConvolutionShape]:
     """Of every layer that has weights; the readout's kernel covers its whole input."""
     channels, height, width = workload.input_shape
     for entry in workload.spec:

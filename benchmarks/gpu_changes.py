@@ -1,0 +1,99 @@
+"""What changes of the kernels would gain, by the model: the same launches, other costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ttfs_cupy.benchmarks.gpu_assumptions import Assumptions, Gpu
+from ttfs_cupy.benchmarks.gpu_ours import Part, Step, Trace
+
+FIRST_LAYER = "conv1"
+
+
+@dataclass(frozen=True)
+class Change:
+    """costs: assumptions that it alters. wgmma: products as fast as Hopper's instruction allows. half: backward at
+    the rate of halves. any_tile: the fastest tile by all costs, not by products alone. first_layer: its weight gradient
+    in one pass over its arrays. exact: the arithmetic stays what it is."""
+
+    what: str
+    costs: Mapping[str, float] = field(default_factory=dict)
+    wgmma: bool = False
+    half: bool = False
+    any_tile: bool = False
+    first_layer: bool = False
+    exact: bool = True
+
+    def step(self, trace: Trace, given: Assumptions) -> Step:
+        gpu = trace.gpu
+        if self.wgmma and gpu.capability == (9, 0):
+            gpu = replace(gpu, mma_share=1.0)
+        if self.half:
+            gpu = replace(gpu, tf32=gpu.half)
+        step = trace.step(replace(given, **self.costs), gpu=gpu, any_tile=self.any_tile)
+        return Step(tuple(_in_one_pass(part, gpu, given) for part in step.parts)) if self.first_layer else step
+
+    def and_also(self, other: "Change") -> "Change":
+        return Change(
+            self.what,
+            {**self.costs, **other.costs},
+            *(self.wgmma or other.wgmma, self.half or other.half, self.any_tile or other.any_tile),
+            self.first_layer or other.first_layer,
+        )
+
+
+# A neuron's gradients come ready to be multiplied: nothing is derived as they enter.
+HANDED_DOWN = {"gradient_arrays": 1.0, "gradient_piece": 35.0, "sum_arrays": 2.0, "sum_neurons": 60.0}
+CHANGES = (
+    Change("wgmma instead of mma.sync on compute capability 9.0", wgmma=True),
+    Change("the data gradient ends by forming dLoss/dA and dLoss/dS of the layer below, which come ready", HANDED_DOWN),
+    Change("tiles chosen by instructions, shared memory and L2, too", any_tile=True),
+    Change("more warps, or deeper stages: two warps a scheduler no longer wait", {"two_warps_speed": 0.95}),
+    Change("the last block of a weight gradient loads 32 parts at once", {"loads_at_once": 32.0}),
+    Change("a kernel for the first layer's weight gradient", first_layer=True),
+    Change("backward in scaled halves instead of TF32: as many bits, a smaller range", half=True, exact=False),
+    Change("forward without the second halves (flips neurons)", {"split": 0.0}, exact=False),
+)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """time: of a step with the change, in microseconds; share: of the time without it that is gone.
+
+    together: with it and all the exact changes before it, in microseconds; 0 for one that is not exact.
+    """
+
+    what: str
+    time: float
+    share: float
+    exact: bool
+    together: float = 0.0
+
+
+def gains(trace: Trace, given: Assumptions) -> Sequence[Gain]:
+    """First the changes that leave the arithmetic, each the one that gains most on top of those before it."""
+    before = trace.step(given).time
+
+    def gain(change: Change, together: float = 0.0) -> Gain:
+        time = change.step(trace, given).time
+        return Gain(change.what, time, 1 - time / before, change.exact, together)
+
+    found, made = [], Change("")
+    left = [change for change in CHANGES if change.exact]
+    while left:
+        best = min(left, key=lambda change: made.and_also(change).step(trace, given).time)
+        left.remove(best)
+        made = made.and_also(best)
+        found.append(gain(best, made.step(trace, given).time))
+    found = [one for one in found if one.share > 0]
+    others = sorted((gain(change) for change in CHANGES if not change.exact), key=lambda one: one.time)
+    return [*found, *others]
+
+
+def _in_one_pass(part: Part, gpu: Gpu, given: Assumptions) -> Part:
+    if part.layer != FIRST_LAYER or part.which != "weight_gradient":
+        return part
+    launch = part.longest
+    time = part.floor / (gpu.memory * given.memory_share) / 1e3
+    if time + given.launch >= part.time:
+        return part
+    return replace(part, algorithm="one pass", launches=(replace(launch, needs={"memory": time}),))

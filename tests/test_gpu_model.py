@@ -1,0 +1,207 @@
+"""python -m ttfs_cupy.benchmarks.gpu_model: what it counts, against hand computations and against PyTorch's runs."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ttfs_cupy.benchmarks import gpu_kernels, gpu_model, gpu_operations, gpu_peers, work
+from ttfs_cupy.benchmarks.ann import Ann
+from ttfs_cupy.benchmarks.eager_t2fsnn import EagerNetwork
+from ttfs_cupy.benchmarks.gpu_assumptions import GPUS, Assumptions
+from ttfs_cupy.benchmarks.gpu_ours import layers_of
+from ttfs_cupy.benchmarks.gpu_recorder import Recorded, RecordingGpu
+from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
+from ttfs_cupy.convolution import tensorcore_tiles
+from ttfs_cupy.kernels.source import Variant
+
+GIVEN = Assumptions()
+
+# No pass over activations: memory that nothing reads, a check of one_hot on CPUs, and marks of the profiler
+NO_OPERATIONS = {"new_empty", "aminmax", "_local_scalar_dense", "_record_function_enter_new", "_record_function_exit"}
+
+
+@pytest.mark.parametrize(("network", "gflop"), [("vgg7", 4.0), ("vgg11", 12.1)])
+def test_flops_of_a_training_step(network: str, gflop: float) -> None:
+    counted = 0
+    for layer in layers_of(WORKLOADS[network]):
+        products = sum(1 if which == "data_gradient" else 2 for which in layer.passes)
+        counted += 2 * products * layer.shape.multiplications
+    assert counted == work.flops(Task(WORKLOADS[network], 1), masked=True)
+    assert counted / 1e9 == pytest.approx(gflop, rel=0.015)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "threads", "registers", "kib", "blocks"),
+    [
+        # 200 registers of 8 warps of 32 are 51,200 of 65,536
+        ("A100", 256, 197, 59, 1),
+        # 144 of 4 warps: 18,432; 3 x (45 + 1) KiB of 164
+        ("A100", 128, 140, 45, 3),
+        ("H100", 128, 140, 45, 3),
+        # 2 x (45 + 1) KiB of 100
+        ("RTX4090", 128, 140, 45, 2),
+        # 1,024 threads
+        ("T4", 256, 32, 0, 4),
+    ],
+)
+def test_occupancy(gpu: str, threads: int, registers: int, kib: int, blocks: int) -> None:
+    assert GPUS[gpu].limits.resident_blocks(threads, registers, kib << 10) == blocks
+
+
+FORWARD = Recorded(
+    *("tensorcore_forward", 1000, 500),
+    values=(("kernel_h", 3), ("kernel_w", 3), ("channels", 128), ("halo_pixels", 204)),
+    variant=Variant(
+        "tensorcore_forward",
+        (
+            *(("WARP_CHANNELS", 2), ("WARP_PIXELS", 4), ("WARPS_DOWN", 2), ("WARPS_ACROSS", 4)),
+            *(("STAGES", 3), ("TAPS", 3), ("HAS_SUM", 1), ("SPLIT", 1), ("VECTOR", 4)),
+        ),
+        256,
+    ),
+    blocks=4096,
+    shared_bytes=62 << 10,
+)
+
+
+def test_a_launch_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_kernels, "registers", lambda variant, architecture: 197)
+    gpu = GPUS["A100"]
+    block = gpu_kernels.block_of(FORWARD, GIVEN)
+    # 5 products of 64 channels, 128 pixels, 9 taps of 128 channels
+    assert block.macs == 5 * 64 * 128 * 9 * 128
+    # 8 chunks: 9 taps of 64 bytes for each channel, and 4 pieces of 16 bytes for each pixel of the halo
+    assert block.l2_bytes == 8 * (9 * 64 * 64 + 204 * 64)
+    timed = gpu_kernels.timed(FORWARD, gpu, GIVEN)
+    assert (timed.resident, timed.warps) == (1, 8)
+    assert timed.waves == pytest.approx(4096 / 108)
+    # 38 blocks for the busiest multiprocessor, of 1024 multiply-adds a clock at 90 % and, with two warps, 85 % of that
+    clocks = 38 * block.macs / (312e12 / 2 / 108 / 1.41e9 * 0.9 * 0.85)
+    assert timed.needs["tensor cores"] == pytest.approx(clocks / 1410 + 38 * 1.5)
+    assert timed.bound == "tensor cores"
+    assert timed.time == timed.needs["tensor cores"] + 2
+
+
+def test_few_warps_are_as_slow_as_the_choice_of_tiles_says() -> None:
+    assert {1: GIVEN.one_warp_speed, 2: GIVEN.two_warps_speed} == tensorcore_tiles._SPEED_OF_WARPS
+
+
+def test_the_recorder_counts_bytes() -> None:
+    device = RecordingGpu(GPUS["T4"])
+    pages = device.pages(1000)
+    device.launch("add", 1000, pages, device.pages(1000), 1000)
+    pages[:10] = 0
+    assert [(one.kernel, one.written) for one in device.launches] == [("add", 4000), ("copy", 40)]
+    assert device.launches[0].read >= 4000
+
+
+class Counting(TorchDispatchMode):
+    """Counts operations, but for views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.split("::")[1]
+        if not func.is_view and name not in NO_OPERATIONS:
+            self.counts[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("network", ["vgg7", "vgg11"])
+@pytest.mark.parametrize("side", ["eager", "ann"])
+def test_operations_are_those_that_run(network: str, side: str) -> None:
+    workload = WORKLOADS[network]
+    images, labels = (torch.from_numpy(array) for array in workload.batch(1))
+    net: Any = (EagerNetwork if side == "eager" else Ann)(workload.spec, workload.weights())
+    weights = net.parameters.values() if side == "eager" else net.parameters()
+    optimizer = torch.optim.Adam(weights, 1e-4, fused=True)
+    inputs = net.encode(images) if side == "eager" else images
+    # the first step also makes the moments
+    net.train_step(inputs, labels, optimizer)
+    with Counting() as counting:
+        net.train_step(inputs, labels, optimizer)
+    assert counting.counts == gpu_operations.counts(layers_of(workload), side)
+
+
+def test_passes_cost_what_they_move() -> None:
+    """An operation whose arrays do not fit the cache takes its bytes at the memory's speed."""
+    layers = layers_of(WORKLOADS["vgg11"])
+    one, two = (gpu_peers.step(layers, "eager", batch, GPUS["A100"], GIVEN) for batch in (512, 1024))
+    assert two.others / one.others == pytest.approx(2, rel=0.05)
+    assert two.bytes / one.bytes == pytest.approx(2, rel=0.01)
+    assert two.convolutions == pytest.approx(2 * one.convolutions, rel=0.01)
+    assert one.host == one.operations * GIVEN.eager_operation
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "ttfs_cupy.benchmarks.gpu_model", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    file = tmp_path_factory.mktemp("model") / "numbers.json"
+    result = run(*["--gpu", "A100", "T4", "--networks", "vgg7", "--batch", "256", "--layers", "--json"], str(file))
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout, json.loads(Path(file).read_text())
+
+
+def test_the_command_prints_assumptions_and_tables(found: tuple[str, dict[str, Any]]) -> None:
+    text, _ = found
+    assert "cudnn_tf32_share:" in text and "NVIDIA A100 80GB SXM data sheet" in text
+    assert "Predictions, nothing is measured." in text
+    assert "A100     vgg7        256" in text and "T4       vgg7        256" in text
+    assert "fired = times != inf" in text
+
+
+def test_the_json_has_everything(found: tuple[str, dict[str, Any]]) -> None:
+    _, numbers = found
+    assert numbers["assumptions"]["cudnn_tf32_share"] == 0.6
+    assert [gpu["name"] for gpu in numbers["gpus"]] == ["A100", "T4"]
+    a100, t4 = numbers["predictions"]
+    assert {(peer["side"], peer["number"]) for peer in a100["peers"]} == {
+        *(("eager", "TF32"), ("eager", "float32"), ("ann", "TF32"), ("ann", "float32"))
+    }
+    parts = a100["ours"]["parts"]
+    assert sum(part["microseconds"] for part in parts) == pytest.approx(1e3 * a100["ours"]["milliseconds"])
+    assert {part["pass"] for part in parts} >= {"forward", "data_gradient", "weight_gradient", "loss", "optimiser"}
+    of_conv2 = [part for part in parts if part["layer"] == "conv2"]
+    assert {part["algorithm"] for part in of_conv2} == {"tensorcore"}
+    # packing the weights and three passes
+    assert sum(len(part["launches"]) for part in of_conv2) == 4
+    assert all(launch["registers"] and launch["waves"] > 0 for part in of_conv2 for launch in part["launches"])
+    assert all(np.isfinite(gain["time"]) and gain["what"] for gain in a100["changes"])
+    assert not t4["changes"] and {part["algorithm"] for part in t4["ours"]["parts"]} <= {"gemm", "direct", ""}
+    sides = numbers["operations"]["vgg7"]
+    assert Counter(entry["name"] for entry in sides["eager"])["convolution"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--gpu", "V100"), "V100"),
+        (("--networks", "resnet"), "resnet"),
+        (("--batch", "0"), "'0'"),
+        (("--json", "/nowhere/at/all.json"), "/nowhere"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    arguments: tuple[str, ...], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = gpu_model.main(arguments)
+    except SystemExit as ended:  # argparse's way
+        code = ended.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and named in captured.err
