@@ -198,7 +198,7 @@ def _candidates(device: RecordingGpu, layer: LayerShape, which: Pass, batch: int
 def _tiles(shape: ConvolutionShape, which: Pass) -> int:
     """How many candidates there are."""
     if which == "data_gradient":
-        return len(gradient_tiles())
+        return len(gradient_tiles(shape.flattened().taps))
     return len(forward_tiles(shape.taps) if which == "forward" else sum_tiles(shape.taps))
 
 
