@@ -25,6 +25,10 @@ SMALL = {
     "optimizer.lr": "0.003",
 }
 
+STEPS = 11  # of a small run's epoch
+# of a run's directory
+FILES = {"config.yaml", "metrics.jsonl", "log.txt", "best.safetensors", "last.safetensors"}
+
 
 @dataclass(frozen=True)
 class Outcome:
