@@ -41,14 +41,15 @@ WAITING = "NOP"
 _OF_NEURONS = ("HAS_SUM", "FIRES", "POOLED", "SEPARATE")
 
 COLUMNS = (
-    f"{'kernel':28}{'block':9}{'ring':6}{'pooled':8}{'sm':>4}{'regs':>6}{'spills':>8}{'local':>7}{'KiB':>6}{'blocks':>8}"
+    f"{'kernel':30}{'block':9}{'ring':6}{'pooled':8}{'sm':>4}{'regs':>6}{'spills':>8}{'local':>7}{'KiB':>6}{'blocks':>8}"
     f"{'loop':>6}{'HMMA':>6}{'NOP':>5}{'share':>7}{'work':>6}{'LDGSTS':>8}"
 )
 LEGEND = """
-Compiled, not run. *: the tile that the engine chooses, by counting. block: rows x columns of its product; ring: stages x
-taps. regs: registers of a thread; spills, local: bytes, and instructions that reach local memory. KiB: shared memory of a
-block; blocks: how many a multiprocessor runs at a time. loop: instructions of the main loop, which are HMMA (products on
-tensor cores), NOP (waiting); share: HMMA of all, work: HMMA of all but NOP. LDGSTS: asynchronous copies in the kernel.
+Compiled, not run. *: the tile that the engine chooses, by counting. block: rows x columns of its product; ring: stages
+x taps. regs: registers of a thread; spills: bytes; local: instructions that reach local memory. KiB: shared memory of a
+block; blocks: how many a multiprocessor runs at a time. loop: instructions of the main loop, of which HMMA (products on
+tensor cores) and NOP (waiting); share: HMMA of all; work: HMMA of all but NOP. LDGSTS: asynchronous copies, in the
+kernel.
 """.strip()
 
 
@@ -59,7 +60,6 @@ class Candidate:
     which: Pass
     launch: Launch
     chosen: bool
-    pooled: bool
 
     @property
     def variant(self) -> Variant:
@@ -146,7 +146,7 @@ def candidates(shape: ConvolutionShape, batch: int, card: Gpu, *, pooled: bool) 
         for one in device.considered:
             launch = one.with_constants(**kind)
             if launch.shared_bytes <= card.limits.block_shared_bytes:
-                yield Candidate(which, launch, launch.variant == chosen, pooled)
+                yield Candidate(which, launch, launch.variant == chosen)
 
 
 def row(candidate: Candidate, card: Gpu) -> Row:
@@ -168,10 +168,12 @@ def line(of: Row) -> str:
     else:
         rows, columns = 64 * constants["WARPS_OUT"], 16 * constants["WARPS_IN"]
     local = sum(of.code.instructions[name] for name in disassembly.LOCAL_MEMORY)
+    # forward is told at run time
+    pooled = {None: "either", 0: "no", 1: "yes"}[constants.get("POOLED")]
     ring = f"{constants['STAGES']}x{constants['TAPS']}"
     return (
-        f"{one.variant.kernel + (' *' if one.chosen else ''):28}{f'{rows}x{columns}':9}{ring:6}"
-        f"{'yes' if one.pooled else 'no':8}{of.architecture:4}{of.usage.registers:6}"
+        f"{one.variant.kernel + (' *' if one.chosen else ''):30}{f'{rows}x{columns}':9}{ring:6}"
+        f"{pooled:8}{of.architecture:4}{of.usage.registers:6}"
         f"{of.usage.spill_stores + of.usage.spill_loads:8}{local:7}{one.launch.shared_bytes / 1024:6.1f}{of.resident:8}"
         f"{loop.size:6}{loop.instructions[TENSOR_CORES]:6}{loop.instructions[WAITING]:5}"
         f"{of.share:7.1%}{of.share_of_work:6.1%}{of.code.instructions[ASYNCHRONOUS_COPY]:8}"
@@ -192,18 +194,17 @@ def conclude(parsed: argparse.Namespace) -> None:
     disassembly.disassembler()  # says at once where there is none
     of = TYPICAL
     say(
-        f"{of.in_channels} -> {of.out_channels} channels, {of.kernel[0]}x{of.kernel[1]}, {of.in_size[0]}x{of.in_size[1]} "
-        f"pixels, batch {BATCH}; NVRTC {'.'.join(map(str, nvrtc.version()))}",
+        f"{of.in_channels} -> {of.out_channels} channels, {of.kernel[0]}x{of.kernel[1]}, "
+        f"{of.in_size[0]}x{of.in_size[1]} pixels, batch {BATCH}; NVRTC {'.'.join(map(str, nvrtc.version()))}",
         "",
         COLUMNS,
     )
     for architecture in dict.fromkeys(parsed.sm):
         card = CARDS[architecture]
         both = [one for pooled in (False, True) for one in candidates(of, BATCH, card, pooled=pooled)]
-        for which in PASSES:
-            for one in both:
-                if one.which == which and (one.chosen or not parsed.chosen):
-                    say(line(row(one, card)))
+        for one in sorted(dict.fromkeys(both), key=lambda one: PASSES.index(one.which)):
+            if one.chosen or not parsed.chosen:
+                say(line(row(one, card)))
     say("", LEGEND)
 
 

@@ -48,6 +48,7 @@ def _largest(tiles: Sequence[ProductTile | SumTile]) -> list[ProductTile | SumTi
     def of_warp(tile: ProductTile | SumTile) -> Constants:
         return tuple(constant for constant in tile.constants if not constant[0].startswith("WARPS_"))
 
-    return [
-        tile for tile in tiles if all(other.threads <= tile.threads for other in tiles if of_warp(other) == of_warp(tile))
-    ]
+    most: dict[Constants, int] = {}
+    for tile in tiles:
+        most[of_warp(tile)] = max(most.get(of_warp(tile), 0), tile.threads)
+    return [tile for tile in tiles if tile.threads == most[of_warp(tile)]]
