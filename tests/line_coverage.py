@@ -153,7 +153,7 @@ if __name__ == "__main__":
     elif sys.argv[1] == COOPERATIVE:
         run_cooperative(Path(sys.argv[2]))
     else:
-        for name, lines in sorted(count(Path(sys.argv[1])).items()):
+        for name, lines in sorted(count(Path(sys.argv[1]).resolve()).items()):
             if list(source.FOLDER.rglob(name)):
                 missed = [number for number, times in sorted(lines.items()) if not times]
                 print(f"{name:32}{len(lines):5} lines" + (f", not run: {missed}" if missed else ""))
