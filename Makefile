@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint check clean
+.PHONY: train test lint check coverage clean
 
 train: $(VENV)/for-training
 	$(BIN)/python -m ttfs_cupy.train configs/quickstart.yaml
@@ -21,6 +21,11 @@ lint: $(VENV)/for-tests
 
 check: $(VENV)/for-training
 	$(BIN)/python -m ttfs_cupy.check
+
+# How often each line of the kernels runs in tests: lines that do not are listed.
+coverage: $(VENV)/for-tests
+	rm -rf build/coverage
+	$(BIN)/python tests/line_coverage.py build/coverage
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

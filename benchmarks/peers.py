@@ -1,4 +1,4 @@
-"""PyTorch's sides. The only module of the benchmarks, with the networks that it runs, that imports torch."""
+"""PyTorch's sides. Of the benchmarks it, the networks that it runs and cudnn.py import torch, nothing else does."""
 
 import os
 from collections.abc import Callable

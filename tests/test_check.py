@@ -1,6 +1,7 @@
 """python -m ttfs_cupy.check: what it says, and that what is wrong ends with exit code 1 and a remedy."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,20 +9,24 @@ import pytest
 from cuda_stand_in import Machine, Stream, device_of
 
 from ttfs_cupy import check, cuda_libraries, kernel_checks
-from ttfs_cupy.device import cuda_trouble
+from ttfs_cupy.device import Device, cuda_trouble
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernel_checks import registry
+from ttfs_cupy.kernel_checks.variants import variants
 from ttfs_cupy.kernels import cpu_library, nvrtc, source
 
 on_a_cpu_only = pytest.mark.skipif(cuda_trouble() is None, reason="this machine has a GPU")
 
 
 @pytest.fixture(scope="module")
-def output() -> str:
+def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
         patch.setattr("builtins.print", lambda *parts, sep=" ", **_: lines.append(sep.join(map(str, parts))))
-        assert check.main(["--device", "cpu"]) == 0
+        file = tmp_path_factory.mktemp("check") / "report.txt"
+        assert check.main(["--device", "cpu", "--report", str(file)]) == 0
+    # the file has all of it
+    assert file.read_text() == "\n".join(lines) + "\n"
     return "\n".join(lines)
 
 
@@ -36,14 +41,19 @@ def test_every_kernel_is_run_and_compiled_for_every_architecture(output: str) ->
         # in the table of errors and, unless it is the CPU's alone, in that of registers
         tables = 2 if kernel in source.kernels("cuda") else 1
         assert len(re.findall(rf"^ *{kernel} ", output, re.MULTILINE)) == tables, kernel
+    for variant in variants():
+        assert len(re.findall(rf"^ *{variant} ", output, re.MULTILINE)) == 1, variant
     for architecture in nvrtc.ARCHITECTURES:
         assert f"sm_{architecture}" in output
 
 
 def test_it_says_what_it_could_not_test(output: str) -> None:
     last = output.splitlines()[-1]
-    assert last.startswith("all is well; no GPU was used: the kernels for GPUs were compiled for sm_75")
-    assert last.endswith("not run, and no training step was replayed as a CUDA graph")
+    start = (
+        "all is well; no GPU was used: the kernels for GPUs, those on tensor cores among them, were compiled for sm_75"
+    )
+    assert last.startswith(start)
+    assert "not run, no training step was replayed as a CUDA graph, and no throughput was measured" in last
 
 
 @pytest.fixture
@@ -51,6 +61,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Without the slow parts that a test does not ask about."""
     monkeypatch.setattr(check, "cubins", lambda report: "")
     monkeypatch.setattr(check, "run_network", lambda report, device: None)
+    monkeypatch.setattr(check, "run_algorithms", lambda report, device: None)
     return monkeypatch
 
 
@@ -137,6 +148,25 @@ def test_a_graph_that_computes_something_else(
     report, said = replayed(Machine(), capsys)
     assert "its bits differ" in said
     assert "replayed as a CUDA graph computes something else on cuda:0" in report.problems[0]
+
+
+@pytest.mark.parametrize("file", [".", "no/such/folder/report.txt"])
+def test_a_report_that_cannot_be_written_is_refused_first(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        check.main(["--report", file])
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith(f"error: --report {file} is no file")
+
+
+def test_a_report_is_written_of_what_is_wrong(quick: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(report: check.Report, device: Device) -> None:
+        raise RuntimeError("never seen")
+
+    quick.setattr(check, "run_kernels", broken)
+    file = tmp_path / "report.txt"
+    assert check.main(["--device", "cpu", "--report", str(file)]) == check.FAILED
+    assert file.read_text().splitlines()[-1].startswith("something is wrong: RuntimeError: never seen")
 
 
 def test_a_name_that_is_no_device(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from ttfs_cupy import cuda_libraries
 from ttfs_cupy.errors import UserError
+from ttfs_cupy.kernel_checks.variants import variants
 from ttfs_cupy.kernels import nvrtc, source
 
 
@@ -20,13 +21,17 @@ def nvrtc_is_installed():
 
 @pytest.fixture(scope="module")
 def usages():
-    return [usage for cubin in nvrtc.compile_all() for usage in cubin.usage]
+    return [usage for cubin in nvrtc.compile_all(variants=variants()) for usage in cubin.usage]
 
 
 def test_every_kernel_compiles_for_every_architecture(usages, capsys):
     assert {(usage.kernel, usage.architecture) for usage in usages} == {
-        (kernel, architecture) for kernel in source.kernels("cuda") for architecture in nvrtc.ARCHITECTURES
+        (kernel, architecture)
+        for kernel in [*source.kernels("cuda"), *variants()]
+        for architecture in nvrtc.ARCHITECTURES
     }
+    # of every cooperative kernel there are variants
+    assert {variant.kernel for variant in variants().values()} == set(source.kernels(source.COOPERATIVE))
     with capsys.disabled():
         print(f"\nNVRTC {'.'.join(map(str, nvrtc.version()))}\n{nvrtc.table(usages)}")
 
@@ -74,6 +79,9 @@ def test_the_table_marks_spills():
     assert rows[0].split() == ["registers", "sm_75", "sm_90"]
     assert ["fire", "255!", "24"] in [row.split() for row in rows]
     assert ["add", "-", "-"] in [row.split() for row in rows]
+    variant = nvrtc.Usage("tensorcore_weight_gradient 128x128 10x10", 90, 64, 0, 0, 0, 0)
+    *_, last = nvrtc.table([*usages, variant]).splitlines()
+    assert last.split() == ["tensorcore_weight_gradient", "128x128", "10x10", "-", "64"]
 
 
 @pytest.mark.parametrize(

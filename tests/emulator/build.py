@@ -34,9 +34,10 @@ _KERNEL_FLAGS = (
     "-fno-optimize-sibling-calls",
     "-fno-gnu-unique",
     "-Werror=frame-larger-than=49152",
-    "-fsanitize=thread",
-    "--param=tsan-instrument-func-entry-exit=0",
 )
+# Instead of reporting accesses to memory: counts how often each line runs, as gcov reads it.
+_REPORTS_ACCESSES = ("-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0")
+_COUNTS_LINES = ("--coverage", "-fkeep-static-functions", "-O0")
 _RUNTIME_FLAGS = (
     "-O3",
     "-std=c++17",
@@ -62,21 +63,33 @@ def why_not() -> str | None:
 
 
 def kernel_library(
-    text: str, kernels: Sequence[source.Kernel], constants: Mapping[str, object], file_name: str, folder: Path
+    text: str,
+    kernels: Sequence[source.Kernel],
+    constants: Mapping[str, object],
+    file_name: str,
+    folder: Path,
+    coverage: Path | None = None,
 ) -> Path:
-    """The library of one kernel file, from the cache or built now. Raises BuildError."""
+    """The library of one kernel file, from the cache or built now. Raises BuildError.
+
+    coverage: where its lines are counted, one .gcno and .gcda for each library; accesses are then not watched.
+    """
     code = _translation_unit(text, kernels, constants, file_name)
     runtime = _cached(folder, "runtime.o", [_runtime_text(), *_RUNTIME_FLAGS], _compile_runtime)
+    flags, linked = [*_KERNEL_FLAGS, *_REPORTS_ACCESSES], []
+    if coverage is not None:
+        name = hashlib.sha256(code.encode()).hexdigest()[:20]
+        flags, linked = [*_KERNEL_FLAGS, *_COUNTS_LINES, "-dumpdir", f"{coverage / name}-"], ["--coverage"]
 
     def build(target: Path) -> None:
         cpp, assembly = target.with_suffix(".cpp"), target.with_suffix(".s")
         cpp.write_text(code)
-        _run("g++", *_KERNEL_FLAGS, "-S", str(cpp), "-o", str(assembly))
+        _run("g++", *flags, "-S", str(cpp), "-o", str(assembly))
         assembly.write_text(_with_gaps(assembly.read_text()))
         # without -fsanitize: the runtime is what the hooks call
-        _run("g++", "-shared", "-Wl,-Bsymbolic", "-o", str(target), str(assembly), str(runtime))
+        _run("g++", "-shared", "-Wl,-Bsymbolic", *linked, "-o", str(target), str(assembly), str(runtime))
 
-    return _cached(folder, "kernel.so", [code, runtime.name, str(_GAP), *_KERNEL_FLAGS], build)
+    return _cached(folder, "kernel.so", [code, runtime.name, str(_GAP), *flags], build)
 
 
 def _with_gaps(assembly: str) -> str:

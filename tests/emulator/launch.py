@@ -54,6 +54,7 @@ class Emulator:
 
     The text may use what cuda.h, common.h, neuron.h and cooperative/warp.h define. Each constant becomes a #define
     before it; file_name is what errors call it. The library is kept in the folder `cache`, by default the user's.
+    coverage: where gcov's counts of its lines go when the process ends; accesses to memory are then not watched.
     """
 
     # Shared by all, since one launch runs at a time.
@@ -66,11 +67,12 @@ class Emulator:
         constants: Mapping[str, int | float | str] | None = None,
         file_name: str = "kernel.cu",
         cache: Path | None = None,
+        coverage: Path | None = None,
     ) -> None:
         kernels = source.declared(text, Path(file_name).stem)
         self.kernels = {kernel.name: kernel for kernel in kernels}
         self.file_name = file_name
-        self.path = kernel_library(text, kernels, constants or {}, file_name, cache or cache_folder())
+        self.path = kernel_library(text, kernels, constants or {}, file_name, cache or cache_folder(), coverage)
         # one launch at a time, also where Python has several threads: PyDLL keeps the interpreter's lock
         self._library = ctypes.PyDLL(str(self.path))
         self._library.emulator_launch.restype = None

@@ -5,9 +5,9 @@ builds for every architecture, and whether one spills registers.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from types import ModuleType
@@ -15,6 +15,7 @@ from types import ModuleType
 from ttfs_cupy import device as devices
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import source
+from ttfs_cupy.kernels.source import Variant
 
 # Compute capabilities times ten: Turing, A100, GeForce 30, GeForce 40 and L4, H100, B200, GeForce 50.
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
@@ -34,7 +35,10 @@ _SHARED = re.compile(r"(\d+) bytes smem")
 
 @dataclass(frozen=True)
 class Usage:
-    """What one kernel takes on one architecture: registers per thread; stack, spills and shared memory in bytes."""
+    """What one kernel takes on one architecture: registers per thread; stack, spills and shared memory in bytes.
+
+    kernel: its name, or what a variant of a cooperative kernel is called.
+    """
 
     kernel: str
     architecture: int
@@ -51,7 +55,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Cubin:
-    """One kernel file, compiled for one architecture."""
+    """One kernel file, or a variant of one, compiled for one architecture."""
 
     file: str
     architecture: int
@@ -72,12 +76,35 @@ def compile_file(file: str, architecture: int) -> Cubin:
     return Cubin(file, architecture, code, read_log(log, architecture))
 
 
-def compile_all(architectures: Iterable[int] = ARCHITECTURES) -> list[Cubin]:
-    """Every kernel file for each of these architectures, on all cores."""
-    jobs = list(product(source.files(), architectures))
+@cache
+def compile_variant(variant: Variant, architecture: int) -> Cubin:
+    """A cooperative kernel with its constants. For 7.5 it compiles, too, though it is never launched there."""
+    file = source.kernels(source.COOPERATIVE)[variant.kernel].file
+    code, log = compile_text(source.cuda_text(file, variant.constants), f"{file}.cu", architecture)
+    return Cubin(file, architecture, code, read_log(log, architecture))
+
+
+def compile_all(
+    architectures: Iterable[int] = ARCHITECTURES, variants: Mapping[str, Variant] | None = None
+) -> list[Cubin]:
+    """Every kernel file, and those variants, for each of these architectures, on all cores.
+
+    variants: by what their usage is to be called.
+    """
+
+    def compiled(what: tuple[str, Variant | None], architecture: int) -> Cubin:
+        name, variant = what
+        if variant is None:
+            return compile_file(name, architecture)
+        cubin = compile_variant(variant, architecture)
+        return replace(cubin, usage=tuple(replace(usage, kernel=name) for usage in cubin.usage))
+
+    work: list[tuple[str, Variant | None]] = [(file, None) for file in source.files()]
+    work += (variants or {}).items()
     _nvrtc()
+    # NVRTC compiles in several threads at a time, without Python's lock
     with ThreadPoolExecutor(devices.available_cores()) as pool:
-        return list(pool.map(lambda job: compile_file(*job), jobs))
+        return list(pool.map(lambda job: compiled(*job), product(work, architectures)))
 
 
 def compile_text(text: str, name: str, architecture: int) -> tuple[bytes, str]:
@@ -107,16 +134,21 @@ def read_log(log: str, architecture: int) -> tuple[Usage, ...]:
 
 
 def table(usages: Iterable[Usage]) -> str:
-    """Registers per thread, a row for each kernel and a column for each architecture; spills are marked with !."""
+    """Registers per thread, a row for each kernel and a column for each architecture; spills are marked with !.
+
+    Variants come after the kernels, in the order of the usages.
+    """
     cells = {(usage.kernel, usage.architecture): usage for usage in usages}
     columns = sorted({architecture for _, architecture in cells})
-    rows = ["registers" + " " * 19 + "".join(f"{f'sm_{architecture}':>8}" for architecture in columns)]
-    for kernel in source.kernels("cuda"):
+    kernels = list(dict.fromkeys([*source.kernels("cuda"), *(kernel for kernel, _ in cells)]))
+    width = max(28, 2 + max(map(len, kernels)))
+    rows = ["registers".ljust(width) + "".join(f"{f'sm_{architecture}':>8}" for architecture in columns)]
+    for kernel in kernels:
         numbers = ""
         for architecture in columns:
             usage = cells.get((kernel, architecture))
             numbers += f"{'-' if usage is None else f'{usage.registers}' + '!' * usage.spills:>8}"
-        rows.append(f"{kernel:28}{numbers}")
+        rows.append(f"{kernel:{width}}{numbers}")
     return "\n".join(rows)
 
 

@@ -1,0 +1,54 @@
+"""Variants of the cooperative kernels that are compiled without a GPU, by short names.
+
+Of each kernel on tensor cores every candidate tile for a 3x3 kernel, and the first one for 1x1, whose tiles differ from
+those in their ring of weights alone. Left out are tiles that are another's with half its warps: a warp's code, and what
+it takes, are the same. Channels are copied four at a time, and neurons fire, with a weight sum and pooling joined.
+"""
+
+from collections.abc import Sequence
+
+from ttfs_cupy.convolution.tensorcore import PACKING
+from ttfs_cupy.convolution.tensorcore_tiles import ProductTile, SumTile, forward_tiles, gradient_tiles, sum_tiles
+from ttfs_cupy.kernels.source import Constants, Variant
+
+_COPIES: Constants = (("WHOLE", 1), ("VECTOR", 4))
+_NEURONS: Constants = (("FIRES", 1), ("POOLED", 1), ("SEPARATE", 0))
+_OPTIONS: dict[str, Constants] = {
+    "tensorcore_forward": (*_COPIES[:1], ("HAS_SUM", 1), ("SPLIT", 1), *_COPIES[1:]),
+    "tensorcore_data_gradient": (*_COPIES, *_NEURONS),
+    "tensorcore_weight_gradient": (*_COPIES, ("HAS_SUM", 1), *_NEURONS),
+}
+
+
+def tile_name(tile: ProductTile | SumTile) -> str:
+    """Rows and columns of a block's product (output channels by pixels, or by input channels), stages by taps."""
+    columns = tile.pixels if isinstance(tile, ProductTile) else tile.in_channels
+    rows = tile.channels if isinstance(tile, ProductTile) else tile.out_channels
+    return f"{rows}x{columns} {tile.stages}x{tile.taps}"
+
+
+def variants() -> dict[str, Variant]:
+    """As `tensorcore_forward 64x128 3x3`; packing, which has no tiles, by its name."""
+    tiles: dict[str, list[ProductTile | SumTile]] = {
+        "tensorcore_forward": [*_largest(forward_tiles(9)), forward_tiles(1)[0]],
+        "tensorcore_data_gradient": _largest(gradient_tiles(9)),  # has those for 1x1
+        "tensorcore_weight_gradient": [*_largest(sum_tiles(9)), sum_tiles(1)[0]],
+    }
+    found = {PACKING.kernel: PACKING}
+    for kernel, candidates in tiles.items():
+        for tile in candidates:
+            variant = Variant(kernel, (*tile.constants, *_OPTIONS[kernel]), tile.threads)
+            found[f"{kernel} {tile_name(tile)}"] = variant
+    return found
+
+
+def _largest(tiles: Sequence[ProductTile | SumTile]) -> list[ProductTile | SumTile]:
+    """Without those whose warps do the same as another's that has more of them."""
+
+    def of_warp(tile: ProductTile | SumTile) -> Constants:
+        return tuple(constant for constant in tile.constants if not constant[0].startswith("WARPS_"))
+
+    most: dict[Constants, int] = {}
+    for tile in tiles:
+        most[of_warp(tile)] = max(most.get(of_warp(tile), 0), tile.threads)
+    return [tile for tile in tiles if tile.threads == most[of_warp(tile)]]
