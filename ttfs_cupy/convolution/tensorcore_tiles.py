@@ -35,7 +35,7 @@ IMAGES_OF_EVERY_HALO = 256
 FEWEST_RANGE_PIXELS = 256
 MOST_RANGES = 32
 # Blocks for each multiprocessor that a sum over pixels is cut into, at least: candidates, too.
-BLOCKS_OF_MULTIPROCESSOR = (2, 1)
+BLOCKS_OF_MULTIPROCESSOR = (2, 1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -246,14 +246,14 @@ def forward_tiles(taps: int) -> list[ProductTile]:
 
 def gradient_tiles(taps: int) -> list[ProductTile]:
     """The candidates for the data gradient, which leaves less room for weights."""
-    shapes = ((2, 8, 4, 2), (2, 8, 2, 2), (2, 4, 2, 2))
+    shapes = ((2, 8, 4, 2), (2, 8, 2, 4), (2, 8, 2, 2), (2, 4, 2, 2))
     rings = [(2, 3), (4, 1)] if taps >= 3 else [(4, 1)]
     return [ProductTile(*shape, *ring) for ring in rings for shape in shapes]
 
 
 def sum_tiles(taps: int) -> list[SumTile]:
     """The candidates for the weight gradient."""
-    shapes = ((1, 8), (2, 4), (1, 4))
+    shapes = ((1, 8), (2, 4), (1, 6), (1, 4))
     return [SumTile(*warps, 2, min(taps, 3), blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR for warps in shapes]
 
 
