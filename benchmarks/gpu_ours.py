@@ -15,7 +15,6 @@ from ttfs_cupy.convolution.direct import Direct
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_tiles import Launch, forward_tiles, gradient_tiles, sum_tiles
 from ttfs_cupy.layers import MaxPool
 from ttfs_cupy.loss import CrossEntropy
 from ttfs_cupy.neuron import Neuron, PotentialReadout, PspSlope, SpikingNeuron
@@ -23,9 +22,6 @@ from ttfs_cupy.optimizer import Adam
 from ttfs_cupy.parameters import Parameters
 
 FLOAT_BYTES = 4
-
-# Between the name of an algorithm and the number of a candidate
-TILE = " tile "
 
 
 @dataclass(frozen=True)
@@ -145,30 +141,16 @@ class Trace:
     gpu: Gpu
     parts: tuple[Candidates, ...]
 
-    def step(
-        self, given: Assumptions, only: str | None = None, gpu: Gpu | None = None, *, any_tile: bool = False
-    ) -> Step:
+    def step(self, given: Assumptions, only: str | None = None, gpu: Gpu | None = None) -> Step:
         """Each part by the algorithm that takes the shortest, as the tuner would choose; or by that one alone.
 
-        gpu: another that has the same launches. any_tile: tensorcore takes the tile that is fastest by this model.
+        gpu: another that has the same launches.
         """
         found = []
         for of in self.parts:
             names = [only] if only is not None and only in of.choices else list(of.tuned)
-            if any_tile and only is None:
-                names += [name for name in of.choices if TILE in name]
             found.append(min((of.part(name, gpu or self.gpu, given) for name in names), key=lambda part: part.time))
         return Step(tuple(found))
-
-
-@dataclass(frozen=True)
-class OfTile(TensorCore):
-    """As TensorCore, with one of its candidates, whatever it would choose."""
-
-    tile: int = 0
-
-    def _chosen(self, key: tuple[object, ...], candidates: list[Launch]) -> Launch:
-        return candidates[self.tile]
 
 
 def trace(workload: Workload, batch: int, gpu: Gpu) -> Trace:
@@ -186,20 +168,9 @@ def _candidates(device: RecordingGpu, layer: LayerShape, which: Pass, batch: int
     choices = {kind.name: _record(device, kind(device, layer.shape), layer, which, batch) for kind in kinds}
     # the passes of a layer pool together, or none does
     tuned = [kind.name for kind in kinds if not layer.pooled or TensorCore not in kinds or kind.joins_pooling]
-    for tile in range(_tiles(layer.shape, which) if TensorCore in kinds else 0):
-        launches = _record(device, OfTile(device, layer.shape, tile), layer, which, batch)
-        if all(launch.shared_bytes <= device.gpu.block_shared_bytes for launch in launches):
-            choices[f"{TensorCore.name}{TILE}{tile}"] = launches
     products = 1 if which == "data_gradient" else 2
     tflop = 2 * products * batch * layer.shape.multiplications / 1e12
     return Candidates(layer.name, which, choices, tuple(tuned), tflop, layer.floor_bytes(which, batch))
-
-
-def _tiles(shape: ConvolutionShape, which: Pass) -> int:
-    """How many candidates there are."""
-    if which == "data_gradient":
-        return len(gradient_tiles(shape.flattened().taps))
-    return len(forward_tiles(shape.taps) if which == "forward" else sum_tiles(shape.taps))
 
 
 def _kinds(layer: LayerShape, device: RecordingGpu) -> list[type[Algorithm]]:

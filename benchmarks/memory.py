@@ -59,7 +59,13 @@ def weigh(task: Task, name: str, variants: Sequence[str], device: str, threads: 
 
 def _in_a_process(task: Task, name: str, variant: str, device: str, threads: int | None, steps: int) -> Weighed:
     options: dict[str, object] = {"side": name, "variant": variant, "network": task.workload.name, "batch": task.batch}
-    options |= {"work": task.work, "slope": task.psp_slope, "device": device, "steps": steps}
+    options |= {
+        "precision": task.precision,
+        "work": task.work,
+        "slope": task.psp_slope,
+        "device": device,
+        "steps": steps,
+    }
     if threads is not None:
         options["threads"] = threads
     arguments = [f"--{option}={value}" for option, value in options.items()]
@@ -88,11 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--work", choices=WORKS, default="step")
     parser.add_argument("--slope", type=float, default=1.0)
+    parser.add_argument("--precision", default="split")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--steps", type=int, default=2)
     parsed = parser.parse_args(arguments)
-    task = Task(WORKLOADS[parsed.network], parsed.batch, parsed.work, parsed.slope)
+    task = Task(WORKLOADS[parsed.network], parsed.batch, parsed.work, parsed.slope, parsed.precision)
     try:
         device, _ = devices.get(parsed.device, parsed.threads)
         footprint = _footprint(task, parsed.side, parsed.variant, device, parsed.threads, parsed.steps)
@@ -104,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _footprint(task: Task, name: str, variant: str, device: Device, threads: int | None, steps: int) -> Footprint:
-    sides.set_up([name], device, threads)
+    sides.set_up([name], device, threads, task.precision)
     side = sides.side(name, variant, device)
     try:
         running = side.build(task)

@@ -27,6 +27,7 @@ class Ours:
             CLASSES,
             device=device,
             psp_slope=task.psp_slope,
+            precision=task.precision,
             # the engine has T2FSNN's clipping at slope 1 only
             clip="separate" if task.psp_slope == 1 else "gain",
         )

@@ -12,15 +12,18 @@ from ttfs_cupy.benchmarks.measure import Clock, Running, Side, clock_between
 from ttfs_cupy.benchmarks.workload import LEARNING_RATE, Task
 from ttfs_cupy.errors import UserError
 
+# The engine's precision that leaves PyTorch no TF32 either
+FLOAT32 = "float32"
+
 # torch.compile compiles in the first step and may do so again in the second
 COMPILE_WARM_UPS = 3
 
 
-def set_up(device: str, threads: int | None) -> dict[str, bool | int | str]:
+def set_up(device: str, threads: int | None, precision: str) -> dict[str, bool | int | str]:
     """Before anything else of PyTorch's; returns the settings that matter, by name. device: cpu or cuda:N.
 
-    The engine multiplies in float32, so PyTorch does, too: TF32 is off on both of its switches. Its convolutions are
-    the fastest that cuDNN finds.
+    precision: the engine's. Where that is not float32, PyTorch may multiply in TF32, too; else both of its switches are
+    off. Its convolutions are the fastest that cuDNN finds.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -29,8 +32,7 @@ def set_up(device: str, threads: int | None) -> dict[str, bool | int | str]:
     if not torch.cuda.is_available():
         raise UserError("this PyTorch finds no CUDA device: install one that was built for CUDA, or use --against none")
     torch.cuda.set_device(torch.device(device))
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != FLOAT32
     torch.backends.cudnn.benchmark = True
     return {
         "cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
@@ -68,7 +70,16 @@ def multiplication(size: int, device: str) -> Callable[[], object]:
     """Of two square matrices, float32, for the peak."""
     one, other = (torch.rand(size, size, device=device) for _ in range(2))
     out = torch.empty_like(one)
-    return lambda: torch.mm(one, other, out=out)
+
+    def multiply() -> object:
+        switch = torch.backends.cuda.matmul
+        allowed, switch.allow_tf32 = switch.allow_tf32, False
+        try:
+            return torch.mm(one, other, out=out)
+        finally:
+            switch.allow_tf32 = allowed
+
+    return multiply
 
 
 def peak_gpu_bytes() -> int:

@@ -63,13 +63,13 @@ def side(name: str, variant: str, device: Device) -> Side:
     return of_torch.side(name, variant, device.name)
 
 
-def set_up(names: Sequence[str], device: Device, threads: int | None) -> dict[str, bool | int | str]:
-    """Prepares PyTorch if one of the sides runs on it; returns its settings by name."""
+def set_up(names: Sequence[str], device: Device, threads: int | None, precision: str) -> dict[str, bool | int | str]:
+    """Prepares PyTorch if one of the sides runs on it; returns its settings by name. precision: the engine's."""
     if not any(name in PEERS for name in names):
         return {}
     from ttfs_cupy.benchmarks import peers as of_torch
 
-    return of_torch.set_up(device.name, threads)
+    return of_torch.set_up(device.name, threads, precision)
 
 
 def peak_gpu_bytes(name: str, device: Device) -> int | None:

@@ -66,12 +66,13 @@ WORKLOADS: Mapping[str, Workload] = {
 
 @dataclass(frozen=True)
 class Task:
-    """What every side does with the same batch, to be compared."""
+    """What every side does with the same batch, to be compared. precision: the engine's (network.precision)."""
 
     workload: Workload
     batch: int
     work: Work = "step"
     psp_slope: float = 1.0
+    precision: str = "split"
 
 
 def our_step(workload: Workload, batch: int) -> Step:

@@ -364,3 +364,25 @@ def test_the_ann_is_our_network_at_slope_0() -> None:
     for gradient, parameter in zip(gradients.values(), ann.parameters(), strict=True):
         assert parameter.grad is not None
         np.testing.assert_allclose(gradient, parameter.grad.numpy(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("split", True), ("tf32", True)])
+def test_pytorch_may_use_on_a_gpu_what_the_engine_does(
+    precision: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    from ttfs_cupy.benchmarks import peers
+
+    for owner, name in (
+        *((torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")),
+        (torch.backends.cudnn, "benchmark"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # as it was, in the end
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    settings = {"cuda.matmul.allow_tf32": allowed, "cudnn.allow_tf32": allowed, "cudnn.benchmark": True}
+    assert peers.set_up("cuda:0", None, precision) == settings
+    # the peak is of float32 all the same
+    product = peers.multiplication(8, "cpu")
+    product()
+    assert torch.backends.cuda.matmul.allow_tf32 == allowed

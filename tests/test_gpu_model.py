@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ttfs_cupy.benchmarks import gpu_kernels, gpu_model, gpu_operations, gpu_peers, work
 from ttfs_cupy.benchmarks.ann import Ann
 from ttfs_cupy.benchmarks.eager_t2fsnn import EagerNetwork
-from ttfs_cupy.benchmarks.gpu_assumptions import GPUS, Assumptions
+from ttfs_cupy.benchmarks.gpu_assumptions import GPUS, Assumptions, Gpu
 from ttfs_cupy.benchmarks.gpu_ours import layers_of
 from ttfs_cupy.benchmarks.gpu_recorder import Recorded, RecordingGpu
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
-from ttfs_cupy.convolution import tensorcore_tiles
 from ttfs_cupy.kernels.source import Variant
 
 GIVEN = Assumptions()
@@ -85,13 +85,26 @@ def test_a_launch_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert timed.waves == pytest.approx(4096 / 108)
     # 38 blocks for the busiest multiprocessor, of 1024 multiply-adds a clock at 90 % and, with two warps, 85 % of that
     clocks = 38 * block.macs / (312e12 / 2 / 108 / 1.41e9 * 0.9 * 0.85)
-    assert timed.needs["tensor cores"] == pytest.approx(clocks / 1410 + 38 * 1.5)
+    assert timed.needs["tensor cores"] == pytest.approx((clocks + 38 * 2200) / 1410)
+    # 4500 GB/s for all blocks
+    assert timed.needs["L2"] == pytest.approx(4096 * block.l2_bytes / 4500e3)
     assert timed.bound == "tensor cores"
     assert timed.time == timed.needs["tensor cores"] + 2
 
 
-def test_few_warps_are_as_slow_as_the_choice_of_tiles_says() -> None:
-    assert {1: GIVEN.one_warp_speed, 2: GIVEN.two_warps_speed} == tensorcore_tiles._SPEED_OF_WARPS
+@pytest.mark.parametrize("gpu", GPUS.values(), ids=lambda gpu: gpu.name)
+def test_the_engine_counts_with_the_same_rates(gpu: Gpu) -> None:
+    """GpuLimits has them by compute capability, per multiprocessor and clock; the model has data sheets."""
+    if gpu.tf32:
+        assert gpu.limits.rates.half == pytest.approx(gpu.rates.half, rel=0.02)
+        assert gpu.limits.rates.tf32 == pytest.approx(gpu.rates.tf32, rel=0.02)
+    assert gpu.limits.rates.l2_bytes == pytest.approx(gpu.rates.l2_bytes, rel=0.02)
+
+
+def test_a_change_alters_what_it_names() -> None:
+    changed = GIVEN.but(memory_share=0.5, of_loads=32.0)
+    assert (changed.memory_share, changed.costs.of_loads) == (0.5, 32.0)
+    assert replace(changed, memory_share=GIVEN.memory_share, costs=GIVEN.costs) == GIVEN
 
 
 def test_the_recorder_counts_bytes() -> None:

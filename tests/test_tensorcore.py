@@ -190,7 +190,7 @@ def test_t2fsnns_clip() -> None:
 WHOLE = ConvolutionShape((14, 14), 40, 72, (3, 3), padding=(1, 1))
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", range(8))
 def test_every_tile_computes_the_same(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("forward_tiles", "gradient_tiles", "sum_tiles"):
         candidates = getattr(tensorcore_tiles, name)

@@ -5,16 +5,25 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from emulator import why_not
+from emulator.device import EmulatedGpu
 
 from ttfs_cupy import models
 from ttfs_cupy.convolution import choice, tuner
 from ttfs_cupy.convolution.algorithm import PASSES, algorithms
+from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import ConvolutionShape
+from ttfs_cupy.convolution.tensorcore import TensorCore
+from ttfs_cupy.convolution.tensorcore_tiles import forward_tiles
 from ttfs_cupy.convolution.tuner import Tuner, TuningCache
 from ttfs_cupy.convolution.winograd import Winograd
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.errors import UserError
+from ttfs_cupy.layers import Weighted
+
+emulated = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 SHAPE = ConvolutionShape((9, 10), 17, 20, (3, 3), (1, 1), (1, 1))
 
@@ -136,6 +145,108 @@ def test_a_network_is_tuned_layer_by_layer(cache: TuningCache) -> None:
     net.tune(4, Tuner(net.device, cache))
     assert len(json.loads(cache.path.read_text())) == 2
     assert set(net.algorithms) == {"conv1", "conv2", "readout"}
+
+
+# Variants
+
+
+ON_A_GPU = ConvolutionShape((6, 7), 17, 20, (3, 3), (1, 1), (1, 1))
+
+
+class WrongTile(TensorCore):
+    """As TensorCore, but for one of its ways to go forward."""
+
+    def forward(self, images: Any, weights: Any, neuron: Any, out: Any, workspace: Any) -> None:
+        super().forward(images, weights, neuron, out, workspace)
+        if self.tile == 1:
+            out.output[...] = 0.5
+
+
+@emulated
+def test_each_way_to_cut_the_work_is_tried(cache: TuningCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[set[str]] = []
+
+    def last(self: Tuner, agreeing: dict[str, Any]) -> str:
+        tried.append(set(agreeing))
+        return max(name for name in agreeing if name.startswith("tensorcore:"))
+
+    monkeypatch.setattr(Tuner, "_fastest", last)
+    passes = Tuner(EmulatedGpu(), cache).choose(ON_A_GPU, 2, is_first=False)
+    assert passes.name == "tensorcore:3/tensorcore:7/tensorcore:9"
+    for names, count in zip(tried, (4, 8, 16), strict=True):
+        assert names == {"gemm", "winograd", *(f"tensorcore:{number}" for number in range(count))}
+    again = Tuner(EmulatedGpu(), TuningCache(cache.path)).choose(ON_A_GPU, 2, is_first=False)
+    assert again.name == passes.name and len(tried) == 3
+    assert isinstance(again.weight_gradient, TensorCore) and again.weight_gradient.tile == 9
+
+
+@emulated
+def test_a_wrong_way_is_dropped_by_name(
+    cache: TuningCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = {"gemm": Gemm, "tensorcore": WrongTile}
+    monkeypatch.setattr(choice, "algorithms", lambda: known)
+    wanted = lambda self, agreeing: min(agreeing, key=lambda name: (name != "tensorcore:1", name))  # noqa: E731
+    monkeypatch.setattr(Tuner, "_fastest", wanted)
+    with caplog.at_level(logging.WARNING, logger="ttfs_cupy"):
+        passes = Tuner(EmulatedGpu(), cache).choose(ON_A_GPU, 2, is_first=False)
+    assert passes.name == "gemm/tensorcore:1/tensorcore:1"
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("convolution by tensorcore:1 is not used") and "its forward deviates" in warning
+
+
+@emulated
+def test_a_way_that_is_no_more_is_tuned_anew(cache: TuningCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tuner, "_fastest", lambda self, agreeing: "gemm")
+    Tuner(EmulatedGpu(), cache).choose(ON_A_GPU, 2, is_first=True)
+    (key,) = json.loads(cache.path.read_text())
+    cache.path.write_text(json.dumps({key: {"forward": "tensorcore:99", "weight_gradient": "gemm"}}))
+    assert Tuner(EmulatedGpu(), TuningCache(cache.path)).choose(ON_A_GPU, 2, is_first=True).name == "gemm"
+
+
+@emulated
+def test_a_first_layers_variant_is_of_its_own_passes(cache: TuningCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its data gradient is never computed; what it is called must be there all the same."""
+    point = ConvolutionShape((3, 3), 17, 20, (1, 1))
+    monkeypatch.setattr(Tuner, "_fastest", lambda self, agreeing: max(agreeing))
+    passes = Tuner(EmulatedGpu(), cache).choose(point, 2, is_first=True)
+    assert passes.name == "tensorcore:3/tensorcore/tensorcore:9"
+    assert choice.choose(passes.name, EmulatedGpu(), point, "conv1").name == passes.name
+
+
+@emulated
+@pytest.mark.parametrize("number", ["0", "2"])
+def test_a_network_takes_the_variant_that_is_named(number: str) -> None:
+    device = EmulatedGpu()
+    net = models.build([16, 16], (8, 6, 6), 10, device, convolution={"conv2": f"tensorcore:{number}"})
+    assert net.algorithms["conv2"] == f"tensorcore:{number}"
+    conv2 = net.layers[1]
+    assert isinstance(conv2, Weighted) and isinstance(conv2.algorithms.forward, TensorCore)
+    net.forward(net.encode(np.zeros((1, 8, 6, 6), np.float32)))
+    used = [variant for variant, _ in device.reports if variant.kernel == "tensorcore_forward"]
+    wanted = dict(forward_tiles(9)[int(number)].constants)
+    assert any(wanted.items() <= dict(variant.constants).items() for variant in used)
+
+
+@emulated
+@pytest.mark.parametrize(
+    ("convolution", "said"),
+    [
+        (
+            "tensorcore:9",
+            "layer conv1: tensorcore has no variant '9' for its forward, but 0, 1, 2, 3; leave the number",
+        ),
+        (
+            "gemm/tensorcore:8/gemm",
+            "layer conv1: tensorcore has no variant '8' for its data gradient, but 0, 1, 2, 3, 4",
+        ),
+        ("gemm:0", "layer conv1: gemm has no variant '0' for its forward, but none at all; leave the number out"),
+    ],
+)
+def test_a_variant_that_is_not_there(convolution: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        models.build([16], (8, 6, 6), 10, EmulatedGpu(), convolution=convolution)
+    assert said in str(caught.value)
 
 
 # Naming algorithms

@@ -12,6 +12,8 @@ from ttfs_cupy import device as devices
 from ttfs_cupy.benchmarks import layers, machine, measure, memory, options, results, sides, tables, work
 from ttfs_cupy.benchmarks import peak as peaks
 from ttfs_cupy.benchmarks.workload import WORKLOADS, WORKS, Task
+from ttfs_cupy.convolution.algorithm import PRECISIONS
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.files import write_atomically
 
 
@@ -32,6 +34,12 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--psp-slope", type=options.slope, default=1.0, metavar="SLOPE", help="0 makes the engine compute what ann does"
     )
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default=DEFAULT_PRECISION,
+        help="of our products; with float32 PyTorch has no TF32 on a GPU either (default: split)",
+    )
     add("--rounds", type=options.count, default=7, metavar="N", help="turns of each side (default: 7)")
     add("--threads", type=options.count, metavar="N", help="of every side on a CPU (default: each side's own)")
     add("--layers", action="store_true", help="also the time of each layer and pass of our training step")
@@ -51,12 +59,12 @@ class Report:
         self.device, reason = devices.get(parsed.device, parsed.threads)
         self.names = [sides.OURS, *self.peers]
         self.tasks = [
-            Task(WORKLOADS[network], batch, work, parsed.psp_slope)
+            Task(WORKLOADS[network], batch, work, parsed.psp_slope, parsed.precision)
             for network in dict.fromkeys(parsed.networks)
             for batch in dict.fromkeys(parsed.batch)
             for work in dict.fromkeys(parsed.work)
         ]
-        settings = sides.set_up(self.names, self.device, parsed.threads)
+        settings = sides.set_up(self.names, self.device, parsed.threads, parsed.precision)
         self.machine = machine.describe(self.device, reason, settings)
 
     def conclude(self) -> None:

@@ -113,7 +113,7 @@ Model = Annotated[
 ]
 
 
-_ALGORITHM = f"({'|'.join(algorithms())})"
+_ALGORITHM = f"({'|'.join(algorithms())})(:[0-9]+)?"
 Algorithms = Annotated[
     str, Field(strict=True, pattern=f"^(auto|{_ALGORITHM}(/{_ALGORITHM}/{_ALGORITHM})?)$", description=_ALGORITHM)
 ]
@@ -128,7 +128,7 @@ Convolution = Annotated[
     Discriminator(_convolution_kind),
     Field(
         description=f"auto or one of {', '.join(algorithms())}, or three with slashes between them (forward, data "
-        "gradient, weight gradient), or such for each layer: {conv1: direct, conv2: gemm}"
+        "gradient, weight gradient), or such for each layer: {conv1: direct, conv2: gemm}; tensorcore:2 is a variant"
     ),
 ]
 

@@ -24,6 +24,9 @@ SPLIT: Precision = "split"
 TF32: Precision = "tf32"
 PRECISIONS = (FLOAT32, SPLIT, TF32)
 
+# Between an algorithm's name and the number of a variant, as in tensorcore:2
+VARIANT = ":"
+
 
 class Algorithm(Protocol):
     """One way to convolve. Arrays: images NHWC, weights (kernel_h, kernel_w, in, out), float32, C-contiguous.
@@ -35,7 +38,7 @@ class Algorithm(Protocol):
     weight sum and gradients; the tuner drops one that is further.
     """
 
-    name: str
+    name: str  # of one of its variants, with a number
     joins_pooling: bool
     connects: bool
     precision: Precision
@@ -51,6 +54,9 @@ class Algorithm(Protocol):
     @classmethod
     def suits(cls, shape: ConvolutionShape) -> bool:
         """Whether it is likely to be fast, where nobody has timed it."""
+
+    def variants(self, which: Pass) -> "dict[int, Algorithm]":
+        """The ways to cut a pass into blocks that it can be told to take, by number; none where it has but one."""
 
     def workspace(self, batch: int, which: Pass) -> int:
         """How many float32 values of scratch memory a pass needs for that batch."""

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ttfs_cupy.convolution.algorithm import PASSES, PRECISIONS, SPLIT, Algorithm, Pass, Precision, algorithms
+from ttfs_cupy.convolution.algorithm import (
+    PASSES,
+    PRECISIONS,
+    SPLIT,
+    VARIANT,
+    Algorithm,
+    Pass,
+    Precision,
+    algorithms,
+)
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device
 from ttfs_cupy.errors import UserError
@@ -46,8 +55,9 @@ def choose(
 ) -> Passes:
     """The algorithms of that name, or of three names with slashes between them, for a layer.
 
-    `auto` takes the one that suits the layer's shape, of those that are as exact as precision. Raises UserError, naming
-    the layer, for an algorithm that is not known, does not fit or is less exact.
+    `auto` takes the one that suits the layer's shape, of those that are as exact as precision. A number behind a name
+    and a colon is that of a variant. Raises UserError, naming the layer, for an algorithm that is not known, does not
+    fit or is less exact.
     """
     names = name.split(SEPARATOR)
     names = names * len(PASSES) if len(names) == 1 else names
@@ -55,8 +65,28 @@ def choose(
         raise UserError(
             f"layer {layer}: convolution {name!r} must be one algorithm, or one for each of {', '.join(PASSES)}"
         )
-    chosen = (_known(part, device, shape, layer, precision)(device, shape) for part in names)
+    chosen = []
+    for which, part in zip(PASSES, names, strict=True):
+        kind = _known(part.partition(VARIANT)[0], device, shape, layer, precision)
+        algorithm = variant(kind(device, shape), part, which)
+        if algorithm is None:
+            raise UserError(f"layer {layer}: {_no_variant(kind(device, shape), part, which)}")
+        chosen.append(algorithm)
     return Passes(*chosen)
+
+
+def variant(algorithm: Algorithm, name: str, which: Pass) -> Algorithm | None:
+    """What a name asks for: the algorithm itself, or its variant if a number follows, None where there is none."""
+    _, colon, number = name.partition(VARIANT)
+    if not colon:
+        return algorithm
+    return algorithm.variants(which).get(int(number)) if number.isdecimal() else None
+
+
+def _no_variant(algorithm: Algorithm, name: str, which: Pass) -> str:
+    known = [str(number) for number in algorithm.variants(which)]
+    there = f"has no variant {name.partition(VARIANT)[2]!r} for its {which.replace('_', ' ')}"
+    return f"{algorithm.name} {there}, but {', '.join(known) or 'none at all'}; leave the number out"
 
 
 def named(convolution: str | Mapping[str, str], layer: str) -> str:

@@ -5,7 +5,7 @@ Any kernel, stride and padding. The data gradient, which a first layer never nee
 
 from dataclasses import dataclass
 
-from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Pass
+from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
@@ -44,6 +44,9 @@ class Direct:
     @classmethod
     def suits(cls, shape: ConvolutionShape) -> bool:
         return shape.patch_size <= MOST_SUITABLE_PATCH_VALUES
+
+    def variants(self, which: Pass) -> dict[int, Algorithm]:
+        return {}
 
     def workspace(self, batch: int, which: Pass) -> int:
         if which == "data_gradient":

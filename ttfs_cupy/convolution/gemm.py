@@ -9,7 +9,7 @@ workers, and so do the bits of the result.
 
 from dataclasses import dataclass
 
-from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Pass
+from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
 from ttfs_cupy.device import Array, Device, Stack
@@ -40,6 +40,9 @@ class Gemm:
     @classmethod
     def suits(cls, shape: ConvolutionShape) -> bool:
         return True
+
+    def variants(self, which: Pass) -> dict[int, Algorithm]:
+        return {}
 
     def workspace(self, batch: int, which: Pass) -> int:
         shape = self.shape

@@ -1,8 +1,8 @@
 """Convolution on a GPU's tensor cores, without a patch matrix (kernels/cooperative). Any kernel, stride and padding.
 
 Forward takes operands split in two halves, which together are nearly as exact as float32: a network's mask jumps
-(SPEC, "Sensitivity"). Backward takes TF32. How work is cut into blocks depends on the shapes and on the GPU, and so do
-the bits.
+(SPEC, "Sensitivity"). Backward takes TF32. How work is cut into blocks depends on the shapes and on the GPU, unless a
+variant is named (tensorcore:2); and so do the bits.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ttfs_cupy.convolution.algorithm import SPLIT, Pass
+from ttfs_cupy.convolution.algorithm import PASSES, SPLIT, VARIANT, Algorithm, Pass
 from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore_tiles import (
@@ -44,13 +44,6 @@ TOLERANCE: dict[Pass, float] = {"forward": 1e-5, "data_gradient": TF32_TOLERANCE
 # With fewer channels most of a chunk of 16 is empty.
 FEWEST_CHANNELS = 8
 
-# A block's range of a sum over pixels has at least so many; there are at most so many ranges, which one block adds up.
-FEWEST_RANGE_PIXELS = 256
-MOST_RANGES = 32
-
-# Rounds of blocks that a sum over pixels should have, so that the last one, seldom full, does not matter much.
-ROUNDS = 2
-
 # Threads of a block where each of them works alone.
 PACKING = Variant("pack_weights", (), 256)
 
@@ -60,10 +53,14 @@ FLOATS_OF_A_LANE = 8
 
 @dataclass(frozen=True)
 class TensorCore:
-    """Like every Algorithm; raises nothing that `fits` would not have said."""
+    """Like every Algorithm; raises nothing that `fits` would not have said.
+
+    tile: which of the candidates of tensorcore_tiles it takes; None for the one that should be fastest.
+    """
 
     device: Device
     shape: ConvolutionShape
+    tile: int | None = None
     # How many blocks have written their range of each tile of the weight gradient; zeros between two launches.
     arrived: Array = field(init=False, compare=False)
     _launches: dict[tuple[object, ...], Launch] = field(init=False, compare=False, default_factory=dict)
@@ -77,20 +74,17 @@ class TensorCore:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", self.shape.flattened())
+        if self.tile is not None:
+            object.__setattr__(self, "name", f"{self.name}{VARIANT}{self.tile}")
         most = max(tile.tiles(self.shape) for tile in sum_tiles(self.shape.taps))
         object.__setattr__(self, "arrived", self.device.xp.zeros(most, np.int32))
 
     @classmethod
     def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
-        gpu, flat = device.gpu, shape.flattened()
+        gpu = device.gpu
         if gpu is None or not gpu.has_tensor_cores:
             return f"tensorcore needs a GPU of compute capability 8.0 or higher, which {device.name} is not"
-        many = IMAGES_OF_EVERY_HALO
-        forward = [Sliding.forward(flat, pooled=pooled) for pooled in {False, min(flat.out_size) >= 2}]
-        needed = max(
-            *(min(tile.shared_bytes(one, many) for tile in forward_tiles(flat.taps)) for one in forward),
-            min(tile.shared_bytes(Sliding.backward(flat), many, staged=True) for tile in gradient_tiles(flat.taps)),
-        )
+        needed = max(min(_shared_bytes(shape.flattened(), which)) for which in PASSES)
         if needed > gpu.block_shared_bytes:
             return (
                 f"tensorcore needs {needed >> 10} KiB of shared memory for a kernel of {shape.kernel} at stride "
@@ -102,12 +96,21 @@ class TensorCore:
     def suits(cls, shape: ConvolutionShape) -> bool:
         return shape.flattened().in_channels >= FEWEST_CHANNELS
 
+    def variants(self, which: Pass) -> dict[int, Algorithm]:
+        gpu = self.device.gpu
+        assert gpu is not None
+        needed = _shared_bytes(self.shape, which)
+        numbers = [number for number, each in enumerate(needed) if each <= gpu.block_shared_bytes]
+        return {number: type(self)(self.device, self.shape, number) for number in numbers}
+
     def workspace(self, batch: int, which: Pass) -> int:
         if which == "forward":
             return self._packed_weights
         if which == "data_gradient":
             return 0
-        ranges = self._sum_launch(batch).ranges
+        # a smaller batch may be cut otherwise, but into no more ranges than this
+        assert self.device.gpu is not None
+        ranges = max(tile.most_ranges(self.shape, batch, self.device.gpu) for tile in sum_tiles(self.shape.taps))
         return ranges * self.shape.weights if ranges > 1 else 0
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
@@ -201,17 +204,26 @@ class TensorCore:
         greediest = (vector, ("HAS_SUM", 1), ("FIRES", 1), ("POOLED", 1), ("SEPARATE", 0))
 
         def of(tile: SumTile) -> Launch:
-            pixels, tiles = images * shape.out_pixels, tile.tiles(shape)
-            wanted = min(parts(ROUNDS * gpu.multiprocessors, tiles), MOST_RANGES, pixels // FEWEST_RANGE_PIXELS)
-            range_pixels = parts(parts(pixels, max(1, wanted)), SumTile.STEP) * SumTile.STEP
-            return tile.launch("tensorcore_weight_gradient", greediest, shape, pixels, range_pixels)
+            return tile.launch("tensorcore_weight_gradient", greediest, shape, images, gpu)
 
         return self._chosen(("weight_gradient", images), [of(tile) for tile in sum_tiles(shape.taps)])
 
     def _chosen(self, key: tuple[object, ...], candidates: list[Launch]) -> Launch:
         if key not in self._launches:
-            self._launches[key] = fastest(self.device, candidates)
+            self._launches[key] = fastest(self.device, candidates) if self.tile is None else candidates[self.tile]
         return self._launches[key]
+
+
+def _shared_bytes(shape: ConvolutionShape, which: Pass) -> list[int]:
+    """What a block of each candidate needs at most, with whatever batch and pooling."""
+    many = IMAGES_OF_EVERY_HALO
+    if which == "forward":
+        slidings = [Sliding.forward(shape, pooled=pooled) for pooled in {False, min(shape.out_size) >= 2}]
+        return [max(tile.shared_bytes(one, many) for one in slidings) for tile in forward_tiles(shape.taps)]
+    if which == "data_gradient":
+        sliding = Sliding.backward(shape)
+        return [tile.shared_bytes(sliding, many, staged=True) for tile in gradient_tiles(shape.taps)]
+    return [tile.shared_bytes for tile in sum_tiles(shape.taps)]
 
 
 def _kind(outgoing: OutgoingGradient) -> Constants:

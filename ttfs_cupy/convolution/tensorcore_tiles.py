@@ -1,7 +1,7 @@
 """How the products on tensor cores are cut into blocks: what a block computes, sees and needs (kernels/cooperative).
 
 The candidates are listed here, and the one that a GPU should be fastest with is found by counting: how many of its
-blocks fit into a multiprocessor, and how many rounds they need.
+blocks fit into a multiprocessor, how many rounds they need, and what a block asks for (tensorcore_costs.py).
 """
 
 import math
@@ -13,26 +13,34 @@ import numpy as np
 
 from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.shape import ConvolutionShape
+from ttfs_cupy.convolution.tensorcore_costs import (
+    CHUNK,
+    CHUNK_PIECES,
+    PIECE_BYTES,
+    STEP,
+    Block,
+    Rounds,
+    needs,
+    product_block,
+    sum_block,
+)
 from ttfs_cupy.device import Device
 from ttfs_cupy.device.gpu_limits import WARP, GpuLimits
 from ttfs_cupy.kernels.source import Constants, Variant
 
-CHUNK = 16
-PIECE_BYTES = 16
-# Of a chunk of a pixel's channels.
-CHUNK_PIECES = 4
-
 # With so many images, blocks of pixels have met images at every place where they can.
 IMAGES_OF_EVERY_HALO = 256
 
-# Share of its speed that a multiprocessor reaches with so many warps for each of its schedulers.
-SCHEDULERS = 4
-_SPEED_OF_WARPS = {1: 0.6, 2: 0.85}
+# A block's range of a sum over pixels has at least so many; there are at most so many ranges, which one block adds up.
+FEWEST_RANGE_PIXELS = 256
+MOST_RANGES = 32
+# Blocks for each multiprocessor that a sum over pixels is cut into, at least: candidates, too.
+BLOCKS_OF_MULTIPROCESSOR = (2, 1, 3, 4)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A variant, how many blocks of it, the shared memory of each, and how much a block multiplies.
+    """A variant, how many blocks of it, the shared memory of each, in bytes, and what else a block asks for.
 
     halo_pixels: what a block has room for. ranges, range_pixels: how the pixels of a sum are cut.
     """
@@ -40,7 +48,7 @@ class Launch:
     variant: Variant
     blocks: int
     shared_bytes: int
-    work: int
+    block: Block
     halo_pixels: int = 0
     ranges: int = 1
     range_pixels: int = 0
@@ -155,12 +163,14 @@ class ProductTile:
         self, kernel: str, options: Constants, sliding: Sliding, images: int, out_channels: int, *, staged: bool = False
     ) -> Launch:
         whole = int(sliding.channels % CHUNK == 0 and out_channels % self.channels == 0)
+        variant = Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads)
+        halo = sliding.halo_pixels(images, self.pixels)
         return Launch(
-            Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads),
+            variant,
             blocks=parts(sliding.pixels(images), self.pixels) * parts(out_channels, self.channels),
             shared_bytes=self.shared_bytes(sliding, images, staged=staged),
-            work=self.pixels * self.channels * sliding.taps * parts(sliding.channels, CHUNK) * CHUNK,
-            halo_pixels=sliding.halo_pixels(images, self.pixels),
+            block=product_block(variant, sliding.taps, parts(sliding.channels, CHUNK), halo),
+            halo_pixels=halo,
         )
 
 
@@ -172,8 +182,7 @@ class SumTile:
     warps_in: int
     stages: int
     taps: int
-
-    STEP = 16
+    blocks_of_multiprocessor: int = BLOCKS_OF_MULTIPROCESSOR[0]
 
     @property
     def threads(self) -> int:
@@ -201,23 +210,29 @@ class SumTile:
 
     @property
     def shared_bytes(self) -> int:
-        neurons = self.STEP * (self.out_channels // 4 + 2) + 1
-        inputs = self.taps * self.STEP * (self.in_channels // 4 + 2)
-        winners = self.STEP * self.out_channels // 16
-        table = (1 + self.taps) * self.STEP
+        neurons = STEP * (self.out_channels // 4 + 2) + 1
+        inputs = self.taps * STEP * (self.in_channels // 4 + 2)
+        winners = STEP * self.out_channels // 16
+        table = (1 + self.taps) * STEP
         tables = 2 * (self.threads // table) * table // 4
         return (tables + self.stages * (3 * neurons + 1 + inputs + winners)) * PIECE_BYTES
 
-    def launch(
-        self, kernel: str, options: Constants, shape: ConvolutionShape, pixels: int, range_pixels: int
-    ) -> Launch:
+    def most_ranges(self, shape: ConvolutionShape, images: int, gpu: GpuLimits) -> int:
+        """That the pixels are cut into; with fewer images there are no more."""
+        wanted = parts(self.blocks_of_multiprocessor * gpu.multiprocessors, self.tiles(shape))
+        return max(1, min(wanted, MOST_RANGES, images * shape.out_pixels // FEWEST_RANGE_PIXELS))
+
+    def launch(self, kernel: str, options: Constants, shape: ConvolutionShape, images: int, gpu: GpuLimits) -> Launch:
+        pixels = images * shape.out_pixels
+        range_pixels = parts(parts(pixels, self.most_ranges(shape, images, gpu)), STEP) * STEP
         ranges = parts(pixels, range_pixels)
         whole = int(shape.out_channels % self.out_channels == 0 and shape.in_channels % self.in_channels == 0)
+        variant = Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads)
         return Launch(
-            Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads),
+            variant,
             blocks=self.tiles(shape) * ranges,
             shared_bytes=self.shared_bytes,
-            work=self.out_channels * self.in_channels * self.taps * range_pixels,
+            block=sum_block(variant, range_pixels, ranges),
             ranges=ranges,
             range_pixels=range_pixels,
         )
@@ -231,38 +246,30 @@ def forward_tiles(taps: int) -> list[ProductTile]:
 
 def gradient_tiles(taps: int) -> list[ProductTile]:
     """The candidates for the data gradient, which leaves less room for weights."""
-    shapes = ((2, 8, 4, 2), (2, 8, 2, 2), (2, 4, 2, 2))
+    shapes = ((2, 8, 4, 2), (2, 8, 2, 4), (2, 8, 2, 2), (2, 4, 2, 2))
     rings = [(2, 3), (4, 1)] if taps >= 3 else [(4, 1)]
     return [ProductTile(*shape, *ring) for ring in rings for shape in shapes]
 
 
 def sum_tiles(taps: int) -> list[SumTile]:
     """The candidates for the weight gradient."""
-    return [SumTile(*warps, stages=2, taps=min(taps, 3)) for warps in ((1, 8), (2, 4), (1, 4))]
+    shapes = ((1, 8), (2, 4), (1, 6), (1, 4))
+    return [SumTile(*warps, 2, min(taps, 3), blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR for warps in shapes]
 
 
 def fastest(device: Device, candidates: Sequence[Launch]) -> Launch:
     """The one that should take the shortest, of those that fit; of several, the first."""
-    gpu = device.gpu
+    return min(candidates, key=lambda launch: clocks(device, launch))
+
+
+def clocks(device: Device, launch: Launch) -> float:
+    """How long a launch should take; infinite where not even one of its blocks fits."""
+    gpu, variant = device.gpu, launch.variant
     assert gpu is not None
-
-    def time(launch: Launch) -> float:
-        variant = launch.variant
-        resident = 0
-        if launch.shared_bytes <= gpu.block_shared_bytes:
-            resident = gpu.resident_blocks(variant.threads, device.registers(variant), launch.shared_bytes)
-        return rounds_time(gpu, launch, resident) if resident else math.inf
-
-    return min(candidates, key=time)
-
-
-def rounds_time(gpu: GpuLimits, launch: Launch, resident: int) -> float:
-    """How long a launch takes, in units of the work that a multiprocessor does at its full speed.
-
-    resident: how many of its blocks a multiprocessor runs at a time; at least 1.
-    """
-    full, left = divmod(launch.blocks, gpu.multiprocessors * resident)
-    turns = full * resident + parts(left, gpu.multiprocessors)
-    at_a_time = resident if full else parts(left, gpu.multiprocessors)
-    warps = at_a_time * launch.variant.threads // WARP
-    return turns * launch.work / _SPEED_OF_WARPS.get(parts(warps, SCHEDULERS), 1.0)
+    resident = 0
+    if launch.shared_bytes <= gpu.block_shared_bytes:
+        resident = gpu.resident_blocks(variant.threads, device.registers(variant), launch.shared_bytes)
+    if not resident:
+        return math.inf
+    rounds = Rounds.of(launch.blocks, gpu.multiprocessors, resident)
+    return max(needs(launch.block, variant.threads, rounds, gpu.rates).values())

@@ -1,8 +1,8 @@
 """Times the algorithms that fit a layer on the device at hand, pass by pass, and remembers which was fastest.
 
 An algorithm is tried only after it has agreed with `gemm` within the tolerance that it states; one that deviates is
-dropped, with a warning that names it. What was found is kept in a file, by device, shape, batch, versions and threads,
-so that a network is tuned once on a machine.
+dropped, with a warning that names it. Of one that can cut its work in several ways, each is tried by itself. What was
+found is kept in a file, by device, shape, batch, versions and threads, so that a network is tuned once on a machine.
 """
 
 import hashlib
@@ -11,15 +11,15 @@ import logging
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, Precision
-from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, Passes, candidates
+from ttfs_cupy.convolution.algorithm import PASSES, VARIANT, Algorithm, Pass, Precision
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, Passes, candidates, variant
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
@@ -83,17 +83,31 @@ class Tuner:
         """The fastest algorithm of each pass; a first layer has no data gradient, whose algorithm is its forward's."""
         kinds = {kind.name: kind for kind in candidates(shape, self._device, precision)}
         if len(kinds) == 1:
-            names = dict.fromkeys(PASSES, next(iter(kinds)))
+            names: dict[Pass, str] = dict.fromkeys(PASSES, next(iter(kinds)))
         else:
             images = min(batch, MOST_IMAGES if self._device.gpu is None else MOST_IMAGES_ON_GPU)
             passes: tuple[Pass, ...] = ("forward", "weight_gradient") if is_first else PASSES
             key = self._key(shape, images, passes, precision)
             found = self._cache.get(key)
-            if found is None or not set(found.values()) <= set(kinds) or set(found) != set(passes):
+            if (
+                found is None
+                or set(found) != set(passes)
+                or not all(
+                    isinstance(found[which], str) and self._made(kinds, found[which], shape, which) for which in passes
+                )
+            ):
                 found = self._time(shape, images, passes, kinds.values())
                 self._cache.put(key, found)
-            names = {which: found.get(which, found["forward"]) for which in PASSES}
-        return Passes(**{which: kinds[name](self._device, shape) for which, name in names.items()})
+            names = {which: found.get(which, found["forward"].partition(VARIANT)[0]) for which in PASSES}
+        chosen = {which: self._made(kinds, name, shape, which) for which, name in names.items()}
+        return Passes(**{which: one for which, one in chosen.items() if one is not None})
+
+    def _made(
+        self, kinds: Mapping[str, type[Algorithm]], name: str, shape: ConvolutionShape, which: Pass
+    ) -> Algorithm | None:
+        """None where there is no such algorithm, or no such variant."""
+        kind = kinds.get(name.partition(VARIANT)[0])
+        return variant(kind(self._device, shape), name, which) if kind else None
 
     def _time(
         self, shape: ConvolutionShape, images: int, passes: Iterable[Pass], kinds: Iterable[type[Algorithm]]
@@ -102,7 +116,8 @@ class Tuner:
         algorithms = [kind(self._device, shape) for kind in kinds]
         chosen: dict[str, str] = {}
         for which in passes:
-            agreeing = [algorithm for algorithm in algorithms if compared.agrees(algorithm, which)]
+            ways = [way for one in algorithms for way in one.variants(which).values() or [one]]
+            agreeing = [algorithm for algorithm in ways if compared.agrees(algorithm, which)]
             chosen[which] = self._fastest({algorithm.name: timed.body(algorithm, which) for algorithm in agreeing})
         return chosen
 
@@ -168,6 +183,7 @@ class _Trial:
         )
         self._given = _Given(*(device.to_device(array) for array in arrays))
         self._neuron = SpikingNeuron(device, 1.0, PspSlope(device, 1.0))
+        self._written: dict[str, Array] = {}
 
     def body(self, algorithm: Algorithm, which: Pass) -> Callable[[], None]:
         """Runs that pass, over and over into the same arrays."""
@@ -195,6 +211,8 @@ class _Trial:
             results = []
             for one in (algorithm, gemm):
                 body, written = self._prepared(one, which, neuron)
+                for array in written:
+                    array.fill(np.nan)
                 body()
                 self._device.synchronize()
                 results.append([self._device.to_host(array).astype(np.float64) for array in written])
@@ -209,16 +227,23 @@ class _Trial:
         workspace = xp.empty(algorithm.workspace(len(given.images), which), np.float32)
         has_sum = neuron.needs_weight_sum
         if which == "forward":
-            out = Activations(xp.empty_like(given.output), xp.empty_like(given.output) if has_sum else None)
+            places = [self._place(given.output, name) for name in ("output", "sum")]
+            out = Activations(places[0], places[1] if has_sum else None)
             written = [out.weight_sum if has_sum else out.output]
             return lambda: algorithm.forward(given.images, given.weights, neuron, out, workspace), written
         spikes = Activations(given.output, given.weight_sum if has_sum else None)
         outgoing = OutgoingGradient(neuron, given.grad, spikes)
         if which == "data_gradient":
-            target = xp.empty_like(given.images)
+            target = self._place(given.images, which)
             return lambda: algorithm.data_gradient(outgoing, given.weights, target, workspace), [target]
-        target = xp.empty_like(given.weights)
+        target = self._place(given.weights, which)
         return lambda: algorithm.weight_gradient(given.images, outgoing, target, workspace), [target]
+
+    def _place(self, like: Array, name: str) -> Array:
+        """An array for what all algorithms write, one after the other: many would need much memory."""
+        if name not in self._written:
+            self._written[name] = self._device.xp.empty_like(like)
+        return self._written[name]
 
 
 def _relative(actual: np.ndarray, wanted: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Pass
+from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tiles import TileGrid, tile_grids, whole_tiles
@@ -66,6 +66,9 @@ class Winograd:
     @classmethod
     def suits(cls, shape: ConvolutionShape) -> bool:
         return min(shape.in_channels, shape.out_channels) >= FEWEST_CHANNELS
+
+    def variants(self, which: Pass) -> dict[int, Algorithm]:
+        return {}
 
     def workspace(self, batch: int, which: Pass) -> int:
         shape, device = self.shape, self.device

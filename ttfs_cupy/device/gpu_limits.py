@@ -12,6 +12,16 @@ DRIVERS_SHARED_BYTES = 1024
 
 
 @dataclass(frozen=True)
+class GpuRates:
+    """Of one multiprocessor, a clock. half, tf32: multiply-adds by mma.sync, of halves (summed in float32) and in TF32.
+    l2_bytes: that come from the L2."""
+
+    half: float
+    tf32: float
+    l2_bytes: float
+
+
+@dataclass(frozen=True)
 class GpuLimits:
     """Of one GPU. Bytes of shared memory: of a multiprocessor, and the most that one block may have."""
 
@@ -27,6 +37,11 @@ class GpuLimits:
     def has_tensor_cores(self) -> bool:
         """Whether it has what kernels/cooperative/warp.h needs: TF32 and asynchronous copies."""
         return self.capability >= (8, 0)
+
+    @property
+    def rates(self) -> GpuRates:
+        """Of a newer GPU than those listed, those of the newest listed before it."""
+        return _RATES[max((known for known in _RATES if known <= self.capability), default=min(_RATES))]
 
     def resident_blocks(self, threads: int, registers: int, shared_bytes: int) -> int:
         """Blocks that a multiprocessor runs at a time; 0 if not even one fits. registers: of a thread."""
@@ -60,4 +75,15 @@ _OF_CAPABILITY = {
     (9, 0): (2048, 32, 228, 227),
     (10, 0): (2048, 32, 228, 227),
     (12, 0): (1536, 24, 100, 99),
+}
+
+# From data sheets (NVIDIA's of T4, A100, H100, B200 and GeForce), at the clock that they are given for. Estimates: the
+# bytes, and that mma.sync reaches 0.62 of what wgmma does on 9.0, whose rate stands for 10.0, too.
+_RATES = {
+    (7, 5): GpuRates(512, 0, 20),
+    (8, 0): GpuRates(1024, 512, 29.5),
+    (8, 6): GpuRates(256, 128, 18),
+    (8, 9): GpuRates(256, 128, 15.5),
+    (9, 0): GpuRates(1270, 635, 23.6),
+    (12, 0): GpuRates(256, 128, 15.5),
 }

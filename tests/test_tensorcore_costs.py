@@ -1,0 +1,158 @@
+"""What a block on tensor cores is said to cost, and the choice of tiles that follows from it."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from emulator.device import EmulatedGpu
+
+from ttfs_cupy import cuda_libraries
+from ttfs_cupy.convolution.shape import ConvolutionShape
+from ttfs_cupy.convolution.tensorcore import TensorCore
+from ttfs_cupy.convolution.tensorcore_costs import (
+    Block,
+    Costs,
+    Rounds,
+    needs,
+    product_block,
+    stage_instructions,
+    sum_block,
+)
+from ttfs_cupy.convolution.tensorcore_tiles import (
+    Sliding,
+    clocks,
+    fastest,
+    forward_tiles,
+    gradient_tiles,
+    sum_tiles,
+)
+from ttfs_cupy.device.gpu_limits import GpuRates, of_capability
+from ttfs_cupy.errors import UserError
+from ttfs_cupy.kernels import disassembly, nvrtc, source
+from ttfs_cupy.kernels.source import Variant
+
+OPTIONS = {
+    "tensorcore_forward": ("HAS_SUM", "SPLIT"),
+    "tensorcore_data_gradient": ("FIRES", "POOLED"),
+    "tensorcore_weight_gradient": ("HAS_SUM", "FIRES", "POOLED"),
+}
+TILES = {
+    "tensorcore_forward": forward_tiles,
+    "tensorcore_data_gradient": gradient_tiles,
+    "tensorcore_weight_gradient": sum_tiles,
+}
+
+
+def variant_of(kernel: str, tile: int, taps: int = 9, **options: int) -> Variant:
+    of = TILES[kernel](taps)[tile]
+    constants = {**dict(of.constants), "WHOLE": 1, "VECTOR": 4, "SEPARATE": 0, **dict.fromkeys(OPTIONS[kernel], 1)}
+    return Variant(kernel, tuple({**constants, **options}.items()), of.threads)
+
+
+@pytest.fixture(scope="module")
+def tools_are_installed() -> None:
+    if cuda_libraries.cupy_distribution() is None:
+        pytest.skip("CuPy is not installed")
+    try:
+        disassembly.disassembler()
+        nvrtc.version()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("tools_are_installed")
+@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        variant_of("tensorcore_forward", 0),
+        variant_of("tensorcore_forward", 1),
+        variant_of("tensorcore_forward", 0, HAS_SUM=0, SPLIT=0),
+        variant_of("tensorcore_forward", 0, taps=1),
+        variant_of("tensorcore_data_gradient", 0),
+        variant_of("tensorcore_data_gradient", 3),
+        variant_of("tensorcore_data_gradient", 5, POOLED=0),
+        variant_of("tensorcore_data_gradient", 7),
+        variant_of("tensorcore_weight_gradient", 0),
+        variant_of("tensorcore_weight_gradient", 1, POOLED=0),
+        variant_of("tensorcore_weight_gradient", 2),
+        variant_of("tensorcore_weight_gradient", 3),
+    ],
+    ids=lambda variant: f"{variant.kernel}-{'-'.join(str(value) for _, value in variant.constants)}",
+)
+def test_main_loops_are_as_long_as_said(variant: Variant, architecture: int) -> None:
+    text = source.cuda_text(variant.kernel, variant.constants)
+    code, _ = nvrtc.compile_text(text, f"{variant.kernel}.cu", architecture)
+    loop = disassembly.disassemble(code).main_loop
+    assert loop is not None
+    assert stage_instructions(variant) == pytest.approx(loop.size, rel=0.25)
+
+
+def test_the_longest_of_four_resources() -> None:
+    block = Block(is_half=True, macs=1000, instructions=80, waves=30, l2_bytes=640, serial=5)
+    costs = Costs(of_products=0.5, of_two_warps=0.8, of_block=10)
+    # 3 multiprocessors, 2 resident blocks of 4 warps: the busiest does 2 of 5 beside one another, 2 warps a scheduler
+    rounds = Rounds.of(5, 3, 2)
+    assert rounds == Rounds(turns=2, at_a_time=2, share=5 / 3)
+    found = needs(block, 128, rounds, GpuRates(half=100, tf32=50, l2_bytes=64), costs)
+    assert found == {
+        "tensor cores": pytest.approx(2 * 20 / 0.8 + 10 + 5),
+        "issue": pytest.approx(2 * 20 / 0.8 + 10 + 5),
+        "shared memory": pytest.approx(2 * 30 / 0.8 + 10 + 5),
+        "L2": pytest.approx(5 / 3 * 10),
+    }
+
+
+def test_blocks_by_hand() -> None:
+    # 128 channels x 128 pixels (warps of 2 x 8 fragments), 9 taps of 32 channels, a halo of 300 pixels
+    gradient = product_block(variant_of("tensorcore_data_gradient", 0), 9, 2, 300)
+    assert gradient.macs == 128 * 128 * 9 * 32
+    # weights, and of each neuron dLoss/dx, x and S, and a byte
+    assert gradient.l2_bytes == 4 * 9 * 128 * 32 + 300 * 32 * (3 * 4 + 1)
+    # 64 output and 128 input channels, 3 taps, A and S
+    weight = sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 8)
+    assert weight.macs == 2 * 64 * 128 * 3 * 1600
+    assert weight.l2_bytes == 1600 * (64 * (3 * 4 + 1) + 3 * 128 * 4)
+    # 48 pairs of sums, 4 of 8 ranges at once
+    assert weight.serial == 48 * 2 * 300 and not sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 1).serial
+
+
+SHAPE = ConvolutionShape((32, 32), 64, 64, (3, 3), padding=(1, 1))
+
+
+@pytest.mark.parametrize(("capability", "multiprocessors"), [((8, 0), 108), ((9, 0), 132)])
+def test_large_tiles_for_the_data_gradient(capability: tuple[int, int], multiprocessors: int) -> None:
+    """By products and rounds alone 64 channels x 64 pixels won; they copy and derive twice as many neurons."""
+    device = EmulatedGpu(of_capability(capability, multiprocessors), registers=170)
+    sliding = Sliding.backward(SHAPE)
+    options = (("VECTOR", 4), ("FIRES", 1), ("POOLED", 0), ("SEPARATE", 0))
+    launches = [
+        tile.launch("tensorcore_data_gradient", options, sliding, 256, 64, staged=True) for tile in gradient_tiles(9)
+    ]
+    chosen = fastest(device, launches)
+    assert dict(chosen.variant.constants)["WARP_PIXELS"] == 8
+    assert clocks(device, chosen) < 0.85 * clocks(device, launches[3])
+
+
+def test_what_does_not_fit_takes_forever() -> None:
+    gpu = of_capability((8, 0), 108)
+    device = EmulatedGpu(gpu, registers=250)
+    launch = forward_tiles(9)[0].launch(
+        "tensorcore_forward", (("HAS_SUM", 1), ("SPLIT", 1)), Sliding.forward(SHAPE), 1, 64
+    )
+    assert math.isfinite(clocks(device, launch))
+    device.gpu = replace(gpu, block_shared_bytes=launch.shared_bytes - 1)
+    assert clocks(device, launch) == math.inf
+
+
+@pytest.mark.parametrize("multiprocessors", [2, 108, 500])
+def test_the_workspace_is_enough_for_a_smaller_batch(multiprocessors: int) -> None:
+    device = EmulatedGpu(of_capability((8, 0), multiprocessors), registers=150)
+    for channels in (32, 64, 200):
+        algorithm = TensorCore(device, ConvolutionShape((7, 7), channels, 48, (3, 3), padding=(1, 1)))
+        room = 0
+        for batch in range(1, 300, 7):
+            room = max(room, algorithm.workspace(batch, "weight_gradient"))
+            launch = algorithm._sum_launch(batch)
+            assert room == algorithm.workspace(batch, "weight_gradient")
+            assert launch.ranges == 1 or launch.ranges * algorithm.shape.weights <= room
