@@ -68,7 +68,8 @@ struct Fired {
     int height, width, channels;  // after pooling, if there is any
 };
 
-DEVICE void store_pixels(const Fired& to, int image, int y, int x, int channel, const WindowSums& output, const WindowSums& sum) {
+DEVICE void store_pixels(const Fired& to, int image, int y, int x, int channel, const WindowSums& output,
+                         const WindowSums& sum) {
     const int count = to.channels - channel;
 #pragma unroll
     for (int pixel = 0; pixel < 4; ++pixel) {
@@ -82,7 +83,8 @@ DEVICE void store_pixels(const Fired& to, int image, int y, int x, int channel, 
 }
 
 // The earliest spike's; at a tie, the first place's.
-DEVICE void store_winner(const Fired& to, int image, int y, int x, int channel, const WindowSums& output, const WindowSums& sum) {
+DEVICE void store_winner(const Fired& to, int image, int y, int x, int channel, const WindowSums& output,
+                         const WindowSums& sum) {
     if (y >= to.height || x >= to.width) return;
     const int count = to.channels - channel;
     float earliest[4], its_sum[4];
@@ -142,7 +144,8 @@ KERNEL void __launch_bounds__(THREADS, 2) first_layer_forward(
         asm volatile("" ::: "memory");
         const int y = window / windows_across * 2, x = window % windows_across * 2;
         WindowSums drive, sum;
-        sum_patches(halo + y * STRIDE_H * halo_pitch + x * STRIDE_W * CHANNELS, halo_pitch, block_weights + 4 * lane, drive, sum);
+        const float* const seen = halo + y * STRIDE_H * halo_pitch + x * STRIDE_W * CHANNELS;
+        sum_patches(seen, halo_pitch, block_weights + 4 * lane, drive, sum);
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
             const float a = scale * drive[i / 4][i % 4], s = sum[i / 4][i % 4];

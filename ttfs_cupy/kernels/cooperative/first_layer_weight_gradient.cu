@@ -1,17 +1,13 @@
 // dLoss/dw of a first layer, in float32: of each weight the sum over pixels of x dLoss/dA + m dLoss/dS with m = (x != 0),
 // both gradients formed as they enter (neuron.h).
 //
-// A thread keeps the sums of a whole patch for its 4 channels, of every so manieth pixel of the block's tiles; at the end
+// A thread keeps the sums of a whole patch for its 4 channels, over its share of the pixels of the block's tiles; at the end
 // the block adds its threads' sums in their order. Each block writes a part, and whoever comes last of FAN blocks adds
 // their parts in their order, and so on, as in a tree: one launch, and bits that do not depend on who comes last.
 //
 // Constants: those of first_layer.h; SEPARATE (clip "separate"); FAN. Called by ttfs_cupy/convolution/first_layer.py.
 
 #include "first_layer.h"
-
-struct Pixel {
-    int y, x;  // in its tile
-};
 
 // What arrives for 4 channels of a pixel.
 struct Arriving {
@@ -74,20 +70,20 @@ DEVICE void add_tile(const Spikes& of, const Tiles& tiles, const Tile& tile, con
                      int at_once, float (&sums)[PATCH][4]) {
     const int height = min(of.height - tile.y, tiles.height), width = min(of.width - tile.x, tiles.width);
     const int down = at_once / width, across = at_once % width;
-    Pixel pixel = {first / width, first % width};
-    if (pixel.y >= height) return;
-    Arriving next = fetch(of, tile.image, tile.y + pixel.y, tile.x + pixel.x, channel);
-    while (pixel.y < height) {
+    int pixel_y = first / width, pixel_x = first % width;  // in the tile
+    if (pixel_y >= height) return;
+    Arriving next = fetch(of, tile.image, tile.y + pixel_y, tile.x + pixel_x, channel);
+    while (pixel_y < height) {
         const Arriving arrived = next;
-        const float* const seen = halo + pixel.y * STRIDE_H * tiles.halo_pitch + pixel.x * STRIDE_W * CHANNELS;
-        pixel.y += down;
-        pixel.x += across;
-        if (pixel.x >= width) {
-            pixel.x -= width;
-            ++pixel.y;
+        const float* const seen = halo + pixel_y * STRIDE_H * tiles.halo_pitch + pixel_x * STRIDE_W * CHANNELS;
+        pixel_y += down;
+        pixel_x += across;
+        if (pixel_x >= width) {
+            pixel_x -= width;
+            ++pixel_y;
         }
         // on its way while this one is added
-        if (pixel.y < height) next = fetch(of, tile.image, tile.y + pixel.y, tile.x + pixel.x, channel);
+        if (pixel_y < height) next = fetch(of, tile.image, tile.y + pixel_y, tile.x + pixel_x, channel);
         float to_drive[4], to_sum[4];
         derive(of.derivative, arrived, to_drive, to_sum);
         add_pixel(seen, tiles.halo_pitch, to_drive, to_sum, sums);
@@ -110,7 +106,7 @@ DEVICE void add_threads(const float (&sums)[PATCH][4], float4* total, int lanes,
     __syncthreads();
 }
 
-// Whether this block is the last one to come of all `ranges`; total then holds the sum of all their totals, of `size` pieces.
+// Whether this block is the last one to come of all `ranges`; total, of `size` pieces, is then the sum of all their totals.
 // parts: those of the ranges, then those of each FAN of them, and so on; arrived: as many counters, all 0, and so again.
 DEVICE bool add_ranges(float4* total, int size, float4* parts, int* arrived, int range, int ranges) {
     while (ranges > 1) {
@@ -155,8 +151,8 @@ KERNEL void __launch_bounds__(THREADS, 1) first_layer_weight_gradient(
     const int lane = threadIdx.x % lanes, first = threadIdx.x / lanes, at_once = THREADS / lanes;
     const int first_channel = channel_block * 4 * lanes, channel = first_channel + 4 * lane;
     const bool works = first < at_once && channel < out_channels;
-    const Spikes of = {grad, earliness, HAS_SUM ? weight_sum : earliness, POOLED ? winner : nullptr, out_h, out_w, out_channels,
-                       {HAS_SUM ? *psp_slope : 0.0f, scale, t_win, grad_clip, SEPARATE}};
+    const Spikes of = {grad, earliness, HAS_SUM ? weight_sum : earliness, POOLED ? winner : nullptr, out_h, out_w,
+                       out_channels, {HAS_SUM ? *psp_slope : 0.0f, scale, t_win, grad_clip, SEPARATE}};
     float* const halo = (float*)dynamic_shared;
 
     float sums[PATCH][4];
