@@ -10,9 +10,11 @@ from emulator import why_not
 from emulator.device import EmulatedGpu
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from reference import earliness
+from reference import comparison, earliness
+from reference.specification import random_images, read
 from tensorcore_case import Array, Case, cases, check_spikes, error, nchw
 
+from ttfs_cupy import models
 from ttfs_cupy.convolution import algorithm, choice, first_layer
 from ttfs_cupy.convolution.first_layer import FirstLayer, Tiles
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
@@ -21,6 +23,7 @@ from ttfs_cupy.device.gpu_limits import of_capability
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import disassembly, nvrtc, source
 from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.plan import stages_of
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -202,6 +205,21 @@ def test_a_large_image_is_cut() -> None:
     for work in (first_layer.FORWARD, first_layer.WEIGHT_GRADIENT):
         tiles = Tiles.fastest(shape, work, 16)
         assert tiles.count > 1 and tiles.halo_bytes <= first_layer.MOST_HALO_BYTES
+
+
+def test_pooling_is_joined_to_a_network() -> None:
+    """To a first layer, and to one of few channels further up, whose data gradient is gemm's."""
+    layers: list[object] = [3, "P", 8, "P"]
+    net = models.build(layers, (1, 12, 12), 5, EmulatedGpu())
+    assert list(net.algorithms.values())[:2] == ["first_layer"] * 2
+    assert [stage.pool is not None for stage in stages_of(net.layers)] == [True, True, False]
+    encoded, labels = net.encode(random_images(3, (1, 12, 12), 0)), np.arange(3)
+    _, gradients = net.loss_and_gradients(encoded, labels)
+    reference = earliness.build(read(layers, 5), net.state_dict())
+    responses, _ = comparison.check_forward(reference, comparison.nchw(encoded), comparison.outputs_of(net))
+    _, expected = reference.backward(comparison.nchw(encoded), responses, labels)
+    for name, gradient in expected.items():
+        assert comparison.relative_error(gradients[name], gradient) <= 1e-3, name  # TF32 above
 
 
 # What it takes of a GPU
