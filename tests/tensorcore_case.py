@@ -1,12 +1,13 @@
-"""A layer's three passes on tensor cores in the emulator, and what float64 makes of the same numbers."""
+"""A layer's three passes by cooperative kernels in the emulator, and what float64 makes of the same numbers."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from emulator.device import EmulatedGpu
 from hypothesis import strategies as st
-from reference import earliness
+from reference import comparison, earliness
 
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape
 from ttfs_cupy.convolution.tensorcore import WEIGHT_UNIT, TensorCore
@@ -25,15 +26,16 @@ class Case:
     t_win: float
     pooled: bool
     seed: int
+    kind: Any = TensorCore
 
     @cached_property
     def device(self) -> EmulatedGpu:
         return EmulatedGpu(seed=self.seed)
 
     @cached_property
-    def algorithm(self) -> TensorCore:
-        assert TensorCore.fits(self.shape, self.device) is None
-        return TensorCore(self.device, self.shape)
+    def algorithm(self) -> Any:
+        assert self.kind.fits(self.shape, self.device) is None
+        return self.kind(self.device, self.shape)
 
     @cached_property
     def neuron(self) -> SpikingNeuron:
@@ -76,7 +78,7 @@ class Case:
 
     def run(self, which: str, *arguments: object) -> None:
         """A pass; its workspace is full of NaN before."""
-        workspace = np.full(self.algorithm.workspace(self.images, which), np.nan, np.float32)  # type: ignore[arg-type]
+        workspace = np.full(self.algorithm.workspace(self.images, which), np.nan, np.float32)
         getattr(self.algorithm, which)(*arguments, workspace)
 
     def forward(self, *, fires: bool) -> Activations:
@@ -105,16 +107,18 @@ class Case:
         drive = self.convolved(x[0] + x[1], w[0]) + self.convolved(x[0], w[1])
         return self.convolved((self.inputs != 0).astype(np.float64), w[0] + w[1]), drive
 
-    def gradients(self, grad: Array, spikes: Activations) -> tuple[Array, Array]:
-        """dLoss/dA and dLoss/dS of all neurons, in float32 as the kernels compute them, rounded to TF32."""
+    def gradients(self, grad: Array, spikes: Activations, *, rounded: bool = True) -> tuple[Array, Array]:
+        """dLoss/dA and dLoss/dS of all neurons, in float32 as the kernels compute them; rounded to TF32, or as is."""
         x, s, end = spikes.output, spikes.weight_sum, np.float32(self.t_win)
         assert s is not None
         slope, one = np.float32(self.psp_slope), np.float32(1)
         inside = (x > 0) & (x < end)
         gain = np.minimum(one / np.where(inside, one + slope * s, one), np.float32(self.neuron.grad_clip))
         to_drive, to_sum = grad * gain, grad * (slope * (end - x) * gain)
-        rounded = [rounded_to_tf32(np.where(inside, each, np.float32(0))) for each in (to_drive, to_sum)]
-        return self._unpooled(rounded[0], spikes), self._unpooled(rounded[1], spikes)
+        to_drive, to_sum = (np.where(inside, each, np.float32(0)) for each in (to_drive, to_sum))
+        if rounded:
+            to_drive, to_sum = rounded_to_tf32(to_drive), rounded_to_tf32(to_sum)
+        return self._unpooled(to_drive, spikes), self._unpooled(to_sum, spikes)
 
     def _unpooled(self, of_windows: Array, spikes: Activations) -> Array:
         """What is of windows goes to their winners."""
@@ -222,22 +226,74 @@ def truncated(values: Array) -> Array:
     return toward_zero
 
 
+def check_spikes(case: Case, allowed: float) -> None:
+    """A neuron may flip only where rounding decides; of a window, the winner may be another only if it is as early.
+
+    allowed: the error of the weight sums.
+    """
+    out = case.forward(fires=True)
+    weight_sum, drive = case.sums()
+    rule = earliness.SpikingNeuron(case.t_win, case.psp_slope)
+    expected = rule.output(drive, weight_sum)
+    actual, sums = out.output, out.weight_sum
+    if case.pooled:
+        assert out.winner is not None
+        assert set(np.unique(out.winner)) <= {0, 1, 2, 3, 255}
+        np.testing.assert_array_equal(out.winner == 255, actual == 0)
+        places = np.where(out.winner == 255, 0, out.winner)
+        fired = out.winner != 255
+        best = _windows(expected).max(axis=-1)
+        drive, weight_sum, own = (_of_winner(_windows(each), places) for each in (drive, weight_sum, expected))
+        condition = np.clip(1 + case.psp_slope * weight_sum, 0, 1)
+        assert ((best - own) * condition)[fired].max(initial=0) <= comparison.TIME_TOLERANCE
+        # of a silent window any neuron will do
+        expected = np.where(fired, own, best)
+        sums = None if sums is None else np.where(fired, sums, weight_sum)
+    comparison.deviation("", actual, expected, drive, weight_sum, rule).check()
+    if sums is not None:
+        assert error(sums, weight_sum, case.squares()[0] if not case.pooled else None) <= allowed
+
+
+def _windows(array: Array) -> Array:
+    """(N, height, width, C) -> (N, height // 2, width // 2, C, places)."""
+    images, height, width, channels = array.shape
+    whole = array[:, : height // 2 * 2, : width // 2 * 2].reshape(images, height // 2, 2, width // 2, 2, channels)
+    return whole.transpose(0, 1, 3, 5, 2, 4).reshape(images, height // 2, width // 2, channels, 4)
+
+
+def _of_winner(windows: Array, places: Array) -> Array:
+    return np.take_along_axis(windows, places[..., None].astype(int), axis=-1)[..., 0]
+
+
 @st.composite
-def cases(draw: st.DrawFn, *, pooled: bool = True) -> Case:
-    """Any kernel, stride and padding; channels that are no multiple of a fragment or 4; one to three images."""
+def shapes(draw: st.DrawFn) -> ConvolutionShape:
+    """Any kernel, stride and padding; channels that are no multiple of a fragment or 4."""
     few = st.integers(1, 3)
     kernel = draw(st.tuples(few, few) | st.just((3, 3)))
     padding = draw(st.tuples(st.integers(0, kernel[0] - 1), st.integers(0, kernel[1] - 1)) | st.just((0, 0)))
     size = tuple(draw(st.integers(max(1, k - 2 * p), 9)) for k, p in zip(kernel, padding, strict=True))
     channels = st.integers(1, 40) | st.sampled_from([16, 32, 36, 64, 68])
-    shape = ConvolutionShape(
+    return ConvolutionShape(
         (size[0], size[1]), draw(channels), draw(channels), kernel, draw(st.tuples(few, few) | st.just((1, 1))), padding
     )
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn,
+    *,
+    pooled: bool = True,
+    kind: Any = TensorCore,
+    of_shapes: st.SearchStrategy[ConvolutionShape] | None = None,
+) -> Case:
+    """One to three images."""
+    shape = draw(shapes() if of_shapes is None else of_shapes)
     return Case(
         shape,
-        images=draw(few),
+        images=draw(st.integers(1, 3)),
         psp_slope=draw(st.sampled_from([1.0, 0.5, 0.0])),
         t_win=draw(st.sampled_from([1.0, 2.0])),
         pooled=pooled and min(shape.out_size) >= 2 and draw(st.booleans()),
         seed=draw(st.integers(0, 1 << 16)),
+        kind=kind,
     )

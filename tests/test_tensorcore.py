@@ -12,8 +12,8 @@ from emulator import why_not
 from emulator.device import EmulatedGpu
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from reference import comparison, earliness
-from tensorcore_case import Array, Case, cases, error, nchw, rounded_to_tf32
+from reference import earliness
+from tensorcore_case import Array, Case, cases, check_spikes, error, nchw, rounded_to_tf32
 
 from ttfs_cupy.convolution import tensorcore, tensorcore_tiles
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
@@ -49,43 +49,7 @@ def test_weight_sums_and_potentials(case: Case) -> None:
 @many
 @given(cases())
 def test_spikes(case: Case) -> None:
-    check_spikes(case)
-
-
-def check_spikes(case: Case) -> None:
-    """A neuron may flip only where rounding decides; of a window, the winner may be another only if it is as early."""
-    out = case.forward(fires=True)
-    weight_sum, drive = case.sums()
-    rule = earliness.SpikingNeuron(case.t_win, case.psp_slope)
-    expected = rule.output(drive, weight_sum)
-    actual, sums = out.output, out.weight_sum
-    if case.pooled:
-        assert out.winner is not None
-        assert set(np.unique(out.winner)) <= {0, 1, 2, 3, 255}
-        np.testing.assert_array_equal(out.winner == 255, actual == 0)
-        places = np.where(out.winner == 255, 0, out.winner)
-        fired = out.winner != 255
-        best = _windows(expected).max(axis=-1)
-        drive, weight_sum, own = (_of_winner(_windows(each), places) for each in (drive, weight_sum, expected))
-        condition = np.clip(1 + case.psp_slope * weight_sum, 0, 1)
-        assert ((best - own) * condition)[fired].max(initial=0) <= comparison.TIME_TOLERANCE
-        # of a silent window any neuron will do
-        expected = np.where(fired, own, best)
-        sums = None if sums is None else np.where(fired, sums, weight_sum)
-    comparison.deviation("", actual, expected, drive, weight_sum, rule).check()
-    if sums is not None:
-        assert error(sums, weight_sum, case.squares()[0] if not case.pooled else None) <= UNROUNDED
-
-
-def _windows(array: Array) -> Array:
-    """(N, height, width, C) -> (N, height // 2, width // 2, C, places)."""
-    images, height, width, channels = array.shape
-    whole = array[:, : height // 2 * 2, : width // 2 * 2].reshape(images, height // 2, 2, width // 2, 2, channels)
-    return whole.transpose(0, 1, 3, 5, 2, 4).reshape(images, height // 2, width // 2, channels, 4)
-
-
-def _of_winner(windows: Array, places: Array) -> Array:
-    return np.take_along_axis(windows, places[..., None].astype(int), axis=-1)[..., 0]
+    check_spikes(case, UNROUNDED)
 
 
 def test_a_silent_input_leaves_silence() -> None:
@@ -201,7 +165,7 @@ def test_every_tile_computes_the_same(index: int, monkeypatch: pytest.MonkeyPatc
 
         monkeypatch.setattr(tensorcore, name, one)
     case = Case(WHOLE, 2, 1.0, 1.0, True, 9)
-    check_spikes(case)
+    check_spikes(case, UNROUNDED)
     check_data_gradient(case, fires=True)
     check_weight_gradient(case, fires=True, multiprocessors=500)
 

@@ -30,7 +30,9 @@ def test_a_network_is_float64s(psp_slope: float, readout: str) -> None:
     device = EmulatedGpu()
     rule = {"psp_slope": psp_slope, "readout": readout}
     net = models.build(LAYERS, INPUT, CLASSES, device, **rule)
-    assert net.algorithms == {"conv1": "direct"} | dict.fromkeys(["conv2", "conv3", "linear1", "readout"], "tensorcore")
+    assert net.algorithms == {"conv1": "first_layer"} | dict.fromkeys(
+        ["conv2", "conv3", "linear1", "readout"], "tensorcore"
+    )
     assert net.precision == "split"
     images, labels = random_images(3, INPUT, 0), np.arange(3)
     encoded = net.encode(images)

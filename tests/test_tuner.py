@@ -260,7 +260,10 @@ def test_a_name_for_each_pass() -> None:
 @pytest.mark.parametrize(
     ("convolution", "said"),
     [
-        ("nonsense", "convolution must be one of auto, direct, gemm, tensorcore, tensorcore_tf32, winograd, not"),
+        (
+            "nonsense",
+            "convolution must be one of auto, direct, first_layer, gemm, tensorcore, tensorcore_tf32, winograd, not",
+        ),
         ("gemm/gemm", "layer conv1: convolution 'gemm/gemm' must be one algorithm, or one for each of forward, "),
         ({"conv9": "gemm"}, "convolution names layer 'conv9', but the convolutions are conv1"),
         ({"conv1": "winograd"}, "layer conv1: winograd needs a 3 x 3 kernel at stride 1, not (5, 5) at stride (1, 1)"),
