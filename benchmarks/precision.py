@@ -16,7 +16,7 @@ from pathlib import Path
 from ttfs_cupy import command_line, run_directory
 from ttfs_cupy import config as configs
 from ttfs_cupy.benchmarks import machine, options, precision_tables
-from ttfs_cupy.benchmarks.precision_evaluation import Outcome, Sums, compare, sums_of_a_layer
+from ttfs_cupy.benchmarks.precision_evaluation import Outcome, Sums, compare, random_numbers, sums_of_a_layer
 from ttfs_cupy.benchmarks.rounded import Switch, Variant
 from ttfs_cupy.benchmarks.rounding import FLOAT32, FORMATS
 from ttfs_cupy.errors import UserError
@@ -93,6 +93,7 @@ class Study:
         self.trained: list[Trained] = []
         self.evaluated: list[Evaluated] = []
         self.sums: list[Sums] = []
+        self.numbers = random_numbers()
         self.machine: machine.Machine | None = None
 
     def conclude(self) -> None:
@@ -101,7 +102,8 @@ class Study:
                 self._try(variant, seed)
                 # after each, since all of them take a while
                 self._write()
-        print("", *precision_tables.report(self.trained, self.evaluated, self.sums), sep="\n", flush=True)
+        tables = precision_tables.report(self.trained, self.evaluated, self.sums, self.numbers)
+        print(*tables, sep="\n", flush=True)
 
     def _try(self, variant: Variant, seed: int) -> None:
         # algorithms by their shapes, so that two runs convolve with the same ones
@@ -138,7 +140,7 @@ class Study:
     def _write(self) -> None:
         if self.parsed.json is None:
             return
-        found = {"trained": self.trained, "evaluated": self.evaluated, "sums": self.sums}
+        found = {"trained": self.trained, "evaluated": self.evaluated, "sums": self.sums, "numbers": self.numbers}
         everything = {"machine": self.machine, "config": self.parsed.config, "set": self.parsed.set, **found}
         write_atomically(
             self.parsed.json, (json.dumps(everything, default=dataclasses.asdict, indent=1) + "\n").encode()

@@ -151,6 +151,27 @@ def sums_of_a_layer(network: Network, inputs: np.ndarray) -> list[Sums]:
     return found
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """Of random numbers between 2^-8 and 1: the largest relative error, and the share that a format holds exactly."""
+
+    operands: str
+    error: float
+    exact: float
+
+
+def random_numbers(count: int = 1_000_000) -> list[Numbers]:
+    """Rounded to each format."""
+    generator = np.random.default_rng(0)
+    values = np.exp2(generator.uniform(-8, 0, count)).astype(np.float32)
+    found, out = [], np.empty_like(values)
+    for name, numbers in FORMATS.items():
+        numbers.round(values, out, WEIGHT_UNIT)
+        errors = np.abs(out.astype(np.float64) - values) / values
+        found.append(Numbers(name, float(errors.max()), float((errors == 0).mean())))
+    return found
+
+
 def _inputs_of_a_neuron(layer: Weighted) -> int:
     return layer.shape.patch_size
 

@@ -371,6 +371,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert sum(short["own"]["flips"].values()) > 0
     assert [row["forward"] for row in numbers["evaluated"]] == ["split", "bf16x2"]
     assert len(numbers["sums"]) == 9
+    assert {row["operands"]: row["exact"] for row in numbers["numbers"]}["bf16x3"] == 1
 
     # the same bits as the plain command's
     plain = commands.run_small(tmp_path / "plain", training__epochs=1, seed=3, tune=False, device=DEVICE)
