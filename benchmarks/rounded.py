@@ -69,15 +69,14 @@ class Rounded:
 
     def _given(self, grad: Array, winner: Array | None) -> OutgoingGradient:
         """dLoss/dA as it is: all neurons fired inside their window, at slope 0."""
-        inside = self._array("inside", grad.shape)
-        inside.fill(0.5)
+        inside = self._array("inside", grad.shape, filled_with=0.5)
         return OutgoingGradient(self._transparent, grad, Activations(inside, None, winner))
 
-    def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _array(self, name: str, shape: tuple[int, ...], *, filled_with: float = 0.0) -> np.ndarray:
         """Memory of one's own, kept from call to call."""
         size = int(np.prod(shape))
         if name not in self._scratch or self._scratch[name].size < size:
-            self._scratch[name] = np.empty(size, np.float32)
+            self._scratch[name] = np.full(size, filled_with, np.float32)
         return self._scratch[name][:size].reshape(shape)
 
 
