@@ -245,21 +245,27 @@ def forward_tiles(taps: int) -> list[ProductTile]:
 
 
 def gradient_tiles(taps: int) -> list[ProductTile]:
-    """The candidates for the data gradient, which leaves less room for weights."""
-    shapes = ((2, 8, 4, 2), (2, 8, 2, 4), (2, 8, 2, 2), (2, 4, 2, 2))
-    rings = [(2, 3), (4, 1)] if taps >= 3 else [(4, 1)]
-    return [ProductTile(*shape, *ring) for ring in rings for shape in shapes]
+    """The candidates for the data gradient, which leaves less room for weights; the last for where no other fits."""
+    ring = (2, 3) if taps >= 3 else (4, 1)
+    shapes = ((2, 8, 4, 2), (2, 8, 2, 4), (2, 8, 2, 2))
+    return [*(ProductTile(*shape, *ring) for shape in shapes), ProductTile(2, 4, 2, 2, stages=4, taps=1)]
 
 
 def sum_tiles(taps: int) -> list[SumTile]:
     """The candidates for the weight gradient."""
-    shapes = ((1, 8), (2, 4), (1, 6), (1, 4))
+    shapes = ((1, 8), (2, 4), (1, 4))
     return [SumTile(*warps, 2, min(taps, 3), blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR for warps in shapes]
 
 
 def fastest(device: Device, candidates: Sequence[Launch]) -> Launch:
-    """The one that should take the shortest, of those that fit; of several, the first."""
-    return min(candidates, key=lambda launch: clocks(device, launch))
+    """The one that should take the shortest; of several, the first.
+
+    The last is for where no other fits: it multiplies little for what it copies, and an estimate of occupancy is not
+    sure enough to prefer it.
+    """
+    *usual, last = candidates
+    best = min(usual, key=lambda launch: clocks(device, launch), default=last)
+    return best if math.isfinite(clocks(device, best)) else last
 
 
 def clocks(device: Device, launch: Launch) -> float:
