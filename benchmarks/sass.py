@@ -143,8 +143,10 @@ def candidates(shape: ConvolutionShape, batch: int, card: Gpu, *, pooled: bool) 
         chosen = device.launches[-1].variant
         assert chosen is not None
         kind = {name: value for name, value in chosen.constants if name in _OF_NEURONS}
-        for one in device.considered:
-            launch = one.with_constants(**kind)
+        # candidates that differ only in how a sum is cut into ranges are one variant
+        for launch in {
+            one.variant: one for one in (each.with_constants(**kind) for each in device.considered)
+        }.values():
             if launch.shared_bytes <= card.limits.block_shared_bytes:
                 yield Candidate(which, launch, launch.variant == chosen)
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Pass
+from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
@@ -165,6 +165,9 @@ class FirstLayer:
     @classmethod
     def suits(cls, shape: ConvolutionShape) -> bool:
         return True
+
+    def variants(self, which: Pass) -> dict[int, Algorithm]:
+        return {}
 
     def workspace(self, batch: int, which: Pass) -> int:
         shape = self.shape

@@ -76,7 +76,7 @@ class TensorCore:
         object.__setattr__(self, "shape", self.shape.flattened())
         if self.tile is not None:
             object.__setattr__(self, "name", f"{self.name}{VARIANT}{self.tile}")
-        most = max(tile.tiles(self.shape) for tile in sum_tiles(self.shape.taps))
+        most = max(tile.tiles(self.shape) for tile in self._sum_tiles)
         object.__setattr__(self, "arrived", self.device.xp.zeros(most, np.int32))
 
     @classmethod
@@ -110,7 +110,10 @@ class TensorCore:
             return 0
         # a smaller batch may be cut otherwise, but into no more ranges than this
         assert self.device.gpu is not None
-        ranges = max(tile.most_ranges(self.shape, batch, self.device.gpu) for tile in sum_tiles(self.shape.taps))
+        ranges = max(
+            tile.most_ranges(self.shape, batch, self.device.gpu)
+            for tile in sum_tiles(self.shape.taps, self.shape.in_channels)
+        )
         return ranges * self.shape.weights if ranges > 1 else 0
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
@@ -206,7 +209,13 @@ class TensorCore:
         def of(tile: SumTile) -> Launch:
             return tile.launch("tensorcore_weight_gradient", greediest, shape, images, gpu)
 
-        return self._chosen(("weight_gradient", images), [of(tile) for tile in sum_tiles(shape.taps)])
+        return self._chosen(
+            ("weight_gradient", images), [of(tile) for tile in sum_tiles(shape.taps, shape.in_channels)]
+        )
+
+    @property
+    def _sum_tiles(self) -> list[SumTile]:
+        return sum_tiles(self.shape.taps, self.shape.in_channels)
 
     def _chosen(self, key: tuple[object, ...], candidates: list[Launch]) -> Launch:
         if key not in self._launches:
@@ -223,7 +232,7 @@ def _shared_bytes(shape: ConvolutionShape, which: Pass) -> list[int]:
     if which == "data_gradient":
         sliding = Sliding.backward(shape)
         return [tile.shared_bytes(sliding, many, staged=True) for tile in gradient_tiles(shape.taps)]
-    return [tile.shared_bytes for tile in sum_tiles(shape.taps)]
+    return [tile.shared_bytes for tile in sum_tiles(shape.taps, shape.in_channels)]
 
 
 def _kind(outgoing: OutgoingGradient) -> Constants:

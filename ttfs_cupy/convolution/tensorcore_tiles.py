@@ -251,10 +251,15 @@ def gradient_tiles(taps: int) -> list[ProductTile]:
     return [*(ProductTile(*shape, *ring) for shape in shapes), ProductTile(2, 4, 2, 2, stages=4, taps=1)]
 
 
-def sum_tiles(taps: int) -> list[SumTile]:
-    """The candidates for the weight gradient."""
-    shapes = ((1, 8), (2, 4), (1, 4))
-    return [SumTile(*warps, 2, min(taps, 3), blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR for warps in shapes]
+def sum_tiles(taps: int, in_channels: int = 128) -> list[SumTile]:
+    """The candidates for the weight gradient; the last for where no other fits.
+
+    With its warps side by side, a block derives half as many gradients for as many products; few inputs allow no more
+    than half of it.
+    """
+    ring, warps = (2, min(taps, 3)), (1, 8) if in_channels > 64 else (2, 4)
+    usual = [SumTile(*warps, *ring, blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR]
+    return [*usual, SumTile(1, 4, *ring, BLOCKS_OF_MULTIPROCESSOR[0])]
 
 
 def fastest(device: Device, candidates: Sequence[Launch]) -> Launch:

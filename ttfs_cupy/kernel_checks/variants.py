@@ -2,15 +2,21 @@
 
 Of each kernel on tensor cores every candidate tile for a 3x3 kernel, and the first one for 1x1, whose tiles differ from
 those in their ring of weights alone. Left out are tiles that are another's with half its warps: a warp's code, and what
-it takes, are the same. Channels are copied four at a time, and neurons fire, with a weight sum and pooling joined.
+it takes, are the same. Of a first layer's, those for three channels. Channels are copied four at a time, and neurons
+fire, with a weight sum and pooling joined.
 """
 
 from collections.abc import Sequence
 
+from ttfs_cupy.convolution.first_layer import FAN, FORWARD, WEIGHT_GRADIENT
 from ttfs_cupy.convolution.tensorcore import PACKING
 from ttfs_cupy.convolution.tensorcore_tiles import ProductTile, SumTile, forward_tiles, gradient_tiles, sum_tiles
 from ttfs_cupy.kernels.source import Constants, Variant
 
+_THREE_CHANNELS: Constants = (
+    *(("CHANNELS", 3), ("KERNEL_H", 3), ("KERNEL_W", 3), ("STRIDE_H", 1), ("STRIDE_W", 1)),
+    *(("HAS_SUM", 1), ("FIRES", 1), ("POOLED", 1), ("VECTOR", 4)),
+)
 _COPIES: Constants = (("WHOLE", 1), ("VECTOR", 4))
 _NEURONS: Constants = (("FIRES", 1), ("POOLED", 1), ("SEPARATE", 0))
 _OPTIONS: dict[str, Constants] = {
@@ -32,9 +38,14 @@ def variants() -> dict[str, Variant]:
     tiles: dict[str, list[ProductTile | SumTile]] = {
         "tensorcore_forward": [*_largest(forward_tiles(9)), forward_tiles(1)[0]],
         "tensorcore_data_gradient": _largest(gradient_tiles(9)),  # has those for 1x1
-        "tensorcore_weight_gradient": [*_largest(sum_tiles(9)), sum_tiles(1)[0]],
+        "tensorcore_weight_gradient": [sum_tiles(9)[0], sum_tiles(9, 64)[0], sum_tiles(1)[0]],
     }
     found = {PACKING.kernel: PACKING}
+    for kernel, threads, more in (
+        ("first_layer_forward", FORWARD.threads, ()),
+        ("first_layer_weight_gradient", WEIGHT_GRADIENT.threads, (("SEPARATE", 0), ("FAN", FAN))),
+    ):
+        found[f"{kernel} 3x3x3"] = Variant(kernel, (*_THREE_CHANNELS, ("THREADS", threads), *more), threads)
     for kernel, candidates in tiles.items():
         for tile in candidates:
             variant = Variant(kernel, (*tile.constants, *_OPTIONS[kernel]), tile.threads)
