@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from reference.comparison import DEVICE
 
 from ttfs_cupy import bench, models
 from ttfs_cupy import device as devices
-from ttfs_cupy.benchmarks import measure, memory, results, sides, tables, work
+from ttfs_cupy.benchmarks import measure, memory, peers, results, sides, tables, work
 from ttfs_cupy.benchmarks.ann import Ann
 from ttfs_cupy.benchmarks.measure import Measured, Running, Side
 from ttfs_cupy.benchmarks.ours import Ours
@@ -366,23 +367,26 @@ def test_the_ann_is_our_network_at_slope_0() -> None:
         np.testing.assert_allclose(gradient, parameter.grad.numpy(), rtol=1e-3, atol=1e-5)
 
 
+@pytest.fixture
+def switches() -> Iterator[None]:
+    """PyTorch's, as they were in the end."""
+    owners = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    allowed, benchmark = [owner.allow_tf32 for owner in owners], torch.backends.cudnn.benchmark
+    yield
+    for owner, value in zip(owners, allowed, strict=True):
+        owner.allow_tf32 = value
+    torch.backends.cudnn.benchmark = benchmark
+
+
+@pytest.mark.usefixtures("switches")
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("split", True), ("tf32", True)])
 def test_pytorch_may_use_on_a_gpu_what_the_engine_does(
     precision: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch = pytest.importorskip("torch")
-    from ttfs_cupy.benchmarks import peers
-
-    for owner, name in (
-        *((torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32")),
-        (torch.backends.cudnn, "benchmark"),
-    ):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # as it was, in the end
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     settings = {"cuda.matmul.allow_tf32": allowed, "cudnn.allow_tf32": allowed, "cudnn.benchmark": True}
     assert peers.set_up("cuda:0", None, precision) == settings
     # the peak is of float32 all the same
-    product = peers.multiplication(8, "cpu")
-    product()
+    peers.multiplication(8, "cpu")()
     assert torch.backends.cuda.matmul.allow_tf32 == allowed

@@ -121,7 +121,7 @@ def test_nothing_spills_and_copies_are_asynchronous(architecture: int, which: Pa
 def test_a_quarter_of_the_main_loop_multiplies(architecture: int, which: Pass, disassembler: None) -> None:
     """Of the instructions that do something: for compute capability 12.0 ptxas lets threads wait by NOPs.
 
-    Not of vgg7's second layer in the weight gradient: 64 input channels leave a warp less to multiply for its loads; nor
+    Not of vgg7's second layer in the weight gradient: 64 input channels leave a warp less to multiply for a load; nor
     of the tile for where no other fits, which the data gradient of some layers takes for 12.0, with its 99 KiB.
     """
     fewest = 128 if which == "weight_gradient" else 0

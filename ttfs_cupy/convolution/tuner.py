@@ -147,8 +147,10 @@ class Tuner:
 
 @cache
 def _digest() -> str:
-    """Of all kernels: other kernels are other algorithms. Read once, not for every layer."""
+    """Of all kernels and of this package, which numbers the variants: others are other algorithms. Read once, not for
+    every layer."""
     texts = [cpu_library.library_source(), *(source.cuda_text(file) for file in source.files(source.COOPERATIVE))]
+    texts += [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
 
 
