@@ -97,7 +97,9 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
         lines = archive.read(entry_points).decode().splitlines()
     modules = [line.split("=")[1].strip().split(":")[0] for line in lines if "=" in line]
     assert "ttfs_cupy.train" in modules
-    assert {f"{module.replace('.', '/')}.py" for module in modules} <= names
+    for path in (module.replace(".", "/") for module in modules):
+        # a module, or a package that can be run by `python -m`, too
+        assert f"{path}.py" in names or {f"{path}/__init__.py", f"{path}/__main__.py"} <= names, path
 
 
 def test_the_installed_package_trains_without_repository_and_compiler(installed: Path, tmp_path: Path) -> None:
