@@ -67,6 +67,7 @@ def run_cooperative(folder: Path) -> None:
     from emulator import Emulator, device
     from tensorcore_case import Case
 
+    from ttfs_cupy.convolution.first_layer import FirstLayer
     from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
     from ttfs_cupy.convolution.tensorcore_tf32 import TensorCoreTf32
     from ttfs_cupy.device.gpu_limits import of_capability
@@ -89,6 +90,19 @@ def run_cooperative(folder: Path) -> None:
         (Case(ConvolutionShape((9, 8), 20, 7, square, padding=padded), 8, 1.0, 1.0, False, 7), True, "gain"),
         (Case(ConvolutionShape((7, 7), 17, 9, (5, 5), padding=(2, 2)), 1, 0.5, 1.0, False, 5), True, "gain"),
         (Case(ConvolutionShape((6, 6), 36, 68, (1, 1)), 3, 0.0, 1.0, True, 6), True, "gain"),
+        # first layers
+        (
+            Case(ConvolutionShape((20, 20), 3, 16, square, padding=padded), 8, 1.0, 1.0, True, 8, FirstLayer),
+            True,
+            "gain",
+        ),
+        (
+            Case(ConvolutionShape((9, 7), 1, 7, square, padding=padded), 2, 1.0, 1.0, False, 9, FirstLayer),
+            True,
+            "separate",
+        ),
+        (Case(ConvolutionShape((9, 7), 2, 5, square, padding=padded), 1, 0.0, 1.0, True, 10, FirstLayer), True, "gain"),
+        (Case(ConvolutionShape((6, 6), 3, 8, square), 1, 1.0, 1.0, False, 11, FirstLayer), False, "gain"),
     ]
     for case, fires, clip in cases:
         case.device.gpu = of_capability((9, 0), multiprocessors=500)

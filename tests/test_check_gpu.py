@@ -65,7 +65,7 @@ def test_the_whole_command(small: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         for which in PASSES:
             assert len(re.findall(rf"^ +{name} {which} ", said, re.MULTILINE)) == 2, f"{name} {which}"
     last = said.splitlines()[-1]
-    assert last.startswith("all is well; not run on emulated, which they do not fit: direct; ")
+    assert last.startswith("all is well; not run on emulated, which they do not fit: direct, first_layer; ")
     assert "speed was not compared with cuDNN's" in last
     assert "no GPU was used" not in last
 

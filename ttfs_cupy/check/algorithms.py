@@ -22,6 +22,7 @@ SHAPES = (
     (ConvolutionShape((7, 9), 3, 20, (3, 3), padding=(1, 1)), False),
     (ConvolutionShape((9, 7), 20, 68, (3, 3), (2, 2), (1, 1)), False),
     (ConvolutionShape((5, 5), 68, 3, (1, 1)), False),
+    (ConvolutionShape((9, 8), 3, 12, (3, 3), padding=(1, 1)), True),
     (ConvolutionShape((11, 6), 1, 20, (3, 2), (1, 2), (1, 0)), False),
     (ConvolutionShape((13, 11), 20, 20, (3, 3), padding=(1, 1)), True),
     (ConvolutionShape((8, 8), 68, 36, (3, 3), padding=(1, 1)), True),

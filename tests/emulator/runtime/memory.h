@@ -24,7 +24,8 @@ extern "C" const char __bss_start __attribute__((visibility("hidden")));
     for (int i = 0; i < array_count && !shared; ++i)
         if (distance(arrays[i]) < distance(nearest)) nearest = arrays[i];
     const char* verb = write ? "writes" : "reads";
-    if (distance(nearest) > 1 << 30)
+    const bool null = at < 1 << 16;
+    if (null || distance(nearest) > 1 << 30)
         fail("OutOfBounds", site, current->thread, 0, "%s %u bytes that are far from every array", verb, size);
     fail("OutOfBounds", site, current->thread, 0, "%s %u bytes at byte %lld of %s, which has %lld", verb, size,
          (long long)(at - nearest.begin), nearest.name, (long long)(nearest.end - nearest.begin));
