@@ -110,10 +110,7 @@ class TensorCore:
             return 0
         # a smaller batch may be cut otherwise, but into no more ranges than this
         assert self.device.gpu is not None
-        ranges = max(
-            tile.most_ranges(self.shape, batch, self.device.gpu)
-            for tile in sum_tiles(self.shape.taps, self.shape.in_channels)
-        )
+        ranges = max(tile.most_ranges(self.shape, batch, self.device.gpu) for tile in self._sum_tiles)
         return ranges * self.shape.weights if ranges > 1 else 0
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
@@ -209,9 +206,7 @@ class TensorCore:
         def of(tile: SumTile) -> Launch:
             return tile.launch("tensorcore_weight_gradient", greediest, shape, images, gpu)
 
-        return self._chosen(
-            ("weight_gradient", images), [of(tile) for tile in sum_tiles(shape.taps, shape.in_channels)]
-        )
+        return self._chosen(("weight_gradient", images), [of(tile) for tile in self._sum_tiles])
 
     @property
     def _sum_tiles(self) -> list[SumTile]:

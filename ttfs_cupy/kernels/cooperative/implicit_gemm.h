@@ -4,9 +4,8 @@
 // The sum runs over chunks of 16 channels, and in each over the kernel's taps. What a block's pixels see of a chunk, the
 // halo, is copied to shared memory once, converted there to what the tensor cores multiply, and read by all taps. Pixels
 // lie in it as in the images, in lines as wide as a padded image; images follow one another, so consecutive pixels of the
-// product see consecutive lines wherever they lie. Weights come through a ring
-// of STAGES stages of TAPS taps each. All copies are asynchronous: a stage's weights and the next chunk's halo travel
-// while tensor cores work.
+// product see consecutive lines wherever they lie. Weights come through a ring of STAGES stages of TAPS taps each. All
+// copies are asynchronous: a stage's weights and the next chunk's halo travel while tensor cores work.
 //
 // The order of the 16 channels in a product is free, if both factors have the same: a lane's four channels are
 // neighbours, so that it loads them as one piece of 16 bytes, and registers need no sorting.
@@ -100,7 +99,7 @@ DEVICE int offset_in_images(const Sliding& of, int image, int y, int x) {
     if (!of.pooled_in) return ((image * of.height + y) * of.width + x) * of.channels;
     const int height = of.height / 2, width = of.width / 2;
     if (y / 2 >= height || x / 2 >= width) return NOWHERE;  // beyond the last whole window
-    return ((image * height + y / 2) * width + x / 2) * of.channels * 4 + y % 2 * 2 + x % 2;
+    return ((image * height + y / 2) * width + x / 2) * of.channels * 4 + place_in_window(y, x);
 }
 
 DEVICE void fill_tables(const Sliding& of, const Block& block) {

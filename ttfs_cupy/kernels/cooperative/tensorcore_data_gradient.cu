@@ -8,6 +8,7 @@
 #include "operands.h"
 #include "copies.h"
 #include "implicit_gemm.h"
+#include "winners.h"
 
 struct GradientOperand {
     Spikes of;
@@ -17,26 +18,13 @@ struct GradientOperand {
     unsigned* winner;
     Sums sums;
 
-    // In the arrays of gradients: without the place in the window.
-    DEVICE_MEMBER int neuron(int offset) const { return POOLED && offset != NOWHERE ? offset / 4 : offset; }
-
     DEVICE_MEMBER void copy(int piece, int offset, int channel, float4* halo) const {
-        const int at = neuron(offset);
+        const int at = in_gradients(offset);
         copy_channels(halo + piece, of.grad, at, channel, of.channels);
         if (!FIRES) return;
         copy_channels(earliness + piece, of.earliness, at, channel, of.channels);
         copy_channels(weight_sum + piece, of.weight_sum, at, channel, of.channels);
-        if (!POOLED) return;
-        if (VECTOR == 4) {
-            const bool there = offset != NOWHERE && channel < of.channels;
-            copy_async((float*)winner + piece, (const float*)(of.winner + (unsigned)(at + channel)), there);
-        } else {
-            unsigned places = 0;
-            for (int k = 0; k < 4; ++k) {
-                if (offset != NOWHERE && channel + k < of.channels) places |= of.winner[at + channel + k] << (8 * k);
-            }
-            winner[piece] = places;
-        }
+        if (POOLED) copy_winners(of, winner + piece, at, channel);
     }
     DEVICE_MEMBER unsigned derived(float grad, float x, float s, bool lost) const {
         const float own = lost ? 0.0f : grad;

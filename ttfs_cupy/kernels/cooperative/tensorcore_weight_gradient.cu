@@ -12,6 +12,7 @@
 
 #include "operands.h"
 #include "copies.h"
+#include "winners.h"
 
 #define STEP 16
 // A warp's fragments, of 16 output channels and of 8 input channels.
@@ -95,20 +96,6 @@ DEVICE void each_neuron_piece(const Body& body) {
     }
 }
 
-DEVICE void copy_winners(const Work& work, unsigned* to, int at, int channel) {
-    const Spikes& of = work.of;
-    if (VECTOR == 4) {
-        const bool there = at != NOWHERE && channel < of.channels;
-        copy_async((float*)to, (const float*)(of.winner + (unsigned)(at + channel)), there);
-    } else {
-        unsigned places = 0;
-        for (int k = 0; k < 4; ++k) {
-            if (at != NOWHERE && channel + k < of.channels) places |= of.winner[at + channel + k] << (8 * k);
-        }
-        *to = places;
-    }
-}
-
 DEVICE void copy_step(const Work& work, int step) {
     const int* const table = table_of(work, step);
     float4* const stage = stage_of(work, step);
@@ -116,12 +103,12 @@ DEVICE void copy_step(const Work& work, int step) {
     unsigned* const winners = (unsigned*)(stage + INPUTS + INPUT_PIECES);
     each_neuron_piece([&](int piece, int pixel, int part) {
         const int offset = table[pixel], channel = work.first_out + part * 4;
-        const int at = POOLED && offset != NOWHERE ? offset / 4 : offset;
+        const int at = in_gradients(offset);
         copy_channels(stage + piece, of.grad, at, channel, of.channels);
         if (!FIRES) return;
         copy_channels(stage + NEURON_PIECES + piece, of.earliness, at, channel, of.channels);
         if (HAS_SUM) copy_channels(stage + SUMS + piece, of.weight_sum, at, channel, of.channels);
-        if (POOLED) copy_winners(work, winners + pixel * (OUT / 4) + part, at, channel);
+        if (POOLED) copy_winners(of, winners + pixel * (OUT / 4) + part, at, channel);
     });
     static_assert(THREADS % (IN / 4) == 0 && STEP % INPUT_ROWS == 0, "a thread's pieces are of the same channels");
     const int first = threadIdx.x / (IN / 4), part = threadIdx.x % (IN / 4);
@@ -272,22 +259,22 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
         fill_tables(work, step / RUN + 1);
         const int end = steps - step < RUN ? steps : step + RUN;
         for (; step < end; ++step) {
-        await_copy_groups<STAGES - 2>();
-        derive_step(work, step);
-        __syncthreads();  // all of the step is there for all, and nobody reads what is overwritten next
-        if (step + STAGES - 1 < steps) copy_step(work, step + STAGES - 1);
-        end_copy_group();
+            await_copy_groups<STAGES - 2>();
+            derive_step(work, step);
+            __syncthreads();  // all of the step is there for all, and nobody reads what is overwritten next
+            if (step + STAGES - 1 < steps) copy_step(work, step + STAGES - 1);
+            end_copy_group();
 
-        const float4* const stage = stage_of(work, step);
+            const float4* const stage = stage_of(work, step);
 #pragma unroll
-        for (int k = 0; k < STEP; k += PIXELS) {
-            const int row = k + lane() % 4;
-            const float* const inputs = (const float*)(stage + INPUTS + row * IN_PITCH) + warp_in + lane() / 4 * 2;
-            unsigned gradients[WARP_OUT][4];
-            load_gradients(gradients, stage + row * OUT_PITCH + warp_out / 4);
+            for (int k = 0; k < STEP; k += PIXELS) {
+                const int row = k + lane() % 4;
+                const float* const inputs = (const float*)(stage + INPUTS + row * IN_PITCH) + warp_in + lane() / 4 * 2;
+                unsigned gradients[WARP_OUT][4];
+                load_gradients(gradients, stage + row * OUT_PITCH + warp_out / 4);
 #pragma unroll
-            for (int tap = 0; tap < TAPS; ++tap) multiply_tap(sums[tap], gradients, inputs + tap * STEP * IN_PITCH * 4);
-        }
+                for (int tap = 0; tap < TAPS; ++tap) multiply_tap(sums[tap], gradients, inputs + tap * STEP * IN_PITCH * 4);
+            }
         }
     }
 
