@@ -15,7 +15,7 @@ class Gpu:
 
     clock in GHz: that of the tensor rates. memory, l2: bandwidth in GB/s. l2_bytes: its size. ffma, tf32, half: dense
     TFLOP/s, two for a multiply-add; half with sums in float32; 0 where it has none. mma_share: of these rates that
-    mma.sync, the only instruction that our kernels multiply by, can reach at most.
+    mma.sync can reach at most; wgmma, by which our forward multiplies on 9.0, can reach them.
     """
 
     name: str
@@ -40,7 +40,8 @@ class Gpu:
         """As the engine's choice of tiles has them (GpuLimits.rates), but from this data sheet."""
         clocks = self.multiprocessors * self.clock * 1e9
         half, tf32 = (number * self.mma_share * 1e12 / 2 / clocks for number in (self.half, self.tf32))
-        return GpuRates(half, tf32, self.l2 * 1e9 / clocks)
+        group_half = self.half * 1e12 / 2 / clocks if self.limits.has_warpgroups else 0
+        return GpuRates(half, tf32, self.l2 * 1e9 / clocks, group_half)
 
     @property
     def architecture(self) -> int:

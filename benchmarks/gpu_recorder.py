@@ -108,9 +108,8 @@ class RecordingGpu(CudaDevice):
 @cache
 def registers(variant: Variant, architecture: int) -> int:
     """Of a thread, as the assembler says. Raises UserError where NVRTC cannot be loaded."""
-    file = source.kernels(source.COOPERATIVE)[variant.kernel].file
-    _, log = nvrtc.compile_text(source.cuda_text(file, variant.constants), f"{file}.cu", architecture)
-    return next(usage.registers for usage in nvrtc.read_log(log, architecture) if usage.kernel == variant.kernel)
+    usages = nvrtc.compile_variant(variant, architecture).usage
+    return next(usage.registers for usage in usages if usage.kernel == variant.kernel)
 
 
 def _handled(kernel: source.Kernel, arguments: tuple[Any, ...]) -> tuple[int, int, dict[str, float]]:

@@ -19,7 +19,7 @@ from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingG
 from ttfs_cupy.convolution.tensorcore import TensorCore
 from ttfs_cupy.convolution.tensorcore_tiles import Launch
 from ttfs_cupy.kernels import disassembly, nvrtc
-from ttfs_cupy.kernels.disassembly import ASYNCHRONOUS_COPY, TENSOR_CORES, Code
+from ttfs_cupy.kernels.disassembly import ASYNCHRONOUS_COPY, Code
 from ttfs_cupy.kernels.nvrtc import Usage
 from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
@@ -41,15 +41,15 @@ WAITING = "NOP"
 _OF_NEURONS = ("HAS_SUM", "FIRES", "POOLED", "SEPARATE")
 
 COLUMNS = (
-    f"{'kernel':30}{'block':9}{'ring':6}{'pooled':8}{'sm':>4}{'regs':>6}{'spills':>8}{'local':>7}{'KiB':>6}{'blocks':>8}"
+    f"{'kernel':21}{'block':9}{'ring':6}{'pooled':8}{'sm':>4}{'regs':>6}{'spills':>8}{'local':>7}{'KiB':>6}{'blocks':>8}"
     f"{'loop':>6}{'HMMA':>6}{'NOP':>5}{'share':>7}{'work':>6}{'LDGSTS':>8}"
 )
 LEGEND = """
 Compiled, not run. *: the tile that the engine chooses, by counting. block: rows x columns of its product; ring: stages
 x taps. regs: registers of a thread; spills: bytes; local: instructions that reach local memory. KiB: shared memory of a
 block; blocks: how many a multiprocessor runs at a time. loop: instructions of the main loop, of which HMMA (products on
-tensor cores) and NOP (waiting); share: HMMA of all; work: HMMA of all but NOP. LDGSTS: asynchronous copies, in the
-kernel.
+tensor cores) and NOP (waiting); by groups it is HGMMA, which stands for 8 HMMA. share: HMMA of all; work: HMMA of all
+but NOP. LDGSTS: asynchronous copies, in the kernel.
 """.strip()
 
 
@@ -85,13 +85,12 @@ class Row:
     @property
     def share(self) -> float:
         """Of products among the main loop's instructions."""
-        return self.main_loop.share(TENSOR_CORES)
+        return self.main_loop.share_of_products()
 
     @property
     def share_of_work(self) -> float:
         """The same without those that wait."""
-        loop = self.main_loop
-        return loop.instructions[TENSOR_CORES] / (loop.size - loop.instructions[WAITING])
+        return self.main_loop.share_of_products(WAITING)
 
 
 class Compiling(RecordingGpu):
@@ -109,10 +108,10 @@ class Compiling(RecordingGpu):
 class _Considering(TensorCore):
     """Tells the device about the candidates."""
 
-    def _chosen(self, key: tuple[object, ...], candidates: list[Launch]) -> Launch:
+    def _chosen(self, key: tuple[object, ...], candidates: list[Launch], last: Launch) -> Launch:
         assert isinstance(self.device, Compiling)
         self.device.considered = candidates
-        return super()._chosen(key, candidates)
+        return super()._chosen(key, candidates, last)
 
 
 def usage(variant: Variant, architecture: int) -> Usage:
@@ -169,15 +168,16 @@ def line(of: Row) -> str:
         columns = 8 * constants["WARP_PIXELS"] * constants["WARPS_ACROSS"]
     else:
         rows, columns = 64 * constants["WARPS_OUT"], 16 * constants["WARPS_IN"]
+    name = one.variant.kernel.removeprefix("tensorcore_") + (" by groups" if one.variant.needs_warpgroups else "")
     local = sum(of.code.instructions[name] for name in disassembly.LOCAL_MEMORY)
     # forward is told at run time
     pooled = {None: "either", 0: "no", 1: "yes"}[constants.get("POOLED")]
     ring = f"{constants['STAGES']}x{constants['TAPS']}"
     return (
-        f"{one.variant.kernel + (' *' if one.chosen else ''):30}{f'{rows}x{columns}':9}{ring:6}"
+        f"{name + (' *' if one.chosen else ''):21}{f'{rows}x{columns}':9}{ring:6}"
         f"{pooled:8}{of.architecture:4}{of.usage.registers:6}"
         f"{of.usage.spill_stores + of.usage.spill_loads:8}{local:7}{one.launch.shared_bytes / 1024:6.1f}{of.resident:8}"
-        f"{loop.size:6}{loop.instructions[TENSOR_CORES]:6}{loop.instructions[WAITING]:5}"
+        f"{loop.size:6}{loop.products:6}{loop.instructions[WAITING]:5}"
         f"{of.share:7.1%}{of.share_of_work:6.1%}{of.code.instructions[ASYNCHRONOUS_COPY]:8}"
     )
 

@@ -11,9 +11,13 @@ from reference import comparison, earliness
 
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape
 from ttfs_cupy.convolution.tensorcore import WEIGHT_UNIT, TensorCore
+from ttfs_cupy.device.gpu_limits import of_capability
 from ttfs_cupy.neuron import PotentialReadout, PspSlope, SpikingNeuron
 
 Array = np.ndarray
+
+# Whose forward multiplies by warps, and by warpgroups.
+AMPERE, HOPPER = (8, 0), (9, 0)
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,11 @@ class Case:
     pooled: bool
     seed: int
     kind: Any = TensorCore
+    capability: tuple[int, int] = HOPPER
 
     @cached_property
     def device(self) -> EmulatedGpu:
-        return EmulatedGpu(seed=self.seed)
+        return EmulatedGpu(of_capability(self.capability, multiprocessors=2), seed=self.seed)
 
     @cached_property
     def algorithm(self) -> Any:
@@ -285,6 +290,7 @@ def cases(
     pooled: bool = True,
     kind: Any = TensorCore,
     of_shapes: st.SearchStrategy[ConvolutionShape] | None = None,
+    capability: tuple[int, int] = HOPPER,
 ) -> Case:
     """One to three images."""
     shape = draw(shapes() if of_shapes is None else of_shapes)
@@ -296,4 +302,5 @@ def cases(
         pooled=pooled and min(shape.out_size) >= 2 and draw(st.booleans()),
         seed=draw(st.integers(0, 1 << 16)),
         kind=kind,
+        capability=capability,
     )

@@ -1,13 +1,15 @@
 """The machine code of the kernels on tensor cores, and how they use the banks of shared memory. No GPU is needed."""
 
+import re
+import subprocess
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
 from emulator import Report, why_not
-from emulator.report import source_lines
-from tensorcore_case import Case
+from tensorcore_case import AMPERE, HOPPER, Case
 
 from ttfs_cupy.benchmarks import sass
 from ttfs_cupy.benchmarks.gpu_ours import layers_of
@@ -17,7 +19,7 @@ from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore import TensorCore
 from ttfs_cupy.convolution.tensorcore_tiles import gradient_tiles
 from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernels import disassembly, nvrtc, source
+from ttfs_cupy.kernels import disassembly, nvrtc
 
 # The aim, for every tile that is chosen; and what there is, where that is less.
 FEWEST_PRODUCTS = 0.25
@@ -52,7 +54,14 @@ def test_a_listing_is_read() -> None:
     loop = code.main_loop
     assert loop is not None
     assert loop.instructions == {"LDS": 1, "HMMA": 2, "NOP": 1, "BRA": 1}
-    assert loop.share("HMMA") == 0.4
+    assert loop.share_of_products() == 0.4 and loop.share_of_products("NOP") == 0.5
+
+
+def test_a_product_of_a_warpgroup_counts_as_the_eight_of_a_warp_that_it_stands_for() -> None:
+    listing = [line.replace("HMMA.16816.F32", "HGMMA.64x64x16.F32") for line in LISTING]
+    loop = disassembly.read(listing).main_loop
+    assert loop is not None and loop.products == 2
+    assert loop.share_of_products() == 9 / 12
 
 
 def test_code_without_products_has_no_main_loop() -> None:
@@ -145,7 +154,7 @@ def test_some_candidate_of_each_kernel_multiplies_a_quarter(disassembler: None) 
 def test_the_command_prints_a_table(disassembler: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert sass.main(["--sm", "80", "--chosen"]) == 0
     printed = capsys.readouterr().out
-    for kernel in ("tensorcore_forward", "tensorcore_data_gradient", "tensorcore_weight_gradient"):
+    for kernel in ("forward", "data_gradient", "weight_gradient"):
         assert f"{kernel} *" in printed
     assert "Compiled, not run." in printed
 
@@ -168,35 +177,28 @@ SHAPES = [
 ]
 
 
-def lines_of(kernel: str) -> set[int]:
-    """Of its main loop's functions, in the kernel's file."""
-    file = source.kernels(source.COOPERATIVE)[kernel].file
-    found: set[int] = set()
-    ends = ""
-    for number, line in enumerate(source.text(file).splitlines(), 1):
-        if not ends and any(f"void {name}(" in line for name in MAIN_LOOP[kernel]):
-            ends = line[: len(line) - len(line.lstrip())] + "}"
-        if ends:
-            found.add(number)
-        if line == ends:
-            ends = ""
-    return found
-
-
 def main_loop_accesses(kernel: str, report: Report) -> Iterator[tuple[int, int]]:
     """Accesses by whole warps, and their wavefronts beyond the fewest."""
-    places = source_lines(report.library, report.file_name, [site for site, _, _ in report.instructions])
-    lines = lines_of(kernel)
-    for (file, line), (_, accesses, extra) in zip(places, report.instructions, strict=True):
-        if file == report.file_name and line in lines:
+    sites = [site for site, _, _ in report.instructions]
+    for functions, (_, accesses, extra) in zip(functions_of(report, sites), report.instructions, strict=True):
+        if any(f"::{name}(" in f"::{function}" for name in MAIN_LOOP[kernel] for function in functions):
             yield accesses, extra
+
+
+def functions_of(report: Report, sites: list[int]) -> list[list[str]]:
+    """Those that each site is in, of what was inlined there, too."""
+    options = ("--functions", "--demangle", "--inlines", "--addresses")
+    command = ["addr2line", *options, "--exe", str(report.library), *map(hex, sites)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # each address, then two lines of each function
+    return [of.splitlines()[::2] for of in re.split(r"^0x[0-9a-f]+\n", printed, flags=re.MULTILINE)[1:]]
 
 
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_lanes_seldom_meet_in_a_bank(capsys: pytest.CaptureFixture[str]) -> None:
     """At stride 1. Emulated, not measured. Only the data gradient's copies of weights meet, 4 extra wavefronts each."""
-    for shape, pooled in SHAPES:
-        case = Case(shape, images=2, psp_slope=1.0, t_win=1.0, pooled=pooled, seed=3)
+    for (shape, pooled), capability in product(SHAPES, (AMPERE, HOPPER)):
+        case = Case(shape, 2, psp_slope=1.0, t_win=1.0, pooled=pooled, seed=3, capability=capability)
         case.forward(fires=True)
         draw = np.random.default_rng(0)
         grad = draw.standard_normal(case.out_shape, np.float32)
@@ -211,5 +213,5 @@ def test_lanes_seldom_meet_in_a_bank(capsys: pytest.CaptureFixture[str]) -> None
         assert set(found) == set(MAIN_LOOP)
         with capsys.disabled():
             values = ", ".join(f"{kernel} {value:.2f}" for kernel, value in found.items())
-            print(f"\n{shape.in_size}, {shape.kernel}, extra wavefronts: {values}", end="")
+            print(f"\n{capability}, {shape.in_size}, {shape.kernel}, extra wavefronts: {values}", end="")
         assert max(found.values()) <= MOST_EXTRA_WAVEFRONTS

@@ -24,11 +24,17 @@ _CONSTANT = re.compile(r"^#define ([A-Z_]+) (\d+)$(?=(?:\n#define [A-Z_]+ \d+$)*
 CPU = CpuDevice(1)
 
 
+class StandInDevice(CudaDevice):
+    def _module(self, file: str, constants: source.Constants) -> Any:
+        # never machine code, which nothing here could run
+        return self.xp.RawModule(code=source.cuda_text(file, constants), options=())
+
+
 def device_of(machine: Machine, capability: tuple[int, int] = (7, 5)) -> CudaDevice:
     """The engine's own device, on that machine. With tensor cores (8.0 and higher) cooperative kernels are emulated."""
     library = cupy(machine, of_capability(capability, multiprocessors=4))
     with patch.object(cuda, "import_cupy", lambda: library):
-        return CudaDevice(0)
+        return StandInDevice(0)
 
 
 class Array(np.ndarray):

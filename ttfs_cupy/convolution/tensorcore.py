@@ -23,10 +23,11 @@ from ttfs_cupy.convolution.tensorcore_tiles import (
     fastest,
     forward_tiles,
     gradient_tiles,
+    group_tiles,
     sum_tiles,
 )
 from ttfs_cupy.device import Array, Device
-from ttfs_cupy.device.gpu_limits import WARP
+from ttfs_cupy.device.gpu_limits import WARP, GpuLimits
 from ttfs_cupy.kernels.source import Constants, Variant
 from ttfs_cupy.neuron import Neuron
 
@@ -46,6 +47,7 @@ FEWEST_CHANNELS = 8
 
 # Threads of a block where each of them works alone.
 PACKING = Variant("pack_weights", (), 256)
+PACKING_FOR_GROUPS = Variant("pack_weights_for_groups", (), 256)
 
 # Floats that a lane's four weights take, packed: two halves for each.
 FLOATS_OF_A_LANE = 8
@@ -84,7 +86,7 @@ class TensorCore:
         gpu = device.gpu
         if gpu is None or not gpu.has_tensor_cores:
             return f"tensorcore needs a GPU of compute capability 8.0 or higher, which {device.name} is not"
-        needed = max(min(_shared_bytes(shape.flattened(), which)) for which in PASSES)
+        needed = max(min(_shared_bytes(shape.flattened(), which, gpu)) for which in PASSES)
         if needed > gpu.block_shared_bytes:
             return (
                 f"tensorcore needs {needed >> 10} KiB of shared memory for a kernel of {shape.kernel} at stride "
@@ -99,7 +101,7 @@ class TensorCore:
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         gpu = self.device.gpu
         assert gpu is not None
-        needed = _shared_bytes(self.shape, which)
+        needed = _shared_bytes(self.shape, which, gpu)
         numbers = [number for number, each in enumerate(needed) if each <= gpu.block_shared_bytes]
         return {number: type(self)(self.device, self.shape, number) for number in numbers}
 
@@ -116,12 +118,14 @@ class TensorCore:
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a block of neurons by one reading of its inputs, then the neurons' rule, and pooling."""
         shape, packed = self.shape, workspace[: self._packed_weights]
-        sizes = (shape.taps, shape.in_channels, shape.out_channels)
-        blocks = parts(self._packed_weights // FLOATS_OF_A_LANE, PACKING.threads)
-        self.device.launch_blocks(PACKING, blocks, 0, weights, WEIGHT_UNIT, packed, *sizes)
-
         sliding = Sliding.forward(shape, pooled=out.winner is not None)
         launch = self._forward_launch(sliding, len(images), int(neuron.needs_weight_sum))
+
+        packing = PACKING_FOR_GROUPS if launch.variant.needs_warpgroups else PACKING
+        sizes = (shape.taps, shape.in_channels, shape.out_channels)
+        blocks = parts(self._packed_weights // FLOATS_OF_A_LANE, packing.threads)
+        self.device.launch_blocks(packing, blocks, 0, weights, WEIGHT_UNIT, packed, *sizes)
+
         unit = 2.0 ** (UNIT_BITS - math.ceil(math.log2(neuron.rule[2])))
         self._launch(
             launch,
@@ -180,9 +184,13 @@ class TensorCore:
         options = (("HAS_SUM", has_sum), ("SPLIT", int(self.split)), ("VECTOR", _vector(sliding.channels)))
 
         def of(tile: ProductTile) -> Launch:
-            return tile.launch("tensorcore_forward", options, sliding, images, self.shape.out_channels)
+            kind = (("GROUPS", int(tile.in_groups)), *options)
+            return tile.launch("tensorcore_forward", kind, sliding, images, self.shape.out_channels)
 
-        return self._chosen(("forward", sliding, images, has_sum), [of(tile) for tile in forward_tiles(sliding.taps)])
+        assert self.device.gpu is not None
+        by_warps = [of(tile) for tile in forward_tiles(sliding.taps)]
+        by_groups = [of(tile) for tile in group_tiles(sliding.taps) if self.device.gpu.has_warpgroups]
+        return self._chosen(("forward", sliding, images, has_sum), [*by_warps, *by_groups], by_warps[-1])
 
     def _gradient_launch(self, sliding: Sliding, images: int, kind: Constants) -> Launch:
         options = (("VECTOR", _vector(sliding.channels)), *kind)
@@ -192,9 +200,8 @@ class TensorCore:
                 "tensorcore_data_gradient", options, sliding, images, self.shape.in_channels, staged=True
             )
 
-        return self._chosen(
-            ("data_gradient", sliding, images, kind), [of(tile) for tile in gradient_tiles(sliding.taps)]
-        )
+        candidates = [of(tile) for tile in gradient_tiles(sliding.taps)]
+        return self._chosen(("data_gradient", sliding, images, kind), candidates, candidates[-1])
 
     def _sum_launch(self, images: int) -> Launch:
         """The same for whatever kind of neurons, with and without the mask: the workspace depends on it."""
@@ -206,24 +213,27 @@ class TensorCore:
         def of(tile: SumTile) -> Launch:
             return tile.launch("tensorcore_weight_gradient", greediest, shape, images, gpu)
 
-        return self._chosen(("weight_gradient", images), [of(tile) for tile in self._sum_tiles])
+        candidates = [of(tile) for tile in self._sum_tiles]
+        return self._chosen(("weight_gradient", images), candidates, candidates[-1])
 
     @property
     def _sum_tiles(self) -> list[SumTile]:
         return sum_tiles(self.shape.taps, self.shape.in_channels)
 
-    def _chosen(self, key: tuple[object, ...], candidates: list[Launch]) -> Launch:
+    def _chosen(self, key: tuple[object, ...], candidates: list[Launch], last: Launch) -> Launch:
         if key not in self._launches:
-            self._launches[key] = fastest(self.device, candidates) if self.tile is None else candidates[self.tile]
+            chosen = fastest(self.device, candidates, last) if self.tile is None else candidates[self.tile]
+            self._launches[key] = chosen
         return self._launches[key]
 
 
-def _shared_bytes(shape: ConvolutionShape, which: Pass) -> list[int]:
+def _shared_bytes(shape: ConvolutionShape, which: Pass, gpu: GpuLimits) -> list[int]:
     """What a block of each candidate needs at most, with whatever batch and pooling."""
     many = IMAGES_OF_EVERY_HALO
     if which == "forward":
         slidings = [Sliding.forward(shape, pooled=pooled) for pooled in {False, min(shape.out_size) >= 2}]
-        return [max(tile.shared_bytes(one, many) for one in slidings) for tile in forward_tiles(shape.taps)]
+        tiles = [*forward_tiles(shape.taps), *(group_tiles(shape.taps) if gpu.has_warpgroups else ())]
+        return [max(tile.shared_bytes(one, many) for one in slidings) for tile in tiles]
     if which == "data_gradient":
         sliding = Sliding.backward(shape)
         return [tile.shared_bytes(sliding, many, staged=True) for tile in gradient_tiles(shape.taps)]

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.device.gpu_limits import WARP, GpuRates
@@ -20,6 +21,8 @@ SCHEDULERS = 4
 SHARED_BYTES_A_CLOCK = 128
 # Accesses to shared memory of a warp that reads 16 bytes a lane.
 WAVES_OF_16 = 4
+# The right factor of a warpgroup's product, which lies in shared memory.
+GROUP_FACTOR_BYTES = 2048
 # Pixels of a step of a sum over pixels.
 STEP = 16
 
@@ -44,6 +47,9 @@ class Costs:
     forward_weights: float = said(9, "to copy a piece of its weights")
     forward_piece: float = said(63, "to copy and convert a piece of its halo: 4 channels of a pixel")
     forward_chunk: float = said(150, "of a chunk of 16 channels, besides: sums are added up")
+    group_stage: float = said(50, "instructions of a stage of tensorcore_forward by warpgroups, besides its taps")
+    group_tap: float = said(30, "of a tap of it, besides products and copies")
+    group_product: float = said(5, "to start a product of it")
     gradient_stage: float = said(50, "of a stage of tensorcore_data_gradient, besides its taps")
     gradient_tap: float = said(48, "of a tap of it, copies of weights with it, besides products and pixels")
     gradient_pixels: float = said(2, "to load a fragment of 8 pixels for a tap")
@@ -57,7 +63,7 @@ class Costs:
     sum_table: float = said(165, "to find where neurons and inputs lie, once a run of steps")
     gradient_arrays: float = said(3, "arrays that tensorcore_data_gradient reads of a neuron: dLoss/dx, x and S")
     sum_arrays: float = said(3, "the same of tensorcore_weight_gradient")
-    of_products: float = said(0.9, "of the rate of mma.sync, at best")
+    of_products: float = said(0.9, "of the rate of mma.sync, or of wgmma, at best")
     of_one_warp: float = said(0.6, "of its speed that a scheduler reaches with one warp")
     of_two_warps: float = said(0.85, "the same with two warps")
     of_block: float = said(2200, "clocks in which a block begins and ends, nothing being multiplied")
@@ -74,11 +80,11 @@ COSTS = Costs()
 
 @dataclass(frozen=True)
 class Block:
-    """What one block asks for. macs: multiply-adds of the tensor cores, of halves or in TF32. instructions: of all its
-    warps. waves: accesses to shared memory of 128 bytes. l2_bytes. serial: clocks at its end in which loads follow one
-    another."""
+    """What one block asks for. macs: multiply-adds of the tensor cores, of the kind that GpuRates calls so.
+    instructions: of all its warps. waves: accesses to shared memory of 128 bytes. l2_bytes. serial: clocks at its end
+    in which loads follow one another."""
 
-    is_half: bool
+    kind: Literal["half", "tf32", "group_half"]
     macs: int
     instructions: float
     waves: float
@@ -106,7 +112,7 @@ class Rounds:
 def needs(block: Block, threads: int, rounds: Rounds, rates: GpuRates, costs: Costs = COSTS) -> dict[str, float]:
     """Clocks of a launch that each resource would need by itself; the longest is what it takes."""
     speed = costs.speed(rounds.at_a_time * threads // WARP)
-    macs = (rates.half if block.is_half else rates.tf32) * costs.of_products
+    macs = getattr(rates, block.kind) * costs.of_products
     latency = costs.of_block * rounds.turns / rounds.at_a_time + block.serial
     of_block = {
         TENSOR_CORES: block.macs / macs if macs else math.inf,
@@ -130,6 +136,9 @@ def stage_instructions(variant: Variant, costs: Costs = COSTS) -> float:
     if variant.kernel == "tensorcore_forward":
         copies = costs.forward_weights * product_channels(constants) * CHUNK_PIECES / threads
         mask = costs.forward_mask * constants["HAS_SUM"] * constants["WARP_PIXELS"]
+        if variant.needs_warpgroups:
+            tap = costs.group_tap + costs.group_product * _products(constants) + mask + copies
+            return costs.group_stage + constants["TAPS"] * tap
         tap = costs.forward_tap + _products(constants) * fragments + mask + copies
         return costs.forward_stage + constants["TAPS"] * tap
     tap = costs.gradient_tap + costs.gradient_pixels * constants["WARP_PIXELS"] + 2 * fragments
@@ -154,10 +163,15 @@ def product_block(variant: Variant, taps: int, chunks: int, halo_pixels: int, co
     weights = taps * channels * WEIGHT_BYTES
     stages = parts(taps, constants["TAPS"])
     instructions = stages * stage_instructions(variant, costs) + parts(halo, variant.threads) * piece + of_chunk
-    waves: float = warps * taps * (2 * constants["WARP_CHANNELS"] + constants["WARP_PIXELS"]) * WAVES_OF_16
+    weights_read = 2 * constants["WARP_CHANNELS"] * WAVES_OF_16
+    if variant.needs_warpgroups:
+        # each product reads 64 channels' halves once for four warps
+        weights_read = products * GROUP_FACTOR_BYTES // SHARED_BYTES_A_CLOCK // 4
+    waves: float = warps * taps * (weights_read + constants["WARP_PIXELS"] * WAVES_OF_16)
     waves += (halo * (2 * comes + PIECE_BYTES) + weights) / SHARED_BYTES_A_CLOCK
+    kind: Literal["half", "tf32", "group_half"] = "half" if is_forward else "tf32"
     return Block(
-        is_forward,
+        "group_half" if variant.needs_warpgroups else kind,
         products * channels * pixels * taps * chunks * CHUNK,
         chunks * warps * instructions,
         chunks * waves,
@@ -179,7 +193,7 @@ def sum_block(variant: Variant, range_pixels: int, ranges: int, costs: Costs = C
     waves += (neurons * (2 * piece + 2 * PIECE_BYTES) + inputs * PIECE_BYTES) / SHARED_BYTES_A_CLOCK
     pairs = 16 * taps
     return Block(
-        is_half=False,
+        kind="tf32",
         macs=products * steps * STEP * sum_channels(constants)[0] * sum_channels(constants)[1] * taps,
         instructions=warps * steps * instructions,
         waves=steps * waves,

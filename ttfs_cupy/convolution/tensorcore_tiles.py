@@ -122,7 +122,7 @@ def _halo_pixels(sliding: Sliding, images: int, block_pixels: int) -> int:
 
 @dataclass(frozen=True)
 class ProductTile:
-    """A block of implicit_gemm.h, with its constants."""
+    """A block of implicit_gemm.h, with its constants. in_groups: its warps multiply by four (spiking_groups.h)."""
 
     warp_channels: int
     warp_pixels: int
@@ -130,6 +130,7 @@ class ProductTile:
     warps_across: int
     stages: int
     taps: int
+    in_groups: bool = False
 
     @property
     def threads(self) -> int:
@@ -244,6 +245,12 @@ def forward_tiles(taps: int) -> list[ProductTile]:
     return [ProductTile(*shape, *ring) for shape in ((2, 4, 2, 4), (2, 4, 4, 2), (2, 4, 2, 2), (2, 4, 1, 4))]
 
 
+def group_tiles(taps: int) -> list[ProductTile]:
+    """More candidates for forward where a GPU has warpgroups: with a stage more, one whose products still run."""
+    ring = (4, 3) if taps >= 3 else (5, 1)
+    return [ProductTile(4, 2, *shape, *ring, in_groups=True) for shape in ((1, 8), (2, 4), (1, 4))]
+
+
 def gradient_tiles(taps: int) -> list[ProductTile]:
     """The candidates for the data gradient, which leaves less room for weights; the last for where no other fits."""
     ring = (2, 3) if taps >= 3 else (4, 1)
@@ -262,13 +269,13 @@ def sum_tiles(taps: int, in_channels: int = 128) -> list[SumTile]:
     return [*usual, SumTile(1, 4, *ring, BLOCKS_OF_MULTIPROCESSOR[0])]
 
 
-def fastest(device: Device, candidates: Sequence[Launch]) -> Launch:
+def fastest(device: Device, candidates: Sequence[Launch], last: Launch) -> Launch:
     """The one that should take the shortest; of several, the first.
 
-    The last is for where no other fits: it multiplies little for what it copies, and an estimate of occupancy is not
+    `last` is for where no other fits: it multiplies little for what it copies, and an estimate of occupancy is not
     sure enough to prefer it.
     """
-    *usual, last = candidates
+    usual = [launch for launch in candidates if launch is not last]
     best = min(usual, key=lambda launch: clocks(device, launch), default=last)
     return best if math.isfinite(clocks(device, best)) else last
 

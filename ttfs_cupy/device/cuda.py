@@ -91,11 +91,19 @@ class CudaDevice:
         if (kernel, constants) not in self._functions:
             target = "cuda" if kernel in source.kernels("cuda") else source.COOPERATIVE
             file = source.kernels(target)[kernel].file
-            module = self.xp.RawModule(code=source.cuda_text(file, constants), options=("-std=c++17",))
+            module = self._module(file, constants)
             for other in source.kernels(target).values():
                 if other.file == file:
                     self._functions[other.name, constants] = module.get_function(other.name)
         return self._functions[kernel, constants]
+
+    def _module(self, file: str, constants: Constants) -> Any:
+        if ("GROUPS", 1) in constants:
+            # imported when needed: it imports this package
+            from ttfs_cupy.kernels.cubins import cubin_file
+
+            return self.xp.RawModule(path=str(cubin_file(file, constants)))
+        return self.xp.RawModule(code=source.cuda_text(file, constants), options=("-std=c++17",))
 
     def panel(self, columns: int) -> int:
         # cuBLAS reads plain matrices: one panel of all columns

@@ -14,11 +14,12 @@ DRIVERS_SHARED_BYTES = 1024
 @dataclass(frozen=True)
 class GpuRates:
     """Of one multiprocessor, a clock. half, tf32: multiply-adds by mma.sync, of halves (summed in float32) and in TF32.
-    l2_bytes: that come from the L2."""
+    l2_bytes: that come from the L2. group_half: multiply-adds of halves by wgmma, 0 where there is none."""
 
     half: float
     tf32: float
     l2_bytes: float
+    group_half: float = 0
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class GpuLimits:
     def has_tensor_cores(self) -> bool:
         """Whether it has what kernels/cooperative/warp.h needs: TF32 and asynchronous copies."""
         return self.capability >= (8, 0)
+
+    @property
+    def has_warpgroups(self) -> bool:
+        """Whether it has what kernels/cooperative/warpgroup.h needs, which no newer GPU has either."""
+        return self.capability == (9, 0)
 
     @property
     def rates(self) -> GpuRates:
@@ -84,6 +90,6 @@ _RATES = {
     (8, 0): GpuRates(1024, 512, 29.5),
     (8, 6): GpuRates(256, 128, 18),
     (8, 9): GpuRates(256, 128, 15.5),
-    (9, 0): GpuRates(1270, 635, 23.6),
+    (9, 0): GpuRates(1270, 635, 23.6, group_half=2048),
     (12, 0): GpuRates(256, 128, 15.5),
 }

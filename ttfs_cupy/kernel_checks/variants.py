@@ -1,16 +1,23 @@
 """Variants of the cooperative kernels that are compiled without a GPU, by short names.
 
 Of each kernel on tensor cores every candidate tile for a 3x3 kernel, and the first one for 1x1, whose tiles differ from
-those in their ring of weights alone. Left out are tiles that are another's with half its warps: a warp's code, and what
-it takes, are the same. Of a first layer's, those for three channels. Channels are copied four at a time, and neurons
-fire, with a weight sum and pooling joined.
+those in their ring of weights alone; those of warpgroups ("by groups") are launched on 9.0 alone. Left out are tiles
+that are another's with half its warps: a warp's code, and what it takes, are the same. Of a first layer's, those for
+three channels. Channels are copied four at a time, and neurons fire, with a weight sum and pooling joined.
 """
 
 from collections.abc import Sequence
 
 from ttfs_cupy.convolution.first_layer import FAN, FORWARD, WEIGHT_GRADIENT
-from ttfs_cupy.convolution.tensorcore import PACKING
-from ttfs_cupy.convolution.tensorcore_tiles import ProductTile, SumTile, forward_tiles, gradient_tiles, sum_tiles
+from ttfs_cupy.convolution.tensorcore import PACKING, PACKING_FOR_GROUPS
+from ttfs_cupy.convolution.tensorcore_tiles import (
+    ProductTile,
+    SumTile,
+    forward_tiles,
+    gradient_tiles,
+    group_tiles,
+    sum_tiles,
+)
 from ttfs_cupy.kernels.source import Constants, Variant
 
 _THREE_CHANNELS: Constants = (
@@ -30,17 +37,21 @@ def tile_name(tile: ProductTile | SumTile) -> str:
     """Rows and columns of a block's product (output channels by pixels, or by input channels), stages by taps."""
     columns = tile.pixels if isinstance(tile, ProductTile) else tile.in_channels
     rows = tile.channels if isinstance(tile, ProductTile) else tile.out_channels
-    return f"{rows}x{columns} {tile.stages}x{tile.taps}"
+    by_groups = "by groups " if isinstance(tile, ProductTile) and tile.in_groups else ""
+    return f"{by_groups}{rows}x{columns} {tile.stages}x{tile.taps}"
 
 
 def variants() -> dict[str, Variant]:
     """As `tensorcore_forward 64x128 3x3`; packing, which has no tiles, by its name."""
     tiles: dict[str, list[ProductTile | SumTile]] = {
-        "tensorcore_forward": [*_largest(forward_tiles(9)), forward_tiles(1)[0]],
+        "tensorcore_forward": [
+            *(*_largest(forward_tiles(9)), forward_tiles(1)[0]),
+            *(*group_tiles(9)[:2], group_tiles(1)[0]),
+        ],
         "tensorcore_data_gradient": _largest(gradient_tiles(9)),  # has those for 1x1
         "tensorcore_weight_gradient": [sum_tiles(9)[0], sum_tiles(9, 64)[0], sum_tiles(1)[0]],
     }
-    found = {PACKING.kernel: PACKING}
+    found = {packing.kernel: packing for packing in (PACKING, PACKING_FOR_GROUPS)}
     for kernel, threads, more in (
         ("first_layer_forward", FORWARD.threads, ()),
         ("first_layer_weight_gradient", WEIGHT_GRADIENT.threads, (("SEPARATE", 0), ("FAN", FAN))),
@@ -48,7 +59,10 @@ def variants() -> dict[str, Variant]:
         found[f"{kernel} 3x3x3"] = Variant(kernel, (*_THREE_CHANNELS, ("THREADS", threads), *more), threads)
     for kernel, candidates in tiles.items():
         for tile in candidates:
-            variant = Variant(kernel, (*tile.constants, *_OPTIONS[kernel]), tile.threads)
+            options = _OPTIONS[kernel]
+            if isinstance(tile, ProductTile) and kernel == "tensorcore_forward":
+                options = (("GROUPS", int(tile.in_groups)), *options)
+            variant = Variant(kernel, (*tile.constants, *options), tile.threads)
             found[f"{kernel} {tile_name(tile)}"] = variant
     return found
 

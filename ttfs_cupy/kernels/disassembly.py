@@ -21,8 +21,11 @@ _LABEL = re.compile(r"^\s*(\.L_x_\d+):")
 _INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*);")
 _TARGET = re.compile(r"\.L_x_\d+")
 
-# Products on tensor cores, asynchronous copies, and accesses to memory that a thread has for itself, as spills do.
-TENSOR_CORES, ASYNCHRONOUS_COPY, LOCAL_MEMORY = "HMMA", "LDGSTS", ("LDL", "STL")
+# Products on tensor cores: of a warp; and of a warpgroup with 64 channels, each of whose warps gets by it what 8 of the
+# former give.
+PRODUCTS = {"HMMA": 1, "HGMMA": 8}
+# Asynchronous copies, and accesses to memory that a thread has for itself, as spills do.
+ASYNCHRONOUS_COPY, LOCAL_MEMORY = "LDGSTS", ("LDL", "STL")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,14 @@ class Loop:
     def size(self) -> int:
         return self.instructions.total()
 
-    def share(self, name: str) -> float:
-        return self.instructions[name] / self.size
+    @property
+    def products(self) -> int:
+        return sum(self.instructions[name] for name in PRODUCTS)
+
+    def share_of_products(self, waiting: str = "") -> float:
+        """Among its instructions but those `waiting`; a product counts as, and adds, the HMMA that it stands for."""
+        as_hmma = sum(times * self.instructions[name] for name, times in PRODUCTS.items())
+        return as_hmma / (self.size - self.products + as_hmma - self.instructions[waiting])
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,13 @@ class Code:
     @property
     def main_loop(self) -> Loop | None:
         """The innermost loop with the most products on tensor cores; None where there is none."""
-        multiplying = [loop for loop in self.loops if loop.instructions[TENSOR_CORES]]
+        multiplying = [loop for loop in self.loops if loop.products]
         innermost = [
             loop
             for loop in multiplying
             if not any(loop.first <= other.first and other.last <= loop.last for other in multiplying if other != loop)
         ]
-        return max(innermost, key=lambda loop: loop.instructions[TENSOR_CORES], default=None)
+        return max(innermost, key=lambda loop: loop.products, default=None)
 
     @property
     def uses_local_memory(self) -> bool:

@@ -78,9 +78,10 @@ def compile_file(file: str, architecture: int) -> Cubin:
 
 @cache
 def compile_variant(variant: Variant, architecture: int) -> Cubin:
-    """A cooperative kernel with its constants. For 7.5 it compiles, too, though it is never launched there."""
+    """A cooperative kernel with its constants. Where it is never launched, as for 7.5, it compiles, too."""
     file = source.kernels(source.COOPERATIVE)[variant.kernel].file
-    code, log = compile_text(source.cuda_text(file, variant.constants), f"{file}.cu", architecture)
+    own = "a" if architecture == 90 and variant.needs_warpgroups else ""
+    code, log = compile_text(source.cuda_text(file, variant.constants), f"{file}.cu", f"{architecture}{own}")
     return Cubin(file, architecture, code, read_log(log, architecture))
 
 
@@ -97,7 +98,8 @@ def compile_all(
         if variant is None:
             return compile_file(name, architecture)
         cubin = compile_variant(variant, architecture)
-        return replace(cubin, usage=tuple(replace(usage, kernel=name) for usage in cubin.usage))
+        own = (usage for usage in cubin.usage if usage.kernel == variant.kernel)
+        return replace(cubin, usage=tuple(replace(usage, kernel=name) for usage in own))
 
     work: list[tuple[str, Variant | None]] = [(file, None) for file in source.files()]
     work += (variants or {}).items()
@@ -107,8 +109,11 @@ def compile_all(
         return list(pool.map(lambda job: compiled(*job), product(work, architectures)))
 
 
-def compile_text(text: str, name: str, architecture: int) -> tuple[bytes, str]:
-    """The cubin of a CUDA source, and the compiler's log. Raises UserError with the first message if it fails."""
+def compile_text(text: str, name: str, architecture: int | str) -> tuple[bytes, str]:
+    """The cubin of a CUDA source, and the compiler's log. Raises UserError with the first message if it fails.
+
+    architecture: what follows sm_, 90 or 90a.
+    """
     nvrtc = _nvrtc()
     program = nvrtc.createProgram(text, name, (), ())
     try:

@@ -85,6 +85,11 @@ class Variant:
     constants: Constants
     threads: int
 
+    @property
+    def needs_warpgroups(self) -> bool:
+        """Of compute capability 9.0, by instructions that NVRTC knows for its target sm_90a alone."""
+        return ("GROUPS", 1) in self.constants
+
 
 def path(file: str) -> Path:
     """Where a kernel file lies, named without its ending."""

@@ -12,7 +12,6 @@
 //
 // Constants of a variant: WARP_CHANNELS and WARP_PIXELS (a warp's fragments), WARPS_DOWN and WARPS_ACROSS (a block's
 // warps), STAGES, TAPS, and those of copies.h.
-
 #define CHUNK 16
 #define PIECES (CHUNK / 4)
 #define THREADS (WARP * WARPS_DOWN * WARPS_ACROSS)
@@ -155,18 +154,23 @@ DEVICE void each_weight_piece(const Body& body) {
 //   copy(piece, offset, channel, halo)        starts to copy a piece of the halo
 //   convert(piece, offset, halo)              makes of it what is multiplied, once it is there; the thread that copied it does
 //   copy_weights(slot, chunk, tap, count)     starts to copy the weights of `count` taps, from `tap` on
-//   multiply(halo, seen, weights)             adds a tap's products: halo[seen[j]] is a lane's piece of pixel fragment j,
-//                                             whose column lane / 4 it is; weights, those of the warp's channels
+//   IN_FLIGHT                                 stages, 0 or 1, whose products may still run when a warp begins another
+//   seen_pixel(j)                             the pixel of the warp's that is a lane's j-th
+//   show_weights()                            makes weights that have come visible to the products of others
+//   multiply(halo, seen, weights)             adds a tap's products: halo[seen[j]] is a lane's piece of its j-th pixel; weights,
+//                                             those of the warp's channels
 //   settle()                                  adds up short sums; is called after every 9 taps or so
 template <typename Operand>
 DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& block, int pixels) {
     const int taps = of.taps(), groups = (taps + TAPS - 1) / TAPS, chunks = (of.channels + CHUNK - 1) / CHUNK;
+    // weights are copied so many stages ahead: what products in flight read is not overwritten
+    constexpr int AHEAD = STAGES - 1 - Operand::IN_FLIGHT;
     const int stages = groups * chunks, width = of.halo_width(), halo_pieces = block.lines * width * PIECES;
 
     int seen[WARP_PIXELS];  // a lane's piece of what its pixels' first tap sees
 #pragma unroll
     for (int j = 0; j < WARP_PIXELS; ++j) {
-        const int number = block.first_pixel + block.warp_pixel + j * 8 + lane() / 4;
+        const int number = block.first_pixel + block.warp_pixel + operand.seen_pixel(j);
         const OutPixel pixel = out_pixel(of, number < pixels ? number : block.first_pixel);
         seen[j] = ((first_line(of, pixel) - block.line) * width + pixel.x * of.stride_w) * PIECES + lane() % 4;
     }
@@ -190,18 +194,18 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
     };
 
     copy_halo(0, halo);
-    for (int stage = 0; stage < STAGES - 1; ++stage) {
+    for (int stage = 0; stage < AHEAD; ++stage) {
         copy_stage();
         end_copy_group();
     }
     const int first_weights = block.warp_channel / 16 * FRAGMENT;
     int stage = 0, unsettled = 0;
     for (int chunk = 0; chunk < chunks; ++chunk) {
-        // the halo belongs to the group that was begun STAGES - 1 stages behind the start of the chunk before
-        if (groups < STAGES - 1) {
+        // the halo belongs to the group that was begun AHEAD stages behind the start of the chunk before
+        if (groups < AHEAD) {
             await_copy_groups<0>();
         } else {
-            await_copy_groups<STAGES - 2>();
+            await_copy_groups<AHEAD - 1>();
         }
         for (int piece = threadIdx.x; piece < halo_pieces; piece += THREADS) {
             operand.convert(piece, block.offsets[piece / PIECES], halo);
@@ -213,7 +217,8 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
             const int run = taps - first_tap < LONGEST_RUN ? taps : first_tap + LONGEST_RUN;
             unsettled += run - first_tap;
             for (; first_tap < run; first_tap += TAPS) {
-                await_copy_groups<STAGES - 2>();
+                await_copy_groups<AHEAD - 1>();
+                operand.show_weights();
                 __syncthreads();  // the stage's copies are there for all, and nobody reads what is overwritten next
                 copy_stage();
                 end_copy_group();

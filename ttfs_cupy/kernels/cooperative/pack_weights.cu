@@ -1,7 +1,6 @@
-// Weights in the order in which the tensor cores' lanes take them, each as the sum of two halves (tensorcore_forward.cu):
-// (chunks of 16 input channels, taps, fragments of 16 output channels, 2, lanes) pieces of 16 bytes, 0 beyond the last
-// channel. A lane's two output channels are neighbours, rows lane / 4 and 8 more of the fragment, and its four input
-// channels, too. Called by ttfs_cupy/convolution/tensorcore.py.
+// Weights in the order in which tensor cores take them, each as the sum of two halves (spiking_inputs.h): (chunks of 16 input
+// channels, taps, fragments of 16 output channels) of 64 pieces of 16 bytes, 0 beyond the last channel. In all orders the
+// channels that a lane multiplies by its inputs' four neighbours are those. Called by ttfs_cupy/convolution/tensorcore.py.
 
 #include "operands.h"
 
@@ -18,20 +17,53 @@ DEVICE void split_pair(const float* __restrict__ weights, float unit, int tap, i
     *second = to_halves(pair[0] - low_half(*first), pair[1] - high_half(*first));
 }
 
+struct Fragment {
+    int number, first_channel, first_out_channel, tap;
+};
+
+DEVICE Fragment fragment_of(int number, int taps, int out_channels) {
+    const int fragments = (out_channels + 15) / 16;
+    return {number, number / fragments / taps * 16, number % fragments * 16, number / fragments % taps};
+}
+
+DEVICE int fragments_of(int taps, int channels, int out_channels) {
+    return (channels + 15) / 16 * taps * ((out_channels + 15) / 16);
+}
+
+// For warps: first halves and second halves, a piece of each for every lane. Its two output channels are neighbours, rows
+// lane / 4 and 8 more of the fragment.
 // weights (taps, channels, out_channels), float32; those beyond the largest half count as it. unit: a power of two.
 KERNEL void pack_weights(const float* __restrict__ weights, float unit, float* __restrict__ packed, int taps, int channels,
                          int out_channels) {
-    const int chunks = (channels + 15) / 16, fragments = (out_channels + 15) / 16;
-    GRID_LOOP(i, chunks * taps * fragments * WARP) {
-        const int fragment = i / WARP % fragments, tap = i / WARP / fragments % taps, chunk = i / WARP / fragments / taps;
-        const int channel = chunk * 16 + i % 4 * 4, out_channel = fragment * 16 + i % WARP / 4 * 2;
+    GRID_LOOP(i, fragments_of(taps, channels, out_channels) * WARP) {
+        const Fragment of = fragment_of(i / WARP, taps, out_channels);
+        const int channel = of.first_channel + i % 4 * 4, out_channel = of.first_out_channel + i % WARP / 4 * 2;
         uint4 first, second;
-        split_pair(weights, unit, tap, channel, out_channel, channels, out_channels, &first.x, &second.x);
-        split_pair(weights, unit, tap, channel, out_channel + 1, channels, out_channels, &first.y, &second.y);
-        split_pair(weights, unit, tap, channel + 2, out_channel, channels, out_channels, &first.z, &second.z);
-        split_pair(weights, unit, tap, channel + 2, out_channel + 1, channels, out_channels, &first.w, &second.w);
-        uint4* const to = (uint4*)packed + i / WARP * 2 * WARP + i % WARP;
+        split_pair(weights, unit, of.tap, channel, out_channel, channels, out_channels, &first.x, &second.x);
+        split_pair(weights, unit, of.tap, channel, out_channel + 1, channels, out_channels, &first.y, &second.y);
+        split_pair(weights, unit, of.tap, channel + 2, out_channel, channels, out_channels, &first.z, &second.z);
+        split_pair(weights, unit, of.tap, channel + 2, out_channel + 1, channels, out_channels, &first.w, &second.w);
+        uint4* const to = (uint4*)packed + of.number * 2 * WARP + i % WARP;
         to[0] = first;
         to[WARP] = second;
+    }
+}
+
+// For warpgroups (warpgroup.h), the same for each 8 output channels: 16 pieces of first halves, 16 of second halves; of
+// these, the first 8 have the first two of each four input channels, the others the last two. A piece is of one output channel.
+KERNEL void pack_weights_for_groups(const float* __restrict__ weights, float unit, float* __restrict__ packed, int taps,
+                                    int channels, int out_channels) {
+    GRID_LOOP(i, fragments_of(taps, channels, out_channels) * WARP) {
+        const Fragment of = fragment_of(i / WARP, taps, out_channels);
+        const int column = i % 16, later = i % WARP / 16;
+        const int channel = of.first_channel + later * 2, out_channel = of.first_out_channel + column;
+        uint4 first, second;
+        split_pair(weights, unit, of.tap, channel, out_channel, channels, out_channels, &first.x, &second.x);
+        split_pair(weights, unit, of.tap, channel + 4, out_channel, channels, out_channels, &first.y, &second.y);
+        split_pair(weights, unit, of.tap, channel + 8, out_channel, channels, out_channels, &first.z, &second.z);
+        split_pair(weights, unit, of.tap, channel + 12, out_channel, channels, out_channels, &first.w, &second.w);
+        uint4* const to = (uint4*)packed + of.number * 2 * WARP + column / 8 * WARP + later * 8 + column % 8;
+        to[0] = first;
+        to[16] = second;
     }
 }

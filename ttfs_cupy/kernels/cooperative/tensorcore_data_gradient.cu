@@ -11,6 +11,7 @@
 #include "winners.h"
 
 struct GradientOperand {
+    static constexpr int IN_FLIGHT = 0;
     Spikes of;
     const float* weights;  // (taps, in_channels, channels)
     int first_channel, in_channels, taps;
@@ -58,6 +59,8 @@ struct GradientOperand {
             }
         }
     }
+    DEVICE_MEMBER static int seen_pixel(int j) { return j * 8 + lane() / 4; }
+    DEVICE_MEMBER void show_weights() const {}
     DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights_of_tap) {
         const float4* const own_weights = weights_of_tap + lane() / 4 * PIECES + lane() % 4;
         unsigned w[WARP_CHANNELS][2][4];

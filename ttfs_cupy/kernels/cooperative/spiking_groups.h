@@ -1,0 +1,72 @@
+// Forward's products by warpgroups, on compute capability 9.0: a warp has 16 pixels of 64 and 64 channels. Pixels are the
+// left factor, so that the mask is formed in registers here, too, and the halo may lie as it does; weights are read from
+// shared memory. After spiking_inputs.h and warpgroup.h.
+
+#if GROUPS
+
+static_assert(WARP_CHANNELS == 4 && WARP_PIXELS == 2 && WARPS_ACROSS % 4 == 0, "a warpgroup has 64 channels and 64 pixels");
+
+typedef float GroupSums[GROUP_SUMS];
+
+DEVICE void move_sums(const GroupSums& from, GroupSums& to) {
+#pragma unroll
+    for (int i = 0; i < GROUP_SUMS; ++i) to[i] += from[i];
+}
+
+// A tap's products run while the next one's pixels are loaded. What they read is not overwritten earlier: IN_FLIGHT.
+struct SpikingOperand : SpikingInputs {
+    static constexpr int IN_FLIGHT = 1;
+    GroupSums drive, sum, all_drive, all_sum;
+    bool is_first;  // no product is in the short sums yet
+
+    DEVICE_MEMBER void clear() {
+#pragma unroll
+        for (int i = 0; i < GROUP_SUMS; ++i) drive[i] = sum[i] = all_drive[i] = all_sum[i] = 0.0f;
+        is_first = true;
+    }
+    // A lane has two rows of a product: neighbouring pixels.
+    DEVICE_MEMBER static int seen_pixel(int j) { return lane() / 4 * 2 + j; }
+    DEVICE_MEMBER void show_weights() const { show_products(); }
+    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights) {
+        unsigned high[4], low[4], mask[4];
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+            const uint4 x = *(const uint4*)(halo + seen[j]);
+            high[j] = x.x, high[j + 2] = x.y, low[j] = x.z, low[j + 2] = x.w;
+            mask[j] = nonzero_halves(x.x), mask[j + 2] = nonzero_halves(x.y);
+        }
+        const unsigned long long first = right_factor(weights, 128, 512), second = right_factor(weights + 16, 128, 512);
+        begin_products();
+        if (SPLIT) {
+            multiply_group(drive, low, first, is_first);
+            if (HAS_SUM) multiply_group(sum, mask, second, is_first);
+            multiply_group(drive, high, second, false);
+        }
+        if (HAS_SUM) multiply_group(sum, mask, first, !SPLIT && is_first);
+        multiply_group(drive, high, first, !SPLIT && is_first);
+        end_product_group();
+        await_product_groups<1>();
+        is_first = false;
+    }
+    DEVICE_MEMBER void settle() {
+        await_product_groups<0>();
+        if (is_first) return;
+        move_sums(drive, all_drive);
+        if (HAS_SUM) move_sums(sum, all_sum);
+        is_first = true;
+    }
+    // Runs body(pixel, channel, drive, sum, lanes apart) as finish (fired.h) takes them.
+    template <typename Body>
+    DEVICE_MEMBER void each_end(const Block& block, const Body& body) const {
+        const int pixel = block.first_pixel + block.warp_pixel + seen_pixel(0);
+#pragma unroll
+        for (int i = 0; i < GROUP_SUMS; i += 4) {
+            const int channel = block.first_channel + block.warp_channel + i * 2 + lane() % 4 * 2;
+            const float of_drive[2][2] = {{all_drive[i], all_drive[i + 1]}, {all_drive[i + 2], all_drive[i + 3]}};
+            const float of_sum[2][2] = {{all_sum[i], all_sum[i + 1]}, {all_sum[i + 2], all_sum[i + 3]}};
+            body(pixel, channel, of_drive, of_sum, 4);
+        }
+    }
+};
+
+#endif
