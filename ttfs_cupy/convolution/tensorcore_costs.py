@@ -183,9 +183,10 @@ def sum_block(variant: Variant, range_pixels: int, ranges: int, costs: Costs = C
     """Of tensorcore_weight_gradient, with a range of so many pixels."""
     constants, threads = dict(variant.constants), variant.threads
     warps, taps, steps = threads // WARP, constants["TAPS"], parts(range_pixels, STEP)
+    block_taps = taps * constants["WARPS_TAPS"]
     products = 1 + constants["HAS_SUM"]
     neurons, inputs = sum_pieces(variant)
-    run = threads // ((1 + taps) * STEP)
+    run = threads // ((1 + block_taps) * STEP)
     instructions = stage_instructions(variant, costs) + costs.sum_table / run
     piece = int(costs.sum_arrays) * PIECE_BYTES + CHUNK_PIECES * constants["POOLED"]
     # 8 pixels: a warp's gradients, 8 pairs of each, and two pairs of inputs for each tap, 2 accesses a pair
@@ -194,7 +195,7 @@ def sum_block(variant: Variant, range_pixels: int, ranges: int, costs: Costs = C
     pairs = 16 * taps
     return Block(
         kind="tf32",
-        macs=products * steps * STEP * sum_channels(constants)[0] * sum_channels(constants)[1] * taps,
+        macs=products * steps * STEP * sum_channels(constants)[0] * sum_channels(constants)[1] * block_taps,
         instructions=warps * steps * instructions,
         waves=steps * waves,
         l2_bytes=steps * (neurons * piece + inputs * PIECE_BYTES),
@@ -215,7 +216,8 @@ def sum_channels(constants: Mapping[str, int]) -> tuple[int, int]:
 def sum_pieces(variant: Variant) -> tuple[int, int]:
     """Of a step: 4 neurons each, and 4 inputs."""
     out, inner = sum_channels(dict(variant.constants))
-    return STEP * out // 4, dict(variant.constants)["TAPS"] * STEP * inner // 4
+    constants = dict(variant.constants)
+    return STEP * out // 4, constants["TAPS"] * constants["WARPS_TAPS"] * STEP * inner // 4
 
 
 def _products(constants: Mapping[str, int]) -> int:

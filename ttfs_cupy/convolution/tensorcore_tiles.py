@@ -177,17 +177,18 @@ class ProductTile:
 
 @dataclass(frozen=True)
 class SumTile:
-    """A block of tensorcore_weight_gradient.cu, with its constants."""
+    """A block of tensorcore_weight_gradient.cu, with its constants; taps are a warp's."""
 
     warps_out: int
     warps_in: int
     stages: int
     taps: int
     blocks_of_multiprocessor: int = BLOCKS_OF_MULTIPROCESSOR[0]
+    warps_taps: int = 1
 
     @property
     def threads(self) -> int:
-        return WARP * self.warps_out * self.warps_in
+        return WARP * self.warps_out * self.warps_in * self.warps_taps
 
     @property
     def out_channels(self) -> int:
@@ -198,23 +199,27 @@ class SumTile:
         return 16 * self.warps_in
 
     @property
+    def block_taps(self) -> int:
+        return self.taps * self.warps_taps
+
+    @property
     def constants(self) -> Constants:
         return (
-            *(("WARPS_OUT", self.warps_out), ("WARPS_IN", self.warps_in)),
+            *(("WARPS_OUT", self.warps_out), ("WARPS_IN", self.warps_in), ("WARPS_TAPS", self.warps_taps)),
             *(("STAGES", self.stages), ("TAPS", self.taps)),
         )
 
     def tiles(self, shape: ConvolutionShape) -> int:
         """Of the weights."""
         channels = parts(shape.out_channels, self.out_channels) * parts(shape.in_channels, self.in_channels)
-        return channels * parts(shape.taps, self.taps)
+        return channels * parts(shape.taps, self.block_taps)
 
     @property
     def shared_bytes(self) -> int:
         neurons = STEP * (self.out_channels // 4 + 2) + 1
-        inputs = self.taps * STEP * (self.in_channels // 4 + 2)
+        inputs = self.block_taps * STEP * (self.in_channels // 4 + 2)
         winners = STEP * self.out_channels // 16
-        table = (1 + self.taps) * STEP
+        table = (1 + self.block_taps) * STEP
         tables = 2 * (self.threads // table) * table // 4
         return (tables + self.stages * (3 * neurons + 1 + inputs + winners)) * PIECE_BYTES
 
@@ -252,21 +257,28 @@ def group_tiles(taps: int) -> list[ProductTile]:
 
 
 def gradient_tiles(taps: int) -> list[ProductTile]:
-    """The candidates for the data gradient, which leaves less room for weights; the last for where no other fits."""
+    """The candidates for the data gradient, which leaves less room for weights; the last for where no other fits.
+
+    112 pixels are 4 lines of images of 28 pixels: such a block never sees two images, so that its halo is smaller.
+    """
     ring = (2, 3) if taps >= 3 else (4, 1)
-    shapes = ((2, 8, 4, 2), (2, 8, 2, 4), (2, 8, 2, 2))
+    shapes = ((2, 8, 4, 2), (2, 8, 2, 4), (2, 8, 2, 2), (2, 7, 2, 2))
     return [*(ProductTile(*shape, *ring) for shape in shapes), ProductTile(2, 4, 2, 2, stages=4, taps=1)]
 
 
 def sum_tiles(taps: int, in_channels: int = 128) -> list[SumTile]:
     """The candidates for the weight gradient; the last for where no other fits.
 
-    With its warps side by side, a block derives half as many gradients for as many products; few inputs allow no more
-    than half of it.
+    What a block derives of its neurons serves all that it multiplies by them: 128 input channels, or 64 for three times
+    as many taps where there are no more channels; two rows of warps derive twice as many, where that does not fit.
     """
-    ring, warps = (2, min(taps, 3)), (1, 8) if in_channels > 64 else (2, 4)
-    usual = [SumTile(*warps, *ring, blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR]
-    return [*usual, SumTile(1, 4, *ring, BLOCKS_OF_MULTIPROCESSOR[0])]
+    ring = (2, min(taps, 3))
+    last = SumTile(1, 4, *ring, BLOCKS_OF_MULTIPROCESSOR[0])
+    if in_channels > 64:
+        return [*(SumTile(1, 8, *ring, blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR), last]
+    across_taps = 3 if taps >= 9 else 1
+    usual = [SumTile(1, 4, *ring, blocks, warps_taps=across_taps) for blocks in BLOCKS_OF_MULTIPROCESSOR]
+    return [*usual, *(SumTile(2, 4, *ring, blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR), last]
 
 
 def fastest(device: Device, candidates: Sequence[Launch], last: Launch) -> Launch:

@@ -2,12 +2,12 @@
 // channels x IN input channels. Both gradients are formed as they enter (neuron.h) and the mask m = (x != 0) in registers; a
 // pixel's two terms are neighbours in one sum.
 //
-// A block sums TAPS taps over a range of the pixels, STEP at a time, in a ring of STAGES of asynchronous copies. Where there
+// A block sums its taps over a range of the pixels, STEP at a time, in a ring of STAGES of asynchronous copies. Where there
 // are several ranges, each writes a part, and whichever block comes last adds the parts up in their order: the bits of the
 // sum do not depend on which it is.
 //
-// Constants: WARPS_OUT, WARPS_IN (a block's warps; each has 64 output and 16 input channels), STAGES, TAPS, VECTOR and WHOLE (as
-// in copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu). Called by
+// Constants: WARPS_OUT, WARPS_IN, WARPS_TAPS (a block's warps; each has 64 output channels, 16 input channels and TAPS taps),
+// STAGES, VECTOR and WHOLE (as in copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu). Called by
 // ttfs_cupy/convolution/tensorcore.py.
 
 #include "operands.h"
@@ -20,7 +20,8 @@
 #define WARP_IN 2
 #define OUT (16 * WARP_OUT * WARPS_OUT)
 #define IN (8 * WARP_IN * WARPS_IN)
-#define THREADS (WARP * WARPS_OUT * WARPS_IN)
+#define BLOCK_TAPS (TAPS * WARPS_TAPS)
+#define THREADS (WARP * WARPS_OUT * WARPS_IN * WARPS_TAPS)
 
 // Rows of channels in pieces of 16 bytes; two more than needed, so that what lanes read together lies in different banks.
 #define OUT_PITCH (OUT / 4 + 2)
@@ -32,17 +33,17 @@
 #define NEURON_PIECES (STEP * OUT_PITCH + 1)
 #define SUMS (2 * NEURON_PIECES + 1)
 #define INPUTS (3 * NEURON_PIECES + 1)
-#define INPUT_PIECES (TAPS * STEP * IN_PITCH)
+#define INPUT_PIECES (BLOCK_TAPS * STEP * IN_PITCH)
 #define WINNER_PIECES (STEP * OUT / 16)
 #define STAGE_PIECES (INPUTS + INPUT_PIECES + WINNER_PIECES)
 
 // All threads together copy so many rows of inputs at a time.
 #define INPUT_ROWS (THREADS / (IN / 4))
-#define INPUT_ROUNDS (TAPS * STEP / INPUT_ROWS)
+#define INPUT_ROUNDS (BLOCK_TAPS * STEP / INPUT_ROWS)
 
 // A table has a step's offsets: of its neurons, and of what each tap sees of them. Tables are made for a run of steps at a
 // time, by all threads, one run ahead.
-#define TABLE ((1 + TAPS) * STEP)
+#define TABLE ((1 + BLOCK_TAPS) * STEP)
 #define RUN (THREADS / TABLE)
 #define TABLES (2 * RUN)
 
@@ -110,7 +111,7 @@ DEVICE void copy_step(const Work& work, int step) {
         if (HAS_SUM) copy_channels(stage + SUMS + piece, of.weight_sum, at, channel, of.channels);
         if (POOLED) copy_winners(of, winners + pixel * (OUT / 4) + part, at, channel);
     });
-    static_assert(THREADS % (IN / 4) == 0 && STEP % INPUT_ROWS == 0, "a thread's pieces are of the same channels");
+    static_assert(THREADS % (IN / 4) == 0 && BLOCK_TAPS * STEP % INPUT_ROWS == 0, "a thread's pieces are of the same channels");
     const int first = threadIdx.x / (IN / 4), part = threadIdx.x % (IN / 4);
     float4* const inputs = stage + INPUTS + first * IN_PITCH + part;
     int offsets[INPUT_ROUNDS];  // all before the first copy: a load between two copies makes them wait
@@ -191,7 +192,8 @@ DEVICE void multiply_tap(TapSums& sums, const unsigned (&gradients)[WARP_OUT][4]
 
 // Runs body(where in the weights, whether two output channels are there, sums of the two) for all sums of a lane.
 template <typename Body>
-DEVICE void each_weight_pair(const Work& work, int warp_out, int warp_in, TapSums (&sums)[TAPS], const Body& body) {
+DEVICE void each_weight_pair(const Work& work, int warp_out, int warp_in, int warp_tap, TapSums (&sums)[TAPS],
+                             const Body& body) {
 #pragma unroll
     for (int tap = 0; tap < TAPS; ++tap) {
 #pragma unroll
@@ -202,8 +204,9 @@ DEVICE void each_weight_pair(const Work& work, int warp_out, int warp_in, TapSum
                 for (int k = 0; k < 2; ++k) {
                     const int out = work.first_out + warp_out + i * 16 + lane() / 4 * 2;
                     const int in = work.first_in + warp_in + (lane() % 4 * 2 + k) * 2 + j;
-                    const bool there = work.first_tap + tap < work.kernel_h * work.kernel_w && in < work.in_channels;
-                    const int at = ((work.first_tap + tap) * work.in_channels + in) * work.of.channels + out;
+                    const int own_tap = work.first_tap + warp_tap + tap;
+                    const bool there = own_tap < work.kernel_h * work.kernel_w && in < work.in_channels;
+                    const int at = (own_tap * work.in_channels + in) * work.of.channels + out;
                     if (there && out < work.of.channels) {
                         body(at, out + 1 < work.of.channels, sums[tap][i][j][k], sums[tap][i][j][k + 2]);
                     }
@@ -233,14 +236,15 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     work.stride_h = stride_h, work.stride_w = stride_w, work.padding_h = padding_h, work.padding_w = padding_w;
     work.first_out = tile % out_blocks * OUT;
     work.first_in = tile / out_blocks % in_blocks * IN;
-    work.first_tap = tile / out_blocks / in_blocks * TAPS;
+    work.first_tap = tile / out_blocks / in_blocks * BLOCK_TAPS;
     work.first_pixel = range * range_pixels;
     work.last_pixel = work.first_pixel + range_pixels < pixels ? work.first_pixel + range_pixels : pixels;
     work.tables = (int*)dynamic_shared;
     work.stages = dynamic_shared + TABLES * TABLE / 4;
     const int steps = (work.last_pixel - work.first_pixel + STEP - 1) / STEP;
     const int warp = threadIdx.x / WARP, warp_in = warp % WARPS_IN * 8 * WARP_IN;
-    const int warp_out = WARPS_OUT == 1 ? 0 : warp / WARPS_IN * 16 * WARP_OUT;
+    const int warp_out = WARPS_OUT == 1 ? 0 : warp / WARPS_IN % WARPS_OUT * 16 * WARP_OUT;
+    const int warp_tap = WARPS_TAPS == 1 ? 0 : warp / WARPS_IN / WARPS_OUT * TAPS;
 
     TapSums sums[TAPS];
 #pragma unroll
@@ -269,7 +273,8 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
 #pragma unroll
             for (int k = 0; k < STEP; k += PIXELS) {
                 const int row = k + lane() % 4;
-                const float* const inputs = (const float*)(stage + INPUTS + row * IN_PITCH) + warp_in + lane() / 4 * 2;
+                const float4* const seen = stage + INPUTS + (warp_tap * STEP + row) * IN_PITCH;
+                const float* const inputs = (const float*)seen + warp_in + lane() / 4 * 2;
                 unsigned gradients[WARP_OUT][4];
                 load_gradients(gradients, stage + row * OUT_PITCH + warp_out / 4);
 #pragma unroll
@@ -279,7 +284,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     }
 
     float* const to = ranges == 1 ? grad_weights : parts + (long long)range * kernel_h * kernel_w * in_channels * channels;
-    each_weight_pair(work, warp_out, warp_in, sums, [&](int at, bool both, float first, float second) {
+    each_weight_pair(work, warp_out, warp_in, warp_tap, sums, [&](int at, bool both, float first, float second) {
         to[at] = first;
         if (both) to[at + 1] = second;
     });
@@ -292,7 +297,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     __syncthreads();
     if (!*is_last) return;
     __threadfence();
-    each_weight_pair(work, warp_out, warp_in, sums, [&](int at, bool both, float, float) {
+    each_weight_pair(work, warp_out, warp_in, warp_tap, sums, [&](int at, bool both, float, float) {
         const long long size = (long long)kernel_h * kernel_w * in_channels * channels;
         float first = 0.0f, second = 0.0f;
         for (int part = 0; part < ranges; ++part) {
