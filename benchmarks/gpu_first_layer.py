@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.tensorcore_costs import (
+    COSTS,
     ISSUE,
     L2,
     SCHEDULERS,
@@ -85,12 +86,12 @@ def block_of(
     variant: Variant,
     values: Mapping[str, float],
     costs: FirstLayerCosts = FIRST_LAYER_COSTS,
-    general: Costs | None = None,
+    general: Costs = COSTS,
 ) -> FirstLayerBlock:
-    """values: the launch's scalars by name. general: what holds of every kernel."""
+    """Of spiking neurons with S. values: the launch's scalars by name. general: what holds of every kernel."""
     launch = _Launch(variant, {name: int(value) for name, value in values.items()})
     of = _forward if variant.kernel == FORWARD else _weight_gradient
-    return of(launch, costs, general or Costs())
+    return of(launch, costs, general)
 
 
 def needs(
@@ -102,7 +103,7 @@ def needs(
     *,
     loads_ahead: bool,
     costs: FirstLayerCosts = FIRST_LAYER_COSTS,
-    general: Costs | None = None,
+    general: Costs = COSTS,
 ) -> dict[str, float]:
     """Clocks of a launch that each resource would need by itself; the longest is what it takes.
 
@@ -110,7 +111,7 @@ def needs(
     where the kernel has them, a pixel ahead.
     """
     warps = threads // WARP
-    speed = (general or Costs()).speed(rounds.at_a_time * warps) * costs.first_rate
+    speed = general.speed(rounds.at_a_time * warps) * costs.first_rate
     of_block = {
         FFMA: block.ffma * WARP / lanes / speed,
         ISSUE: block.instructions / SCHEDULERS / speed,
