@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
+from ttfs_cupy.benchmarks.gpu_first_layer import FIRST_LAYER_COSTS, FirstLayerCosts
 from ttfs_cupy.convolution.tensorcore_costs import COSTS, Costs, said
 from ttfs_cupy.device.gpu_limits import GpuLimits, GpuRates, of_capability
 
@@ -44,6 +45,11 @@ class Gpu:
         return GpuRates(half, tf32, self.l2 * 1e9 / clocks, group_half)
 
     @property
+    def ffma_lanes(self) -> float:
+        """Multiply-adds in float32 of a multiprocessor, a clock."""
+        return self.ffma * 1e12 / 2 / (self.multiprocessors * self.clock * 1e9)
+
+    @property
     def architecture(self) -> int:
         return 10 * self.capability[0] + self.capability[1]
 
@@ -76,7 +82,7 @@ GPUS = {
 class Assumptions:
     """Shares are of the data sheet's rates. Everything that is not counted from code or read from a data sheet.
 
-    costs: what the engine's own choice of tiles assumes."""
+    costs: what the engine's own choice of tiles assumes. first_layer: of the first layer's kernels."""
 
     memory_share: float = said(0.85, "of the memory's bandwidth, every side")
     sgemm_share: float = said(0.85, "of the FFMA rate, cuBLAS in float32")
@@ -90,18 +96,25 @@ class Assumptions:
     direct_patch_value: float = said(20, "to read and use one value of a patch in direct.cu, a warp of neurons")
 
     costs: Costs = COSTS
+    first_layer: FirstLayerCosts = FIRST_LAYER_COSTS
 
     def lines(self) -> list[str]:
         """One for each."""
         return [
             f"{entry.name + ':':22}{getattr(of, entry.name):g}  {entry.metadata['meaning']}"
-            for of in (self, self.costs)
+            for of in (self, self.costs, self.first_layer)
             for entry in dataclasses.fields(of)
             if entry.metadata
         ]
 
     def but(self, **values: float) -> "Assumptions":
-        """With other values of these, whether they are its own or of costs."""
+        """With other values of these, whether they are its own, of costs or of first_layer."""
         own = {name: value for name, value in values.items() if hasattr(self, name)}
-        others = {name: value for name, value in values.items() if name not in own}
-        return dataclasses.replace(self, **own, costs=dataclasses.replace(self.costs, **others))
+        first = {name: value for name, value in values.items() if hasattr(self.first_layer, name)}
+        others = {name: value for name, value in values.items() if name not in own and name not in first}
+        return dataclasses.replace(
+            self,
+            **own,
+            costs=dataclasses.replace(self.costs, **others),
+            first_layer=dataclasses.replace(self.first_layer, **first),
+        )

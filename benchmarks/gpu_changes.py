@@ -3,23 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ttfs_cupy.benchmarks.gpu_assumptions import Assumptions, Gpu
-from ttfs_cupy.benchmarks.gpu_ours import Part, Step, Trace
-
-FIRST_LAYER = "conv1"
+from ttfs_cupy.benchmarks.gpu_assumptions import Assumptions
+from ttfs_cupy.benchmarks.gpu_ours import Step, Trace
 
 
 @dataclass(frozen=True)
 class Change:
     """costs: assumptions that it alters. wgmma: products as fast as Hopper's instruction allows. half: backward at
-    the rate of halves. first_layer: its weight gradient in one pass over its arrays. exact: the arithmetic stays.
+    the rate of halves. exact: the arithmetic stays.
     """
 
     what: str
     costs: Mapping[str, float] = field(default_factory=dict)
     wgmma: bool = False
     half: bool = False
-    first_layer: bool = False
     exact: bool = True
 
     def step(self, trace: Trace, given: Assumptions) -> Step:
@@ -28,15 +25,13 @@ class Change:
             gpu = replace(gpu, mma_share=1.0)
         if self.half:
             gpu = replace(gpu, tf32=gpu.half)
-        step = trace.step(given.but(**self.costs), gpu=gpu)
-        return Step(tuple(_in_one_pass(part, gpu, given) for part in step.parts)) if self.first_layer else step
+        return trace.step(given.but(**self.costs), gpu=gpu)
 
     def and_also(self, other: "Change") -> "Change":
         return Change(
             self.what,
             {**self.costs, **other.costs},
             *(self.wgmma or other.wgmma, self.half or other.half),
-            self.first_layer or other.first_layer,
         )
 
 
@@ -54,7 +49,6 @@ CHANGES = (
     Change("the data gradient ends by forming dLoss/dA and dLoss/dS of the layer below, which come ready", HANDED_DOWN),
     Change("more warps, or deeper stages: two warps a scheduler no longer wait", {"of_two_warps": 0.95}),
     Change("the last block of a weight gradient loads 32 parts at once", {"of_loads": 32.0}),
-    Change("a kernel for the first layer's weight gradient", first_layer=True),
     Change("backward in scaled halves instead of TF32: as many bits, a smaller range", half=True, exact=False),
     Change("forward without the second halves (flips neurons)", {"split": 0.0}, exact=False),
 )
@@ -92,13 +86,3 @@ def gains(trace: Trace, given: Assumptions) -> Sequence[Gain]:
     found = [one for one in found if one.share > 0]
     others = sorted((gain(change) for change in CHANGES if not change.exact), key=lambda one: one.time)
     return [*found, *others]
-
-
-def _in_one_pass(part: Part, gpu: Gpu, given: Assumptions) -> Part:
-    if part.layer != FIRST_LAYER or part.which != "weight_gradient":
-        return part
-    launch = part.longest
-    time = part.floor / (gpu.memory * given.memory_share) / 1e3
-    if time + given.launch >= part.time:
-        return part
-    return replace(part, algorithm="one pass", launches=(replace(launch, needs={"memory": time}),))

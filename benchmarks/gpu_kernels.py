@@ -1,12 +1,14 @@
 """How long a recorded launch takes on a GPU: the resource that is busy longest decides.
 
 For the kernels on tensor cores that is the engine's own estimate, by which it chooses tiles (tensorcore_costs.py), and
-the bytes from memory. Times are microseconds.
+the bytes from memory; for the first layer's, gpu_first_layer.py and these bytes. Times are microseconds.
 """
 
 from dataclasses import dataclass, replace
 
+from ttfs_cupy.benchmarks import gpu_first_layer
 from ttfs_cupy.benchmarks.gpu_assumptions import Assumptions, Gpu
+from ttfs_cupy.benchmarks.gpu_first_layer import FirstLayerBlock
 from ttfs_cupy.benchmarks.gpu_recorder import Recorded, registers
 from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.tensorcore_costs import (
@@ -61,8 +63,8 @@ def timed(recorded: Recorded, gpu: Gpu, given: Assumptions) -> Timed:
 
 
 def _direct(recorded: Recorded, gpu: Gpu, given: Assumptions) -> dict[str, float]:
-    """The first layer's kernels keep a patch and its mask in local memory, since their size is no constant; the weight
-    gradient, its sums in device memory: the L2 takes what the first-level cache does not hold."""
+    """These kernels keep a patch and its mask in local memory, since their size is no constant; the weight gradient
+    also has its sums in device memory: the L2 takes what the first-level cache does not hold."""
     patch = recorded.value("kernel_h") * recorded.value("kernel_w") * recorded.value("channels")
     limits, used = gpu.limits, recorded.work * patch
     local = 8 * patch * limits.threads
@@ -84,15 +86,31 @@ def _cooperative(recorded: Recorded, gpu: Gpu, given: Assumptions, memory: float
         sizes = {"registers": taken, "resident": resident, "warps": resident * variant.threads // WARP}
         return Timed(recorded, {"memory": memory}, given.launch, waves=recorded.blocks / of_all, **sizes)
 
-    block = block_of(recorded, given)
     rounds = Rounds.of(recorded.blocks, limits.multiprocessors, resident)
-    needed = needs(block, variant.threads, rounds, gpu.rates, given.costs)
+    block: Block | FirstLayerBlock
+    if variant.kernel in gpu_first_layer.KERNELS:
+        block = gpu_first_layer.block_of(variant, dict(recorded.values), given.first_layer, given.costs)
+        needed = _first_layer_needs(block, variant.threads, rounds, gpu, given)
+    else:
+        block = block_of(recorded, given)
+        needed = needs(block, variant.threads, rounds, gpu.rates, given.costs)
     return Timed(
         recorded,
-        {**{name: clocks / clock for name, clocks in needed.items()}, "memory": memory},
+        {**{name: clocks / clock for name, clocks in needed.items()}, "memory": memory + block.serial / clock},
         *(given.launch, 2 * recorded.blocks * block.macs / 1e12, taken, resident),
         warps=rounds.at_a_time * variant.threads // WARP,
         waves=recorded.blocks / (limits.multiprocessors * resident),
+    )
+
+
+def _first_layer_needs(
+    block: FirstLayerBlock, threads: int, rounds: Rounds, gpu: Gpu, given: Assumptions
+) -> dict[str, float]:
+    return gpu_first_layer.needs(
+        *(block, threads, rounds, gpu.ffma_lanes, gpu.rates.l2_bytes),
+        loads_ahead=gpu.capability >= (9, 0),
+        costs=given.first_layer,
+        general=given.costs,
     )
 
 

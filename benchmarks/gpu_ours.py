@@ -12,6 +12,7 @@ from ttfs_cupy.benchmarks.work import shapes
 from ttfs_cupy.benchmarks.workload import CLASSES, Workload
 from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.direct import Direct
+from ttfs_cupy.convolution.first_layer import FirstLayer
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore import TensorCore
@@ -167,7 +168,8 @@ def _candidates(device: RecordingGpu, layer: LayerShape, which: Pass, batch: int
     kinds = _kinds(layer, device)
     choices = {kind.name: _record(device, kind(device, layer.shape), layer, which, batch) for kind in kinds}
     # the passes of a layer pool together, or none does
-    tuned = [kind.name for kind in kinds if not layer.pooled or TensorCore not in kinds or kind.joins_pooling]
+    joining = [kind for kind in kinds if kind.joins_pooling]
+    tuned = [kind.name for kind in (joining if layer.pooled and joining else kinds)]
     products = 1 if which == "data_gradient" else 2
     tflop = 2 * products * batch * layer.shape.multiplications / 1e12
     return Candidates(layer.name, which, choices, tuple(tuned), tflop, layer.floor_bytes(which, batch))
@@ -177,7 +179,7 @@ def _kinds(layer: LayerShape, device: RecordingGpu) -> list[type[Algorithm]]:
     """What the tuner chooses among, but winograd; full connections are not tuned."""
     kinds: list[type[Algorithm]] = [Gemm]
     if not layer.is_readout:
-        kinds += [kind for kind in (Direct, TensorCore) if kind.fits(layer.shape, device) is None]
+        kinds += [kind for kind in (Direct, FirstLayer, TensorCore) if kind.fits(layer.shape, device) is None]
     return kinds
 
 

@@ -39,7 +39,8 @@ LEGEND = (
     "Predictions, nothing is measured. ratio: ms of a side to ms of ours; above 1 means that ours is faster.\n"
     "T2FSNN: its way in eager PyTorch. ANN: three convolutions a step, not five. cuDNN multiplies in TF32, or in\n"
     "float32, as python -m ttfs_cupy.bench --precision float32 sets it.\n"
-    "ours: each pass by direct, tensorcore or gemm, whichever is the fastest by the model; gemm: all of them by it.\n"
+    "ours: each pass by direct, first_layer, tensorcore or gemm, whichever is the fastest by the model; gemm: all of\n"
+    "them by it. Bound by latency: by loads that warps wait for.\n"
     "bytes of floor: what our passes read and write, every array of a launch once, to each activation array once a\n"
     "pass; that the L2 absorbs what blocks beside one another read again is assumed."
 )

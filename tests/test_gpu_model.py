@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ttfs_cupy.benchmarks import gpu_kernels, gpu_model, gpu_operations, gpu_peers, work
+from ttfs_cupy.benchmarks import gpu_kernels, gpu_model, gpu_operations, gpu_ours, gpu_peers, work
 from ttfs_cupy.benchmarks.ann import Ann
 from ttfs_cupy.benchmarks.eager_t2fsnn import EagerNetwork
 from ttfs_cupy.benchmarks.gpu_assumptions import GPUS, Assumptions, Gpu
-from ttfs_cupy.benchmarks.gpu_ours import layers_of
+from ttfs_cupy.benchmarks.gpu_ours import LayerShape, Step, layers_of, trace
 from ttfs_cupy.benchmarks.gpu_recorder import Recorded, RecordingGpu
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
+from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.kernels.source import Variant
 
 GIVEN = Assumptions()
@@ -102,9 +103,14 @@ def test_the_engine_counts_with_the_same_rates(gpu: Gpu) -> None:
 
 
 def test_a_change_alters_what_it_names() -> None:
-    changed = GIVEN.but(memory_share=0.5, of_loads=32.0)
-    assert (changed.memory_share, changed.costs.of_loads) == (0.5, 32.0)
-    assert replace(changed, memory_share=GIVEN.memory_share, costs=GIVEN.costs) == GIVEN
+    changed = GIVEN.but(memory_share=0.5, of_loads=32.0, first_rate=1.0)
+    assert (changed.memory_share, changed.costs.of_loads, changed.first_layer.first_rate) == (0.5, 32.0, 1.0)
+    assert replace(changed, memory_share=0.85, costs=GIVEN.costs, first_layer=GIVEN.first_layer) == GIVEN
+
+
+def test_no_two_assumptions_have_one_name() -> None:
+    names = [line.partition(":")[0] for line in GIVEN.lines()]
+    assert len(names) == len(set(names))
 
 
 def test_the_recorder_counts_bytes() -> None:
@@ -156,6 +162,49 @@ def test_passes_cost_what_they_move() -> None:
     assert one.host == one.operations * GIVEN.eager_operation
 
 
+FIRST = ConvolutionShape((32, 32), 3, 128, (3, 3), padding=(1, 1))
+
+
+@pytest.mark.parametrize("gpu", ["T4", "A100"])
+def test_the_passes_of_a_pooled_layer_pool_together(gpu: str) -> None:
+    layer = LayerShape("conv1", FIRST, pooled=True, is_first=True)
+    device = RecordingGpu(GPUS[gpu])
+    for which in layer.passes:
+        found = gpu_ours._candidates(device, layer, which, 8)
+        assert set(found.tuned) == {"first_layer", "tensorcore"} & set(found.choices)
+        assert {"gemm", "direct", "first_layer"} <= set(found.choices)
+
+
+@pytest.fixture(scope="module")
+def vgg11_on_a100() -> Step:
+    return trace(WORKLOADS["vgg11"], 256, GPUS["A100"]).step(GIVEN)
+
+
+def test_a_layer_takes_four_launches(vgg11_on_a100: Step) -> None:
+    """Packing its weights and three passes; a first layer's kernels pack nothing."""
+    launches: Counter[str] = Counter()
+    for part in vgg11_on_a100.parts:
+        launches[part.layer] += len(part.launches)
+    of_layers = {name: count for name, count in launches.items() if name.startswith("conv")}
+    assert len(of_layers) == 10 and max(of_layers.values()) == 4 and of_layers["conv1"] <= 3
+
+
+def test_the_first_layer_of_three_channels(vgg11_on_a100: Step) -> None:
+    """Of the 16 channels that tensor cores multiply at a time 3 are there. Forward, their five products in halves still
+    take about as long as FFMA's two; backward, in TF32, FFMA is the faster."""
+    forward, gradient = (part for part in vgg11_on_a100.parts if part.layer == "conv1")
+    candidates = trace(replace(WORKLOADS["vgg11"], spec=(128,)), 256, GPUS["A100"]).parts[0]
+    by_ffma = candidates.part("first_layer", GPUS["A100"], GIVEN)
+    assert forward.algorithm in ("tensorcore", "first_layer") and by_ffma.time <= 1.1 * forward.time
+    assert by_ffma.longest.bound == "FFMA"
+    assert gradient.algorithm == "first_layer" and gradient.longest.bound == "FFMA"
+    # neither is far above what the products take by the data sheet, or below it
+    for part in (by_ffma, gradient):
+        assert 1 < part.time / (part.useful_tflop / GPUS["A100"].ffma * 1e6) < 2
+        # every array once
+        assert part.bytes == pytest.approx(part.floor, rel=0.02)
+
+
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "ttfs_cupy.benchmarks.gpu_model", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
@@ -194,7 +243,12 @@ def test_the_json_has_everything(found: tuple[str, dict[str, Any]]) -> None:
     assert sum(len(part["launches"]) for part in of_conv2) == 4
     assert all(launch["registers"] and launch["waves"] > 0 for part in of_conv2 for launch in part["launches"])
     assert all(np.isfinite(gain["time"]) and gain["what"] for gain in a100["changes"])
-    assert not t4["changes"] and {part["algorithm"] for part in t4["ours"]["parts"]} <= {"gemm", "direct", ""}
+    # one channel: no tensor core comes near
+    for predicted in (a100, t4):
+        of_first = [part for part in predicted["ours"]["parts"] if part["layer"] == "conv1"]
+        assert [(part["algorithm"], len(part["launches"])) for part in of_first] == [("first_layer", 1)] * 2
+    assert not t4["changes"]
+    assert {part["algorithm"] for part in t4["ours"]["parts"] if part["layer"] != "conv1"} <= {"gemm", "direct", ""}
     sides = numbers["operations"]["vgg7"]
     assert Counter(entry["name"] for entry in sides["eager"])["convolution"] == 12
 
