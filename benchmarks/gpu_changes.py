@@ -45,10 +45,9 @@ HANDED_DOWN = {
     "sum_pooled": 10.0,
 }
 CHANGES = (
-    Change("wgmma instead of mma.sync on compute capability 9.0", wgmma=True),
+    Change("wgmma in the gradients, too, on compute capability 9.0", wgmma=True),
     Change("the data gradient ends by forming dLoss/dA and dLoss/dS of the layer below, which come ready", HANDED_DOWN),
     Change("more warps, or deeper stages: two warps a scheduler no longer wait", {"of_two_warps": 0.95}),
-    Change("the last block of a weight gradient loads 32 parts at once", {"of_loads": 32.0}),
     Change("backward in scaled halves instead of TF32: as many bits, a smaller range", half=True, exact=False),
     Change("forward without the second halves (flips neurons)", {"split": 0.0}, exact=False),
 )

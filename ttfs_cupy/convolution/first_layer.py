@@ -12,7 +12,7 @@ import numpy as np
 
 from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.gemm import Gemm
-from ttfs_cupy.convolution.scratch import Scratch, parts
+from ttfs_cupy.convolution.scratch import Scratch, parts, parts_of_tree
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.device.gpu_limits import WARP
@@ -145,7 +145,7 @@ class FirstLayer:
     tolerance = dict.fromkeys(PASSES, 1e-5)
 
     def __post_init__(self) -> None:
-        most = self._channel_blocks * _all_parts(self._most_ranges)
+        most = self._channel_blocks * parts_of_tree(self._most_ranges, FAN)
         object.__setattr__(self, "arrived", self.device.xp.zeros(most, np.int32))
 
     @classmethod
@@ -177,7 +177,7 @@ class FirstLayer:
             windows = shape.out_size[0] // 2 * (shape.out_size[1] // 2) * shape.out_channels
             return batch * windows + Gemm(self.device, shape).workspace(batch, which)
         ranges, _ = self._ranges(batch)
-        return _all_parts(ranges) * shape.patch_size * CHANNELS_OF_A_THREAD * self._lanes * self._channel_blocks
+        return parts_of_tree(ranges, FAN) * shape.patch_size * CHANNELS_OF_A_THREAD * self._lanes * self._channel_blocks
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a tile's neurons by one reading of its pixels, then the neurons' rule, and pooling."""
@@ -219,7 +219,7 @@ class FirstLayer:
                 out.winner,
                 *rule,
             ),
-            *(grad_weights, workspace, self.arrived, _all_parts(ranges), ranges, range_tiles, batch * tiles.count),
+            *(grad_weights, workspace, self.arrived, parts_of_tree(ranges, FAN), ranges, range_tiles, batch * tiles.count),
             *(self.shape.out_channels, self._lanes, *tiles.arguments, *self._sizes),
         )
 
@@ -269,11 +269,6 @@ class FirstLayer:
 def _weight_bytes(shape: ConvolutionShape) -> int:
     """In shared memory, of a block of the forward pass."""
     return FLOAT_BYTES * shape.patch_size * MOST_CHANNELS_OF_A_BLOCK
-
-
-def _all_parts(ranges: int) -> int:
-    """Of a sum: those of the ranges, of each FAN of them, and so on, but for the last, which is the result."""
-    return 0 if ranges == 1 else ranges + _all_parts(parts(ranges, FAN))
 
 
 ALGORITHM = FirstLayer

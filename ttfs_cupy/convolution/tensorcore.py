@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ttfs_cupy.convolution.algorithm import PASSES, SPLIT, VARIANT, Algorithm, Pass
-from ttfs_cupy.convolution.scratch import parts
+from ttfs_cupy.convolution.scratch import parts, parts_of_tree
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore_tiles import (
     CHUNK,
+    FAN,
     IMAGES_OF_EVERY_HALO,
+    MOST_RANGES,
     Launch,
     ProductTile,
     Sliding,
@@ -63,7 +65,7 @@ class TensorCore:
     device: Device
     shape: ConvolutionShape
     tile: int | None = None
-    # How many blocks have written their range of each tile of the weight gradient; zeros between two launches.
+    # How many blocks have written their sums, for each node of each tile of the weight gradient; zeros between launches.
     arrived: Array = field(init=False, compare=False)
     _launches: dict[tuple[object, ...], Launch] = field(init=False, compare=False, default_factory=dict)
     name = "tensorcore"
@@ -78,8 +80,9 @@ class TensorCore:
         object.__setattr__(self, "shape", self.shape.flattened())
         if self.tile is not None:
             object.__setattr__(self, "name", f"{self.name}{VARIANT}{self.tile}")
+        nodes = parts_of_tree(MOST_RANGES, FAN)
         most = max(tile.tiles(self.shape) for tile in self._sum_tiles)
-        object.__setattr__(self, "arrived", self.device.xp.zeros(most, np.int32))
+        object.__setattr__(self, "arrived", self.device.xp.zeros(nodes * most, np.int32))
 
     @classmethod
     def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
@@ -111,9 +114,9 @@ class TensorCore:
         if which == "data_gradient":
             return 0
         # a smaller batch may be cut otherwise, but into no more ranges than this
-        assert self.device.gpu is not None
-        ranges = max(tile.most_ranges(self.shape, batch, self.device.gpu) for tile in self._sum_tiles)
-        return ranges * self.shape.weights if ranges > 1 else 0
+        shape, gpu = self.shape, self.device.gpu
+        assert gpu is not None
+        return max(tile.parts_size(shape, tile.most_ranges(shape, batch, gpu)) for tile in self._sum_tiles)
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a block of neurons by one reading of its inputs, then the neurons' rule, and pooling."""
@@ -152,7 +155,7 @@ class TensorCore:
         shape = self.shape
         launch = self._sum_launch(len(images))
         launch = launch.with_constants(HAS_SUM=int(outgoing.neuron.needs_weight_sum), **dict(_kind(outgoing)))
-        parts_of_sum = workspace if launch.ranges > 1 else None
+        parts_of_sum = workspace[: launch.parts_size] if launch.ranges > 1 else None
         self._launch(
             launch,
             *(images, *self._outgoing(outgoing), grad_weights, parts_of_sum, self.arrived),

@@ -68,7 +68,7 @@ class Costs:
     of_two_warps: float = said(0.85, "the same with two warps")
     of_block: float = said(2200, "clocks in which a block begins and ends, nothing being multiplied")
     of_load: float = said(300, "clocks until a load from the L2 arrives")
-    of_loads: float = said(4, "parts of a weight gradient that its last block loads at once, of one pair of sums")
+    of_part: float = said(64, "bytes a clock that a block loads of the sums of others, in a weight gradient")
 
     def speed(self, warps: int) -> float:
         """Share of its speed that a multiprocessor reaches with so many warps."""
@@ -192,15 +192,20 @@ def sum_block(variant: Variant, range_pixels: int, ranges: int, costs: Costs = C
     # 8 pixels: a warp's gradients, 8 pairs of each, and two pairs of inputs for each tap, 2 accesses a pair
     waves: float = warps * 2 * (16 * products + 4 * taps)
     waves += (neurons * (2 * piece + 2 * PIECE_BYTES) + inputs * PIECE_BYTES) / SHARED_BYTES_A_CLOCK
-    pairs = 16 * taps
+    part_bytes = 4 * sum_channels(constants)[0] * sum_channels(constants)[1] * block_taps
     return Block(
         kind="tf32",
         macs=products * steps * STEP * sum_channels(constants)[0] * sum_channels(constants)[1] * block_taps,
         instructions=warps * steps * instructions,
         waves=steps * waves,
         l2_bytes=steps * (neurons * piece + inputs * PIECE_BYTES),
-        serial=pairs * math.ceil(ranges / costs.of_loads) * costs.of_load if ranges > 1 else 0.0,
+        serial=_added_parts(ranges, constants["FAN"]) * (costs.of_load + part_bytes / costs.of_part),
     )
+
+
+def _added_parts(ranges: int, fan: int) -> int:
+    """Sums of others that the last block to come adds, and its own, on its way down the tree."""
+    return 0 if ranges == 1 else min(ranges, fan) + _added_parts(parts(ranges, fan), fan)
 
 
 def product_channels(constants: Mapping[str, int]) -> int:

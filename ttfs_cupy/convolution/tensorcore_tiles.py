@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ttfs_cupy.convolution.scratch import parts
+from ttfs_cupy.convolution.scratch import parts, parts_of_tree
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.tensorcore_costs import (
     CHUNK,
@@ -31,9 +31,11 @@ from ttfs_cupy.kernels.source import Constants, Variant
 # With so many images, blocks of pixels have met images at every place where they can.
 IMAGES_OF_EVERY_HALO = 256
 
-# A block's range of a sum over pixels has at least so many; there are at most so many ranges, which one block adds up.
+# A block's range of a sum over pixels has at least so many; there are at most so many ranges, and so many of them, or of
+# their sums, are added by one block.
 FEWEST_RANGE_PIXELS = 256
-MOST_RANGES = 32
+MOST_RANGES = 64
+FAN = 8
 # Blocks for each multiprocessor that a sum over pixels is cut into, at least: candidates, too.
 BLOCKS_OF_MULTIPROCESSOR = (2, 1, 3, 4)
 
@@ -42,7 +44,8 @@ BLOCKS_OF_MULTIPROCESSOR = (2, 1, 3, 4)
 class Launch:
     """A variant, how many blocks of it, the shared memory of each, in bytes, and what else a block asks for.
 
-    halo_pixels: what a block has room for. ranges, range_pixels: how the pixels of a sum are cut.
+    halo_pixels: what a block has room for. ranges, range_pixels: how the pixels of a sum are cut; parts_size: floats of
+    their sums, where there are several.
     """
 
     variant: Variant
@@ -52,6 +55,7 @@ class Launch:
     halo_pixels: int = 0
     ranges: int = 1
     range_pixels: int = 0
+    parts_size: int = 0
 
     def with_constants(self, **values: int) -> "Launch":
         """Of the same variant but for these."""
@@ -223,6 +227,11 @@ class SumTile:
         tables = 2 * (self.threads // table) * table // 4
         return (tables + self.stages * (3 * neurons + 1 + inputs + winners)) * PIECE_BYTES
 
+    def parts_size(self, shape: ConvolutionShape, ranges: int) -> int:
+        """Floats of the sums of so many ranges, and of the tree's nodes, for all tiles of the weights."""
+        sums = self.out_channels * self.in_channels * self.block_taps
+        return parts_of_tree(ranges, FAN) * self.tiles(shape) * sums
+
     def most_ranges(self, shape: ConvolutionShape, images: int, gpu: GpuLimits) -> int:
         """That the pixels are cut into; with fewer images there are no more."""
         wanted = parts(self.blocks_of_multiprocessor * gpu.multiprocessors, self.tiles(shape))
@@ -233,7 +242,7 @@ class SumTile:
         range_pixels = parts(parts(pixels, self.most_ranges(shape, images, gpu)), STEP) * STEP
         ranges = parts(pixels, range_pixels)
         whole = int(shape.out_channels % self.out_channels == 0 and shape.in_channels % self.in_channels == 0)
-        variant = Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads)
+        variant = Variant(kernel, (*self.constants, ("FAN", FAN), ("WHOLE", whole), *options), self.threads)
         return Launch(
             variant,
             blocks=self.tiles(shape) * ranges,
@@ -241,6 +250,7 @@ class SumTile:
             block=sum_block(variant, range_pixels, ranges),
             ranges=ranges,
             range_pixels=range_pixels,
+            parts_size=self.parts_size(shape, ranges),
         )
 
 

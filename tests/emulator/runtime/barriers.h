@@ -78,10 +78,13 @@ static void reset_barriers() {
 }
 
 static void check_copies_at_return();
+static void check_products_at_return();
+static void check_products_of_block();
 
 // The last instruction of a thread.
 static void thread_returns() {
     check_copies_at_return();
+    check_products_at_return();
     current->state = State::returned;
     --living;
     idle_turns = 0;
@@ -89,5 +92,6 @@ static void thread_returns() {
     if (barriers[0].arrived && !barriers[0].expected && barriers[0].arrived == living) open_barrier(barriers[0]);
     if (living) run_another();
     check_unwritten_read();
+    check_products_of_block();
     emulator_switch(&current->stack_pointer, launcher.stack_pointer);
 }

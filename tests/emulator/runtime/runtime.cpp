@@ -22,5 +22,6 @@ namespace runtime {
 #include "barriers.h"
 #include "copies.h"
 #include "tensor_cores.h"
+#include "warpgroups.h"
 #include "launch.h"
 }

@@ -2,12 +2,12 @@
 // channels x IN input channels. Both gradients are formed as they enter (neuron.h) and the mask m = (x != 0) in registers; a
 // pixel's two terms are neighbours in one sum.
 //
-// A block sums its taps over a range of the pixels, STEP at a time, in a ring of STAGES of asynchronous copies. Where there
-// are several ranges, each writes a part, and whichever block comes last adds the parts up in their order: the bits of the
-// sum do not depend on which it is.
+// A block sums its taps over a range of the pixels, STEP at a time, in a ring of STAGES of asynchronous copies. Ranges are
+// added up in a tree: each writes its sums, and whichever block comes last of FAN adds them in their order, so that bits do
+// not depend on which it is.
 //
 // Constants: WARPS_OUT, WARPS_IN, WARPS_TAPS (a block's warps; each has 64 output channels, 16 input channels and TAPS taps),
-// STAGES, VECTOR and WHOLE (as in copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu). Called by
+// STAGES, VECTOR and WHOLE (as in copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu), FAN. Called by
 // ttfs_cupy/convolution/tensorcore.py.
 
 #include "operands.h"
@@ -190,6 +190,48 @@ DEVICE void multiply_tap(TapSums& sums, const unsigned (&gradients)[WARP_OUT][4]
     }
 }
 
+// Runs body(sums of four, number) for all sums of a lane.
+template <typename Body>
+DEVICE void each_four(TapSums (&sums)[TAPS], const Body& body) {
+#pragma unroll
+    for (int i = 0; i < TAPS * WARP_OUT * WARP_IN; ++i) {
+        body(sums[i / (WARP_OUT * WARP_IN)][i / WARP_IN % WARP_OUT][i % WARP_IN], i);
+    }
+}
+
+// Whether this block is the last one to come of all `ranges`; sums are then those of all of them. parts: the sums of the
+// ranges, then those of each FAN of them, and so on; arrived: as many counters, all 0, and so again; both for each tile.
+DEVICE bool add_ranges(TapSums (&sums)[TAPS], float4* parts, int* arrived, int tile, int tiles, int range, int ranges) {
+    const long long part_size = TAPS * WARP_OUT * WARP_IN * THREADS;
+    while (ranges > 1) {
+        float4* const own = parts + (range * tiles + tile) * part_size + threadIdx.x;
+        each_four(sums, [&](const float(&four)[4], int i) {
+            own[i * THREADS] = make_float4(four[0], four[1], four[2], four[3]);
+        });
+        const int parents = (ranges + FAN - 1) / FAN, parent = range / FAN, first = parent * FAN;
+        const int count = min(ranges - first, FAN);
+        int* const counter = arrived + parent * tiles + tile;
+        __threadfence();
+        __syncthreads();
+        if (!__syncthreads_or(threadIdx.x == 0 && atomicAdd(counter, 1) == count - 1)) return false;
+        __threadfence();
+        each_four(sums, [&](float(&four)[4], int) { four[0] = four[1] = four[2] = four[3] = 0.0f; });
+        for (int part = first; part < first + count; ++part) {
+            const float4* const from = parts + (part * tiles + tile) * part_size + threadIdx.x;
+            each_four(sums, [&](float(&four)[4], int i) {
+                const float4 more = __ldcg(from + i * THREADS);
+                four[0] += more.x, four[1] += more.y, four[2] += more.z, four[3] += more.w;
+            });
+        }
+        if (threadIdx.x == 0) *counter = 0;
+        parts += ranges * tiles * part_size;
+        arrived += parents * tiles;
+        range = parent;
+        ranges = parents;
+    }
+    return true;
+}
+
 // Runs body(where in the weights, whether two output channels are there, sums of the two) for all sums of a lane.
 template <typename Body>
 DEVICE void each_weight_pair(const Work& work, int warp_out, int warp_in, int warp_tap, TapSums (&sums)[TAPS],
@@ -217,8 +259,8 @@ DEVICE void each_weight_pair(const Work& work, int warp_out, int warp_in, int wa
 }
 
 // grad, output, weight_sum (null where psp_slope is 0) and winner: as for tensorcore_data_gradient; images (N, in_h, in_w,
-// in_channels) -> grad_weights (kernel_h, kernel_w, in_channels, channels). With ranges > 1: parts (ranges, weights), and
-// arrived, zeros (one for each tile of the weights), which they are again at the end. pixels: N height width.
+// in_channels) -> grad_weights (kernel_h, kernel_w, in_channels, channels). With ranges > 1: parts and arrived, as add_ranges
+// has them. pixels: N height width.
 KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     const float* __restrict__ images, const float* __restrict__ grad, const float* __restrict__ earliness,
     const float* __restrict__ OPTIONAL weight_sum, const unsigned char* __restrict__ OPTIONAL winner,
@@ -247,10 +289,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     const int warp_tap = WARPS_TAPS == 1 ? 0 : warp / WARPS_IN / WARPS_OUT * TAPS;
 
     TapSums sums[TAPS];
-#pragma unroll
-    for (int i = 0; i < TAPS * WARP_OUT * WARP_IN * 4; ++i) {
-        sums[i / (WARP_OUT * WARP_IN * 4)][i / (WARP_IN * 4) % WARP_OUT][i / 4 % WARP_IN][i % 4] = 0.0f;
-    }
+    each_four(sums, [&](float(&four)[4], int) { four[0] = four[1] = four[2] = four[3] = 0.0f; });
     static_assert(RUN >= STAGES - 1, "the first stages' tables are of the first run");
     fill_tables(work, 0);
     __syncthreads();
@@ -283,29 +322,9 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
         }
     }
 
-    float* const to = ranges == 1 ? grad_weights : parts + (long long)range * kernel_h * kernel_w * in_channels * channels;
+    if (!add_ranges(sums, (float4*)parts, arrived, tile, tiles, range, ranges)) return;
     each_weight_pair(work, warp_out, warp_in, warp_tap, sums, [&](int at, bool both, float first, float second) {
-        to[at] = first;
-        if (both) to[at + 1] = second;
-    });
-    if (ranges == 1) return;
-
-    __threadfence();
-    __syncthreads();
-    int* const is_last = work.tables;
-    if (threadIdx.x == 0) *is_last = atomicAdd(arrived + tile, 1) == ranges - 1;
-    __syncthreads();
-    if (!*is_last) return;
-    __threadfence();
-    each_weight_pair(work, warp_out, warp_in, warp_tap, sums, [&](int at, bool both, float, float) {
-        const long long size = (long long)kernel_h * kernel_w * in_channels * channels;
-        float first = 0.0f, second = 0.0f;
-        for (int part = 0; part < ranges; ++part) {
-            first += __ldcg(parts + part * size + at);
-            if (both) second += __ldcg(parts + part * size + at + 1);
-        }
         grad_weights[at] = first;
         if (both) grad_weights[at + 1] = second;
     });
-    if (threadIdx.x == 0) arrived[tile] = 0;
 }
