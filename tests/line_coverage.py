@@ -65,10 +65,11 @@ def run_cooperative(folder: Path) -> None:
     """A few layers that between them reach every line: every kind of neuron, of copies, of tiles at an edge."""
     import numpy as np
     from emulator import Emulator, device
-    from tensorcore_case import Case
+    from tensorcore_case import AMPERE, Case
 
     from ttfs_cupy.convolution.first_layer import FirstLayer
     from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
+    from ttfs_cupy.convolution.tensorcore import TensorCore
     from ttfs_cupy.convolution.tensorcore_tf32 import TensorCoreTf32
     from ttfs_cupy.device.gpu_limits import of_capability
 
@@ -83,6 +84,16 @@ def run_cooperative(folder: Path) -> None:
     # sizes whose last pixels are in no window; more taps than are summed at once
     cases = [
         (Case(ConvolutionShape((8, 8), 32, 64, square, padding=padded), 2, 1.0, 1.0, True, 1), True, "gain"),
+        (
+            Case(ConvolutionShape((8, 8), 32, 64, square, padding=padded), 2, 1.0, 1.0, True, 1, capability=AMPERE),
+            True,
+            "gain",
+        ),
+        (
+            Case(ConvolutionShape((6, 5), 20, 13, square, padding=padded), 2, 1.0, 2.0, False, 2, capability=AMPERE),
+            True,
+            "gain",
+        ),
         (Case(ConvolutionShape((6, 5), 20, 12, square, padding=padded), 2, 1.0, 2.0, False, 2), False, "gain"),
         (Case(ConvolutionShape((9, 9), 5, 7, square, padding=padded), 2, 1.0, 1.0, True, 3), True, "separate"),
         (Case(ConvolutionShape((9, 7), 20, 12, square, (2, 2), padded), 1, 0.0, 1.0, False, 4), True, "gain"),
@@ -105,10 +116,13 @@ def run_cooperative(folder: Path) -> None:
         (Case(ConvolutionShape((6, 6), 3, 8, square), 1, 1.0, 1.0, False, 11, FirstLayer), False, "gain"),
     ]
     for case, fires, clip in cases:
-        case.device.gpu = of_capability((9, 0), multiprocessors=500)
+        case.device.gpu = of_capability(case.capability, multiprocessors=500)
         object.__setattr__(case.neuron, "clip", clip)
-        if case is cases[1][0]:
+        if case is cases[3][0]:
             case.__dict__["algorithm"] = TensorCoreTf32(case.device, case.shape)
+        if case is cases[4][0]:
+            # a tile with more threads than its tables have entries
+            case.__dict__["algorithm"] = TensorCore(case.device, case.shape, 0)
         case.forward(fires=fires)
         draw = np.random.default_rng(0)
         grad = draw.standard_normal(case.out_shape, np.float32)

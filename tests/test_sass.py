@@ -181,7 +181,7 @@ def main_loop_accesses(kernel: str, report: Report) -> Iterator[tuple[int, int]]
     """Accesses by whole warps, and their wavefronts beyond the fewest."""
     sites = [site for site, _, _ in report.instructions]
     for functions, (_, accesses, extra) in zip(functions_of(report, sites), report.instructions, strict=True):
-        if any(f"::{name}(" in f"::{function}" for name in MAIN_LOOP[kernel] for function in functions):
+        if any(re.search(rf"\b{name}\b", function) for name in MAIN_LOOP[kernel] for function in functions):
             yield accesses, extra
 
 

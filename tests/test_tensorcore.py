@@ -5,6 +5,7 @@ test here. Each case runs threads and blocks in an order of its own.
 """
 
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from emulator.device import EmulatedGpu
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from reference import earliness
-from tensorcore_case import Array, Case, cases, check_spikes, error, nchw, rounded_to_tf32
+from tensorcore_case import AMPERE, HOPPER, Array, Case, cases, check_spikes, error, nchw, rounded_to_tf32
 
 from ttfs_cupy.convolution import tensorcore, tensorcore_tiles
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
@@ -33,10 +34,12 @@ many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCh
 # Forward
 
 
+@pytest.mark.parametrize("capability", (AMPERE, HOPPER))
 @many
-@given(cases(pooled=False))
-def test_weight_sums_and_potentials(case: Case) -> None:
+@given(data=st.data())
+def test_weight_sums_and_potentials(capability: tuple[int, int], data: st.DataObject) -> None:
     """A readout's potential is A + L T S, the two sums that a spiking neuron takes."""
+    case = _by_any_group_tile(data.draw(cases(pooled=False, capability=capability)))
     out = case.forward(fires=False)
     of_sum, of_drive = case.squares()
     factor = case.psp_slope * case.t_win
@@ -46,23 +49,41 @@ def test_weight_sums_and_potentials(case: Case) -> None:
             assert error(out.weight_sum, weight_sum, of_sum) <= allowed
 
 
+@pytest.mark.parametrize("capability", (AMPERE, HOPPER))
 @many
-@given(cases())
-def test_spikes(case: Case) -> None:
+@given(data=st.data())
+def test_spikes(capability: tuple[int, int], data: st.DataObject) -> None:
+    case = _by_any_group_tile(data.draw(cases(capability=capability)))
     check_spikes(case, UNROUNDED)
+    assert case.device.reports[-1][0].needs_warpgroups == (capability == HOPPER)
 
 
-def test_a_silent_input_leaves_silence() -> None:
+def _by_any_group_tile(case: Case) -> Case:
+    """Where there are warpgroups, they multiply, though warps may be faster for a small image.
+
+    With less shared memory, some kernels that step far do not fit.
+    """
+    assume(TensorCore.fits(case.shape, case.device) is None)
+    if case.capability == HOPPER:
+        taps = case.algorithm.shape.taps
+        tile = len(tensorcore_tiles.forward_tiles(taps)) + case.seed % len(tensorcore_tiles.group_tiles(taps))
+        case.__dict__["algorithm"] = TensorCore(case.device, case.shape, tile)
+    return case
+
+
+@pytest.mark.parametrize("capability", (AMPERE, HOPPER))
+def test_a_silent_input_leaves_silence(capability: tuple[int, int]) -> None:
     """To the last bit: what fires counts in the mask of all that it feeds."""
-    case = Case(ConvolutionShape((6, 6), 20, 24, (3, 3), padding=(1, 1)), 2, 1.0, 1.0, False, 0)
+    case = Case(ConvolutionShape((6, 6), 20, 24, (3, 3), padding=(1, 1)), 2, 1.0, 1.0, False, 0, capability=capability)
     case.inputs[0] = 0
     out = case.forward(fires=True)
     assert not out.output[0].any() and out.output[1].any()
 
 
-def test_the_faintest_spike_counts_in_the_mask() -> None:
+@pytest.mark.parametrize("capability", (AMPERE, HOPPER))
+def test_the_faintest_spike_counts_in_the_mask(capability: tuple[int, int]) -> None:
     """An earliness below the smallest half is still a spike, with its whole weight in S."""
-    case = Case(ConvolutionShape((1, 1), 16, 8, (1, 1)), 1, 1.0, 1.0, False, 3)
+    case = Case(ConvolutionShape((1, 1), 16, 8, (1, 1)), 1, 1.0, 1.0, False, 3, capability=capability)
     case.inputs[...] = 0
     case.inputs[0, 0, 0, 5], case.inputs[0, 0, 0, 6] = 1e-20, -1e-20
     out = case.forward(fires=False)
@@ -107,8 +128,14 @@ def test_weight_gradient(case: Case, fires: bool, multiprocessors: int) -> None:
 
 
 def check_weight_gradient(case: Case, fires: bool, multiprocessors: int) -> None:
-    """With many multiprocessors the pixels are cut into ranges, whose sums the last block adds up."""
+    """With many multiprocessors the pixels are cut into ranges, short ones here, which are added up in a tree."""
     case.device.gpu = of_capability((9, 0), multiprocessors)
+    fewest = 16 if multiprocessors > 2 else tensorcore_tiles.FEWEST_RANGE_PIXELS
+    with patch.object(tensorcore_tiles, "FEWEST_RANGE_PIXELS", fewest):
+        _check_weight_gradient(case, fires)
+
+
+def _check_weight_gradient(case: Case, fires: bool) -> None:
     outgoing, to_drive, to_sum = _outgoing(case, fires)
     grad_weights = np.full_like(case.weights, np.nan)
     for _ in range(2):  # the second finds the counters as the first left them
@@ -127,6 +154,15 @@ def _outgoing(case: Case, fires: bool) -> tuple[OutgoingGradient, Array, Array]:
         return OutgoingGradient(case.neuron, grad, kept), *case.gradients(grad, spikes)
     to_sum = np.float32(case.psp_slope) * np.float32(case.t_win) * grad
     return OutgoingGradient(case.readout, grad, kept), rounded_to_tf32(grad), rounded_to_tf32(to_sum)
+
+
+def test_more_ranges_than_a_block_adds() -> None:
+    """31 of them: four blocks add, and one of them adds what these found."""
+    case = Case(ConvolutionShape((9, 9), 20, 24, (3, 3), padding=(1, 1)), 12, 1.0, 1.0, True, 4)
+    with patch.object(tensorcore_tiles, "FEWEST_RANGE_PIXELS", 16):
+        case.device.gpu = of_capability((9, 0), 500)
+        assert case.algorithm._sum_launch(case.images).ranges == 31 > tensorcore_tiles.FAN
+    check_weight_gradient(case, fires=True, multiprocessors=500)
 
 
 def test_t2fsnns_clip() -> None:
@@ -154,9 +190,10 @@ def test_t2fsnns_clip() -> None:
 WHOLE = ConvolutionShape((14, 14), 40, 72, (3, 3), padding=(1, 1))
 
 
-@pytest.mark.parametrize("index", range(8))
-def test_every_tile_computes_the_same(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("forward_tiles", "gradient_tiles", "sum_tiles"):
+@pytest.mark.parametrize("capability", (AMPERE, HOPPER))
+@pytest.mark.parametrize("index", range(9))
+def test_every_tile_computes_the_same(index: int, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("forward_tiles", "group_tiles", "gradient_tiles", "sum_tiles"):
         candidates = getattr(tensorcore_tiles, name)
 
         def one(*taps: int, candidates: Any = candidates) -> list[Any]:
@@ -164,18 +201,19 @@ def test_every_tile_computes_the_same(index: int, monkeypatch: pytest.MonkeyPatc
             return [found[index % len(found)]]
 
         monkeypatch.setattr(tensorcore, name, one)
-    case = Case(WHOLE, 2, 1.0, 1.0, True, 9)
+    case = Case(WHOLE, 2, 1.0, 1.0, True, 9, capability=capability)
     check_spikes(case, UNROUNDED)
     check_data_gradient(case, fires=True)
     check_weight_gradient(case, fires=True, multiprocessors=500)
 
 
-def test_the_order_of_threads_does_not_matter() -> None:
+@pytest.mark.parametrize("capability", (AMPERE, HOPPER))
+def test_the_order_of_threads_does_not_matter(capability: tuple[int, int]) -> None:
     """The same bits in 20 orders, also where ranges of pixels are added up by whoever comes last."""
     results = []
     for seed in range(20):
         case = Case(ConvolutionShape((9, 8), 20, 24, (3, 3), padding=(1, 1)), 8, 1.0, 1.0, True, 9)
-        case.__dict__["device"] = EmulatedGpu(of_capability((9, 0), 500), seed=1000 * seed)
+        case.__dict__["device"] = EmulatedGpu(of_capability(capability, 500), seed=1000 * seed)
         out = case.forward(fires=True)
         draw = np.random.default_rng(0)
         grad = draw.standard_normal(case.out_shape, np.float32)

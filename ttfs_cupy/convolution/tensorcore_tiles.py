@@ -210,7 +210,7 @@ class SumTile:
     def constants(self) -> Constants:
         return (
             *(("WARPS_OUT", self.warps_out), ("WARPS_IN", self.warps_in), ("WARPS_TAPS", self.warps_taps)),
-            *(("STAGES", self.stages), ("TAPS", self.taps)),
+            *(("STAGES", self.stages), ("TAPS", self.taps), ("FAN", FAN)),
         )
 
     def tiles(self, shape: ConvolutionShape) -> int:
@@ -242,7 +242,7 @@ class SumTile:
         range_pixels = parts(parts(pixels, self.most_ranges(shape, images, gpu)), STEP) * STEP
         ranges = parts(pixels, range_pixels)
         whole = int(shape.out_channels % self.out_channels == 0 and shape.in_channels % self.in_channels == 0)
-        variant = Variant(kernel, (*self.constants, ("FAN", FAN), ("WHOLE", whole), *options), self.threads)
+        variant = Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads)
         return Launch(
             variant,
             blocks=self.tiles(shape) * ranges,

@@ -24,8 +24,10 @@ struct SpikingOperand : SpikingInputs {
         for (int i = 0; i < GROUP_SUMS; ++i) drive[i] = sum[i] = all_drive[i] = all_sum[i] = 0.0f;
         is_first = true;
     }
-    // A lane has two rows of a product: neighbouring pixels.
-    DEVICE_MEMBER static int seen_pixel(int j) { return lane() / 4 * 2 + j; }
+    // A lane's two rows of a product are neighbouring pixels; in every other lane the later one comes first, or lanes that
+    // read together would meet in a bank.
+    DEVICE_MEMBER static bool is_swapped() { return lane() / 4 % 2; }
+    DEVICE_MEMBER static int seen_pixel(int j) { return lane() / 4 * 2 + (is_swapped() ? 1 - j : j); }
     DEVICE_MEMBER void show_weights() const { show_products(); }
     DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights) {
         unsigned high[4], low[4], mask[4];
@@ -58,12 +60,17 @@ struct SpikingOperand : SpikingInputs {
     // Runs body(pixel, channel, drive, sum, lanes apart) as finish (fired.h) takes them.
     template <typename Body>
     DEVICE_MEMBER void each_end(const Block& block, const Body& body) const {
-        const int pixel = block.first_pixel + block.warp_pixel + seen_pixel(0);
+        const int pixel = block.first_pixel + block.warp_pixel + lane() / 4 * 2;
 #pragma unroll
         for (int i = 0; i < GROUP_SUMS; i += 4) {
             const int channel = block.first_channel + block.warp_channel + i * 2 + lane() % 4 * 2;
-            const float of_drive[2][2] = {{all_drive[i], all_drive[i + 1]}, {all_drive[i + 2], all_drive[i + 3]}};
-            const float of_sum[2][2] = {{all_sum[i], all_sum[i + 1]}, {all_sum[i + 2], all_sum[i + 3]}};
+            float of_drive[2][2], of_sum[2][2];
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const int row = k / 2, other = 2 - k / 2 * 2 + k % 2;
+                of_drive[row][k % 2] = is_swapped() ? all_drive[i + other] : all_drive[i + k];
+                of_sum[row][k % 2] = is_swapped() ? all_sum[i + other] : all_sum[i + k];
+            }
             body(pixel, channel, of_drive, of_sum, 4);
         }
     }
