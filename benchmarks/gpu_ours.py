@@ -170,17 +170,18 @@ def _candidates(device: RecordingGpu, layer: LayerShape, which: Pass, batch: int
     # the passes of a layer pool together, or none does
     joining = [kind for kind in kinds if kind.joins_pooling]
     tuned = [kind.name for kind in (joining if layer.pooled and joining else kinds)]
+    if layer.is_readout:
+        # full connections are not tuned: theirs is the one that choice.connecting takes
+        tuned = [max(kinds, key=lambda kind: kind.rank).name]
     products = 1 if which == "data_gradient" else 2
     tflop = 2 * products * batch * layer.shape.multiplications / 1e12
     return Candidates(layer.name, which, choices, tuple(tuned), tflop, layer.floor_bytes(which, batch))
 
 
 def _kinds(layer: LayerShape, device: RecordingGpu) -> list[type[Algorithm]]:
-    """What the tuner chooses among, but winograd; full connections are not tuned."""
-    kinds: list[type[Algorithm]] = [Gemm]
-    if not layer.is_readout:
-        kinds += [kind for kind in (Direct, FirstLayer, TensorCore) if kind.fits(layer.shape, device) is None]
-    return kinds
+    """What is chosen among, but winograd."""
+    others = [kind for kind in (Direct, FirstLayer, TensorCore) if kind.connects or not layer.is_readout]
+    return [Gemm, *(kind for kind in others if kind.fits(layer.shape, device) is None)]
 
 
 def _neuron(device: RecordingGpu, layer: LayerShape) -> Neuron:

@@ -23,7 +23,10 @@ DEVICE void store_step(const float* b, int step, float4* to) {
     for (int piece = threadIdx.x; piece < STEP_PIECES; piece += blockDim.x) {
         const int column = piece / 16 * 8 + piece % 8, row = step * STEP + piece / 8 % 2 * 8;
         unsigned words[4];
-        for (int i = 0; i < 4; ++i) words[i] = to_halves(b[(row + 2 * i) * 64 + column], b[(row + 2 * i + 1) * 64 + column]);
+        for (int i = 0; i < 4; ++i) {
+            const float* const from = b + (row + 2 * i) * 64 + column;
+            words[i] = to_halves(from[0], from[64]);
+        }
         ((uint4*)to)[piece] = make_uint4(words[0], words[1], words[2], words[3]);
     }
     show_products();
@@ -35,7 +38,8 @@ KERNEL void product(const float* __restrict__ a, const float* __restrict__ b, co
     const int lane = threadIdx.x % WARP, row = blockIdx.x * blockDim.x / 2 + threadIdx.x / WARP * 16 + lane / 4;
     float sum[GROUP_SUMS];
     for (int i = 0; i < GROUP_SUMS; ++i) {
-        sum[i] = adds ? start[(row + i % 4 / 2 * 8) * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2] : __int_as_float(0x7fc00000);
+        const int at = (row + i % 4 / 2 * 8) * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2;
+        sum[i] = adds ? start[at] : __int_as_float(0x7fc00000);
     }
     store_step(b, 0, dynamic_shared);
     for (int step = 0; step < depth / STEP; ++step) {
@@ -45,7 +49,8 @@ KERNEL void product(const float* __restrict__ a, const float* __restrict__ b, co
             fragment[i] = to_halves(from[0], from[1]);
         }
         begin_products();
-        multiply_group(sum, fragment, right_factor(dynamic_shared + step % 3 * STEP_PIECES, 128, 256), !adds && step == 0);
+        const float4* const right = dynamic_shared + step % 3 * STEP_PIECES;
+        multiply_group(sum, fragment, right_factor(right, 128, 256), !adds && step == 0);
         end_product_group();
         await_product_groups<1>();
         if (step + 1 < depth / STEP) store_step(b, step + 1, dynamic_shared + (step + 1) % 3 * STEP_PIECES);
@@ -95,6 +100,7 @@ START = """
 FILL = """
     shared[i] = make_float4(in[i], 0.0f, 0.0f, 0.0f);
 """
+SHOWN = f"{START}{FILL}    show_products();\n    __syncthreads();\n"
 END = """
     for (int k = 0; k < GROUP_SUMS; ++k) out[i] += sum[k];
 """
@@ -125,9 +131,7 @@ BUGS = {
     ),
     "overwritten behind a barrier, while the product runs": Bug(
         "SharedMemoryRace",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    {MULTIPLY} // here
+        f"""{SHOWN}    {MULTIPLY} // here
     __syncthreads();
     shared[i].x = 2.0f; // or here
     await_product_groups<0>();{END}""",
@@ -152,25 +156,19 @@ BUGS = {
     ),
     "sums that are written while they are computed": Bug(
         "RegistersInFlight",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    {MULTIPLY} // here
+        f"""{SHOWN}    {MULTIPLY} // here
     sum[3] = 1.0f;
     await_product_groups<0>();{END}""",
     ),
     "no fence before the first product": Bug(
         "MissingFence",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    multiply_group(sum, a, right_factor(shared, 128, 256), true); // here
+        f"""{SHOWN}    multiply_group(sum, a, right_factor(shared, 128, 256), true); // here
     end_product_group();
     await_product_groups<0>();{END}""",
     ),
     "no fence after the sums were read": Bug(
         "MissingFence",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    {MULTIPLY}
+        f"""{SHOWN}    {MULTIPLY}
     await_product_groups<0>();
     sum[0] += 1.0f;
     multiply_group(sum, a, right_factor(shared, 128, 256), false); // here
@@ -179,16 +177,12 @@ BUGS = {
     ),
     "a product that is never awaited": Bug(
         "PendingProducts",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    {MULTIPLY} // here
+        f"""{SHOWN}    {MULTIPLY} // here
     await_product_groups<1>();{END}""",
     ),
     "half of a warp": Bug(
         "BarrierDivergence",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    if (i % 32 < 16) return;
+        f"""{SHOWN}    if (i % 32 < 16) return;
     begin_products(); // here
     multiply_group(sum, a, right_factor(shared, 128, 256), true);
     end_product_group();
@@ -196,27 +190,21 @@ BUGS = {
     ),
     "half of a warpgroup": Bug(
         "BarrierDivergence",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    {MULTIPLY} // here
+        f"""{SHOWN}    {MULTIPLY} // here
     await_product_groups<0>();{END}""",
         threads=192,
         says="no whole number of warpgroups",
     ),
     "a right factor beyond the end": Bug(
         "OutOfBounds",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    begin_products();
+        f"""{SHOWN}    begin_products();
     multiply_group(sum, a, right_factor(shared + 8, 128, 256), true); // here
     end_product_group();
     await_product_groups<0>();{END}""",
     ),
     "a misaligned right factor": Bug(
         "Misaligned",
-        f"""{START}{FILL}    show_products();
-    __syncthreads();
-    begin_products();
+        f"""{SHOWN}    begin_products();
     multiply_group(sum, a, right_factor((float*)shared + 2, 128, 256), true); // here
     end_product_group();
     await_product_groups<0>();{END}""",
@@ -242,20 +230,20 @@ def test_a_planted_bug_is_found_whatever_the_order(name: str) -> None:
 
 
 def test_a_warp_that_takes_no_part() -> None:
-    body = f"{START}{FILL}    show_products();\n    __syncthreads();\n    if (i >= 32) {{ {MULTIPLY} await_product_groups<0>(); }}{END}"
+    body = f"{SHOWN}    if (i >= 32) {{ {MULTIPLY} await_product_groups<0>(); }}{END}"
     with pytest.raises(KernelError, match="warp 1 started 1 products, warp 0 of its group 0") as caught:
         launch(Bug("BarrierDivergence", body, threads=128), 0)
     assert caught.value.name == "BarrierDivergence"
 
 
 def test_without_a_bug_all_is_well() -> None:
-    body = f"{START}{FILL}    show_products();\n    __syncthreads();\n    {MULTIPLY} await_product_groups<0>();{END}"
+    body = f"{SHOWN}    {MULTIPLY} await_product_groups<0>();{END}"
     for seed in range(8):
         launch(Bug("", body, threads=128), seed)
 
 
 def test_sums_are_no_numbers_until_they_are_awaited() -> None:
-    body = f"{START}{FILL}    show_products();\n    __syncthreads();\n    {MULTIPLY} out[i] = sum[0]; await_product_groups<0>();"
+    body = f"{SHOWN}    {MULTIPLY} out[i] = sum[0]; await_product_groups<0>();"
     bug = Bug("", body, threads=128)
     values, out = np.zeros(256, np.float32), np.zeros(256, np.float32)
     compiled(bug.text).launch("wrong", 1, 128, 2048, values, out)

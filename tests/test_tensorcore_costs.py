@@ -127,8 +127,10 @@ def test_blocks_by_hand() -> None:
     weight = sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 8)
     assert weight.macs == 2 * 64 * 128 * 3 * 1600
     assert weight.l2_bytes == 1600 * (64 * (3 * 4 + 1) + 3 * 128 * 4)
-    # 48 pairs of sums, 4 of 8 ranges at once
-    assert weight.serial == 48 * 2 * 300 and not sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 1).serial
+    # 8 sums, each after a latency, at 64 bytes a clock; 20 ranges: 8, and then 3
+    of_part = 300 + 4 * 64 * 128 * 3 / 64
+    assert weight.serial == 8 * of_part and not sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 1).serial
+    assert sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 20).serial == 11 * of_part
 
 
 SHAPE = ConvolutionShape((32, 32), 64, 64, (3, 3), padding=(1, 1))

@@ -172,12 +172,12 @@ def test_each_way_to_cut_the_work_is_tried(cache: TuningCache, monkeypatch: pyte
 
     monkeypatch.setattr(Tuner, "_fastest", last)
     passes = Tuner(EmulatedGpu(), cache).choose(ON_A_GPU, 2, is_first=False)
-    assert passes.name == "tensorcore:3/tensorcore:3/tensorcore:4"
-    for names, count in zip(tried, (4, 4, 5), strict=True):
+    assert passes.name == "tensorcore:6/tensorcore:4/tensorcore:8"
+    for names, count in zip(tried, (7, 5, 9), strict=True):
         assert names == {"gemm", "winograd", *(f"tensorcore:{number}" for number in range(count))}
     again = Tuner(EmulatedGpu(), TuningCache(cache.path)).choose(ON_A_GPU, 2, is_first=False)
     assert again.name == passes.name and len(tried) == 3
-    assert isinstance(again.weight_gradient, TensorCore) and again.weight_gradient.tile == 4
+    assert isinstance(again.weight_gradient, TensorCore) and again.weight_gradient.tile == 8
 
 
 @emulated
@@ -210,7 +210,7 @@ def test_a_first_layers_variant_is_of_its_own_passes(cache: TuningCache, monkeyp
     point = ConvolutionShape((3, 3), 17, 20, (1, 1))
     monkeypatch.setattr(Tuner, "_fastest", lambda self, agreeing: max(agreeing))
     passes = Tuner(EmulatedGpu(), cache).choose(point, 2, is_first=True)
-    assert passes.name == "tensorcore:3/tensorcore/tensorcore:4"
+    assert passes.name == "tensorcore:6/tensorcore/tensorcore:4"
     assert choice.choose(passes.name, EmulatedGpu(), point, "conv1").name == passes.name
 
 
@@ -234,11 +234,11 @@ def test_a_network_takes_the_variant_that_is_named(number: str) -> None:
     [
         (
             "tensorcore:9",
-            "layer conv1: tensorcore has no variant '9' for its forward, but 0, 1, 2, 3; leave the number",
+            "layer conv1: tensorcore has no variant '9' for its forward, but 0, 1, 2, 3, 4, 5, 6; leave the",
         ),
         (
             "gemm/tensorcore:8/gemm",
-            "layer conv1: tensorcore has no variant '8' for its data gradient, but 0, 1, 2, 3; leave",
+            "layer conv1: tensorcore has no variant '8' for its data gradient, but 0, 1, 2, 3, 4; leave",
         ),
         ("gemm:0", "layer conv1: gemm has no variant '0' for its forward, but none at all; leave the number out"),
     ],

@@ -58,8 +58,8 @@ class BankUse:
 
 @dataclass(frozen=True)
 class Report:
-    """What a launch did. Accesses are counted by thread; copies are asynchronous ones; products are those of a warp, or of a
-    warpgroup."""
+    """What a launch did. Accesses are counted by thread; copies are asynchronous ones; products are those of a warp, or
+    of a warpgroup."""
 
     barriers: int
     shared_accesses: int

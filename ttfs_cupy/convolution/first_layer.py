@@ -219,7 +219,8 @@ class FirstLayer:
                 out.winner,
                 *rule,
             ),
-            *(grad_weights, workspace, self.arrived, parts_of_tree(ranges, FAN), ranges, range_tiles, batch * tiles.count),
+            *(grad_weights, workspace, self.arrived, parts_of_tree(ranges, FAN)),
+            *(ranges, range_tiles, batch * tiles.count),
             *(self.shape.out_channels, self._lanes, *tiles.arguments, *self._sizes),
         )
 

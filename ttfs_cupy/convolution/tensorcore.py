@@ -65,7 +65,7 @@ class TensorCore:
     device: Device
     shape: ConvolutionShape
     tile: int | None = None
-    # How many blocks have written their sums, for each node of each tile of the weight gradient; zeros between launches.
+    # How many blocks have written sums, for each node of each tile of the weight gradient; zeros between launches.
     arrived: Array = field(init=False, compare=False)
     _launches: dict[tuple[object, ...], Launch] = field(init=False, compare=False, default_factory=dict)
     name = "tensorcore"

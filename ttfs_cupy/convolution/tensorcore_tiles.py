@@ -31,8 +31,7 @@ from ttfs_cupy.kernels.source import Constants, Variant
 # With so many images, blocks of pixels have met images at every place where they can.
 IMAGES_OF_EVERY_HALO = 256
 
-# A block's range of a sum over pixels has at least so many; there are at most so many ranges, and so many of them, or of
-# their sums, are added by one block.
+# A block's range of a sum over pixels has at least so many; there are at most so many ranges, of which one block adds FAN.
 FEWEST_RANGE_PIXELS = 256
 MOST_RANGES = 64
 FAN = 8
@@ -283,12 +282,11 @@ def sum_tiles(taps: int, in_channels: int = 128) -> list[SumTile]:
     as many taps where there are no more channels; two rows of warps derive twice as many, where that does not fit.
     """
     ring = (2, min(taps, 3))
-    last = SumTile(1, 4, *ring, BLOCKS_OF_MULTIPROCESSOR[0])
-    if in_channels > 64:
-        return [*(SumTile(1, 8, *ring, blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR), last]
-    across_taps = 3 if taps >= 9 else 1
-    usual = [SumTile(1, 4, *ring, blocks, warps_taps=across_taps) for blocks in BLOCKS_OF_MULTIPROCESSOR]
-    return [*usual, *(SumTile(2, 4, *ring, blocks) for blocks in BLOCKS_OF_MULTIPROCESSOR), last]
+    usual = [SumTile(1, 8, *ring)] if in_channels > 64 else [SumTile(2, 4, *ring)]
+    if in_channels <= 64 and taps >= 9:
+        usual.insert(0, SumTile(1, 4, *ring, warps_taps=3))
+    each = [replace(tile, blocks_of_multiprocessor=count) for tile in usual for count in BLOCKS_OF_MULTIPROCESSOR]
+    return [*each, SumTile(1, 4, *ring)]
 
 
 def fastest(device: Device, candidates: Sequence[Launch], last: Launch) -> Launch:
