@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(line_coverage.why_not() is not None, reason=str(
 FOR_GPUS = {
     "cuda.h": "what NVRTC is given in place of cpu.h; of it the emulator compiles what its kernels call",
     "warp.h": "single instructions of PTX; the emulator has its own file of that name's functions",
+    "warpgroup.h": "as warp.h",
 }
 
 # A file, part of the line, and why no test reaches it; nothing at present.

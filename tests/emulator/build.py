@@ -120,7 +120,7 @@ def _translation_unit(
         (RUNTIME / "shared_names.h").read_text(),
         _lines_of(FOLDER / "emulated_cuda.h"),
         *(_lines_of(source.FOLDER / f"{name}.h") for name in ("cuda", "common", "neuron")),
-        _lines_of(FOLDER / "emulated_warp.h"),
+        *(_lines_of(FOLDER / f"emulated_{name}.h") for name in ("warp", "warpgroup")),
         *(f"#define {name} {int(value) if isinstance(value, bool) else value}" for name, value in constants.items()),
         f'#line 1 "{file_name}"\n{text}',
         *(_entry(kernel) for kernel in kernels),

@@ -25,6 +25,7 @@ class Outcome(ctypes.Structure):
         ("copies", ctypes.c_uint64),
         ("halves_products", ctypes.c_uint64),
         ("tf32_products", ctypes.c_uint64),
+        ("group_products", ctypes.c_uint64),
     )
 
 
@@ -57,7 +58,10 @@ class BankUse:
 
 @dataclass(frozen=True)
 class Report:
-    """What a launch did. Accesses are counted by thread; copies are asynchronous ones; products are those of a warp."""
+    """What a launch did. Accesses are counted by thread; copies are asynchronous ones.
+
+    Products are those of a warp, group_products those of a warpgroup (64 x 64 x 16), whose reads are not counted.
+    """
 
     barriers: int
     shared_accesses: int
@@ -65,6 +69,7 @@ class Report:
     copies: int
     halves_products: int
     tf32_products: int
+    group_products: int
     library: Path
     file_name: str
     instructions: tuple[tuple[int, int, int], ...]

@@ -78,10 +78,12 @@ static void reset_barriers() {
 }
 
 static void check_copies_at_return();
+static void check_products_at_return();
 
 // The last instruction of a thread.
 static void thread_returns() {
     check_copies_at_return();
+    check_products_at_return();
     current->state = State::returned;
     --living;
     idle_turns = 0;

@@ -45,6 +45,7 @@ static void run_block(uintptr_t stacks) {
     poison_shared();
     reset_barriers();
     reset_copies();
+    reset_products();
     unwritten_read.found = false;
     living = threads, runnable_warps = 0, idle_turns = 0;
     for (int warp = 0; warp < MAX_WARPS; ++warp) {

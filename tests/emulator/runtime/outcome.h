@@ -15,7 +15,7 @@ struct Outcome {
     char message[480];  // "{other}" stands for the line of other_site
     uint32_t site, other_site;
     int32_t block[3], thread;
-    uint64_t barriers, shared_accesses, global_accesses, copies, halves_products, tf32_products;
+    uint64_t barriers, shared_accesses, global_accesses, copies, halves_products, tf32_products, group_products;
 };
 
 static Outcome* outcome;
