@@ -20,7 +20,8 @@ DEVICE void write_right_factor(const float* b, int depth, int rows_apart, int co
     for (int i = threadIdx.x; i < depth * 32; i += blockDim.x) {
         const int k = i / 64 * 2, column = i % 64;
         const int part = k / 16 * 2048 + k % 16 / 8 * rows_apart + column / 8 * columns_apart;
-        *(unsigned*)(bytes + part + column % 8 * 16 + k % 8 * 2) = to_halves(b[k * 64 + column], b[(k + 1) * 64 + column]);
+        const float* from = b + k * 64 + column;
+        *(unsigned*)(bytes + part + column % 8 * 16 + k % 8 * 2) = to_halves(from[0], from[64]);
     }
     show_products();
 }

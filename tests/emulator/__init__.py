@@ -3,12 +3,12 @@
     kernel = Emulator(text, constants={"TILE": 64}, file_name="product.cu")
     report = kernel.launch("product", (4, 4, 1), 128, 16384, a, b, out, n, seed=3)
 
-Every thread of a block is a fiber; barriers, a warp's collectives, asynchronous copies and tensor cores, also those of a
-whole warpgroup (wgmma), are as CUDA defines them. g++ compiles a kernel with the instrumentation of its thread
+Every thread of a block is a fiber; barriers, a warp's collectives, asynchronous copies and tensor cores, also those of
+a whole warpgroup (wgmma), are as CUDA defines them. g++ compiles a kernel with the instrumentation of its thread
 sanitizer, which reports each access to memory to the emulator's own runtime (the folder of that name). A KernelError is
 named BarrierDivergence, SharedMemoryRace, UninitialisedRead, OutOfBounds, ReadOnlyWrite, Misaligned, PendingCopies or
-Trap; of the products of warpgroups also RegistersInFlight (sums or a left factor touched before they are awaited), MissingFence (wgmma.fence),
-MissingProxyFence (fence.proxy.async, by whoever wrote the right factor) or PendingProducts.
+Trap; of the products of warpgroups also RegistersInFlight (sums or a left factor touched before they are awaited),
+MissingFence (wgmma.fence), MissingProxyFence (fence.proxy.async, by who wrote the right factor) or PendingProducts.
 
 What it does not see:
 - races in global memory, between threads or blocks; blocks run one after another, so none can wait for a later one;
