@@ -1,10 +1,12 @@
 """What the emulator's tests run is CUDA: NVRTC compiles the same texts, after the headers of a GPU."""
 
 import planted_bugs
+import planted_warpgroup_bugs
 import pytest
 import test_emulator
 import test_emulator_errors
 import test_emulator_tensor_cores
+import test_emulator_warpgroups
 
 from ttfs_cupy import cuda_libraries
 from ttfs_cupy.errors import UserError
@@ -15,6 +17,10 @@ TEXTS = {
     "tensor cores": test_emulator_tensor_cores.KERNELS,
     "banks": test_emulator_errors.BANKS,
 } | {name: bug.text for name, bug in planted_bugs.BUGS.items()}
+
+FOR_WARPGROUPS = {"warpgroups": test_emulator_warpgroups.KERNELS} | {
+    name: bug.text for name, bug in planted_warpgroup_bugs.BUGS.items()
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,4 +37,11 @@ def nvrtc_is_installed():
 def test_nvrtc_compiles_what_is_emulated(name):
     headers = [source.header(header) for header in ("cuda", "common", "neuron", "cooperative/warp")]
     code, _ = nvrtc.compile_text("".join(headers) + TEXTS[name], f"{name}.cu", 80)
+    assert code
+
+
+@pytest.mark.parametrize("name", FOR_WARPGROUPS)
+def test_nvrtc_compiles_what_is_emulated_of_warpgroups(name):
+    names = ("cuda", "common", "neuron", "cooperative/warp", "cooperative/warpgroup")
+    code, _ = nvrtc.compile_text("".join(map(source.header, names)) + FOR_WARPGROUPS[name], f"{name}.cu", "90a")
     assert code

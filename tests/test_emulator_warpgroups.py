@@ -1,250 +1,204 @@
-"""The emulator's products of warpgroups: layouts and chains of them by NumPy, and a planted bug for each check."""
+"""The emulator's products of warpgroups: what they compute, and a planted bug for each check."""
 
-import dataclasses
+from pathlib import Path
 
 import emulator
 import numpy as np
+import planted_warpgroup_bugs
 import pytest
 from emulator import Emulator, KernelError
-from planted_bugs import Bug
+from test_emulator_errors import check_is_found, launch
 
 pytestmark = pytest.mark.skipif(emulator.why_not() is not None, reason=str(emulator.why_not()))
 
-# out (rows, 64) = start + a (rows, depth) b (depth, 64): a warpgroup has 64 rows, and all share b, of whose steps of 16
-# two are in shared memory; a product runs on while the next one's left factor is loaded.
-KERNEL = """
-#include "warpgroup.h"
+KERNELS = """
+#define MAX_STEPS 4
 
-#define STEP 16
-#define STEP_PIECES 128
-
-// 8 neighbouring columns, with each half of the step's rows, are 8 pieces of 16 bytes.
-DEVICE void store_step(const float* b, int step, float4* to) {
-    for (int piece = threadIdx.x; piece < STEP_PIECES; piece += blockDim.x) {
-        const int column = piece / 16 * 8 + piece % 8, row = step * STEP + piece / 8 % 2 * 8;
-        unsigned words[4];
-        for (int i = 0; i < 4; ++i) {
-            const float* const from = b + (row + 2 * i) * 64 + column;
-            words[i] = to_halves(from[0], from[64]);
-        }
-        ((uint4*)to)[piece] = make_uint4(words[0], words[1], words[2], words[3]);
+// Of a right factor (depth, 64) each 16 rows, one beside the other; behind a barrier it may be multiplied by.
+DEVICE void write_right_factor(const float* b, int depth, int rows_apart, int columns_apart) {
+    char* const bytes = (char*)dynamic_shared;
+    for (int i = threadIdx.x; i < depth * 32; i += blockDim.x) {
+        const int k = i / 64 * 2, column = i % 64;
+        const int part = k / 16 * 2048 + k % 16 / 8 * rows_apart + column / 8 * columns_apart;
+        const float* from = b + k * 64 + column;
+        *(unsigned*)(bytes + part + column % 8 * 16 + k % 8 * 2) = to_halves(from[0], from[64]);
     }
     show_products();
-    __syncthreads();
 }
 
-KERNEL void product(const float* __restrict__ a, const float* __restrict__ b, const float* __restrict__ start,
-                    float* __restrict__ out, int depth, int adds) {
-    const int lane = threadIdx.x % WARP, row = blockIdx.x * blockDim.x / 2 + threadIdx.x / WARP * 16 + lane / 4;
-    float sum[GROUP_SUMS];
-    for (int i = 0; i < GROUP_SUMS; ++i) {
-        const int at = (row + i % 4 / 2 * 8) * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2;
-        sum[i] = adds ? start[at] : __int_as_float(0x7fc00000);
+// A thread's first row of a warpgroup's 64, and of the block's.
+DEVICE int first_row() { return threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4; }
+
+DEVICE void read_left_factor(unsigned (&to)[4], const float* a, int depth, int step) {
+    for (int i = 0; i < 4; ++i) {
+        const float* from = a + (first_row() + i % 2 * 8) * depth + step * 16 + threadIdx.x % 4 * 2 + i / 2 * 8;
+        to[i] = to_halves(from[0], from[1]);
     }
-    store_step(b, 0, dynamic_shared);
-    for (int step = 0; step < depth / STEP; ++step) {
-        unsigned fragment[4];
-        for (int i = 0; i < 4; ++i) {
-            const float* const from = a + (row + i % 2 * 8) * depth + step * STEP + lane % 4 * 2 + i / 2 * 8;
-            fragment[i] = to_halves(from[0], from[1]);
+}
+
+// Of the sum with number i of a lane.
+DEVICE int place_of_sum(int i) {
+    return (first_row() + i % 4 / 2 * 8) * 64 + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
+}
+
+// out (rows, 64) = start + a (rows, depth) b (depth, 64), each warpgroup 64 rows; with `first` without start
+KERNEL void product(const float* a, const float* b, const float* start, float* out, int depth, int rows_apart,
+                    int columns_apart, int first) {
+    write_right_factor(b, depth, rows_apart, columns_apart);
+    float sum[GROUP_SUMS];
+    unsigned left[MAX_STEPS][4];
+    for (int step = 0; step < depth / 16; ++step) read_left_factor(left[step], a, depth, step);
+    for (int i = 0; i < GROUP_SUMS; ++i) sum[i] = start[place_of_sum(i)];
+    __syncthreads();
+    begin_products();
+    for (int step = 0; step < depth / 16; ++step)
+        multiply_group(sum, left[step], right_factor(dynamic_shared + step * 128, rows_apart, columns_apart),
+                       first && step == 0);
+    end_product_group();
+    await_product_groups<0>();
+    for (int i = 0; i < GROUP_SUMS; ++i) out[place_of_sum(i)] = sum[i];
+}
+
+// The same in steps, b of each read anew into the other of two halves of shared memory while the last is multiplied by
+KERNEL void staged_product(const float* a, const float* b, float* out, int depth) {
+    float sum[GROUP_SUMS];
+    unsigned left[2][4];
+    for (int step = 0; step < depth / 16; ++step) {
+        char* const stage = (char*)dynamic_shared + step % 2 * 2048;
+        for (int i = threadIdx.x; i < 512; i += blockDim.x) {
+            const int k = i / 64 * 2, column = i % 64;
+            const float* from = b + (step * 16 + k) * 64 + column;
+            *(unsigned*)(stage + k / 8 * 1024 + column * 16 + k % 8 * 2) = to_halves(from[0], from[64]);
         }
+        show_products();
+        read_left_factor(left[step % 2], a, depth, step);
+        __syncthreads();
         begin_products();
-        const float4* const right = dynamic_shared + step % 3 * STEP_PIECES;
-        multiply_group(sum, fragment, right_factor(right, 128, 256), !adds && step == 0);
+        multiply_group(sum, left[step % 2], right_factor(stage, 1024, 128), step == 0);
         end_product_group();
         await_product_groups<1>();
-        if (step + 1 < depth / STEP) store_step(b, step + 1, dynamic_shared + (step + 1) % 3 * STEP_PIECES);
+        __syncthreads();
     }
     await_product_groups<0>();
-    for (int i = 0; i < GROUP_SUMS; ++i) out[(row + i % 4 / 2 * 8) * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2] = sum[i];
+    for (int i = 0; i < GROUP_SUMS; ++i) out[place_of_sum(i)] = sum[i];
+}
+
+// out (2, rows, 64): the products with rows 0 to 15 of b, and with all, in groups of which the first is awaited first
+KERNEL void two_groups(const float* a, const float* b, float* out) {
+    write_right_factor(b, 32, 1024, 128);
+    float some[GROUP_SUMS], all[GROUP_SUMS];
+    unsigned left[2][4];
+    for (int step = 0; step < 2; ++step) read_left_factor(left[step], a, 32, step);
+    const unsigned long long b0 = right_factor(dynamic_shared, 1024, 128);
+    __syncthreads();
+    begin_products();
+    multiply_group(all, left[1], b0 + (2048 >> 4), true);
+    multiply_group(some, left[0], b0, true);
+    end_product_group();
+    multiply_group(all, left[0], b0, false);
+    end_product_group();
+    await_product_groups<1>();
+    for (int i = 0; i < GROUP_SUMS; ++i) out[place_of_sum(i)] = some[i];
+    await_product_groups<0>();
+    for (int i = 0; i < GROUP_SUMS; ++i) out[blockDim.x * 32 + place_of_sum(i)] = all[i];
 }
 """
 
 
-def compiled(text: str) -> Emulator:
-    # as source.cooperative_text leaves it: the emulator has read its own version of the header
-    return Emulator(text.replace('#include "warpgroup.h"\n', "\n"), file_name="planted.cu")
+@pytest.fixture(scope="module")
+def kernels() -> Emulator:
+    return Emulator(KERNELS)
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("adds", [0, 1])
-def test_a_product_in_steps(adds: int, seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    rows, depth = 256, 16 * (seed + 1)
-    a, b, start = (draw.integers(-9, 9, size).astype(np.float32) for size in ((rows, depth), (depth, 64), (rows, 64)))
-    out = np.full((rows, 64), np.nan, np.float32)
-    report = compiled(KERNEL).launch("product", 1, 512, 3 * 2048, a, b, start, out, depth, adds, seed=seed)
-    # whole numbers: exact
-    np.testing.assert_array_equal(out, a @ b + adds * start)
-    assert report.group_products == rows // 64 * depth // 16
+def integers(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-8, 9, shape).astype(np.float32)
 
 
-def test_sums_are_truncated() -> None:
-    """As tensor cores do: 16 terms and the sum before are added as one, and cut off."""
-    a, b = np.zeros((64, 16), np.float32), np.zeros((16, 64), np.float32)
-    start, out = np.full((64, 64), -1, np.float32), np.empty((64, 64), np.float32)
-    a[:, 0], b[0] = 2.0**-13, -(2.0**-13)
-    compiled(KERNEL).launch("product", 1, 128, 3 * 2048, a, b, start, out, 16, 1)
-    assert (out == np.float32(-1)).all() and np.float32(-1 - 2.0**-26) == -1
-    a[:, 1], b[1] = 2.0**-12, -(2.0**-11) * 1.5
-    compiled(KERNEL).launch("product", 1, 128, 3 * 2048, a, b, start, out, 16, 1)
-    # 1 + 1.5 2^-23 lies between two floats, of which the nearer to 0 is taken
-    assert (out == -(1 + np.float32(2.0**-23))).all()
+def halves(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float16).astype(np.float32)
 
 
-START = """
-    float sum[GROUP_SUMS] = {};
-    const unsigned a[4] = {};
-    float4* const shared = dynamic_shared;
-"""
-FILL = """
-    shared[i] = make_float4(in[i], 0.0f, 0.0f, 0.0f);
-"""
-SHOWN = f"{START}{FILL}    show_products();\n    __syncthreads();\n"
-END = """
-    for (int k = 0; k < GROUP_SUMS; ++k) out[i] += sum[k];
-"""
-MULTIPLY = "begin_products(); multiply_group(sum, a, right_factor(shared, 128, 256), true); end_product_group();"
-
-BUGS = {
-    "what a thread wrote is not shown": Bug(
-        "MissingProxyFence",
-        f"""{START}{FILL}    __syncthreads();
-    {MULTIPLY} // here
-    await_product_groups<0>();{END}""",
-        says="did not show before a barrier",
-    ),
-    "it is shown behind the barrier": Bug(
-        "MissingProxyFence",
-        f"""{START}{FILL}    __syncthreads();
-    show_products();
-    {MULTIPLY} // here
-    await_product_groups<0>();{END}""",
-    ),
-    "written again after it was shown": Bug(
-        "MissingProxyFence",
-        f"""{START}{FILL}    show_products();
-    shared[i].y = 1.0f;
-    __syncthreads();
-    {MULTIPLY} // here
-    await_product_groups<0>();{END}""",
-    ),
-    "overwritten behind a barrier, while the product runs": Bug(
-        "SharedMemoryRace",
-        f"""{SHOWN}    {MULTIPLY} // here
-    __syncthreads();
-    shared[i].x = 2.0f; // or here
-    await_product_groups<0>();{END}""",
-    ),
-    "a right factor that nobody wrote": Bug(
-        "UninitialisedRead",
-        f"""{START}    if (i < 100) shared[i] = make_float4(in[i], 0.0f, 0.0f, 0.0f);
-    show_products();
-    __syncthreads();
-    {MULTIPLY} // here
-    await_product_groups<0>();{END}""",
-    ),
-    "a right factor whose copy is not awaited": Bug(
-        "SharedMemoryRace",
-        f"""{START}    copy_async(shared + i, in + 4 * (i % 16), true); // here
-    end_copy_group();
-    show_products();
-    __syncthreads();
-    {MULTIPLY} // or here
-    await_product_groups<0>();
-    await_copy_groups<0>();{END}""",
-    ),
-    "sums that are written while they are computed": Bug(
-        "RegistersInFlight",
-        f"""{SHOWN}    {MULTIPLY} // here
-    sum[3] = 1.0f;
-    await_product_groups<0>();{END}""",
-    ),
-    "no fence before the first product": Bug(
-        "MissingFence",
-        f"""{SHOWN}    multiply_group(sum, a, right_factor(shared, 128, 256), true); // here
-    end_product_group();
-    await_product_groups<0>();{END}""",
-    ),
-    "no fence after the sums were read": Bug(
-        "MissingFence",
-        f"""{SHOWN}    {MULTIPLY}
-    await_product_groups<0>();
-    sum[0] += 1.0f;
-    multiply_group(sum, a, right_factor(shared, 128, 256), false); // here
-    end_product_group();
-    await_product_groups<0>();{END}""",
-    ),
-    "a product that is never awaited": Bug(
-        "PendingProducts",
-        f"""{SHOWN}    {MULTIPLY} // here
-    await_product_groups<1>();{END}""",
-    ),
-    "half of a warp": Bug(
-        "BarrierDivergence",
-        f"""{SHOWN}    if (i % 32 < 16) return;
-    begin_products(); // here
-    multiply_group(sum, a, right_factor(shared, 128, 256), true);
-    end_product_group();
-    await_product_groups<0>();{END}""",
-    ),
-    "half of a warpgroup": Bug(
-        "BarrierDivergence",
-        f"""{SHOWN}    {MULTIPLY} // here
-    await_product_groups<0>();{END}""",
-        threads=192,
-        says="no whole number of warpgroups",
-    ),
-    "a right factor beyond the end": Bug(
-        "OutOfBounds",
-        f"""{SHOWN}    begin_products();
-    multiply_group(sum, a, right_factor(shared + 8, 128, 256), true); // here
-    end_product_group();
-    await_product_groups<0>();{END}""",
-    ),
-    "a misaligned right factor": Bug(
-        "Misaligned",
-        f"""{SHOWN}    begin_products();
-    multiply_group(sum, a, right_factor((float*)shared + 2, 128, 256), true); // here
-    end_product_group();
-    await_product_groups<0>();{END}""",
-    ),
-}
+def product(
+    kernels: Emulator,
+    a: np.ndarray,
+    b: np.ndarray,
+    start: np.ndarray,
+    first: bool = False,
+    apart: tuple[int, int] = (1024, 128),
+    seed: int = 0,
+) -> np.ndarray:
+    out = np.zeros_like(start)
+    threads, shared_bytes = 2 * len(a), 128 * len(b)
+    report = kernels.launch(
+        "product", 1, threads, shared_bytes, a, b, start, out, len(b), *apart, int(first), seed=seed
+    )
+    assert report.group_products == len(a) // 64 * len(b) // 16
+    assert (report.halves_products, report.tf32_products, report.barriers) == (0, 0, 1)
+    return out
 
 
-def launch(bug: Bug, seed: int) -> None:
-    values, out = np.arange(256, dtype=np.float32), np.zeros(256, np.float32)
-    compiled(bug.text).launch("wrong", 1, bug.threads, 16 * bug.threads, values, out, seed=seed)
+@pytest.mark.parametrize("apart", [(1024, 128), (128, 256)])
+@pytest.mark.parametrize(("groups", "steps"), [(1, 1), (1, 4), (2, 3)])
+def test_products(kernels: Emulator, groups: int, steps: int, apart: tuple[int, int]) -> None:
+    a, b, start = integers(1, 64 * groups, 16 * steps), integers(2, 16 * steps, 64), integers(3, 64 * groups, 64)
+    for seed in range(3):
+        assert np.array_equal(product(kernels, a, b, start, apart=apart, seed=seed), start + a @ b)
+    assert np.array_equal(product(kernels, a, b, np.full_like(start, np.nan), first=True, apart=apart), a @ b)
 
 
-@pytest.mark.parametrize("name", BUGS)
+def test_sums_are_rounded_toward_zero_once_a_product(kernels: Emulator) -> None:
+    a, b, start = halves(1, 64, 64), halves(2, 64, 64), halves(3, 64, 64)
+    expected = start.astype(np.float64)
+    for k in range(0, 64, 16):
+        expected += a[:, k : k + 16].astype(np.float64) @ b[k : k + 16].astype(np.float64)
+        nearest = expected.astype(np.float32)
+        expected = np.where(np.abs(nearest) > np.abs(expected), np.nextafter(nearest, np.float32(0)), nearest)
+        expected = expected.astype(np.float64)
+    found = product(kernels, a, b, start)
+    assert np.mean(found == expected) > 0.999  # NumPy adds in another order
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_products_in_stages(kernels: Emulator) -> None:
+    a, b, out = integers(1, 128, 160), integers(2, 160, 64), np.zeros((128, 64), np.float32)
+    for seed in range(8):
+        report = kernels.launch("staged_product", 1, 256, 4096, a, b, out, 160, seed=seed)
+        assert np.array_equal(out, a @ b)
+    assert (report.group_products, report.barriers) == (20, 20)
+
+
+def test_groups_of_products(kernels: Emulator) -> None:
+    a, b, out = integers(1, 64, 32), integers(2, 32, 64), np.zeros((2, 64, 64), np.float32)
+    for seed in range(4):
+        kernels.launch("two_groups", 1, 128, 4096, a, b, out, seed=seed)
+        assert np.array_equal(out, [a[:, :16] @ b[:16], a @ b])
+
+
+def test_what_is_counted_for_coverage_multiplies_too(tmp_path: Path) -> None:
+    kernels = Emulator(KERNELS, coverage=tmp_path)
+    a, b, start = integers(1, 64, 64), integers(2, 64, 64), integers(3, 64, 64)
+    assert np.array_equal(product(kernels, a, b, start), start + a @ b)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("a left factor that is changed before the product is awaited", "left factor"),
+        ("sums that are written before they are awaited", "sums"),
+    ],
+)
+def test_what_changed_is_found_where_accesses_are_not_watched(tmp_path: Path, name: str, what: str) -> None:
+    bug = planted_warpgroup_bugs.BUGS[name]
+    with pytest.raises(KernelError, match=f"RegistersInFlight at .* the {what} of this product changed"):
+        launch(bug, Emulator(bug.text, coverage=tmp_path), 0)
+
+
+@pytest.mark.parametrize("name", planted_warpgroup_bugs.BUGS)
 def test_a_planted_bug_is_found_whatever_the_order(name: str) -> None:
-    bug = BUGS[name]
-    bug = dataclasses.replace(bug, threads=128) if bug.threads == 64 else bug
+    check_is_found(planted_warpgroup_bugs.BUGS[name], 8)
+
+
+def test_without_its_bug_the_kernel_runs() -> None:
+    right = planted_warpgroup_bugs.bug("", planted_warpgroup_bugs.RIGHT)
     for seed in range(8):
-        with pytest.raises(KernelError) as caught:
-            launch(bug, seed)
-        error = caught.value
-        assert error.name == bug.error and error.line in bug.lines, str(error)
-        assert bug.says in str(error)
-
-
-def test_a_warp_that_takes_no_part() -> None:
-    body = f"{SHOWN}    if (i >= 32) {{ {MULTIPLY} await_product_groups<0>(); }}{END}"
-    with pytest.raises(KernelError, match="warp 1 started 1 products, warp 0 of its group 0") as caught:
-        launch(Bug("BarrierDivergence", body, threads=128), 0)
-    assert caught.value.name == "BarrierDivergence"
-
-
-def test_without_a_bug_all_is_well() -> None:
-    body = f"{SHOWN}    {MULTIPLY} await_product_groups<0>();{END}"
-    for seed in range(8):
-        launch(Bug("", body, threads=128), seed)
-
-
-def test_sums_are_no_numbers_until_they_are_awaited() -> None:
-    body = f"{SHOWN}    {MULTIPLY} out[i] = sum[0]; await_product_groups<0>();"
-    bug = Bug("", body, threads=128)
-    values, out = np.zeros(256, np.float32), np.zeros(256, np.float32)
-    compiled(bug.text).launch("wrong", 1, 128, 2048, values, out)
-    assert np.isnan(out[:128]).all()
+        assert launch(right, Emulator(right.text), seed).group_products == 1

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.skipif(line_coverage.why_not() is not None, reason=str(
 # Files for a GPU alone.
 FOR_GPUS = {
     "cuda.h": "what NVRTC is given in place of cpu.h; of it the emulator compiles what its kernels call",
-    "warpgroup.h": "likewise, of compute capability 9.0",
     "warp.h": "single instructions of PTX; the emulator has its own file of that name's functions",
+    "warpgroup.h": "likewise, of compute capability 9.0",
 }
 
 # A file, part of the line, and why no test reaches it; nothing at present.

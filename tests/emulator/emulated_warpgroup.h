@@ -1,5 +1,5 @@
-// Stands for cooperative/warpgroup.h, which is empty behind it: the same names, signatures and layouts. All is done by the
-// runtime. The address of the sums goes there, so that their array stays in memory.
+// Stands for cooperative/warpgroup.h, which finds WARPGROUP defined and adds nothing: the same names, signatures and
+// layouts. All is done by the runtime. Sums and left factors go by their addresses: products run on after the call.
 
 #define WARPGROUP 128
 #define GROUP_SUMS 32
@@ -8,7 +8,7 @@ extern "C" {
 void emulated_show_products();
 unsigned long long emulated_right_factor(const void* shared, unsigned rows_apart, unsigned columns_apart);
 void emulated_begin_products();
-void emulated_multiply_group(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned long long b, bool first);
+void emulated_multiply_group(float* sum, const unsigned* a, unsigned long long b, bool first);
 void emulated_end_product_group();
 void emulated_await_product_groups(int pending);
 }
@@ -19,7 +19,7 @@ DEVICE unsigned long long right_factor(const void* shared, unsigned rows_apart, 
 }
 DEVICE void begin_products() { emulated_begin_products(); }
 DEVICE void multiply_group(float (&sum)[GROUP_SUMS], const unsigned (&a)[4], unsigned long long b, bool first) {
-    emulated_multiply_group(sum, a[0], a[1], a[2], a[3], b, first);
+    emulated_multiply_group(sum, a, b, first);
 }
 DEVICE void end_product_group() { emulated_end_product_group(); }
 template <int pending>

@@ -52,8 +52,9 @@ class _Launch(ctypes.Structure):
 class Emulator:
     """A kernel file, compiled for the emulator with compile-time constants.
 
-    The text may use what cuda.h, common.h, neuron.h and cooperative/warp.h define. Each constant becomes a #define
-    before it; file_name is what errors call it. The library is kept in the folder `cache`, by default the user's.
+    The text may use what cuda.h, common.h, neuron.h, and warp.h and warpgroup.h of cooperative/ define. Each constant
+    becomes a #define before it; file_name is what errors call it. The library is kept in the folder `cache`, by default
+    the user's.
     coverage: where gcov's counts of its lines go when the process ends; accesses to memory are then not watched.
     """
 

@@ -58,8 +58,10 @@ class BankUse:
 
 @dataclass(frozen=True)
 class Report:
-    """What a launch did. Accesses are counted by thread; copies are asynchronous ones; products are those of a warp, or
-    of a warpgroup."""
+    """What a launch did. Accesses are counted by thread; copies are asynchronous ones.
+
+    Products are those of a warp, group_products those of a warpgroup (64 x 64 x 16), whose reads are not counted.
+    """
 
     barriers: int
     shared_accesses: int

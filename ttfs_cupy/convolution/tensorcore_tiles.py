@@ -31,7 +31,7 @@ from ttfs_cupy.kernels.source import Constants, Variant
 # With so many images, blocks of pixels have met images at every place where they can.
 IMAGES_OF_EVERY_HALO = 256
 
-# A block's range of a sum over pixels has at least so many; there are at most so many ranges, of which one block adds FAN.
+# A block's range of a sum over pixels has at least so many; there are at most so many ranges, and a block adds FAN.
 FEWEST_RANGE_PIXELS = 256
 MOST_RANGES = 64
 FAN = 8

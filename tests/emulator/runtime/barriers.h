@@ -79,7 +79,6 @@ static void reset_barriers() {
 
 static void check_copies_at_return();
 static void check_products_at_return();
-static void check_products_of_block();
 
 // The last instruction of a thread.
 static void thread_returns() {
@@ -92,6 +91,5 @@ static void thread_returns() {
     if (barriers[0].arrived && !barriers[0].expected && barriers[0].arrived == living) open_barrier(barriers[0]);
     if (living) run_another();
     check_unwritten_read();
-    check_products_of_block();
     emulator_switch(&current->stack_pointer, launcher.stack_pointer);
 }

@@ -83,7 +83,10 @@ static inline bool find_shared(uintptr_t at, uint32_t size, bool write, Site sit
 
 static inline void check_access(const void* pointer, uint32_t size, bool write, Site site) {
     const uintptr_t at = (uintptr_t)pointer;
-    if (is_on_stack(at)) return;
+    if (is_on_stack(at)) {
+        if (registers) access_registers(at, size, write, site);
+        return;
+    }
     count_access_of_turn(site);
     if (at & (size - 1)) fail_misaligned(size, write, site);
     Access access;
@@ -98,7 +101,10 @@ static inline void check_access(const void* pointer, uint32_t size, bool write, 
 
 // A structure that is no vector is moved in the largest pieces that its address and size allow, up to 4 bytes.
 static void check_range(const void* pointer, uintptr_t bytes, bool write, Site site) {
-    if (is_on_stack((uintptr_t)pointer)) return;
+    if (is_on_stack((uintptr_t)pointer)) {
+        if (registers) access_registers((uintptr_t)pointer, bytes, write, site);
+        return;
+    }
     const uintptr_t piece = ((uintptr_t)pointer | bytes) & 1 ? 1 : ((uintptr_t)pointer | bytes) & 2 ? 2 : 4;
     for (uintptr_t i = 0; i < bytes; i += piece) check_access((const char*)pointer + i, piece, write, site);
 }
@@ -117,7 +123,7 @@ HOOKS(8)
 HOOKS(16)
 void __tsan_read_range(void* at, uintptr_t bytes) { check_range(at, bytes, false, CALLER); }
 void __tsan_write_range(void* at, uintptr_t bytes) { check_range(at, bytes, true, CALLER); }
-void __tsan_init() {}
+void __tsan_init() { are_accesses_watched = true; }
 }
 
 // Of the kernels' own calls: a word of shared or global memory, read and written at once.

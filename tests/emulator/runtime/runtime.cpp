@@ -3,9 +3,11 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "shared_names.h"
@@ -14,6 +16,7 @@
 namespace runtime {
 #include "outcome.h"
 #include "fibers.h"
+#include "registers.h"
 #include "ordering.h"
 #include "shared_memory.h"
 #include "banks.h"

@@ -89,6 +89,9 @@ struct UnwrittenRead {
 };
 static UnwrittenRead unwritten_read;
 
+// Whether the kernel's plain accesses are reported: not where its lines are counted. Else nobody knows what was written.
+static bool are_accesses_watched;
+
 static void check_unwritten_read() {
     const UnwrittenRead& read = unwritten_read;
     if (read.found)
@@ -104,7 +107,7 @@ static void check_shared(const Access& access) {
         if (written && of.in_flight)
             fail_race(access, i, "is still copying to, by a copy that it started", of.write.who, of.write.site);
         const bool reads = !access.write || access.atomic;
-        if (reads && !written && !unwritten_read.found) unwritten_read = {true, access, i, me};
+        if (reads && !written && are_accesses_watched && !unwritten_read.found) unwritten_read = {true, access, i, me};
         check_before(access, i, of.write, "wrote, with no barrier in between,");
         for (int k = 0; k < 2 && !access.atomic; ++k)
             check_before(access, i, of.atomics[k], "changed, with no barrier in between,");

@@ -31,44 +31,66 @@ static inline float toward_zero(double value) {
     return float_of(bits_of(nearest) - (uint32_t)too_large);  // one less is the next float of a smaller magnitude
 }
 
-// sum += a b, K the instruction's depth; lane l's sums are of rows l / 4 and 8 more, columns 2 (l % 4) and 1 more.
+// The lanes' sums += a b, K the instruction's depth; lane l's are of rows l / 4 and 8 more, columns 2 (l % 4) and 1
+// more.
 template <int K>
-static void add_product(Warp& warp, const double (&a)[16][K], const double (&b)[K][8]) {
+static void add_product(float (&lanes)[LANES_PER_WARP][4], const double (&a)[16][K], const double (&b)[K][8]) {
     double sums[16][8];
     float rounded[16][8];
     for (int lane = 0; lane < LANES_PER_WARP; ++lane)
-        for (int i = 0; i < 4; ++i) sums[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = warp.lanes[lane].sums[i];
+        for (int i = 0; i < 4; ++i) sums[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = lanes[lane][i];
     for (int row = 0; row < 16; ++row)
         for (int k = 0; k < K; ++k)
             for (int column = 0; column < 8; ++column) sums[row][column] += a[row][k] * b[k][column];
     for (int row = 0; row < 16; ++row)
         for (int column = 0; column < 8; ++column) rounded[row][column] = toward_zero(sums[row][column]);
     for (int lane = 0; lane < LANES_PER_WARP; ++lane)
-        for (int i = 0; i < 4; ++i) warp.lanes[lane].sums[i] = rounded[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+        for (int i = 0; i < 4; ++i) lanes[lane][i] = rounded[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+}
+
+template <int K>
+static void add_product_of(Warp& warp, const double (&a)[16][K], const double (&b)[K][8]) {
+    float sums[LANES_PER_WARP][4];
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane) memcpy(sums[lane], warp.lanes[lane].sums, sizeof sums[lane]);
+    add_product(sums, a, b);
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane) memcpy(warp.lanes[lane].sums, sums[lane], sizeof sums[lane]);
+}
+
+// All at once, for the compiler to use vectors.
+template <int count>
+static void values_of_halves(const uint32_t (&words)[count], float (&low)[count], float (&high)[count]) {
+    for (int i = 0; i < count; ++i) low[i] = half_value(words[i] & 0xffff), high[i] = half_value(words[i] >> 16);
+}
+
+// Of 4 words of each lane.
+static void left_factor(const uint32_t (&words)[LANES_PER_WARP * 4], double (&a)[16][16]) {
+    float low[LANES_PER_WARP * 4], high[LANES_PER_WARP * 4];
+    values_of_halves(words, low, high);
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+        for (int i = 0; i < 4; ++i) {
+            double* to = &a[lane / 4 + i % 2 * 8][lane % 4 * 2 + i / 2 * 8];
+            to[0] = low[lane * 4 + i], to[1] = high[lane * 4 + i];
+        }
 }
 
 static void multiply_halves_of_warp(Warp& warp, uint32_t who) {
     check_whole_warp(warp, who, "multiply_halves");
-    // all at once first, for the compiler to use vectors
-    uint32_t words[LANES_PER_WARP * 6];
-    float low[LANES_PER_WARP * 6], high[LANES_PER_WARP * 6];
-    for (int lane = 0; lane < LANES_PER_WARP; ++lane)
-        memcpy(words + lane * 6, warp.lanes[lane].words, 6 * sizeof *words);
-    for (int i = 0; i < LANES_PER_WARP * 6; ++i)
-        low[i] = half_value(words[i] & 0xffff), high[i] = half_value(words[i] >> 16);
-    double a[16][16], b[16][8];
+    uint32_t left[LANES_PER_WARP * 4], right[LANES_PER_WARP * 2];
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
-        const int row = lane / 4, pair = lane % 4 * 2;
-        for (int i = 0; i < 4; ++i) {
-            double* to = &a[row + i % 2 * 8][pair + i / 2 * 8];
-            to[0] = low[lane * 6 + i], to[1] = high[lane * 6 + i];
-        }
-        for (int i = 0; i < 2; ++i) {
-            b[pair + i * 8][row] = low[lane * 6 + 4 + i];
-            b[pair + i * 8 + 1][row] = high[lane * 6 + 4 + i];
-        }
+        memcpy(left + lane * 4, warp.lanes[lane].words, 4 * sizeof *left);
+        memcpy(right + lane * 2, warp.lanes[lane].words + 4, 2 * sizeof *right);
     }
-    add_product(warp, a, b);
+    float low[LANES_PER_WARP * 2], high[LANES_PER_WARP * 2];
+    values_of_halves(right, low, high);
+    double a[16][16], b[16][8];
+    left_factor(left, a);
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+        for (int i = 0; i < 2; ++i) {
+            const int column = lane / 4, pair = lane % 4 * 2;
+            b[pair + i * 8][column] = low[lane * 2 + i];
+            b[pair + i * 8 + 1][column] = high[lane * 2 + i];
+        }
+    add_product_of(warp, a, b);
     ++outcome->halves_products;
 }
 
@@ -84,7 +106,7 @@ static void multiply_tf32_of_warp(Warp& warp, uint32_t who) {
         for (int i = 0; i < 4; ++i) a[row + i % 2 * 8][pair + i / 2 * 4] = tf32_value(words[i]);
         for (int i = 0; i < 2; ++i) b[pair + i * 4][row] = tf32_value(words[4 + i]);
     }
-    add_product(warp, a, b);
+    add_product_of(warp, a, b);
     ++outcome->tf32_products;
 }
 

@@ -1,207 +1,331 @@
-// Products of warpgroups (PTX, "wgmma"): each warp does its 16 rows when it awaits them, as late as CUDA allows. Until then
-// its sums are NaN. What it reads of shared memory nobody may write from the product's start until it is awaited: it is
-// looked at both times.
-//
-// The left factor is taken at the start: a C++ variable that changes later is another register to the assembler.
+// The products of warpgroups (PTX, "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions"), each warp's
+// 16 rows by themselves: no warp waits for the others, but all four have to do the same. A product is computed when it
+// is awaited, as late as CUDA allows; until then its sums hold a NaN, and its factors are nobody's to change.
 
-enum { GROUP_COLUMNS = 64, GROUP_DEPTH = 16, GROUP_ROWS = 16, GROUP_SUMS = 32, WARPS_OF_GROUP = 4 };
-// What sums hold while they are computed: a NaN.
-enum : uint32_t { COMPUTING = 0x7fc0c0de };
+enum { WARPS_OF_GROUP = 4, GROUP_SUMS = 32, IN_FLIGHT = 0x7fc0f117, FACTOR_BITS = 0x3fff };
+static const uint32_t CORE_BYTES = 128;  // 8 columns with 8 of their rows each
 
-// Of one array of sums of a warp, with products in flight: its lanes' arrays, and what will be in them.
-struct GroupSum {
-    float* at[LANES_PER_WARP];
-    float values[GROUP_ROWS][GROUP_COLUMNS];
-    int in_flight;
-};
-struct GroupProduct {
-    float left[GROUP_ROWS][GROUP_DEPTH];
-    uint64_t right;
-    float* sum;  // the first lane's
+// What a lane calls an instruction with.
+struct ProductCall {
+    float* sum;
+    const unsigned* a;
+    uint64_t operand;  // the right factor, or how many groups may be pending
     bool first;
-    uint32_t group;
+};
+static ProductCall product_calls[MAX_THREADS];
+
+// A warp's part.
+struct Product {
+    Site site;
+    uint32_t issued, group;
+    uint64_t factor;
+    bool first;
+    float* sums[LANES_PER_WARP];
+    const unsigned* a_at[LANES_PER_WARP];
+    uint32_t a[LANES_PER_WARP * 4];
+};
+// What the sums of products in flight are; those of lane 0 tell them from others.
+struct SumsInFlight {
+    float* at[LANES_PER_WARP];
+    float values[LANES_PER_WARP][GROUP_SUMS];
+};
+struct WarpProducts {
+    std::vector<Product> pending;
+    std::vector<SumsInFlight> sums;
+    uint32_t group;  // that of the next product: so many have ended
+    bool begun;      // a fence since the last wait
+    size_t done;     // of the warpgroup's instructions
+};
+static WarpProducts products_of[MAX_WARPS];
+
+// What the first of a warpgroup's warps did, and the others have to.
+struct GroupInstruction {
+    const char* name;
+    uint64_t operand;
+    bool first;
     Site site;
 };
-struct GroupProducts {
-    std::vector<GroupProduct> pending;
-    std::vector<GroupSum> sums;
-    uint32_t group, started;  // that of the next product; and how many there were
-    bool begun;
-};
-static GroupProducts group_products_of[MAX_WARPS];
-// When each thread showed what it had written to the products of others.
+static std::vector<GroupInstruction> instructions_of[MAX_WARPS / WARPS_OF_GROUP];
+
+// When each thread called show_products.
 static std::vector<uint32_t> shown[MAX_THREADS];
 
 extern "C" void emulated_show_products() {
-    shown[current->thread].push_back(now);
-    ++now;  // what is written behind it is later
+    // what the thread writes from now on is later
+    shown[current->thread].push_back(now++);
 }
 
-extern "C" unsigned long long emulated_right_factor(const void* shared, unsigned rows_apart, unsigned columns_apart) {
+extern "C" unsigned long long emulated_right_factor(const void* pointer, unsigned rows_apart, unsigned columns_apart) {
     const Site site = CALLER;
-    const uintptr_t byte = (uintptr_t)shared - (uintptr_t)emulated_dynamic_shared - GUARD;
-    if (((uintptr_t)shared | rows_apart | columns_apart) & 15) fail_misaligned(16, false, site);
-    if (byte >= (uintptr_t)dynamic_bytes)
-        fail("OutOfBounds", site, current->thread, 0, "a right factor that does not lie in dynamic shared memory");
-    return byte >> 4 | (uint64_t)(rows_apart >> 4 & 0x3fff) << 16 | (uint64_t)(columns_apart >> 4 & 0x3fff) << 32;
+    const uintptr_t byte = (uintptr_t)pointer - (uintptr_t)(emulated_dynamic_shared + GUARD);
+    if (byte > (uintptr_t)dynamic_bytes)
+        fail("OutOfBounds", site, current->thread, 0, "a right factor that is not in dynamic shared memory");
+    if ((byte | rows_apart | columns_apart) & 15)
+        fail("Misaligned", site, current->thread, 0,
+             "a right factor at byte %u of dynamic shared memory, its parts %u and %u bytes apart: not multiples of 16",
+             (unsigned)byte, rows_apart, columns_apart);
+    if ((rows_apart | columns_apart) >> 4 > FACTOR_BITS)
+        fail("OutOfBounds", site, current->thread, 0, "a right factor whose parts are %u and %u bytes apart",
+             rows_apart, columns_apart);
+    return byte >> 4 | (uint64_t)(rows_apart >> 4) << 16 | (uint64_t)(columns_apart >> 4) << 32;
 }
 
-// Calls back with each 16 bytes of the right factor: where they begin in shared memory, their column and first row.
-template <typename Visitor>
-static void each_piece(uint64_t right, Visitor visit) {
-    const uint32_t first = (right & 0x3fff) << 4, rows = (right >> 16 & 0x3fff) << 4, columns = (right >> 32 & 0x3fff) << 4;
-    for (uint32_t column = 0; column < GROUP_COLUMNS; ++column)
-        for (uint32_t row = 0; row < GROUP_DEPTH; row += 8)
-            visit(first + row / 8 * rows + column / 8 * columns + column % 8 * 16, column, row);
+// The place in shared memory of 8 columns' 8 rows, of which a right factor has 8 times 2.
+static Access core_of(const Product& product, int columns, int rows) {
+    auto field = [&](int shift) { return (uint32_t)(product.factor >> shift & FACTOR_BITS) << 4; };
+    const uint32_t byte = field(0) + rows * field(16) + columns * field(32);
+    if (byte + CORE_BYTES > (uint32_t)dynamic_bytes || product.factor & ~0x00003fff3fff3fffu)
+        fail_out_of_bounds((uintptr_t)(emulated_dynamic_shared + GUARD + byte), CORE_BYTES, false, product.site);
+    return {"dynamic shared memory", byte, byte, CORE_BYTES, false, false, product.site};
 }
 
-// As a read by whichever lane is current, and whether what it reads was shown: products go past the other accesses.
-static void check_right(uint64_t right, Site site) {
-    each_piece(right, [&](uint32_t byte, uint32_t, uint32_t) {
-        Access access;
-        find_shared((uintptr_t)emulated_dynamic_shared + GUARD + byte, 16, false, site, access);
-        check_shared(access);
-        each_history(access, [&](History& of, uint32_t i) {
-            if (of.write.when < block_start) return;
-            const std::vector<uint32_t>& times = shown[of.write.who];
-            size_t k = times.size();
-            while (k > 0 && times[k - 1] >= of.write.when) --k;  // the first time behind the write
-            if (k == times.size() || !is_ordered(times[k], of.write.who, current->thread))
-                fail("MissingProxyFence", site, current->thread, of.write.site,
-                     "multiplies byte %u of %s, which thread %d wrote at {other} and did not show before a barrier",
-                     access.byte + i, access.array, of.write.who);
-        });
+// Products read by the asynchronous proxy: what a thread wrote they see if it then called show_products, before the
+// barrier or sync that orders it before them.
+static void check_shown(const Access& access) {
+    Past last = {};
+    each_history(access, [&](const History& of, uint32_t i) {
+        const Past& write = of.write;
+        if (write.when < block_start || (write.when == last.when && write.who == last.who)) return;
+        last = write;
+        const std::vector<uint32_t>& times = shown[write.who];
+        const auto then = std::lower_bound(times.begin(), times.end(), write.when);
+        if (then == times.end() || !is_ordered(*then, write.who, current->thread))
+            fail("MissingProxyFence", access.site, current->thread, write.site,
+                 "multiplies by byte %u of %s, which thread %d wrote at {other} with no show_products() before the "
+                 "barrier",
+                 access.byte + i, access.array, write.who);
     });
 }
 
-static GroupSum* sum_of(GroupProducts& mine, const float* first_lane_at) {
-    for (GroupSum& sum : mine.sums)
-        if (sum.at[0] == first_lane_at) return &sum;
+static void check_not_written_since(const Access& access, uint32_t issued) {
+    each_history(access, [&](const History& of, uint32_t i) {
+        if (of.write.when > issued)
+            fail_race(access, i, "wrote before the product that reads it was awaited,", of.write.who, of.write.site);
+    });
+}
+
+// What a warp executes as one, and the warps of its group alike.
+static const ProductCall& execute_alike(const Warp& warp, uint32_t who, const char* name) {
+    check_whole_warp(warp, who, name);
+    const int number = warp_number(warp), group = number / WARPS_OF_GROUP, thread = current->thread;
+    const Site site = warp.lanes[0].site;
+    const ProductCall& call = product_calls[thread_of(warp, 0)];
+    for (int lane = 1; lane < LANES_PER_WARP; ++lane) {
+        const ProductCall& other = product_calls[thread_of(warp, lane)];
+        if (other.operand != call.operand || other.first != call.first)
+            fail("BarrierDivergence", site, thread, warp.lanes[lane].site,
+                 "%s with other operands than those of lane %d, at {other}", name, lane);
+    }
+    if (threads % (WARPS_OF_GROUP * LANES_PER_WARP))
+        fail("BarrierDivergence", site, thread, 0, "%s in a block of %d threads: not whole warpgroups", name, threads);
+    std::vector<GroupInstruction>& all = instructions_of[group];
+    const size_t n = products_of[number].done++;
+    if (n == all.size()) {
+        all.push_back({name, call.operand, call.first, site});
+        for (int other = group * WARPS_OF_GROUP; other < (group + 1) * WARPS_OF_GROUP; ++other)
+            if (warps[other].living != ALL_LANES)
+                fail("BarrierDivergence", site, thread, 0,
+                     "the warps of a warpgroup multiply differently often: %s, but warp %d has returned", name, other);
+    } else if (all[n].name != name || all[n].operand != call.operand || all[n].first != call.first) {
+        fail("BarrierDivergence", site, thread, all[n].site,
+             "the warps of a warpgroup multiply differently: %s here, where another's %s at {other} has other operands "
+             "or is another instruction",
+             name, all[n].name);
+    }
+    return call;
+}
+
+static void fence_products(Warp& warp, uint32_t who) {
+    execute_alike(warp, who, "begin_products");
+    watch_registers();
+    EACH_LANE(lane, who) last_fence[thread_of(warp, lane)] = ++fence_count;
+    products_of[warp_number(warp)].begun = true;
+}
+
+// The GPU may still be to write to registers, or may read them too early, if no fence follows what was done to them.
+static void check_fence(const Product& product, int lane, int thread) {
+    auto done_since = [&](const void* at, int count, bool reads) {
+        const Register* const first = registers_at(thread, at);
+        for (int i = 0; first && i < count; ++i)
+            if (first[i].written == last_fence[thread] || (reads && first[i].read == last_fence[thread])) return true;
+        return false;
+    };
+    const char* const what = done_since(product.a_at[lane], 4, false)                ? "left factor was written"
+                             : done_since(product.sums[lane], GROUP_SUMS, true) ? "sums were accessed"
+                                                                                : nullptr;
+    if (what)
+        fail("MissingFence", product.site, thread, 0, "multiplies, but its %s since the last begin_products()", what);
+}
+
+[[noreturn]] static void fail_changed(const Product& product, int thread, const char* what) {
+    fail("RegistersInFlight", product.site, thread, 0, "the %s of this product changed before it was awaited", what);
+}
+
+static void check_sums_in_flight(const Product& product, int lane, int thread) {
+    const float* const sum = product.sums[lane];
+    for (int i = 0; i < GROUP_SUMS; ++i)
+        if (bits_of(sum[i]) != IN_FLIGHT) fail_changed(product, thread, "sums");
+}
+
+static SumsInFlight* sums_in_flight(WarpProducts& of, const float* at) {
+    for (SumsInFlight& sums : of.sums)
+        if (sums.at[0] == at) return &sums;
     return nullptr;
 }
 
-// Runs visit(a lane's value, row, column) for all of a warp's sums.
-template <typename Visitor>
-static void each_sum(const GroupSum& sum, Visitor visit) {
-    for (int lane = 0; lane < LANES_PER_WARP; ++lane)
-        for (int i = 0; i < GROUP_SUMS; ++i)
-            visit(sum.at[lane][i], lane / 4 + i % 4 / 2 * 8, i / 4 * 8 + lane % 4 * 2 + i % 2);
+static void occupy_registers(const Product& product, int first_thread, Site site) {
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
+        occupy_registers(first_thread + lane, product.sums[lane], GROUP_SUMS, site);
+        occupy_registers(first_thread + lane, product.a_at[lane], 4, site);
+    }
 }
 
 static void start_product(Warp& warp, uint32_t who) {
-    check_whole_warp(warp, who, "multiply_group");
-    GroupProducts& mine = group_products_of[warp_number(warp)];
-    const Lane& leader = warp.lanes[0];
-    const Site site = leader.site;
-    if (threads % (WARPS_OF_GROUP * LANES_PER_WARP))
-        fail("BarrierDivergence", site, current->thread, 0, "%d threads are no whole number of warpgroups", threads);
+    const ProductCall& call = execute_alike(warp, who, "multiply_group");
+    WarpProducts& mine = products_of[warp_number(warp)];
+    const int first_thread = thread_of(warp, 0);
+    Product product = {warp.lanes[0].site, 0, mine.group, call.operand, call.first, {}, {}, {}};
     if (!mine.begun)
-        fail("MissingFence", site, current->thread, 0, "multiplies without begin_products since the start, or the last wait");
-    GroupProduct product = {{}, leader.factor, leader.group_sum, leader.first, mine.group, site};
-    GroupSum sum = {};
+        fail("MissingFence", product.site, current->thread, 0,
+             "multiplies with no begin_products() since it last awaited products, or ever");
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
-        const Lane& of = warp.lanes[lane];
-        if (of.factor != leader.factor || of.first != leader.first)
-            fail("BarrierDivergence", site, thread_of(warp, lane), 0, "its right factor is not that of the other lanes");
-        sum.at[lane] = of.group_sum;
-        for (int i = 0; i < 4; ++i) {
-            float* const to = &product.left[lane / 4 + i % 2 * 8][lane % 4 * 2 + i / 2 * 8];
-            to[0] = half_value(of.words[i] & 0xffff), to[1] = half_value(of.words[i] >> 16);
+        const ProductCall& of = product_calls[first_thread + lane];
+        product.sums[lane] = of.sum, product.a_at[lane] = of.a;
+        memcpy(product.a + 4 * lane, of.a, 4 * sizeof *of.a);
+        check_fence(product, lane, first_thread + lane);
+    }
+    SumsInFlight* sums = sums_in_flight(mine, product.sums[0]);
+    const bool chained = sums;
+    if (!chained) sums = (mine.sums.emplace_back(), &mine.sums.back());
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
+        float* const at = product.sums[lane];
+        if (chained ? sums->at[lane] != at : !registers_at(first_thread + lane, at))
+            fail("RegistersInFlight", product.site, first_thread + lane, 0, "the sums are not the thread's own");
+        if (chained) check_sums_in_flight(product, lane, first_thread + lane);
+        else memcpy(sums->values[lane], at, sizeof sums->values[lane]);
+        sums->at[lane] = at;
+        for (int i = 0; i < GROUP_SUMS; ++i) at[i] = float_of(IN_FLIGHT);
+    }
+    for (int columns = 0; columns < 8; ++columns)
+        for (int rows = 0; rows < 2; ++rows) {
+            const Access core = core_of(product, columns, rows);
+            check_shared(core);
+            check_shown(core);
         }
-    }
-    check_right(product.right, site);
-    if (!sum_of(mine, product.sum)) {
-        each_sum(sum, [&](float& value, int row, int column) {
-            sum.values[row][column] = value;
-            value = float_of(COMPUTING);
-        });
-        mine.sums.push_back(sum);
-    }
-    ++sum_of(mine, product.sum)->in_flight;
+    // what is written from now on is later
+    product.issued = now++;
+    occupy_registers(product, first_thread, product.site);
     mine.pending.push_back(product);
-    ++mine.started;
     if (warp_number(warp) % WARPS_OF_GROUP == 0) ++outcome->group_products;
 }
 
-static void finish_product(GroupProducts& mine, const GroupProduct& product) {
-    check_right(product.right, product.site);
-    static float right[GROUP_DEPTH][GROUP_COLUMNS];
-    each_piece(product.right, [&](uint32_t byte, uint32_t column, uint32_t row) {
-        uint16_t halves[8];
-        memcpy(halves, emulated_dynamic_shared + GUARD + byte, sizeof halves);
-        for (int i = 0; i < 8; ++i) right[row + i][column] = half_value(halves[i]);
-    });
-    GroupSum& sum = *sum_of(mine, product.sum);
-    for (int row = 0; row < GROUP_ROWS; ++row) {
-        double sums[GROUP_COLUMNS];
-        for (int column = 0; column < GROUP_COLUMNS; ++column) sums[column] = product.first ? 0 : sum.values[row][column];
-        for (int k = 0; k < GROUP_DEPTH; ++k)
-            for (int column = 0; column < GROUP_COLUMNS; ++column)
-                sums[column] += (double)product.left[row][k] * right[k][column];
-        for (int column = 0; column < GROUP_COLUMNS; ++column) sum.values[row][column] = toward_zero(sums[column]);
-    }
-    if (--sum.in_flight) return;
-    each_sum(sum, [&](float& value, int row, int column) {
-        if (bits_of(value) != COMPUTING)
-            fail("RegistersInFlight", product.site, current->thread, 0, "the sums of this product are written before it is awaited");
-        value = sum.values[row][column];
-    });
-    mine.sums.erase(mine.sums.begin() + (&sum - mine.sums.data()));
+// The right factor's columns, 8 by 8. The warps of a group have the same, and it is decoded once.
+static const double (&right_factor_of(const Product& product))[8][16][8] {
+    enum { HALVES = 16 * 64 };
+    static uint16_t halves[HALVES];  // zeros are zero
+    static double decoded[8][16][8];
+    uint16_t read[8][2][CORE_BYTES / 2];
+    for (int columns = 0; columns < 8; ++columns)
+        for (int rows = 0; rows < 2; ++rows) {
+            const Access core = core_of(product, columns, rows);
+            check_shared(core);
+            check_not_written_since(core, product.issued);
+            memcpy(read[columns][rows], emulated_dynamic_shared + GUARD + core.byte, CORE_BYTES);
+        }
+    if (!memcmp(halves, read, sizeof halves)) return decoded;
+    memcpy(halves, read, sizeof halves);
+    float values[HALVES];
+    for (int i = 0; i < HALVES; ++i) values[i] = half_value(halves[i]);
+    for (int i = 0; i < HALVES; ++i) decoded[i / 128][i / 64 % 2 * 8 + i % 8][i / 8 % 8] = values[i];
+    return decoded;
 }
 
-extern "C" void emulated_multiply_group(float* sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
-                                        unsigned long long right, bool first) {
-    Lane& mine = my_warp().lanes[my_lane()];
-    mine.words[0] = a0, mine.words[1] = a1, mine.words[2] = a2, mine.words[3] = a3;
-    mine.group_sum = sum, mine.factor = right, mine.first = first;
-    meet("multiply_group", ALL_LANES, CALLER, start_product);
+static void finish_product(WarpProducts& mine, const Product& product, int first_thread) {
+    for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
+        check_sums_in_flight(product, lane, first_thread + lane);
+        if (memcmp(product.a + 4 * lane, product.a_at[lane], 4 * sizeof *product.a))
+            fail_changed(product, first_thread + lane, "left factor");
+    }
+    double a[16][16];
+    left_factor(product.a, a);
+    const double(&b)[8][16][8] = right_factor_of(product);
+    SumsInFlight& in_flight = *sums_in_flight(mine, product.sums[0]);
+    if (product.first) memset(in_flight.values, 0, sizeof in_flight.values);
+    for (int columns = 0; columns < 8; ++columns) {
+        float sums[LANES_PER_WARP][4];
+        for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+            memcpy(sums[lane], in_flight.values[lane] + 4 * columns, sizeof sums[lane]);
+        add_product(sums, a, b[columns]);
+        for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+            memcpy(in_flight.values[lane] + 4 * columns, sums[lane], sizeof sums[lane]);
+    }
+}
+
+static void await_products(Warp& warp, uint32_t who) {
+    const uint64_t pending = execute_alike(warp, who, "await_product_groups").operand;
+    WarpProducts& mine = products_of[warp_number(warp)];
+    const int first_thread = thread_of(warp, 0);
+    mine.begun = false;
+    size_t done = 0;
+    while (done < mine.pending.size() && mine.pending[done].group + pending < mine.group)
+        finish_product(mine, mine.pending[done++], first_thread);
+    for (size_t i = 0; i < done; ++i) occupy_registers(mine.pending[i], first_thread, 0);
+    mine.pending.erase(mine.pending.begin(), mine.pending.begin() + done);
+    for (const Product& left : mine.pending) occupy_registers(left, first_thread, left.site);
+    auto is_done = [&](const SumsInFlight& sums) {
+        for (const Product& left : mine.pending)
+            if (left.sums[0] == sums.at[0]) return false;
+        for (int lane = 0; lane < LANES_PER_WARP; ++lane)
+            memcpy(sums.at[lane], sums.values[lane], sizeof sums.values[lane]);
+        return true;
+    };
+    mine.sums.erase(std::remove_if(mine.sums.begin(), mine.sums.end(), is_done), mine.sums.end());
 }
 
 extern "C" void emulated_begin_products() {
-    meet("begin_products", ALL_LANES, CALLER, [](Warp& warp, uint32_t who) {
-        check_whole_warp(warp, who, "begin_products");
-        group_products_of[warp_number(warp)].begun = true;
-    });
+    product_calls[current->thread] = {};
+    meet("begin_products", ALL_LANES, CALLER, fence_products);
+}
+
+extern "C" void emulated_multiply_group(float* sum, const unsigned* a, unsigned long long b, bool first) {
+    product_calls[current->thread] = {sum, a, b, first};
+    meet("multiply_group", ALL_LANES, CALLER, start_product);
 }
 
 extern "C" void emulated_end_product_group() {
+    product_calls[current->thread] = {};
     meet("end_product_group", ALL_LANES, CALLER, [](Warp& warp, uint32_t who) {
-        check_whole_warp(warp, who, "end_product_group");
-        ++group_products_of[warp_number(warp)].group;
+        execute_alike(warp, who, "end_product_group");
+        ++products_of[warp_number(warp)].group;
     });
 }
 
 extern "C" void emulated_await_product_groups(int pending) {
-    my_warp().lanes[my_lane()].words[0] = (unsigned)pending;
-    meet("await_product_groups", ALL_LANES, CALLER, [](Warp& warp, uint32_t who) {
-        check_whole_warp(warp, who, "await_product_groups");
-        GroupProducts& mine = group_products_of[warp_number(warp)];
-        size_t done = 0;
-        while (done < mine.pending.size() && mine.pending[done].group + warp.lanes[0].words[0] < mine.group)
-            finish_product(mine, mine.pending[done++]);
-        mine.pending.erase(mine.pending.begin(), mine.pending.begin() + done);
-        mine.begun = false;
-    });
+    product_calls[current->thread] = {nullptr, nullptr, (uint64_t)pending, false};
+    meet("await_product_groups", ALL_LANES, CALLER, await_products);
 }
 
 static void check_products_at_return() {
-    const GroupProducts& mine = group_products_of[current->thread / LANES_PER_WARP];
+    const int warp = current->thread / LANES_PER_WARP;
+    const WarpProducts& mine = products_of[warp];
     if (!mine.pending.empty())
         fail("PendingProducts", mine.pending[0].site, current->thread, 0,
              "this product is never awaited: the thread returns with %d pending", (int)mine.pending.size());
-}
-
-// The four warps of a group start the same products, each by itself.
-static void check_products_of_block() {
-    for (int warp = 0; warp * LANES_PER_WARP < threads; ++warp) {
-        const int first = warp / WARPS_OF_GROUP * WARPS_OF_GROUP;
-        if (group_products_of[warp].started != group_products_of[first].started)
-            fail("BarrierDivergence", 0, warp * LANES_PER_WARP, 0, "warp %d started %d products, warp %d of its group %d", warp,
-                 (int)group_products_of[warp].started, first, (int)group_products_of[first].started);
-    }
+    const std::vector<GroupInstruction>& all = instructions_of[warp / WARPS_OF_GROUP];
+    if (mine.done < all.size())
+        fail("BarrierDivergence", all[mine.done].site, current->thread, 0,
+             "the warps of a warpgroup multiply differently often: warp %d returns with no %s", warp,
+             all[mine.done].name);
 }
 
 static void reset_products() {
-    for (GroupProducts& products : group_products_of) products = {};
+    for (int warp = 0; warp < MAX_WARPS; ++warp) {
+        WarpProducts& mine = products_of[warp];
+        for (const Product& product : mine.pending) occupy_registers(product, warp * LANES_PER_WARP, 0);
+        mine.pending.clear(), mine.sums.clear();
+        mine.group = 0, mine.begun = false, mine.done = 0;
+        instructions_of[warp / WARPS_OF_GROUP].clear();
+    }
     for (std::vector<uint32_t>& times : shown) times.clear();
+    memset(last_fence, 0, sizeof last_fence);
 }

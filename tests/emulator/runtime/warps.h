@@ -9,10 +9,6 @@ struct Lane {
     float sums[4];
     int from;  // a shuffle's source
     const void* row;
-    // of a warpgroup's product: where its sums are, the right factor, and whether it replaces the sums
-    float* group_sum;
-    uint64_t factor;
-    bool first;
     Site site;
 };
 // Those that wait at one instruction with one mask.

@@ -157,8 +157,9 @@ DEVICE void each_weight_piece(const Body& body) {
 //   IN_FLIGHT                                 stages, 0 or 1, whose products may still run when a warp begins another
 //   seen_pixel(j)                             the pixel of the warp's that is a lane's j-th
 //   show_weights()                            makes weights that have come visible to the products of others
-//   multiply(halo, seen, weights)             adds a tap's products: halo[seen[j]] is a lane's piece of its j-th pixel; weights,
-//                                             those of the warp's channels
+//   multiply(halo, seen, weights, number)     adds the products of a stage's tap of that number: halo[seen[j]] is a lane's
+//                                             piece of its j-th pixel; weights, those of the warp's channels
+//   end_stage(count)                          after so many taps
 //   settle()                                  adds up short sums; is called after every 9 taps or so
 template <typename Operand>
 DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& block, int pixels) {
@@ -226,9 +227,10 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
 #pragma unroll
                 for (int i = 0; i < TAPS; ++i) {
                     if (first_tap + i < taps) {
-                        operand.multiply(halo + block.tap_pieces[first_tap + i], seen, fragments + i * TAP_PIECES);
+                        operand.multiply(halo + block.tap_pieces[first_tap + i], seen, fragments + i * TAP_PIECES, i);
                     }
                 }
+                operand.end_stage(taps - first_tap);
                 ++stage;
             }
             if (unsettled + taps > LONGEST_RUN) {

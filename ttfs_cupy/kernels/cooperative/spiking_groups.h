@@ -18,6 +18,9 @@ struct SpikingOperand : SpikingInputs {
     static constexpr int IN_FLIGHT = 1;
     GroupSums drive, sum, all_drive, all_sum;
     bool is_first;  // no product is in the short sums yet
+    // Of each of a stage's taps the first and second halves and the mask of a lane's pixels: what products in flight read is
+    // not loaded anew.
+    unsigned left[TAPS][3][4];
 
     DEVICE_MEMBER void clear() {
 #pragma unroll
@@ -29,8 +32,8 @@ struct SpikingOperand : SpikingInputs {
     DEVICE_MEMBER static bool is_swapped() { return lane() / 4 % 2; }
     DEVICE_MEMBER static int seen_pixel(int j) { return lane() / 4 * 2 + (is_swapped() ? 1 - j : j); }
     DEVICE_MEMBER void show_weights() const { show_products(); }
-    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights) {
-        unsigned high[4], low[4], mask[4];
+    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights, int number) {
+        unsigned(&high)[4] = left[number][0], (&low)[4] = left[number][1], (&mask)[4] = left[number][2];
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
             const uint4 x = *(const uint4*)(halo + seen[j]);
@@ -49,6 +52,10 @@ struct SpikingOperand : SpikingInputs {
         end_product_group();
         await_product_groups<1>();
         is_first = false;
+    }
+    // Where this was the stage's only tap, its last is also the next one's first.
+    DEVICE_MEMBER void end_stage(int count) const {
+        if (TAPS == 1 || count == 1) await_product_groups<0>();
     }
     DEVICE_MEMBER void settle() {
         await_product_groups<0>();

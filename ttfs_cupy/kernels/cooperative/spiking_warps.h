@@ -14,7 +14,7 @@ struct SpikingOperand : SpikingInputs {
     }
     DEVICE_MEMBER static int seen_pixel(int j) { return j * 8 + lane() / 4; }
     DEVICE_MEMBER void show_weights() const {}
-    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights) {
+    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights, int) {
         unsigned first[WARP_CHANNELS][4], second[WARP_CHANNELS][4];
 #pragma unroll
         for (int i = 0; i < WARP_CHANNELS; ++i) {
@@ -37,6 +37,7 @@ struct SpikingOperand : SpikingInputs {
             }
         }
     }
+    DEVICE_MEMBER void end_stage(int) const {}
     DEVICE_MEMBER void settle() {
         move_sums(drive, all_drive);
         if (HAS_SUM) move_sums(sum, all_sum);

@@ -61,7 +61,7 @@ struct GradientOperand {
     }
     DEVICE_MEMBER static int seen_pixel(int j) { return j * 8 + lane() / 4; }
     DEVICE_MEMBER void show_weights() const {}
-    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights_of_tap) {
+    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights_of_tap, int) {
         const float4* const own_weights = weights_of_tap + lane() / 4 * PIECES + lane() % 4;
         unsigned w[WARP_CHANNELS][2][4];
 #pragma unroll
@@ -85,6 +85,7 @@ struct GradientOperand {
             }
         }
     }
+    DEVICE_MEMBER void end_stage(int) const {}
     // What tensor cores lose as they add is little beside what TF32 does.
     DEVICE_MEMBER void settle() {}
 };
