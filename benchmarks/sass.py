@@ -34,7 +34,7 @@ CARDS = {
 TYPICAL = ConvolutionShape((16, 16), 256, 256, (3, 3), padding=(1, 1))
 BATCH = 256
 
-# ptxas puts one behind each product for compute capability 12.0: the processor waits, and does nothing.
+# ptxas puts one between two products for compute capability 12.0: the processor waits, and does nothing.
 WAITING = "NOP"
 
 # What a launch of the weight gradient is compiled for, beyond what its tile was chosen by.

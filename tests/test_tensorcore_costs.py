@@ -51,8 +51,8 @@ TILES: dict[str, Callable[[int], list[Any]]] = {
 
 def variant_of(kernel: str, tile: int, taps: int = 9, **options: int) -> Variant:
     of = TILES[kernel](taps)[tile]
-    constants = {**dict(of.constants), "WHOLE": 1, "VECTOR": 4, "SEPARATE": 0, **dict.fromkeys(OPTIONS[kernel], 1)}
-    constants["GROUPS"] = int(kernel == BY_GROUPS)
+    constants = {**dict(of.constants), **dict.fromkeys(("EVEN", "WHOLE", *OPTIONS[kernel]), 1)}
+    constants |= {"VECTOR": 4, "SEPARATE": 0, "GROUPS": int(kernel == BY_GROUPS)}
     return Variant(kernel.split()[0], tuple({**constants, **options}.items()), of.threads)
 
 

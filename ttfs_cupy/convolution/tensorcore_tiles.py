@@ -167,7 +167,8 @@ class ProductTile:
         self, kernel: str, options: Constants, sliding: Sliding, images: int, out_channels: int, *, staged: bool = False
     ) -> Launch:
         whole = int(sliding.channels % CHUNK == 0 and out_channels % self.channels == 0)
-        variant = Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads)
+        even = int(sliding.taps % self.taps == 0)
+        variant = Variant(kernel, (*self.constants, ("EVEN", even), ("WHOLE", whole), *options), self.threads)
         halo = sliding.halo_pixels(images, self.pixels)
         return Launch(
             variant,

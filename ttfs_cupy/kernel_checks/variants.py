@@ -27,8 +27,8 @@ _THREE_CHANNELS: Constants = (
 _COPIES: Constants = (("WHOLE", 1), ("VECTOR", 4))
 _NEURONS: Constants = (("FIRES", 1), ("POOLED", 1), ("SEPARATE", 0))
 _OPTIONS: dict[str, Constants] = {
-    "tensorcore_forward": (*_COPIES[:1], ("HAS_SUM", 1), ("SPLIT", 1), *_COPIES[1:]),
-    "tensorcore_data_gradient": (*_COPIES, *_NEURONS),
+    "tensorcore_forward": (("EVEN", 1), *_COPIES[:1], ("HAS_SUM", 1), ("SPLIT", 1), *_COPIES[1:]),
+    "tensorcore_data_gradient": (("EVEN", 1), *_COPIES, *_NEURONS),
     "tensorcore_weight_gradient": (*_COPIES, ("HAS_SUM", 1), *_NEURONS),
 }
 

@@ -11,7 +11,8 @@
 // neighbours, so that it loads them as one piece of 16 bytes, and registers need no sorting.
 //
 // Constants of a variant: WARP_CHANNELS and WARP_PIXELS (a warp's fragments), WARPS_DOWN and WARPS_ACROSS (a block's
-// warps), STAGES, TAPS, and those of copies.h.
+// warps), STAGES, TAPS, EVEN (1 where the kernel's taps fill whole stages, so that the compiler may mix those of a stage), and
+// those of copies.h.
 #define CHUNK 16
 #define PIECES (CHUNK / 4)
 #define THREADS (WARP * WARPS_DOWN * WARPS_ACROSS)
@@ -157,8 +158,8 @@ DEVICE void each_weight_piece(const Body& body) {
 //   IN_FLIGHT                                 stages, 0 or 1, whose products may still run when a warp begins another
 //   seen_pixel(j)                             the pixel of the warp's that is a lane's j-th
 //   show_weights()                            makes weights that have come visible to the products of others
-//   multiply(halo, seen, weights, number)     adds the products of a stage's tap of that number: halo[seen[j]] is a lane's
-//                                             piece of its j-th pixel; weights, those of the warp's channels
+//   multiply(halo, seen, weights, number)     adds the products of a stage's tap of that number: a lane's piece of its j-th
+//                                             pixel lies seen[j] bytes behind halo; weights, those of the warp's channels
 //   end_stage(count)                          after so many taps
 //   settle()                                  adds up short sums; is called after every 9 taps or so
 template <typename Operand>
@@ -168,12 +169,13 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
     constexpr int AHEAD = STAGES - 1 - Operand::IN_FLIGHT;
     const int stages = groups * chunks, width = of.halo_width(), halo_pieces = block.lines * width * PIECES;
 
-    int seen[WARP_PIXELS];  // a lane's piece of what its pixels' first tap sees
+    unsigned seen[WARP_PIXELS];  // a lane's piece of what its pixels' first tap sees, in bytes from the halo's first
 #pragma unroll
     for (int j = 0; j < WARP_PIXELS; ++j) {
         const int number = block.first_pixel + block.warp_pixel + operand.seen_pixel(j);
         const OutPixel pixel = out_pixel(of, number < pixels ? number : block.first_pixel);
-        seen[j] = ((first_line(of, pixel) - block.line) * width + pixel.x * of.stride_w) * PIECES + lane() % 4;
+        const int piece = ((first_line(of, pixel) - block.line) * width + pixel.x * of.stride_w) * PIECES + lane() % 4;
+        seen[j] = (unsigned)piece * sizeof(float4);
     }
 
     fill_tables(of, block);
@@ -226,7 +228,7 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
                 const float4* const fragments = block.ring + stage % STAGES * STAGE_PIECES + first_weights;
 #pragma unroll
                 for (int i = 0; i < TAPS; ++i) {
-                    if (first_tap + i < taps) {
+                    if (EVEN || first_tap + i < taps) {
                         operand.multiply(halo + block.tap_pieces[first_tap + i], seen, fragments + i * TAP_PIECES, i);
                     }
                 }

@@ -32,11 +32,11 @@ struct SpikingOperand : SpikingInputs {
     DEVICE_MEMBER static bool is_swapped() { return lane() / 4 % 2; }
     DEVICE_MEMBER static int seen_pixel(int j) { return lane() / 4 * 2 + (is_swapped() ? 1 - j : j); }
     DEVICE_MEMBER void show_weights() const { show_products(); }
-    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights, int number) {
+    DEVICE_MEMBER void multiply(const float4* halo, const unsigned (&seen)[WARP_PIXELS], const float4* weights, int number) {
         unsigned(&high)[4] = left[number][0], (&low)[4] = left[number][1], (&mask)[4] = left[number][2];
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-            const uint4 x = *(const uint4*)(halo + seen[j]);
+            const uint4 x = *(const uint4*)((const char*)halo + seen[j]);
             high[j] = x.x, high[j + 2] = x.y, low[j] = x.z, low[j + 2] = x.w;
             mask[j] = nonzero_halves(x.x), mask[j + 2] = nonzero_halves(x.y);
         }
@@ -55,7 +55,7 @@ struct SpikingOperand : SpikingInputs {
     }
     // Where this was the stage's only tap, its last is also the next one's first.
     DEVICE_MEMBER void end_stage(int count) const {
-        if (TAPS == 1 || count == 1) await_product_groups<0>();
+        if (TAPS == 1 || (!EVEN && count == 1)) await_product_groups<0>();
     }
     DEVICE_MEMBER void settle() {
         await_product_groups<0>();

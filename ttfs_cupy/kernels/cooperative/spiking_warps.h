@@ -14,7 +14,7 @@ struct SpikingOperand : SpikingInputs {
     }
     DEVICE_MEMBER static int seen_pixel(int j) { return j * 8 + lane() / 4; }
     DEVICE_MEMBER void show_weights() const {}
-    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights, int) {
+    DEVICE_MEMBER void multiply(const float4* halo, const unsigned (&seen)[WARP_PIXELS], const float4* weights, int) {
         unsigned first[WARP_CHANNELS][4], second[WARP_CHANNELS][4];
 #pragma unroll
         for (int i = 0; i < WARP_CHANNELS; ++i) {
@@ -23,7 +23,7 @@ struct SpikingOperand : SpikingInputs {
         }
 #pragma unroll
         for (int j = 0; j < WARP_PIXELS; ++j) {
-            const uint4 x = *(const uint4*)(halo + seen[j]);
+            const uint4 x = *(const uint4*)((const char*)halo + seen[j]);
             const unsigned m0 = nonzero_halves(x.x), m1 = nonzero_halves(x.y);
 #pragma unroll
             for (int i = 0; i < WARP_CHANNELS; ++i) {

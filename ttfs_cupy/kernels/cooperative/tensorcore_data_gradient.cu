@@ -61,7 +61,7 @@ struct GradientOperand {
     }
     DEVICE_MEMBER static int seen_pixel(int j) { return j * 8 + lane() / 4; }
     DEVICE_MEMBER void show_weights() const {}
-    DEVICE_MEMBER void multiply(const float4* halo, const int (&seen)[WARP_PIXELS], const float4* weights_of_tap, int) {
+    DEVICE_MEMBER void multiply(const float4* halo, const unsigned (&seen)[WARP_PIXELS], const float4* weights_of_tap, int) {
         const float4* const own_weights = weights_of_tap + lane() / 4 * PIECES + lane() % 4;
         unsigned w[WARP_CHANNELS][2][4];
 #pragma unroll
@@ -77,7 +77,7 @@ struct GradientOperand {
         }
 #pragma unroll
         for (int j = 0; j < WARP_PIXELS; ++j) {
-            const uint4 gradients = *(const uint4*)(halo + seen[j]);
+            const uint4 gradients = *(const uint4*)((const char*)halo + seen[j]);
 #pragma unroll
             for (int i = 0; i < WARP_CHANNELS; ++i) {
                 multiply_tf32(sums[i][j], w[i][0], gradients.x, gradients.y);

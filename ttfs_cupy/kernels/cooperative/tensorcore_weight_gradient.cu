@@ -294,7 +294,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
     fill_tables(work, 0);
     __syncthreads();
     for (int step = 0; step < STAGES - 1; ++step) {
-        if (step < steps) copy_step(work, step);
+        copy_step(work, step);
         end_copy_group();
     }
     for (int step = 0; step < steps;) {
@@ -305,9 +305,6 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
             await_copy_groups<STAGES - 2>();
             derive_step(work, step);
             __syncthreads();  // all of the step is there for all, and nobody reads what is overwritten next
-            if (step + STAGES - 1 < steps) copy_step(work, step + STAGES - 1);
-            end_copy_group();
-
             const float4* const stage = stage_of(work, step);
 #pragma unroll
             for (int k = 0; k < STEP; k += PIXELS) {
@@ -318,10 +315,16 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_weight_gradient(
                 load_gradients(gradients, stage + row * OUT_PITCH + warp_out / 4);
 #pragma unroll
                 for (int tap = 0; tap < TAPS; ++tap) multiply_tap(sums[tap], gradients, inputs + tap * STEP * IN_PITCH * 4);
+                if (k == 0) {
+                    // among the products, where it costs the least; behind the last step it copies nothing
+                    copy_step(work, step + STAGES - 1);
+                    end_copy_group();
+                }
             }
         }
     }
 
+    await_copy_groups<0>();
     if (!add_ranges(sums, (float4*)parts, arrived, tile, tiles, range, ranges)) return;
     each_weight_pair(work, warp_out, warp_in, warp_tap, sums, [&](int at, bool both, float first, float second) {
         grad_weights[at] = first;
