@@ -8,6 +8,7 @@ in the weight gradient, the loads that each warp waits for.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ttfs_cupy.convolution.first_layer import CHANNELS_OF_A_THREAD, FLOAT_BYTES, MOST_CHANNELS_OF_A_BLOCK
 from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.tensorcore_costs import (
     COSTS,
@@ -28,13 +29,9 @@ FORWARD, WEIGHT_GRADIENT = "first_layer_forward", "first_layer_weight_gradient"
 KERNELS = (FORWARD, WEIGHT_GRADIENT)
 FFMA, LATENCY = "FFMA", "latency"
 
-FLOAT_BYTES = 4
-CHANNELS_OF_A_THREAD = 4
 WINDOW_PIXELS = 4
 # Two for each weight: of A and S, or of dLoss/dA and dLoss/dS.
 PRODUCTS = 2
-# Channels between two rows of weights in shared memory: a block fills all of them (WEIGHT_PITCH).
-WEIGHT_PITCH = 128
 # What the weight gradient's last blocks load at once, of the parts that they add (#pragma unroll); the rest one by one.
 UNROLLED_PARTS = 8
 
@@ -194,7 +191,7 @@ def _forward(launch: _Launch, costs: FirstLayerCosts, general: Costs) -> FirstLa
     constants, patch = launch.constants, _patch(launch.constants)
     turns = parts(launch.pixels // WINDOW_PIXELS, launch.at_once)
     start = costs.first_start + launch.halo_instructions(costs)
-    start += parts(patch * WEIGHT_PITCH, launch.variant.threads) * costs.first_weights
+    start += parts(patch * MOST_CHANNELS_OF_A_BLOCK, launch.variant.threads) * costs.first_weights
     # x and S of what is left of a window, and a byte if that is one neuron
     out = (2 * FLOAT_BYTES + 1) / WINDOW_PIXELS if constants["POOLED"] else 2 * FLOAT_BYTES
     return FirstLayerBlock(

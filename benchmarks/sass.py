@@ -94,14 +94,11 @@ class Row:
 
 
 class Compiling(RecordingGpu):
-    """Registers from the compiler, and every candidate that a tile was chosen from."""
+    """Also remembers every candidate that a tile was chosen from."""
 
     def __init__(self, gpu: Gpu):
         super().__init__(gpu)
         self.considered: list[Launch] = []
-
-    def registers(self, variant: Variant) -> int:
-        return usage(variant, self._architecture).registers
 
 
 @dataclass(frozen=True)

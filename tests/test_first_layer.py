@@ -10,6 +10,7 @@ from emulator import why_not
 from emulator.device import EmulatedGpu
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from machine_code import skip_without_tools
 from reference import comparison, earliness
 from reference.specification import random_images, read
 from tensorcore_case import Array, Case, cases, check_spikes, error, nchw
@@ -20,7 +21,6 @@ from ttfs_cupy.convolution.first_layer import FirstLayer, Tiles
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.gpu_limits import of_capability
-from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import disassembly, nvrtc, source
 from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.plan import stages_of
@@ -241,10 +241,7 @@ def test_few_bank_conflicts() -> None:
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
 def test_it_stays_in_registers(architecture: int) -> None:
     """No spills, no memory of a thread's own, for the largest patches."""
-    try:
-        nvrtc.version(), disassembly.disassembler()
-    except UserError as error:
-        pytest.skip(str(error))
+    skip_without_tools()
     for variant in _variants():
         text = source.cuda_text(variant.kernel, variant.constants)
         code, log = nvrtc.compile_text(text, f"{variant.kernel}.cu", architecture)

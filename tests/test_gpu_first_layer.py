@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from machine_code import skip_without_tools
 
-from ttfs_cupy import cuda_libraries
 from ttfs_cupy.benchmarks import gpu_first_layer
 from ttfs_cupy.benchmarks.gpu_first_layer import (
     FirstLayerBlock,
@@ -19,8 +19,7 @@ from ttfs_cupy.benchmarks.gpu_first_layer import (
 )
 from ttfs_cupy.convolution import first_layer
 from ttfs_cupy.convolution.tensorcore_costs import Costs, Rounds
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernels import disassembly, nvrtc, source
+from ttfs_cupy.kernels import disassembly, nvrtc
 from ttfs_cupy.kernels.disassembly import Loop
 from ttfs_cupy.kernels.source import Variant
 
@@ -42,15 +41,8 @@ def variant_of(kernel: str, channels: int = 3, size: tuple[int, int] = (3, 3), s
 
 def compiled(variant: Variant, architecture: int) -> bytes:
     """Skips where something is missing."""
-    if cuda_libraries.cupy_distribution() is None:
-        pytest.skip("CuPy is not installed")
-    try:
-        disassembly.disassembler()
-        nvrtc.version()
-    except UserError as error:
-        pytest.skip(str(error))
-    text = source.cuda_text(variant.kernel, variant.constants)
-    return nvrtc.compile_text(text, f"{variant.kernel}.cu", architecture)[0]
+    skip_without_tools()
+    return nvrtc.compile_variant(variant, architecture).code
 
 
 def main_loop(code: disassembly.Code) -> Loop:
@@ -83,7 +75,7 @@ def test_where_the_compiler_puts_the_loads_of_the_next_pixel(architecture: int, 
     them, and every warp waits."""
     code = compiled(variant_of(WEIGHT_GRADIENT), architecture)
     file = tmp_path / "kernel.cubin"
-    file.write_bytes(code + b"\0")
+    file.write_bytes(code)
     command = [disassembly.disassembler(), "-c", file]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     products = [number for number, line in enumerate(lines) if " FFMA" in line]

@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 from emulator import Report, why_not
+from machine_code import skip_without_tools
 from tensorcore_case import AMPERE, HOPPER, Case
 
 from ttfs_cupy.benchmarks import sass
@@ -17,8 +18,7 @@ from ttfs_cupy.benchmarks.workload import WORKLOADS
 from ttfs_cupy.convolution.algorithm import PASSES, Pass
 from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernels import disassembly, nvrtc
+from ttfs_cupy.kernels import disassembly
 
 # The aim, for every tile that is chosen; and what there is, where that is less.
 FEWEST_PRODUCTS = 0.25
@@ -76,20 +76,9 @@ def test_how_to_get_the_disassembler(monkeypatch: pytest.MonkeyPatch, capsys: py
     ]
 
 
-@cache
-def disassembler_missing() -> str:
-    try:
-        nvrtc.version()
-        disassembly.disassembler()
-    except UserError as error:
-        return str(error)
-    return ""
-
-
 @pytest.fixture
 def disassembler() -> None:
-    if disassembler_missing():
-        pytest.skip(disassembler_missing())
+    skip_without_tools()
 
 
 @cache

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from emulator.device import EmulatedGpu
+from machine_code import skip_without_tools
 
-from ttfs_cupy import cuda_libraries
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.tensorcore import TensorCore
 from ttfs_cupy.convolution.tensorcore_costs import (
@@ -30,7 +30,6 @@ from ttfs_cupy.convolution.tensorcore_tiles import (
     sum_tiles,
 )
 from ttfs_cupy.device.gpu_limits import GpuRates, of_capability
-from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import disassembly, nvrtc
 from ttfs_cupy.kernels.source import Variant
 
@@ -58,13 +57,7 @@ def variant_of(kernel: str, tile: int, taps: int = 9, **options: int) -> Variant
 
 @pytest.fixture(scope="module")
 def tools_are_installed() -> None:
-    if cuda_libraries.cupy_distribution() is None:
-        pytest.skip("CuPy is not installed")
-    try:
-        disassembly.disassembler()
-        nvrtc.version()
-    except UserError as error:
-        pytest.skip(str(error))
+    skip_without_tools()
 
 
 @pytest.mark.usefixtures("tools_are_installed")

@@ -98,7 +98,7 @@ class CudaDevice:
         return self._functions[kernel, constants]
 
     def _module(self, file: str, constants: Constants) -> Any:
-        if ("GROUPS", 1) in constants:
+        if source.needs_warpgroups(constants):
             # imported when needed: it imports this package
             from ttfs_cupy.kernels.cubins import cubin_file
 

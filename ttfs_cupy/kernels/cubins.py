@@ -21,6 +21,5 @@ def cubin_file(file: str, constants: Constants) -> Path:
     entry = cache_folder() / f"{file}-{ARCHITECTURE}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.cubin"
     if not entry.exists():
         code, _ = nvrtc.compile_text(text, f"{file}.cu", ARCHITECTURE)
-        # CuPy takes NVRTC's answer for a text and cuts off the last byte, a zero
-        write_atomically(entry, code + b"\0")
+        write_atomically(entry, code)
     return entry

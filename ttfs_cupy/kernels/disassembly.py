@@ -91,8 +91,7 @@ def disassembler() -> Path:
 def disassemble(cubin: bytes) -> Code:
     """Of a cubin with one kernel. Raises UserError where there is no disassembler, or where it refuses."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        # CuPy takes NVRTC's answer for a text and cuts off the last byte, a zero
-        file.write(cubin + b"\0")
+        file.write(cubin)
         file.flush()
         result = subprocess.run([disassembler(), "-c", file.name], capture_output=True, text=True, check=False)
     if result.returncode:

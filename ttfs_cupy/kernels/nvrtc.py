@@ -118,7 +118,8 @@ def compile_text(text: str, name: str, architecture: int | str) -> tuple[bytes, 
     program = nvrtc.createProgram(text, name, (), ())
     try:
         nvrtc.compileProgram(program, (f"--gpu-architecture=sm_{architecture}", *OPTIONS))
-        return nvrtc.getCUBIN(program), nvrtc.getProgramLog(program)
+        # CuPy takes the code for a text and cuts off the last byte, a zero
+        return nvrtc.getCUBIN(program) + b"\0", nvrtc.getProgramLog(program)
     except nvrtc.NVRTCError as error:
         lines = nvrtc.getProgramLog(program).strip("\0 \n").splitlines() or [str(error)]
         first = next((line for line in lines if "error" in line), lines[0])

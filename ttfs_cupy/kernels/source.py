@@ -87,8 +87,12 @@ class Variant:
 
     @property
     def needs_warpgroups(self) -> bool:
-        """Of compute capability 9.0, by instructions that NVRTC knows for its target sm_90a alone."""
-        return ("GROUPS", 1) in self.constants
+        return needs_warpgroups(self.constants)
+
+
+def needs_warpgroups(constants: Constants) -> bool:
+    """Of compute capability 9.0, by instructions that NVRTC knows for its target sm_90a alone."""
+    return ("GROUPS", 1) in constants
 
 
 def path(file: str) -> Path:

@@ -11,8 +11,9 @@
 // neighbours, so that it loads them as one piece of 16 bytes, and registers need no sorting.
 //
 // Constants of a variant: WARP_CHANNELS and WARP_PIXELS (a warp's fragments), WARPS_DOWN and WARPS_ACROSS (a block's
-// warps), STAGES, TAPS, EVEN (1 where the kernel's taps fill whole stages, so that the compiler may mix those of a stage), and
-// those of copies.h.
+// warps), STAGES, TAPS, EVEN (1 where the kernel's taps fill whole stages, so that the compiler may mix those of a stage),
+// and those of copies.h.
+
 #define CHUNK 16
 #define PIECES (CHUNK / 4)
 #define THREADS (WARP * WARPS_DOWN * WARPS_ACROSS)

@@ -6,9 +6,9 @@
 // added up in a tree: each writes its sums, and whichever block comes last of FAN adds them in their order, so that bits do
 // not depend on which it is.
 //
-// Constants: WARPS_OUT, WARPS_IN, WARPS_TAPS (a block's warps; each has 64 output channels, 16 input channels and TAPS taps),
-// STAGES, VECTOR and WHOLE (as in copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu), FAN. Called by
-// ttfs_cupy/convolution/tensorcore.py.
+// Constants: WARPS_OUT, WARPS_IN, WARPS_TAPS (a block's warps; each has 64 output channels, 16 input channels and TAPS
+// taps), STAGES, FAN, VECTOR and WHOLE (as in copies.h), HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as
+// in tensorcore_data_gradient.cu). Called by ttfs_cupy/convolution/tensorcore.py.
 
 #include "operands.h"
 #include "copies.h"
