@@ -16,6 +16,7 @@ class Bug:
     shared_bytes: int = 256
     floats: int = 64
     says: str = ""
+    blocks: int = 1
 
     @property
     def lines(self):
@@ -25,6 +26,9 @@ class Bug:
     def text(self):
         return f"KERNEL void wrong(const float* in, float* out) {{\n    const int i = threadIdx.x;{self.body}}}\n"
 
+
+# What concerns several blocks
+OF_BLOCKS = {"threads": 32, "floats": 160, "says": "with no fence, atomic and fence in between", "blocks": 2}
 
 BUGS = {
     "a missing barrier": Bug(
@@ -364,6 +368,52 @@ BUGS = {
 """,
         threads=2,
         says="no progress",
+    ),
+    "a sum of blocks without a fence before": Bug(
+        "GlobalMemoryRace",
+        """
+    out[64 + 32 * blockIdx.x + i] = in[i]; // or here
+    __syncthreads();
+    if (!__syncthreads_or(i == 0 && atomicAdd((int*)out, 1) == 1)) return;
+    __threadfence();
+    out[128 + i] = out[64 + i] + out[96 + i]; // here
+""",
+        **OF_BLOCKS,
+    ),
+    "a sum of blocks whose threads are not awaited": Bug(
+        "GlobalMemoryRace",
+        """
+    out[64 + 32 * blockIdx.x + i] = in[i]; // or here
+    __threadfence();
+    if (!__syncthreads_or(i == 0 && atomicAdd((int*)out, 1) == 1)) return;
+    __threadfence();
+    out[128 + i] = out[64 + i] + out[96 + i]; // here
+""",
+        **OF_BLOCKS,
+    ),
+    "a sum of blocks without a fence behind": Bug(
+        "GlobalMemoryRace",
+        """
+    out[64 + 32 * blockIdx.x + i] = in[i]; // or here
+    __threadfence();
+    __syncthreads();
+    if (!__syncthreads_or(i == 0 && atomicAdd((int*)out, 1) == 1)) return;
+    out[128 + i] = out[64 + i] + out[96 + i]; // here
+""",
+        **OF_BLOCKS,
+    ),
+    "a sum of blocks that count by different words": Bug(
+        "GlobalMemoryRace",
+        """
+    out[64 + 32 * blockIdx.x + i] = in[i]; // or here
+    __threadfence();
+    __syncthreads();
+    if (i == 0) atomicAdd((int*)out + blockIdx.x, 1);
+    __syncthreads();
+    __threadfence();
+    out[128 + i] = out[64 + i] + out[96 + i]; // here
+""",
+        **OF_BLOCKS,
     ),
     "a trap": Bug(
         "Trap",

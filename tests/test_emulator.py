@@ -94,6 +94,7 @@ KERNEL void grid_total(const int* __restrict__ values, int* __restrict__ partial
     }
     __syncthreads();
     if (is_last && threadIdx.x == 0) {
+        __threadfence();
         int sum = 0;
         for (int i = 0; i < (int)gridDim.x; ++i) sum += partial[i];
         *total = sum;
@@ -108,6 +109,7 @@ KERNEL void atomics(int* __restrict__ words) {
     atomicExch(&words[4], i);
     // a lock: each thread gets it in the end
     while (atomicCAS(&words[5], 0, 1) != 0) {}
+    __threadfence();
     words[6] += 1;
     __threadfence();
     atomicExch(&words[5], 0);

@@ -18,7 +18,7 @@ def line_of(text, mark):
 
 def launch(bug, kernel, seed):
     values, out = np.arange(bug.floats, dtype=np.float32), np.zeros(bug.floats, np.float32)
-    return kernel.launch("wrong", 1, bug.threads, bug.shared_bytes, values, out, seed=seed)
+    return kernel.launch("wrong", bug.blocks, bug.threads, bug.shared_bytes, values, out, seed=seed)
 
 
 def check_is_found(bug, seeds):
@@ -28,7 +28,7 @@ def check_is_found(bug, seeds):
             launch(bug, kernel, seed)
         error = caught.value
         assert (error.name, error.file) == (bug.error, "planted.cu") and error.line in bug.lines, str(error)
-        assert error.block == (0, 0, 0) and 0 <= error.thread < bug.threads
+        assert error.block[0] < bug.blocks and error.block[1:] == (0, 0) and 0 <= error.thread < bug.threads
         assert bug.says in str(error)
 
 

@@ -6,12 +6,14 @@
 Every thread of a block is a fiber; barriers, a warp's collectives, asynchronous copies and tensor cores, also those of
 a whole warpgroup (wgmma), are as CUDA defines them. g++ compiles a kernel with the instrumentation of its thread
 sanitizer, which reports each access to memory to the emulator's own runtime (the folder of that name). A KernelError is
-named BarrierDivergence, SharedMemoryRace, UninitialisedRead, OutOfBounds, ReadOnlyWrite, Misaligned, PendingCopies or
-Trap; of the products of warpgroups also RegistersInFlight (sums or a left factor touched before they are awaited),
-MissingFence (wgmma.fence), MissingProxyFence (fence.proxy.async, by who wrote the right factor) or PendingProducts.
+named BarrierDivergence, SharedMemoryRace, GlobalMemoryRace (a block reads what another wrote, with no fence, atomic and
+fence in between), UninitialisedRead, OutOfBounds, ReadOnlyWrite, Misaligned, PendingCopies or Trap; of the products of
+warpgroups also RegistersInFlight (sums or a left factor touched before they are awaited), MissingFence (wgmma.fence),
+MissingProxyFence (fence.proxy.async, by who wrote the right factor) or PendingProducts.
 
 What it does not see:
-- races in global memory, between threads or blocks; blocks run one after another, so none can wait for a later one;
+- other races in global memory: between threads of a block, or where a block writes what another reads or writes; blocks
+  run one after another, so none can wait for a later one;
 - a step beyond an array that a thread has for itself;
 - that an atomic orders other accesses: what a lock in shared memory protects is a race;
 - a few of the races that a barrier or a sync of only some threads leaves (another seed finds most);

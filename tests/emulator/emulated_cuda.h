@@ -61,6 +61,7 @@ void emulated_sync_warp(unsigned mask);
 unsigned emulated_shuffle(unsigned mask, unsigned value, int from);
 unsigned emulated_vote(unsigned mask, bool value, EmulatedResult result);
 unsigned emulated_atomic(void* at, EmulatedAtomic operation, unsigned value, unsigned compared);
+void emulated_fence();
 void emulated_trap() __attribute__((noreturn));
 }
 
@@ -81,8 +82,8 @@ struct EmulatedIndex { unsigned x, y, z; };
 #define named_barrier(id, threads) ((void)emulated_barrier(id, threads, __LINE__, false, EmulatedResult::nothing))
 #define __trap() emulated_trap()
 
-// Threads take turns on one processor, which orders what they do already.
-static __forceinline__ void __threadfence() {}
+#define __threadfence() emulated_fence()
+// Threads of a block take turns on one processor, which orders what they do already.
 static __forceinline__ void __threadfence_block() {}
 static __forceinline__ void __syncwarp(unsigned mask = 0xffffffffu) { emulated_sync_warp(mask); }
 

@@ -24,6 +24,7 @@ extern "C" void emulated_copy_async(void* shared, const void* from, int bytes, b
         fail("OutOfBounds", site, current->thread, 0, "copies to what is not shared memory");
     if (there && (is_on_stack((uintptr_t)from) || find_shared((uintptr_t)from, bytes, false, site, source)))
         fail("OutOfBounds", site, current->thread, 0, "copies from what is not global memory");
+    if (there) check_global((uintptr_t)from, bytes, false, site);
     check_shared(access);
     record_banks(site, access.byte, bytes);
     each_history(access, [](History& of, uint32_t) { of.in_flight = true; });

@@ -42,6 +42,7 @@ static void poison_shared() {
 
 static void run_block(uintptr_t stacks) {
     start_block();
+    start_block_in_global_memory();
     poison_shared();
     reset_barriers();
     reset_copies();
@@ -66,6 +67,7 @@ static void run_grid(uintptr_t stacks) {
         const size_t place = random_below((uint32_t)i + 1);
         order[i] = order[place], order[place] = (int)i;
     }
+    start_grid_in_global_memory();
     for (int number : order) {
         block[0] = number % grid[0], block[1] = number / grid[0] % grid[1], block[2] = number / grid[0] / grid[1];
         run_block(stacks);

@@ -1,15 +1,5 @@
 // Every access of a kernel: is it within an array, aligned, allowed?
 
-enum class Kind : int32_t { read_only, writable, static_shared };
-struct Array {
-    uintptr_t begin, end;
-    const char* name;
-    Kind kind;
-    uint32_t shadow;  // of static shared memory: where the histories of its bytes begin
-};
-static const Array* arrays;
-static int array_count;
-
 // The library's constants: what precedes its variables.
 extern "C" const char __bss_start __attribute__((visibility("hidden")));
 
@@ -37,21 +27,6 @@ extern "C" const char __bss_start __attribute__((visibility("hidden")));
 }
 
 static inline bool is_on_stack(uintptr_t at) { return at - current->stack < STACK_BYTES; }
-
-// Null if no array holds all of it. Arrays may overlap: one that may be written is preferred to write to.
-static const Array* array_of(uintptr_t at, uint32_t size, bool write) {
-    static int last = 0;
-    auto holds = [=](const Array& array) { return at >= array.begin && at + size <= array.end; };
-    auto allows = [=](const Array& array) { return !write || array.kind != Kind::read_only; };
-    if (last < array_count && holds(arrays[last]) && allows(arrays[last])) return &arrays[last];
-    const Array* found = nullptr;
-    for (int i = 0; i < array_count; ++i) {
-        if (!holds(arrays[i])) continue;
-        found = &arrays[i], last = i;
-        if (allows(arrays[i])) break;
-    }
-    return found;
-}
 
 static bool is_constant(uintptr_t at, uint32_t size) {
     return at >= (uintptr_t)&__ehdr_start && at + size <= (uintptr_t)&__bss_start;
@@ -96,6 +71,7 @@ static inline void check_access(const void* pointer, uint32_t size, bool write, 
         record_banks(site, access.byte, size);
     } else {
         ++outcome->global_accesses;
+        check_global(at, size, write, site);
     }
 }
 
@@ -138,6 +114,7 @@ extern "C" unsigned emulated_atomic(void* at, EmulatedAtomic operation, unsigned
         record_banks(site, access.byte, 4);
     } else {
         ++outcome->global_accesses;
+        pass_atomic((uintptr_t)at);
     }
     unsigned& word = *(unsigned*)at;
     const unsigned old = word;

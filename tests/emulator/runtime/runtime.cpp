@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <unordered_map>
 #include <vector>
 
 #include "shared_names.h"
@@ -20,6 +21,8 @@ namespace runtime {
 #include "ordering.h"
 #include "shared_memory.h"
 #include "banks.h"
+#include "arrays.h"
+#include "global_memory.h"
 #include "memory.h"
 #include "warps.h"
 #include "barriers.h"
