@@ -41,8 +41,8 @@ HANDED_DOWN = {
     "gradient_piece": 30.0,
     "gradient_pooled": 12.0,
     "sum_arrays": 2.0,
-    "sum_neurons": 40.0,
-    "sum_pooled": 10.0,
+    "sum_neurons": 30.0,
+    "sum_pooled": 8.0,
 }
 CHANGES = (
     Change("wgmma in the gradients, too, on compute capability 9.0", wgmma=True),

@@ -48,7 +48,7 @@ class FirstLayerCosts:
     first_weights: float = said(16, "to copy a weight for each thread")
     first_row: float = said(35, "to copy a row of a tile's pixels, either kernel")
     first_row_piece: float = said(10, "the same in addition for every 32 values")
-    first_pixel: float = said(122, "of a pixel of first_layer_weight_gradient, besides its patch")
+    first_pixel: float = said(112, "of a pixel of first_layer_weight_gradient, besides its patch")
     first_pixel_pooled: float = said(34, "the same in addition where pooling is joined")
     first_pixel_ffma: float = said(43, "of these, by the lanes of FFMA")
     first_tile: float = said(180, "of a tile of it, besides its pixels")

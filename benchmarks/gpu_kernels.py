@@ -123,5 +123,7 @@ def block_of(recorded: Recorded, given: Assumptions) -> Block:
     if not given.split:
         constants = tuple((name, 0 if name == "SPLIT" else number) for name, number in variant.constants)
         variant = replace(variant, constants=constants)
-    taps, chunks = value("kernel_h") * value("kernel_w"), parts(value("channels"), CHUNK)
-    return product_block(variant, taps, chunks, value("halo_pixels"), given.costs)
+    taps, halo_pixels = value("kernel_h") * value("kernel_w"), value("halo_pixels")
+    if variant.kernel == "tensorcore_forward":
+        return product_block(variant, taps, value("range_chunks"), halo_pixels, value("ranges"), given.costs)
+    return product_block(variant, taps, parts(value("channels"), CHUNK), halo_pixels, costs=given.costs)

@@ -17,7 +17,8 @@ from ttfs_cupy.benchmarks.gpu_recorder import RecordingGpu
 from ttfs_cupy.convolution.algorithm import PASSES, Pass
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_tiles import Launch
+from ttfs_cupy.convolution.tensorcore_costs import product_channels, sum_channels
+from ttfs_cupy.convolution.tensorcore_tiles import Launch, SumTile
 from ttfs_cupy.kernels import disassembly, nvrtc
 from ttfs_cupy.kernels.disassembly import ASYNCHRONOUS_COPY, Code
 from ttfs_cupy.kernels.nvrtc import Usage
@@ -161,15 +162,15 @@ def line(of: Row) -> str:
     one, loop = of.candidate, of.main_loop
     constants = dict(one.variant.constants)
     if "WARP_PIXELS" in constants:
-        rows = 16 * constants["WARP_CHANNELS"] * constants["WARPS_DOWN"]
-        columns = 8 * constants["WARP_PIXELS"] * constants["WARPS_ACROSS"]
+        rows, columns = product_channels(constants), 8 * constants["WARP_PIXELS"] * constants["WARPS_ACROSS"]
+        ring = f"{constants['STAGES']}x{constants['TAPS']}"
     else:
-        rows, columns = 64 * constants["WARPS_OUT"], 16 * constants["WARPS_IN"]
+        rows, columns = sum_channels(constants)
+        ring = f"{SumTile.stages}x{constants['STRIPS'] * constants['TAPS']}"
     name = one.variant.kernel.removeprefix("tensorcore_") + (" by groups" if one.variant.needs_warpgroups else "")
     local = sum(of.code.instructions[name] for name in disassembly.LOCAL_MEMORY)
     # forward is told at run time
     pooled = {None: "either", 0: "no", 1: "yes"}[constants.get("POOLED")]
-    ring = f"{constants['STAGES']}x{constants['TAPS']}"
     return (
         f"{name + (' *' if one.chosen else ''):21}{f'{rows}x{columns}':9}{ring:6}"
         f"{pooled:8}{of.architecture:4}{of.usage.registers:6}"

@@ -101,6 +101,9 @@ def run_cooperative(folder: Path) -> None:
         (Case(ConvolutionShape((9, 8), 20, 7, square, padding=padded), 8, 1.0, 1.0, False, 7), True, "gain"),
         (Case(ConvolutionShape((7, 7), 17, 9, (5, 5), padding=(2, 2)), 1, 0.5, 1.0, False, 5), True, "gain"),
         (Case(ConvolutionShape((6, 6), 36, 68, (1, 1)), 3, 0.0, 1.0, True, 6), True, "gain"),
+        # ranges of a full connection's inputs, by warps and by warpgroups
+        (Case(ConvolutionShape((1, 1), 260, 10, (1, 1)), 3, 1.0, 1.0, False, 12, capability=AMPERE), True, "gain"),
+        (Case(ConvolutionShape((1, 1), 260, 10, (1, 1)), 3, 1.0, 1.0, False, 12), True, "gain"),
         # first layers
         (
             Case(ConvolutionShape((20, 20), 3, 16, square, padding=padded), 8, 1.0, 1.0, True, 8, FirstLayer),
@@ -120,9 +123,8 @@ def run_cooperative(folder: Path) -> None:
         object.__setattr__(case.neuron, "clip", clip)
         if case is cases[3][0]:
             case.__dict__["algorithm"] = TensorCoreTf32(case.device, case.shape)
-        if case is cases[4][0]:
-            # a tile with more threads than its tables have entries
-            case.__dict__["algorithm"] = TensorCore(case.device, case.shape, 0)
+        if case is cases[10][0]:
+            case.__dict__["algorithm"] = TensorCore(case.device, case.shape, 4)
         case.forward(fires=fires)
         draw = np.random.default_rng(0)
         grad = draw.standard_normal(case.out_shape, np.float32)

@@ -174,11 +174,13 @@ class Case:
         total = np.zeros((shape.patch_size, shape.out_channels), np.float32)
         for start in range(0, len(x), range_pixels):
             part = np.zeros(total.shape)
-            pixels = 4 if self.psp_slope else 8
-            for first in range(start, min(start + range_pixels, len(x)), pixels):
-                last = min(first + pixels, start + range_pixels)
-                mask = (x[first:last] != 0).astype(np.float64)
-                part = truncated(part + x[first:last].T @ drive[first:last] + mask.T @ sums[first:last])
+            last = min(start + range_pixels, len(x))
+            # of 8 pixels every second one, and then the others: two terms of each; or, without S, one of all
+            step = 2 if self.psp_slope else 1
+            for first in (of_8 + i for of_8 in range(start, last, 8) for i in range(step)):
+                pixels = slice(first, min(first + 8, last), step)
+                mask = (x[pixels] != 0).astype(np.float64)
+                part = truncated(part + x[pixels].T @ drive[pixels] + mask.T @ sums[pixels])
             total += part.astype(np.float32)
         result: Array = total.reshape(self.weights.shape).astype(np.float64)
         return result

@@ -59,7 +59,7 @@ def test_occupancy(gpu: str, threads: int, registers: int, kib: int, blocks: int
 
 FORWARD = Recorded(
     *("tensorcore_forward", 1000, 500),
-    values=(("kernel_h", 3), ("kernel_w", 3), ("channels", 128), ("halo_pixels", 204)),
+    values=(("kernel_h", 3), ("kernel_w", 3), ("halo_pixels", 204), ("ranges", 1), ("range_chunks", 8)),
     variant=Variant(
         "tensorcore_forward",
         (

@@ -20,9 +20,14 @@ from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore import TensorCore
 from ttfs_cupy.kernels import disassembly
 
-# The aim, for every tile that is chosen; and what there is, where that is less.
+# The aim, for every tile that is chosen.
 FEWEST_PRODUCTS = 0.25
-MOST_EXTRA_WAVEFRONTS = 1.0
+# The aim is 1; there are fewer.
+MOST_EXTRA_WAVEFRONTS = {
+    "tensorcore_forward": 0.05,
+    "tensorcore_data_gradient": 0.0,
+    "tensorcore_weight_gradient": 0.4,
+}
 
 # Two loops of a kernel, one in the other, a copy before them, a spill behind
 LISTING = """
@@ -82,7 +87,7 @@ def disassembler() -> None:
 
 
 @cache
-def chosen(architecture: int, which: Pass, fewest_channels: int = 0) -> dict[tuple[object, ...], sass.Row]:
+def chosen(architecture: int, which: Pass) -> dict[tuple[object, ...], sass.Row]:
     """What the engine chooses for the layers of vgg7 and vgg11 that tensor cores suit, by the code's constants.
 
     Without readouts, which take a thousandth of a step.
@@ -92,7 +97,7 @@ def chosen(architecture: int, which: Pass, fewest_channels: int = 0) -> dict[tup
         (layer.shape, layer.pooled)
         for workload in WORKLOADS.values()
         for layer in layers_of(workload)
-        if TensorCore.suits(layer.shape) and not layer.is_readout and layer.shape.in_channels >= fewest_channels
+        if TensorCore.suits(layer.shape) and not layer.is_readout
     }
     for shape, pooled in layers:
         for one in sass.candidates(shape, sass.BATCH, card, pooled=pooled):
@@ -116,16 +121,11 @@ def test_nothing_spills_and_copies_are_asynchronous(architecture: int, which: Pa
 @pytest.mark.parametrize("architecture", sass.CARDS)
 @pytest.mark.parametrize("which", PASSES)
 def test_a_quarter_of_the_main_loop_multiplies(architecture: int, which: Pass, disassembler: None) -> None:
-    """Of the instructions that do something: for compute capability 12.0 ptxas lets threads wait by NOPs.
-
-    Not of vgg7's second layer in the weight gradient on 12.0: the tile that derives its neurons once for all taps needs
-    more than its 99 KiB.
-    """
-    fewest = 128 if which == "weight_gradient" and architecture == 120 else 0
-    rows = chosen(architecture, which, fewest)
+    """NOPs counted, by which ptxas lets threads wait for compute capability 12.0."""
+    rows = chosen(architecture, which)
     assert rows
     for constants, row in rows.items():
-        assert row.share_of_work >= FEWEST_PRODUCTS, f"{row.share_of_work:.1%} of {constants}"
+        assert row.share >= FEWEST_PRODUCTS, f"{row.share:.1%} of {constants}"
 
 
 def test_some_candidate_of_each_kernel_multiplies_a_quarter(disassembler: None) -> None:
@@ -150,7 +150,7 @@ def test_the_command_prints_a_table(disassembler: None, capsys: pytest.CaptureFi
 MAIN_LOOP = {
     "tensorcore_forward": ("copy_weights", "multiply"),
     "tensorcore_data_gradient": ("copy_weights", "multiply"),
-    "tensorcore_weight_gradient": ("copy_step", "derive_step", "load_gradients", "multiply_tap"),
+    "tensorcore_weight_gradient": ("copy_neurons", "copy_inputs", "derive", "load_gradients", "load_seen"),
 }
 
 SHAPES = [
@@ -181,7 +181,7 @@ def functions_of(report: Report, sites: list[int]) -> list[list[str]]:
 
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_lanes_seldom_meet_in_a_bank(capsys: pytest.CaptureFixture[str]) -> None:
-    """At stride 1. Emulated, not measured. Only the data gradient's copies of weights meet, 4 extra wavefronts each."""
+    """At stride 1. Emulated, not measured. In the weight gradient those meet whose pixels are of two short lines."""
     for (shape, pooled), capability in product(SHAPES, (AMPERE, HOPPER)):
         case = Case(shape, 2, psp_slope=1.0, t_win=1.0, pooled=pooled, seed=3, capability=capability)
         case.forward(fires=True)
@@ -199,4 +199,4 @@ def test_lanes_seldom_meet_in_a_bank(capsys: pytest.CaptureFixture[str]) -> None
         with capsys.disabled():
             values = ", ".join(f"{kernel} {value:.2f}" for kernel, value in found.items())
             print(f"\n{capability}, {shape.in_size}, {shape.kernel}, extra wavefronts: {values}", end="")
-        assert max(found.values()) <= MOST_EXTRA_WAVEFRONTS
+        assert all(extra <= MOST_EXTRA_WAVEFRONTS[kernel] for kernel, extra in found.items()), found

@@ -4,6 +4,7 @@ The emulator finds races, reads of what was never written, and steps beyond an a
 test here. Each case runs threads and blocks in an order of its own.
 """
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -14,7 +15,7 @@ from emulator.device import EmulatedGpu
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from reference import earliness
-from tensorcore_case import AMPERE, HOPPER, Array, Case, cases, check_spikes, error, nchw, rounded_to_tf32
+from tensorcore_case import AMPERE, HOPPER, Array, Case, cases, check_spikes, error, nchw, rounded_to_tf32, shapes
 
 from ttfs_cupy.convolution import tensorcore, tensorcore_tiles
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
@@ -103,6 +104,47 @@ def test_numbers_beyond_a_half_count_as_the_largest() -> None:
     assert np.isfinite(out.output).all()
 
 
+FULL = ConvolutionShape((2, 2), 301, 70, (2, 2))
+
+
+@pytest.mark.parametrize("capability", (AMPERE, HOPPER))
+@pytest.mark.parametrize("tile", range(7))
+def test_full_connections_add_ranges_of_their_inputs(tile: int, capability: tuple[int, int]) -> None:
+    """1204 inputs are 76 chunks: 9 ranges, of which one block adds 8, and one these and the last."""
+    for psp_slope, fires in ((1.0, True), (1.0, False), (0.0, True)):
+        case = Case(FULL, 5, psp_slope, 1.0, False, 11, capability=capability)
+        tiles = case.algorithm._forward_tiles
+        case.__dict__["algorithm"] = TensorCore(case.device, FULL, tile % len(tiles))
+        assert tensorcore_tiles.forward_ranges(case.algorithm.shape) == 9 > tensorcore_tiles.FAN
+        for _ in range(2):  # the second finds the counters as the first left them
+            if fires:
+                check_spikes(case, UNROUNDED)
+                continue
+            of_sum, of_drive = case.squares()
+            weight_sum, drive = case.sums()
+            assert error(case.forward(fires=False).output, drive + weight_sum, of_drive + of_sum) <= UNROUNDED
+        assert dict(case.device.reports[-1][0].constants)["RANGED"] == 1
+        assert not case.algorithm.arrived.any()
+
+
+def test_images_get_the_same_spikes_in_any_batch() -> None:
+    """To the last bit, of full connections, too: ranges do not depend on the batch."""
+    for shape in (FULL, ConvolutionShape((6, 6), 40, 24, (3, 3), padding=(1, 1))):
+        many_images, few = Case(shape, 70, 1.0, 1.0, False, 3), Case(shape, 3, 1.0, 1.0, False, 3)
+        few.__dict__["inputs"], few.__dict__["weights"] = many_images.inputs[:3], many_images.weights
+        out, of_few = many_images.forward(fires=True), few.forward(fires=True)
+        np.testing.assert_array_equal(out.output[:3], of_few.output)
+        assert out.weight_sum is not None and of_few.weight_sum is not None
+        np.testing.assert_array_equal(out.weight_sum[:3], of_few.weight_sum)
+
+
+def test_a_batch_beyond_the_counters_is_summed_at_once() -> None:
+    case = Case(FULL, 5, 1.0, 1.0, False, 11)
+    object.__setattr__(case.algorithm, "arrived", case.algorithm.arrived[:9])
+    check_spikes(case, UNROUNDED)
+    assert dict(case.device.reports[-1][0].constants)["RANGED"] == 0
+
+
 # Backward
 
 
@@ -154,6 +196,46 @@ def _outgoing(case: Case, fires: bool) -> tuple[OutgoingGradient, Array, Array]:
         return OutgoingGradient(case.neuron, grad, kept), *case.gradients(grad, spikes)
     to_sum = np.float32(case.psp_slope) * np.float32(case.t_win) * grad
     return OutgoingGradient(case.readout, grad, kept), rounded_to_tf32(grad), rounded_to_tf32(to_sum)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ConvolutionShape((6, 20), 8, 16, (5, 5), padding=(2, 2)),
+        ConvolutionShape((4, 33), 20, 24, (1, 7), (1, 2), (0, 3)),
+        ConvolutionShape((9, 9), 40, 16, (7, 4), (2, 1), (3, 1)),
+        ConvolutionShape((17, 18), 70, 8, (3, 3), (2, 2), (1, 1)),
+        ConvolutionShape((16, 28), 16, 8, (3, 3), padding=(1, 1)),
+        ConvolutionShape((30, 1), 8, 8, (3, 3), padding=(1, 1)),
+    ],
+    ids=lambda shape: f"{shape.in_size}-{shape.kernel}-{shape.stride}",
+)
+def test_weight_gradients_of_wide_kernels_and_lines(shape: ConvolutionShape) -> None:
+    """Kernels of several strips a row, lines longer than a step, steps of many lines."""
+    for pooled in {False, min(shape.out_size) >= 2}:
+        check_weight_gradient(Case(shape, 2, 1.0, 1.0, pooled, 5), fires=True, multiprocessors=500)
+
+
+@given(shapes(), st.integers(1, 40))
+@settings(deadline=None)
+def test_halos_have_room_for_what_a_step_sees(shape: ConvolutionShape, width: int) -> None:
+    shape = replace(shape, in_size=(5, (width - 1) * shape.stride[1] + shape.kernel[1]), padding=(0, 0))
+    assert shape.out_size[1] == width
+    halo, paired = tensorcore_tiles.halo_of_step(shape)
+    for start in range(0, 16 * width, 16):
+        # columns of the images in the order in which a strip's taps come to them, line by line
+        columns = [((p // width), (p % width) * shape.stride[1]) for p in range(start, start + 16)]
+        seen = list(dict.fromkeys((line, x + tap) for line, x in columns for tap in range(min(shape.kernel[1], 3))))
+        assert len(seen) <= halo
+        places = [seen.index(first) for first in columns]
+        assert not paired or [place + 1 for place in places[::2]] == places[1::2]
+
+
+def test_a_weight_gradient_takes_no_more_blocks_than_run_at_a_time() -> None:
+    """Of 512 to 512 channels, 64 tiles of weights: one range of pixels each, where two would be 128 blocks for 108."""
+    shape, gpu = ConvolutionShape((8, 8), 512, 512, (3, 3), padding=(1, 1)), of_capability((8, 0), 108)
+    ranges = [tile.most_ranges(shape, 256, gpu) for tile in tensorcore_tiles.sum_tiles(shape)]
+    assert ranges[:4] == [1, 3, 5, 6]
 
 
 def test_more_ranges_than_a_block_adds() -> None:
@@ -228,6 +310,18 @@ def test_the_order_of_threads_does_not_matter(capability: tuple[int, int]) -> No
 
 
 # Where it does not fit
+
+
+def test_a_named_tile_gives_way_where_pooling_leaves_no_room_for_it() -> None:
+    """8x8 pixels on a card of 99 KiB: 128 x 128 leaves no room for the winners."""
+    shape = ConvolutionShape((8, 8), 16, 32, (3, 3), padding=(1, 1))
+    for pooled, tile in ((False, 0), (True, 3)):
+        case = Case(shape, 2, 1.0, 1.0, pooled, 6, capability=(8, 9))
+        assert 0 in case.algorithm.variants("data_gradient")
+        case.__dict__["algorithm"] = TensorCore(case.device, shape, 0)
+        check_data_gradient(case, fires=True)
+        constants = dict(case.device.reports[-1][0].constants)
+        assert constants.items() >= dict(tensorcore_tiles.gradient_tiles(9)[tile].constants).items()
 
 
 def test_it_says_why_it_does_not_fit() -> None:

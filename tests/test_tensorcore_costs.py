@@ -40,18 +40,26 @@ OPTIONS = {
     "tensorcore_data_gradient": ("FIRES", "POOLED"),
     "tensorcore_weight_gradient": ("HAS_SUM", "FIRES", "POOLED"),
 }
+
+
+def tiles_of_sums(taps: int) -> list[Any]:
+    """Of 128 input channels."""
+    kernel = (3, 3) if taps == 9 else (1, 1)
+    return list(sum_tiles(ConvolutionShape((32, 32), 128, 64, kernel, padding=(kernel[0] // 2, kernel[1] // 2))))
+
+
 TILES: dict[str, Callable[[int], list[Any]]] = {
     "tensorcore_forward": forward_tiles,
     BY_GROUPS: group_tiles,
     "tensorcore_data_gradient": gradient_tiles,
-    "tensorcore_weight_gradient": sum_tiles,
+    "tensorcore_weight_gradient": tiles_of_sums,
 }
 
 
 def variant_of(kernel: str, tile: int, taps: int = 9, **options: int) -> Variant:
     of = TILES[kernel](taps)[tile]
-    constants = {**dict(of.constants), **dict.fromkeys(("EVEN", "WHOLE", *OPTIONS[kernel]), 1)}
-    constants |= {"VECTOR": 4, "SEPARATE": 0, "GROUPS": int(kernel == BY_GROUPS)}
+    constants = {**dict(of.constants), **dict.fromkeys(("ROWS", "WHOLE", *OPTIONS[kernel]), 1)}
+    constants |= {"VECTOR": 4, "SEPARATE": 0, "GROUPS": int(kernel == BY_GROUPS), "RANGED": 0, "FAN": 8}
     return Variant(kernel.split()[0], tuple({**constants, **options}.items()), of.threads)
 
 
@@ -77,9 +85,11 @@ def tools_are_installed() -> None:
         variant_of("tensorcore_data_gradient", 3),
         variant_of("tensorcore_data_gradient", 2, POOLED=0),
         variant_of("tensorcore_weight_gradient", 0),
-        variant_of("tensorcore_weight_gradient", 1, POOLED=0),
-        variant_of("tensorcore_weight_gradient", 2),
-        variant_of("tensorcore_weight_gradient", 3),
+        variant_of("tensorcore_weight_gradient", 0, POOLED=0, PAIRED=0),
+        variant_of("tensorcore_weight_gradient", 0, HALO=48),
+        variant_of("tensorcore_weight_gradient", 0, taps=1),
+        variant_of("tensorcore_weight_gradient", 4),
+        variant_of("tensorcore_weight_gradient", 4, POOLED=0),
     ],
     ids=lambda variant: f"{variant.kernel}-{'-'.join(str(value) for _, value in variant.constants)}",
 )
@@ -116,12 +126,18 @@ def test_blocks_by_hand() -> None:
     groups = product_block(variant_of(BY_GROUPS, 0), 9, 2, 300)
     assert (groups.kind, groups.macs) == ("group_half", 5 * 64 * 128 * 9 * 32)
     assert groups.waves == 2 * (9 * (2 * 5 * 16 + 8 * 2 * 4) + (300 * 4 * 48 + 9 * 64 * 64) / 128)
-    # 64 output and 128 input channels, 3 taps, A and S
+    # the same in 9 ranges: the last to come adds 8, and then 2, A and S, each after a latency, at 64 bytes a clock
+    ranged = product_block(variant_of(BY_GROUPS, 0), 9, 2, 300, ranges=9)
+    assert ranged == replace(groups, serial=10 * (300 + 8 * 64 * 128 / 64))
+    # 64 output and 64 input channels, 9 taps, A and S; 100 steps, each with three halos of 24 pixels
     weight = sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 8)
-    assert weight.macs == 2 * 64 * 128 * 3 * 1600
-    assert weight.l2_bytes == 1600 * (64 * (3 * 4 + 1) + 3 * 128 * 4)
+    assert weight.macs == 2 * 64 * 64 * 9 * 1600
+    assert weight.l2_bytes == 1600 * 64 * (3 * 4 + 1) + 100 * 3 * 24 * 64 * 4
+    # a lane's gradients are 16 bytes for each of 4 x 4 fragments; of its inputs, 4 for each of 3 x 2 x 4 pixels
+    seen = 8 * (4 * 4 * 4 + 3 * 2 * 4)
+    assert weight.waves == 100 * (seen + (256 * (2 * (3 * 16 + 4) + 2 * 16) + 3 * 24 * 16 * 16) / 128)
     # 8 sums, each after a latency, at 64 bytes a clock; 20 ranges: 8, and then 3
-    of_part = 300 + 4 * 64 * 128 * 3 / 64
+    of_part = 300 + 4 * 64 * 64 * 9 / 64
     assert weight.serial == 8 * of_part and not sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 1).serial
     assert sum_block(variant_of("tensorcore_weight_gradient", 0), 1600, 20).serial == 11 * of_part
 

@@ -22,7 +22,9 @@ from ttfs_cupy.convolution.tensorcore_tiles import (
     ProductTile,
     Sliding,
     SumTile,
+    clocks,
     fastest,
+    forward_ranges,
     forward_tiles,
     gradient_tiles,
     group_tiles,
@@ -59,7 +61,7 @@ FLOATS_OF_A_LANE = 8
 class TensorCore:
     """Like every Algorithm; raises nothing that `fits` would not have said.
 
-    tile: which of the candidates of tensorcore_tiles it takes; None for the one that should be fastest.
+    tile: which of the candidates of tensorcore_tiles it takes, where it fits; None for the one that should be fastest.
     """
 
     device: Device
@@ -89,7 +91,8 @@ class TensorCore:
         gpu = device.gpu
         if gpu is None or not gpu.has_tensor_cores:
             return f"tensorcore needs a GPU of compute capability 8.0 or higher, which {device.name} is not"
-        needed = max(min(_shared_bytes(shape.flattened(), which, gpu)) for which in PASSES)
+        flat = shape.flattened()
+        needed = max(min(_shared_bytes(flat, which, gpu, pooled=min(flat.out_size) >= 2)) for which in PASSES)
         if needed > gpu.block_shared_bytes:
             return (
                 f"tensorcore needs {needed >> 10} KiB of shared memory for a kernel of {shape.kernel} at stride "
@@ -104,13 +107,13 @@ class TensorCore:
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         gpu = self.device.gpu
         assert gpu is not None
-        needed = _shared_bytes(self.shape, which, gpu)
+        needed = _shared_bytes(self.shape, which, gpu, pooled=False)
         numbers = [number for number, each in enumerate(needed) if each <= gpu.block_shared_bytes]
         return {number: type(self)(self.device, self.shape, number) for number in numbers}
 
     def workspace(self, batch: int, which: Pass) -> int:
         if which == "forward":
-            return self._packed_weights
+            return self._packed_weights + self._forward_parts(batch)
         if which == "data_gradient":
             return 0
         # a smaller batch may be cut otherwise, but into no more ranges than this
@@ -128,6 +131,7 @@ class TensorCore:
         sizes = (shape.taps, shape.in_channels, shape.out_channels)
         blocks = parts(self._packed_weights // FLOATS_OF_A_LANE, packing.threads)
         self.device.launch_blocks(packing, blocks, 0, weights, WEIGHT_UNIT, packed, *sizes)
+        parts_of_sum = workspace[self._packed_weights :][: launch.parts_size] if launch.ranges > 1 else None
 
         unit = 2.0 ** (UNIT_BITS - math.ceil(math.log2(neuron.rule[2])))
         self._launch(
@@ -136,6 +140,7 @@ class TensorCore:
             *(out.output, out.weight_sum, out.winner),
             *(sliding.pixels(len(images)), shape.out_channels, launch.halo_pixels),
             *(*shape.in_size, shape.in_channels, *shape.kernel, *shape.stride, *shape.padding, *shape.out_size),
+            *(parts_of_sum, self.arrived, launch.ranges, launch.range_chunks),
         )
 
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
@@ -181,19 +186,34 @@ class TensorCore:
         fragments = parts(shape.in_channels, CHUNK) * shape.taps * parts(shape.out_channels, CHUNK)
         return fragments * WARP * FLOATS_OF_A_LANE
 
+    def _forward_parts(self, batch: int) -> int:
+        """Floats of forward's ranges of channels, at most."""
+        shape, sliding = self.shape, Sliding.forward(self.shape)
+        ranges = forward_ranges(shape)
+        return max(tile.parts_size(sliding, batch, shape.out_channels, ranges) for tile in self._forward_tiles)
+
     # How the work is cut into blocks
+
+    @property
+    def _forward_tiles(self) -> list[ProductTile]:
+        assert self.device.gpu is not None
+        taps = self.shape.taps
+        return [*forward_tiles(taps), *(group_tiles(taps) if self.device.gpu.has_warpgroups else ())]
 
     def _forward_launch(self, sliding: Sliding, images: int, has_sum: int) -> Launch:
         options = (("HAS_SUM", has_sum), ("SPLIT", int(self.split)), ("VECTOR", _vector(sliding.channels)))
+        ranges, out_channels = forward_ranges(self.shape), self.shape.out_channels
 
         def of(tile: ProductTile) -> Launch:
-            kind = (("GROUPS", int(tile.in_groups)), *options)
-            return tile.launch("tensorcore_forward", kind, sliding, images, self.shape.out_channels)
+            # of a batch that is larger than any, there are too few counters
+            counters = parts_of_tree(ranges, FAN) * tile.blocks(sliding, images, out_channels)
+            own = ranges if counters <= len(self.arrived) else 1
+            kind = (("GROUPS", int(tile.in_groups)), *options, ("RANGED", int(own > 1)), ("FAN", FAN))
+            return tile.launch("tensorcore_forward", kind, sliding, images, out_channels, ranges=own)
 
-        assert self.device.gpu is not None
-        by_warps = [of(tile) for tile in forward_tiles(sliding.taps)]
-        by_groups = [of(tile) for tile in group_tiles(sliding.taps) if self.device.gpu.has_warpgroups]
-        return self._chosen(("forward", sliding, images, has_sum), [*by_warps, *by_groups], by_warps[-1])
+        candidates = [of(tile) for tile in self._forward_tiles]
+        last = candidates[len(forward_tiles(sliding.taps)) - 1]
+        return self._chosen(("forward", sliding, images, has_sum), candidates, last)
 
     def _gradient_launch(self, sliding: Sliding, images: int, kind: Constants) -> Launch:
         options = (("VECTOR", _vector(sliding.channels)), *kind)
@@ -221,26 +241,28 @@ class TensorCore:
 
     @property
     def _sum_tiles(self) -> list[SumTile]:
-        return sum_tiles(self.shape.taps, self.shape.in_channels)
+        return sum_tiles(self.shape)
 
     def _chosen(self, key: tuple[object, ...], candidates: list[Launch], last: Launch) -> Launch:
         if key not in self._launches:
-            chosen = fastest(self.device, candidates, last) if self.tile is None else candidates[self.tile]
-            self._launches[key] = chosen
+            named = None if self.tile is None else candidates[self.tile]
+            # a tile that fits may need too much where pooling is joined
+            fits = named is not None and math.isfinite(clocks(self.device, named))
+            self._launches[key] = named if named and fits else fastest(self.device, candidates, last)
         return self._launches[key]
 
 
-def _shared_bytes(shape: ConvolutionShape, which: Pass, gpu: GpuLimits) -> list[int]:
-    """What a block of each candidate needs at most, with whatever batch and pooling."""
+def _shared_bytes(shape: ConvolutionShape, which: Pass, gpu: GpuLimits, *, pooled: bool) -> list[int]:
+    """What a block of each candidate needs at most, with whatever batch, and with joined pooling or without."""
     many = IMAGES_OF_EVERY_HALO
     if which == "forward":
-        slidings = [Sliding.forward(shape, pooled=pooled) for pooled in {False, min(shape.out_size) >= 2}]
+        slidings = [Sliding.forward(shape, pooled=also) for also in {False, pooled}]
         tiles = [*forward_tiles(shape.taps), *(group_tiles(shape.taps) if gpu.has_warpgroups else ())]
         return [max(tile.shared_bytes(one, many) for one in slidings) for tile in tiles]
     if which == "data_gradient":
         sliding = Sliding.backward(shape)
-        return [tile.shared_bytes(sliding, many, staged=True) for tile in gradient_tiles(shape.taps)]
-    return [tile.shared_bytes for tile in sum_tiles(shape.taps, shape.in_channels)]
+        return [tile.shared_bytes(sliding, many, staged=True, pooled=pooled) for tile in gradient_tiles(shape.taps)]
+    return [tile.shared_bytes for tile in sum_tiles(shape)]
 
 
 def _kind(outgoing: OutgoingGradient) -> Constants:

@@ -41,26 +41,27 @@ class Costs:
     """Instructions are a warp's, counted in the assembler's output for sm_80 (kernels/disassembly.py); those for sm_90
     are up to a tenth more. A test counts the main loops again. What begins with `of_` is an estimate, no count."""
 
-    forward_stage: float = said(37, "instructions of a stage of tensorcore_forward, besides its taps")
-    forward_tap: float = said(14, "of a tap of it, besides products and copies")
+    forward_stage: float = said(38, "instructions of a stage of tensorcore_forward, besides its taps")
+    forward_tap: float = said(9, "of a tap of it, besides products and copies")
     forward_mask: float = said(2, "to form the mask of a fragment of 8 pixels")
     forward_weights: float = said(9, "to copy a piece of its weights")
     forward_piece: float = said(63, "to copy and convert a piece of its halo: 4 channels of a pixel")
     forward_chunk: float = said(150, "of a chunk of 16 channels, besides: sums are added up")
-    group_stage: float = said(55, "instructions of a stage of tensorcore_forward by warpgroups, besides its taps")
+    group_stage: float = said(51, "instructions of a stage of tensorcore_forward by warpgroups, besides its taps")
     group_tap: float = said(17, "of a tap of it, besides products and copies")
     group_product: float = said(5, "to start a product of it")
     gradient_stage: float = said(34, "of a stage of tensorcore_data_gradient, besides its taps")
     gradient_tap: float = said(48, "of a tap of it, copies of weights with it, besides products and pixels")
-    gradient_pixels: float = said(2, "to load a fragment of 8 pixels for a tap")
+    gradient_pixels: float = said(1, "to load a fragment of 8 pixels for a tap")
     gradient_piece: float = said(82, "to copy a piece of its halo and form the derivatives of 4 neurons")
     gradient_pooled: float = said(32, "the same in addition where pooling is joined")
     gradient_chunk: float = said(60, "of a chunk of 16 channels, besides")
-    sum_step: float = said(119, "of a step of 16 pixels of tensorcore_weight_gradient, besides products and copies")
-    sum_neurons: float = said(95, "to copy and derive 4 neurons")
-    sum_pooled: float = said(25, "the same in addition where pooling is joined")
-    sum_inputs: float = said(3.3, "to copy 4 inputs")
-    sum_table: float = said(165, "to find where neurons and inputs lie, once a run of steps")
+    sum_step: float = said(45, "of a step of 16 pixels of tensorcore_weight_gradient, besides these and products")
+    sum_neurons: float = said(79, "to copy and derive 4 neurons")
+    sum_pooled: float = said(18, "the same in addition where pooling is joined")
+    sum_inputs: float = said(5, "to copy 4 inputs")
+    sum_seen: float = said(3, "to load and round an input that a lane multiplies, and form its mask")
+    sum_table: float = said(45, "to find where neurons and inputs lie: a fifth of what is done for five steps")
     gradient_arrays: float = said(3, "arrays that tensorcore_data_gradient reads of a neuron: dLoss/dx, x and S")
     sum_arrays: float = said(3, "the same of tensorcore_weight_gradient")
     of_products: float = said(0.9, "of the rate of mma.sync, or of wgmma, at best")
@@ -129,9 +130,9 @@ def stage_instructions(variant: Variant, costs: Costs = COSTS) -> float:
     if variant.kernel == "tensorcore_weight_gradient":
         neurons, inputs = sum_pieces(variant)
         of_neurons = costs.sum_neurons + costs.sum_pooled * constants["POOLED"]
-        products = 16 * (1 + constants["HAS_SUM"]) * constants["TAPS"]
+        products = 8 * (1 + constants["HAS_SUM"]) * constants["WARP_IN"] * constants["STRIPS"] * constants["TAPS"]
         copies = parts(neurons, threads) * of_neurons + parts(inputs, threads) * costs.sum_inputs
-        return costs.sum_step + products + copies
+        return costs.sum_step + products + copies + costs.sum_seen * _seen_inputs(constants)
     fragments = constants["WARP_CHANNELS"] * constants["WARP_PIXELS"]
     if variant.kernel == "tensorcore_forward":
         copies = costs.forward_weights * product_channels(constants) * CHUNK_PIECES / threads
@@ -145,9 +146,11 @@ def stage_instructions(variant: Variant, costs: Costs = COSTS) -> float:
     return costs.gradient_stage + constants["TAPS"] * tap
 
 
-def product_block(variant: Variant, taps: int, chunks: int, halo_pixels: int, costs: Costs = COSTS) -> Block:
+def product_block(
+    variant: Variant, taps: int, chunks: int, halo_pixels: int, ranges: int = 1, costs: Costs = COSTS
+) -> Block:
     """Of tensorcore_forward or tensorcore_data_gradient, by its variant, the kernel's taps, the chunks of 16 channels
-    that it sums over, and the pixels that it sees."""
+    that it sums over, the pixels that it sees, and the ranges of channels that are added up."""
     constants, warps = dict(variant.constants), variant.threads // WARP
     is_forward = variant.kernel == "tensorcore_forward"
     channels = product_channels(constants)
@@ -176,36 +179,49 @@ def product_block(variant: Variant, taps: int, chunks: int, halo_pixels: int, co
         chunks * warps * instructions,
         chunks * waves,
         chunks * (halo * comes + weights),
+        serial=_serial(ranges, 8 * channels * pixels, constants, costs),
     )
 
 
 def sum_block(variant: Variant, range_pixels: int, ranges: int, costs: Costs = COSTS) -> Block:
     """Of tensorcore_weight_gradient, with a range of so many pixels."""
     constants, threads = dict(variant.constants), variant.threads
-    warps, taps, steps = threads // WARP, constants["TAPS"], parts(range_pixels, STEP)
-    block_taps = taps * constants["WARPS_TAPS"]
+    warps, steps = threads // WARP, parts(range_pixels, STEP)
+    all_taps = constants["TAPS"] * constants["STRIPS"]
     products = 1 + constants["HAS_SUM"]
     neurons, inputs = sum_pieces(variant)
-    run = threads // ((1 + block_taps) * STEP)
-    instructions = stage_instructions(variant, costs) + costs.sum_table / run
+    instructions = stage_instructions(variant, costs) + costs.sum_table
     piece = int(costs.sum_arrays) * PIECE_BYTES + CHUNK_PIECES * constants["POOLED"]
-    # 8 pixels: a warp's gradients, 8 pairs of each, and two pairs of inputs for each tap, 2 accesses a pair
-    waves: float = warps * 2 * (16 * products + 4 * taps)
+    # a warp's gradients, 32 pairs of each, 2 accesses a pair; and an access for each input of a lane
+    waves: float = warps * (32 * products + _seen_inputs(constants))
     waves += (neurons * (2 * piece + 2 * PIECE_BYTES) + inputs * PIECE_BYTES) / SHARED_BYTES_A_CLOCK
-    part_bytes = 4 * sum_channels(constants)[0] * sum_channels(constants)[1] * block_taps
+    part_bytes = 4 * sum_channels(constants)[0] * sum_channels(constants)[1] * all_taps
     return Block(
         kind="tf32",
-        macs=products * steps * STEP * sum_channels(constants)[0] * sum_channels(constants)[1] * block_taps,
+        macs=products * steps * STEP * sum_channels(constants)[0] * sum_channels(constants)[1] * all_taps,
         instructions=warps * steps * instructions,
         waves=steps * waves,
         l2_bytes=steps * (neurons * piece + inputs * PIECE_BYTES),
-        serial=_added_parts(ranges, constants["FAN"]) * (costs.of_load + part_bytes / costs.of_part),
+        serial=_serial(ranges, part_bytes, constants, costs),
     )
+
+
+def _serial(ranges: int, part_bytes: int, constants: Mapping[str, int], costs: Costs) -> float:
+    """Clocks in which the last block to come adds the sums of others."""
+    if ranges == 1:
+        return 0.0
+    return _added_parts(ranges, constants["FAN"]) * (costs.of_load + part_bytes / costs.of_part)
 
 
 def _added_parts(ranges: int, fan: int) -> int:
     """Sums of others that the last block to come adds, and its own, on its way down the tree."""
     return 0 if ranges == 1 else min(ranges, fan) + _added_parts(parts(ranges, fan), fan)
+
+
+def _seen_inputs(constants: Mapping[str, int]) -> int:
+    """Of a step, that a lane multiplies: of two neighbours and all taps, twice; taps of both may be the same inputs."""
+    pixels = constants["TAPS"] + (1 if constants["PAIRED"] else constants["TAPS"])
+    return 2 * pixels * constants["STRIPS"] * constants["WARP_IN"]
 
 
 def product_channels(constants: Mapping[str, int]) -> int:
@@ -215,14 +231,14 @@ def product_channels(constants: Mapping[str, int]) -> int:
 
 def sum_channels(constants: Mapping[str, int]) -> tuple[int, int]:
     """Output and input channels of a block of tensorcore_weight_gradient."""
-    return 64 * constants["WARPS_OUT"], 16 * constants["WARPS_IN"]
+    return 64 * constants["WARPS_OUT"], 8 * constants["WARP_IN"] * constants["WARPS_IN"]
 
 
 def sum_pieces(variant: Variant) -> tuple[int, int]:
     """Of a step: 4 neurons each, and 4 inputs."""
     out, inner = sum_channels(dict(variant.constants))
     constants = dict(variant.constants)
-    return STEP * out // 4, constants["TAPS"] * constants["WARPS_TAPS"] * STEP * inner // 4
+    return STEP * out // 4, constants["STRIPS"] * constants["HALO"] * inner // 4
 
 
 def _products(constants: Mapping[str, int]) -> int:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,16 +36,25 @@ IMAGES_OF_EVERY_HALO = 256
 FEWEST_RANGE_PIXELS = 256
 MOST_RANGES = 64
 FAN = 8
-# Blocks for each multiprocessor that a sum over pixels is cut into, at least: candidates, too.
-BLOCKS_OF_MULTIPROCESSOR = (2, 1, 3, 4)
+# The same of a sum over chunks of channels, in full connections to no more than so many neurons.
+FEWEST_RANGE_CHUNKS, MOST_CHANNEL_RANGES, FEW_CHANNELS = 8, 32, 256
+
+# Steps whose tables are made at a time; taps of a strip; and pixels of its halo, where lines have four pixels at least
+# and the stride is 1.
+RUN, MOST_TAPS, USUAL_HALO = 5, 3, 24
+# Blocks for each multiprocessor that a sum over pixels is cut into, at most: candidates, too.
+BLOCKS_OF_MULTIPROCESSOR = (1, 2, 3, 4)
+
+# Estimates that differ by less are taken for the same.
+UNSURE = 0.02
 
 
 @dataclass(frozen=True)
 class Launch:
     """A variant, how many blocks of it, the shared memory of each, in bytes, and what else a block asks for.
 
-    halo_pixels: what a block has room for. ranges, range_pixels: how the pixels of a sum are cut; parts_size: floats of
-    their sums, where there are several.
+    halo_pixels: what a block has room for. ranges: into which a sum is cut, each of range_pixels, or of range_chunks of
+    channels; parts_size: floats of their sums, where there are several.
     """
 
     variant: Variant
@@ -54,6 +64,7 @@ class Launch:
     halo_pixels: int = 0
     ranges: int = 1
     range_pixels: int = 0
+    range_chunks: int = 0
     parts_size: int = 0
 
     def with_constants(self, **values: int) -> "Launch":
@@ -155,44 +166,75 @@ class ProductTile:
             *(("STAGES", self.stages), ("TAPS", self.taps)),
         )
 
-    def shared_bytes(self, sliding: Sliding, images: int, *, staged: bool = False) -> int:
-        """staged: with room for the earliness, the weight sums and the winners that belong to the halo's gradients."""
+    def shared_bytes(self, sliding: Sliding, images: int, *, staged: bool = False, pooled: bool = False) -> int:
+        """staged: with room for the earliness and the weight sums that belong to the halo's gradients; pooled: and for
+        the winners."""
         halo = sliding.halo_pixels(images, self.pixels)
         tables = parts(halo + sliding.taps, CHUNK_PIECES)
         ring = self.stages * self.taps * self.channels * CHUNK_PIECES
         pieces = tables + (4 if staged else 2) * halo * CHUNK_PIECES + ring
-        return pieces * PIECE_BYTES + (halo * CHUNK if staged else 0)
+        return pieces * PIECE_BYTES + (halo * CHUNK if pooled else 0)
 
     def launch(
-        self, kernel: str, options: Constants, sliding: Sliding, images: int, out_channels: int, *, staged: bool = False
+        self,
+        kernel: str,
+        options: Constants,
+        sliding: Sliding,
+        images: int,
+        out_channels: int,
+        *,
+        staged: bool = False,
+        ranges: int = 1,
     ) -> Launch:
+        """ranges: into which the channels that are summed over are cut, at most."""
         whole = int(sliding.channels % CHUNK == 0 and out_channels % self.channels == 0)
-        even = int(sliding.taps % self.taps == 0)
-        variant = Variant(kernel, (*self.constants, ("EVEN", even), ("WHOLE", whole), *options), self.threads)
-        halo = sliding.halo_pixels(images, self.pixels)
+        rows = int(sliding.kernel[1] == self.taps)
+        variant = Variant(kernel, (*self.constants, ("ROWS", rows), ("WHOLE", whole), *options), self.threads)
+        halo, chunks = sliding.halo_pixels(images, self.pixels), parts(sliding.channels, CHUNK)
+        range_chunks = parts(chunks, ranges)
+        ranges = parts(chunks, range_chunks)
         return Launch(
             variant,
-            blocks=parts(sliding.pixels(images), self.pixels) * parts(out_channels, self.channels),
-            shared_bytes=self.shared_bytes(sliding, images, staged=staged),
-            block=product_block(variant, sliding.taps, parts(sliding.channels, CHUNK), halo),
+            blocks=self.blocks(sliding, images, out_channels) * ranges,
+            shared_bytes=self.shared_bytes(sliding, images, staged=staged, pooled=bool(dict(options).get("POOLED"))),
+            block=product_block(variant, sliding.taps, range_chunks, halo, ranges),
             halo_pixels=halo,
+            ranges=ranges,
+            range_chunks=range_chunks,
+            parts_size=self.parts_size(sliding, images, out_channels, ranges),
         )
+
+    def blocks(self, sliding: Sliding, images: int, out_channels: int) -> int:
+        """Of one range of the channels that are summed over."""
+        return parts(sliding.pixels(images), self.pixels) * parts(out_channels, self.channels)
+
+    def parts_size(self, sliding: Sliding, images: int, out_channels: int, ranges: int) -> int:
+        """Floats of the sums of so many ranges, A and S, and of the tree's nodes."""
+        sums = 2 * self.channels * self.pixels * self.blocks(sliding, images, out_channels)
+        return parts_of_tree(ranges, FAN) * sums
 
 
 @dataclass(frozen=True)
 class SumTile:
-    """A block of tensorcore_weight_gradient.cu, with its constants; taps are a warp's."""
+    """A block of tensorcore_weight_gradient.cu, with its constants.
+
+    A warp's taps are strips, neighbours in a row of the kernel; a strip's halo has room for what it sees of a step.
+    """
 
     warps_out: int
     warps_in: int
-    stages: int
+    warp_in: int
+    strips: int
     taps: int
+    halo: int
+    paired: bool
     blocks_of_multiprocessor: int = BLOCKS_OF_MULTIPROCESSOR[0]
-    warps_taps: int = 1
+    # Of neurons; inputs, which need not be derived, have one less.
+    stages: ClassVar[int] = 3
 
     @property
     def threads(self) -> int:
-        return WARP * self.warps_out * self.warps_in * self.warps_taps
+        return WARP * self.warps_out * self.warps_in
 
     @property
     def out_channels(self) -> int:
@@ -200,41 +242,43 @@ class SumTile:
 
     @property
     def in_channels(self) -> int:
-        return 16 * self.warps_in
+        return 8 * self.warp_in * self.warps_in
 
     @property
-    def block_taps(self) -> int:
-        return self.taps * self.warps_taps
+    def all_taps(self) -> int:
+        return self.strips * self.taps
 
     @property
     def constants(self) -> Constants:
         return (
-            *(("WARPS_OUT", self.warps_out), ("WARPS_IN", self.warps_in), ("WARPS_TAPS", self.warps_taps)),
-            *(("STAGES", self.stages), ("TAPS", self.taps), ("FAN", FAN)),
+            *(("WARPS_OUT", self.warps_out), ("WARPS_IN", self.warps_in), ("WARP_IN", self.warp_in)),
+            *(("STRIPS", self.strips), ("TAPS", self.taps), ("HALO", self.halo), ("PAIRED", int(self.paired))),
+            ("FAN", FAN),
         )
 
     def tiles(self, shape: ConvolutionShape) -> int:
         """Of the weights."""
         channels = parts(shape.out_channels, self.out_channels) * parts(shape.in_channels, self.in_channels)
-        return channels * parts(shape.taps, self.block_taps)
+        return channels * parts(strips(shape.kernel), self.strips)
 
     @property
     def shared_bytes(self) -> int:
-        neurons = STEP * (self.out_channels // 4 + 2) + 1
-        inputs = self.block_taps * STEP * (self.in_channels // 4 + 2)
-        winners = STEP * self.out_channels // 16
-        table = (1 + self.block_taps) * STEP
-        tables = 2 * (self.threads // table) * table // 4
-        return (tables + self.stages * (3 * neurons + 1 + inputs + winners)) * PIECE_BYTES
+        neurons = 3 * (STEP * (self.out_channels // 4 + 1) + 1) + 1 + STEP * self.out_channels // 16
+        # pixels, of which all threads together copy so many at a time
+        at_a_time = self.threads // (self.in_channels // 4)
+        inputs = parts(self.strips * self.halo, at_a_time) * at_a_time
+        tables = 3 * RUN * (inputs + 3 * STEP) // 4
+        pieces = tables + self.stages * neurons + (self.stages - 1) * inputs * (self.in_channels // 4 + 1)
+        return pieces * PIECE_BYTES
 
     def parts_size(self, shape: ConvolutionShape, ranges: int) -> int:
         """Floats of the sums of so many ranges, and of the tree's nodes, for all tiles of the weights."""
-        sums = self.out_channels * self.in_channels * self.block_taps
+        sums = self.out_channels * self.in_channels * self.all_taps
         return parts_of_tree(ranges, FAN) * self.tiles(shape) * sums
 
     def most_ranges(self, shape: ConvolutionShape, images: int, gpu: GpuLimits) -> int:
         """That the pixels are cut into; with fewer images there are no more."""
-        wanted = parts(self.blocks_of_multiprocessor * gpu.multiprocessors, self.tiles(shape))
+        wanted = self.blocks_of_multiprocessor * gpu.multiprocessors // self.tiles(shape)
         return max(1, min(wanted, MOST_RANGES, images * shape.out_pixels // FEWEST_RANGE_PIXELS))
 
     def launch(self, kernel: str, options: Constants, shape: ConvolutionShape, images: int, gpu: GpuLimits) -> Launch:
@@ -260,6 +304,17 @@ def forward_tiles(taps: int) -> list[ProductTile]:
     return [ProductTile(*shape, *ring) for shape in ((2, 4, 2, 4), (2, 4, 4, 2), (2, 4, 2, 2), (2, 4, 1, 4))]
 
 
+def forward_ranges(shape: ConvolutionShape) -> int:
+    """Into which the channels of a full connection are cut that forward sums over.
+
+    Its few neurons make few blocks, which by themselves would take long. It is a matter of the shape alone, not of the
+    batch or the GPU, so that the same images get the same spikes in any batch.
+    """
+    if shape.out_pixels > 1 or shape.out_channels > FEW_CHANNELS:
+        return 1
+    return max(1, min(parts(shape.in_channels, CHUNK) // FEWEST_RANGE_CHUNKS, MOST_CHANNEL_RANGES))
+
+
 def group_tiles(taps: int) -> list[ProductTile]:
     """More candidates for forward where a GPU has warpgroups: with a stage more, one whose products still run."""
     ring = (4, 3) if taps >= 3 else (5, 1)
@@ -276,29 +331,52 @@ def gradient_tiles(taps: int) -> list[ProductTile]:
     return [*(ProductTile(*shape, *ring) for shape in shapes), ProductTile(2, 4, 2, 2, stages=4, taps=1)]
 
 
-def sum_tiles(taps: int, in_channels: int = 128) -> list[SumTile]:
+def strips(kernel: tuple[int, int]) -> int:
+    """Of a kernel: neighbours in a row, so many as a warp of a sum over pixels has taps."""
+    return kernel[0] * parts(kernel[1], MOST_TAPS)
+
+
+def halo_of_step(shape: ConvolutionShape) -> tuple[int, bool]:
+    """Room for the inputs that a strip sees of a step, in pixels: of two sizes, so that there are few variants. And
+    whether two neighbours' are always neighbours, beginning with an even one."""
+    taps = min(shape.kernel[1], MOST_TAPS)
+    advance, width = min(shape.stride[1], taps), shape.out_size[1]
+    # what a line's first pixel sees, and what each one after it sees beyond that
+    lines = max((start % width + STEP - 1) // width + 1 for start in range(0, STEP * width, STEP))
+    fits = STEP * advance + lines * (taps - advance) <= USUAL_HALO
+    paired = advance == 1 and (width % 2 == 0 or taps == 1)
+    return min(USUAL_HALO, STEP * taps) if fits else STEP * taps, paired
+
+
+def sum_tiles(shape: ConvolutionShape) -> list[SumTile]:
     """The candidates for the weight gradient; the last for where no other fits.
 
-    What a block derives of its neurons serves all that it multiplies by them: 128 input channels, or 64 for three times
-    as many taps where there are no more channels; two rows of warps derive twice as many, where that does not fit.
+    What a block derives of its neurons serves all that it multiplies by them: 64 input channels with three strips.
+    Where there are fewer strips, or the halos of three take more room than every GPU has, 128 input channels with one;
+    or two rows of warps, which derive twice as many neurons.
     """
-    ring = (2, min(taps, 3))
-    usual = [SumTile(1, 8, *ring)] if in_channels > 64 else [SumTile(2, 4, *ring)]
-    if in_channels <= 64 and taps >= 9:
-        usual.insert(0, SumTile(1, 4, *ring, warps_taps=3))
+    taps, (halo, paired) = min(shape.kernel[1], MOST_TAPS), halo_of_step(shape)
+    usual = []
+    if taps == MOST_TAPS and strips(shape.kernel) >= 3:
+        usual.append(SumTile(1, 8, 1, 3, taps, halo, paired))
+    if not usual or halo > USUAL_HALO:
+        warps = (1, 8) if shape.in_channels > 64 else (2, 4)
+        usual.append(SumTile(*warps, 2, 1, taps, halo, paired))
     each = [replace(tile, blocks_of_multiprocessor=count) for tile in usual for count in BLOCKS_OF_MULTIPROCESSOR]
-    return [*each, SumTile(1, 4, *ring)]
+    return [*each, SumTile(1, 4, 2, 1, taps, halo, paired)]
 
 
 def fastest(device: Device, candidates: Sequence[Launch], last: Launch) -> Launch:
-    """The one that should take the shortest; of several, the first.
+    """The first that should take the shortest, or hardly longer.
 
     `last` is for where no other fits: it multiplies little for what it copies, and an estimate of occupancy is not
     sure enough to prefer it.
     """
-    usual = [launch for launch in candidates if launch is not last]
-    best = min(usual, key=lambda launch: clocks(device, launch), default=last)
-    return best if math.isfinite(clocks(device, best)) else last
+    usual = [(launch, clocks(device, launch)) for launch in candidates if launch is not last]
+    shortest = min((length for _, length in usual), default=math.inf)
+    if not math.isfinite(shortest):
+        return last
+    return next(launch for launch, length in usual if length <= shortest * (1 + UNSURE))
 
 
 def clocks(device: Device, launch: Launch) -> float:

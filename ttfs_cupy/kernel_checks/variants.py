@@ -8,9 +8,11 @@ three channels. Channels are copied four at a time, and neurons fire, with a wei
 
 from collections.abc import Sequence
 
-from ttfs_cupy.convolution.first_layer import FAN, FORWARD, WEIGHT_GRADIENT
+from ttfs_cupy.convolution import first_layer
+from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.tensorcore import PACKING, PACKING_FOR_GROUPS
 from ttfs_cupy.convolution.tensorcore_tiles import (
+    FAN,
     ProductTile,
     SumTile,
     forward_tiles,
@@ -27,18 +29,31 @@ _THREE_CHANNELS: Constants = (
 _COPIES: Constants = (("WHOLE", 1), ("VECTOR", 4))
 _NEURONS: Constants = (("FIRES", 1), ("POOLED", 1), ("SEPARATE", 0))
 _OPTIONS: dict[str, Constants] = {
-    "tensorcore_forward": (("EVEN", 1), *_COPIES[:1], ("HAS_SUM", 1), ("SPLIT", 1), *_COPIES[1:]),
-    "tensorcore_data_gradient": (("EVEN", 1), *_COPIES, *_NEURONS),
+    "tensorcore_forward": (("ROWS", 1), *_COPIES, ("HAS_SUM", 1), ("SPLIT", 1)),
+    "tensorcore_data_gradient": (("ROWS", 1), *_COPIES, *_NEURONS),
     "tensorcore_weight_gradient": (*_COPIES, ("HAS_SUM", 1), *_NEURONS),
 }
 
+# Three strips, whose lines are even or odd; and fully connected layers of many channels and of few
+_SUMMED = (
+    ConvolutionShape((32, 32), 64, 64, (3, 3), padding=(1, 1)),
+    ConvolutionShape((7, 7), 64, 64, (3, 3), padding=(1, 1)),
+    ConvolutionShape((1, 1), 128, 64, (1, 1)),
+    ConvolutionShape((1, 1), 64, 64, (1, 1)),
+)
+
 
 def tile_name(tile: ProductTile | SumTile) -> str:
-    """Rows and columns of a block's product (output channels by pixels, or by input channels), stages by taps."""
+    """Rows and columns of a block's product (output channels by pixels, or by input channels), stages by taps.
+
+    Of a weight gradient, too, that neighbours are not so in what they see.
+    """
     columns = tile.pixels if isinstance(tile, ProductTile) else tile.in_channels
     rows = tile.channels if isinstance(tile, ProductTile) else tile.out_channels
     by_groups = "by groups " if isinstance(tile, ProductTile) and tile.in_groups else ""
-    return f"{by_groups}{rows}x{columns} {tile.stages}x{tile.taps}"
+    taps = tile.taps if isinstance(tile, ProductTile) else tile.all_taps
+    apart = "apart " if isinstance(tile, SumTile) and not tile.paired else ""
+    return f"{by_groups}{apart}{rows}x{columns} {tile.stages}x{taps}"
 
 
 def variants() -> dict[str, Variant]:
@@ -49,19 +64,22 @@ def variants() -> dict[str, Variant]:
             *(*group_tiles(9)[:2], group_tiles(1)[0]),
         ],
         "tensorcore_data_gradient": _largest(gradient_tiles(9)),  # has those for 1x1
-        "tensorcore_weight_gradient": [sum_tiles(9)[0], sum_tiles(9, 64)[0], sum_tiles(1)[0]],
+        "tensorcore_weight_gradient": [sum_tiles(shape)[0] for shape in _SUMMED],
     }
     found = {packing.kernel: packing for packing in (PACKING, PACKING_FOR_GROUPS)}
+    of_sums = (("SEPARATE", 0), ("FAN", first_layer.FAN))
     for kernel, threads, more in (
-        ("first_layer_forward", FORWARD.threads, ()),
-        ("first_layer_weight_gradient", WEIGHT_GRADIENT.threads, (("SEPARATE", 0), ("FAN", FAN))),
+        ("first_layer_forward", first_layer.FORWARD.threads, ()),
+        ("first_layer_weight_gradient", first_layer.WEIGHT_GRADIENT.threads, of_sums),
     ):
         found[f"{kernel} 3x3x3"] = Variant(kernel, (*_THREE_CHANNELS, ("THREADS", threads), *more), threads)
     for kernel, candidates in tiles.items():
         for tile in candidates:
             options = _OPTIONS[kernel]
             if isinstance(tile, ProductTile) and kernel == "tensorcore_forward":
-                options = (("GROUPS", int(tile.in_groups)), *options)
+                # those of one tap are of full connections
+                ranged = int(tile.taps == 1)
+                options = (("GROUPS", int(tile.in_groups)), *options, ("RANGED", ranged), ("FAN", FAN))
             variant = Variant(kernel, (*tile.constants, *options), tile.threads)
             found[f"{kernel} {tile_name(tile)}"] = variant
     return found

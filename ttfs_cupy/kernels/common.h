@@ -5,10 +5,6 @@
 
 // Templates named Number take a float, or Lanes, a strip of them at once.
 
-// Written as comparisons because these, unlike fminf and fmaxf, are one vector instruction each.
-DEVICE float at_most(float value, float limit) { return value < limit ? value : limit; }
-DEVICE float at_least(float value, float limit) { return value > limit ? value : limit; }
-
 template <typename Number>
 struct Constant {
     DEVICE Number of(float value) { return broadcast(value); }

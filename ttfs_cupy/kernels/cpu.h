@@ -54,6 +54,16 @@ typedef unsigned char Bytes __attribute__((vector_size(LANES), aligned(1), may_a
 DEVICE float reciprocal(float value) { return 1.0f / value; }
 DEVICE Lanes reciprocal(Lanes value) { return 1.0f / value; }
 
+// Of floats or Lanes; as comparisons because these, unlike fminf and fmaxf, are one vector instruction each.
+template <typename Number>
+DEVICE Number at_most(Number value, Number limit) {
+    return value < limit ? value : limit;
+}
+template <typename Number>
+DEVICE Number at_least(Number value, Number limit) {
+    return value > limit ? value : limit;
+}
+
 DEVICE Lanes broadcast(float value) { return value - Lanes{}; }
 DEVICE LaneNumbers broadcast(int value) { return value - LaneNumbers{}; }
 

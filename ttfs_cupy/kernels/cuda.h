@@ -43,6 +43,10 @@ DEVICE float reciprocal(float value) {
 #endif
 }
 
+// The limit, too, where the value is NaN.
+DEVICE float at_most(float value, float limit) { return fminf(value, limit); }
+DEVICE float at_least(float value, float limit) { return fmaxf(value, limit); }
+
 DEVICE float broadcast(float value) { return value; }
 DEVICE int broadcast(int value) { return value; }
 DEVICE float load(const float* __restrict__ from, int lanes) { return *from; }

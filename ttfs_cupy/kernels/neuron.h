@@ -40,15 +40,16 @@ template <typename Number>
 DEVICE Outgoing<Number> outgoing_gradient(const SpikeDerivative& of, Number grad, Number x, Number s) {
     const Number zero = Constant<Number>::of(0.0f), one = Constant<Number>::of(1.0f);
     const Number end = Constant<Number>::of(of.t_win), most = Constant<Number>::of(of.grad_clip);
-    const auto inside = (x > zero) & (x < end);
+    const Number left = end - x;
+    const auto inside = at_most(x, left) > zero;
     const Number gain = reciprocal(inside ? one + of.slope * s : one);
-    const Number bounded = gain < most ? gain : most;
-    Number by_sum = of.slope * (end - x) * bounded;
+    const Number bounded = at_most(gain, most), own = inside ? grad : zero;
+    Number by_sum = of.slope * left * bounded;
     if (of.separate) {
         const Number by_time = (2.0f * end - x) * gain;
-        by_sum = (by_time < most ? by_time : most) - end * bounded;
+        by_sum = at_most(by_time, most) - end * bounded;
     }
-    return {inside ? grad * (of.scale * bounded) : zero, inside ? grad * by_sum : zero};
+    return {own * (of.scale * bounded), own * by_sum};
 }
 
 // What a layer's gradient is made of: grad = dLoss/dx, x and S, (N, height, width, channels); or, with winner, those of

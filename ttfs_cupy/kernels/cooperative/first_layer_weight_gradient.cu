@@ -8,6 +8,7 @@
 // Constants: those of first_layer.h; SEPARATE (clip "separate"); FAN. Called by ttfs_cupy/convolution/first_layer.py.
 
 #include "first_layer.h"
+#include "arrivals.h"
 
 // What arrives for 4 channels of a pixel.
 struct Arriving {
@@ -108,14 +109,11 @@ DEVICE void add_threads(const float (&sums)[PATCH][4], float4* total, int lanes,
 
 // Whether this block is the last one to come of all `ranges`; total, of `size` pieces, is then the sum of all their totals.
 // parts: those of the ranges, then those of each FAN of them, and so on; arrived: as many counters, all 0, and so again.
-DEVICE bool add_ranges(float4* total, int size, float4* parts, int* arrived, int range, int ranges) {
+DEVICE bool add_totals(float4* total, int size, float4* parts, int* arrived, int range, int ranges) {
     while (ranges > 1) {
         for (int i = threadIdx.x; i < size; i += THREADS) parts[range * size + i] = total[i];
         const int parent = range / FAN, first = parent * FAN, count = min(ranges - first, FAN);
-        __threadfence();
-        __syncthreads();
-        if (!__syncthreads_or(threadIdx.x == 0 && atomicAdd(arrived + parent, 1) == count - 1)) return false;
-        __threadfence();
+        if (!arrives_last(arrived + parent, count)) return false;
         for (int i = threadIdx.x; i < size; i += THREADS) {
             float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 8
@@ -125,7 +123,6 @@ DEVICE bool add_ranges(float4* total, int size, float4* parts, int* arrived, int
             }
             total[i] = sum;
         }
-        if (threadIdx.x == 0) arrived[parent] = 0;
         parts += ranges * size;
         arrived += (ranges + FAN - 1) / FAN;
         range = parent;
@@ -170,7 +167,7 @@ KERNEL void __launch_bounds__(THREADS, 1) first_layer_weight_gradient(
     add_threads(sums, total, lanes, lane, first, at_once);
     const int size = PATCH * lanes;
     float4* const own_parts = (float4*)parts + (long long)channel_block * parts_of_sum * size;
-    if (!add_ranges(total, size, own_parts, arrived + channel_block * parts_of_sum, range, ranges)) return;
+    if (!add_totals(total, size, own_parts, arrived + channel_block * parts_of_sum, range, ranges)) return;
     for (int i = threadIdx.x; i < size; i += THREADS) {
         const int to = first_channel + i % lanes * 4;
         const float4 sum = total[i];

@@ -11,8 +11,8 @@
 // neighbours, so that it loads them as one piece of 16 bytes, and registers need no sorting.
 //
 // Constants of a variant: WARP_CHANNELS and WARP_PIXELS (a warp's fragments), WARPS_DOWN and WARPS_ACROSS (a block's
-// warps), STAGES, TAPS, EVEN (1 where the kernel's taps fill whole stages, so that the compiler may mix those of a stage),
-// and those of copies.h.
+// warps), STAGES, TAPS, ROWS (1 where a stage's taps are a row of the kernel: neighbours in the halo, so that the compiler
+// knows where, and may mix them), and those of copies.h.
 
 #define CHUNK 16
 #define PIECES (CHUNK / 4)
@@ -60,22 +60,25 @@ DEVICE int first_line(const Sliding& of, const OutPixel& pixel) {
 // A block's part of the product, and how its shared memory is divided (in this order).
 struct Block {
     int first_channel, first_pixel, warp_channel, warp_pixel;
+    int first_chunk, last_chunk;  // that it sums over; the last is the first beyond them
     int line, lines;  // of the halo
     int halo_pixels;  // the largest halo of any block, for which there is room
     int* offsets;     // in the images, of each pixel of the halo (its first channel); NOWHERE outside. With pooled_in,
                       // of its window: 4 times that, plus its place in the window
-    int* tap_pieces;  // from a piece in the halo to the one that a tap sees
+    int* tap_pieces;  // from a piece in the halo to the one that a tap sees; with ROWS it is not needed
     float4 *halo, *ring, *behind_ring;
 };
 
 #define TABLE_PIECES(halo_pixels, taps) (((halo_pixels) + (taps) + 3) / 4)
 
 // Blocks that differ only in their channels follow one another: they read the same halo.
-DEVICE Block block_of(const Sliding& of, int pixels, int out_channels, int halo_pixels) {
+DEVICE Block block_of(const Sliding& of, int number, int pixels, int out_channels, int halo_pixels) {
     const int warp = threadIdx.x / WARP, channel_blocks = (out_channels + CHANNELS - 1) / CHANNELS;
     Block block;
-    block.first_channel = blockIdx.x % channel_blocks * CHANNELS;
-    block.first_pixel = blockIdx.x / channel_blocks * PIXELS;
+    block.first_channel = number % channel_blocks * CHANNELS;
+    block.first_pixel = number / channel_blocks * PIXELS;
+    block.first_chunk = 0;
+    block.last_chunk = (of.channels + CHUNK - 1) / CHUNK;
     block.warp_channel = warp / WARPS_ACROSS * 16 * WARP_CHANNELS;
     block.warp_pixel = warp % WARPS_ACROSS * 8 * WARP_PIXELS;
     const int last_pixel = block.first_pixel + PIXELS < pixels ? block.first_pixel + PIXELS - 1 : pixels - 1;
@@ -111,7 +114,7 @@ DEVICE void fill_tables(const Sliding& of, const Block& block) {
         const int x = position_in_image(pixel % width, of.padding_w, of.spread_w, of.width);
         block.offsets[pixel] = y == NOWHERE || x == NOWHERE ? NOWHERE : offset_in_images(of, image, y, x);
     }
-    for (int tap = threadIdx.x; tap < taps; tap += THREADS) {
+    for (int tap = threadIdx.x; !ROWS && tap < taps; tap += THREADS) {
         block.tap_pieces[tap] = (tap / of.kernel_w * width + tap % of.kernel_w) * PIECES;
     }
 }
@@ -165,10 +168,10 @@ DEVICE void each_weight_piece(const Body& body) {
 //   settle()                                  adds up short sums; is called after every 9 taps or so
 template <typename Operand>
 DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& block, int pixels) {
-    const int taps = of.taps(), groups = (taps + TAPS - 1) / TAPS, chunks = (of.channels + CHUNK - 1) / CHUNK;
+    const int taps = of.taps(), groups = (taps + TAPS - 1) / TAPS;
     // weights are copied so many stages ahead: what products in flight read is not overwritten
     constexpr int AHEAD = STAGES - 1 - Operand::IN_FLIGHT;
-    const int stages = groups * chunks, width = of.halo_width(), halo_pieces = block.lines * width * PIECES;
+    const int stages = groups * (block.last_chunk - block.first_chunk), width = of.halo_width(), halo_pieces = block.lines * width * PIECES;
 
     unsigned seen[WARP_PIXELS];  // a lane's piece of what its pixels' first tap sees, in bytes from the halo's first
 #pragma unroll
@@ -188,7 +191,7 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
         }
     };
 
-    int ahead = 0, ahead_chunk = 0, ahead_tap = 0;  // the stage whose weights are copied next
+    int ahead = 0, ahead_chunk = block.first_chunk, ahead_tap = 0;  // the stage whose weights are copied next
     const auto copy_stage = [&]() {
         float4* const slot = block.ring + ahead % STAGES * STAGE_PIECES;
         if (ahead < stages) operand.copy_weights(slot, ahead_chunk, ahead_tap, taps - ahead_tap);
@@ -197,14 +200,14 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
         if (ahead_tap >= taps) ahead_tap = 0, ++ahead_chunk;
     };
 
-    copy_halo(0, halo);
+    copy_halo(block.first_chunk, halo);
     for (int stage = 0; stage < AHEAD; ++stage) {
         copy_stage();
         end_copy_group();
     }
     const int first_weights = block.warp_channel / 16 * FRAGMENT;
     int stage = 0, unsettled = 0;
-    for (int chunk = 0; chunk < chunks; ++chunk) {
+    for (int chunk = block.first_chunk; chunk < block.last_chunk; ++chunk) {
         // the halo belongs to the group that was begun AHEAD stages behind the start of the chunk before
         if (groups < AHEAD) {
             await_copy_groups<0>();
@@ -215,7 +218,7 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
             operand.convert(piece, block.offsets[piece / PIECES], halo);
         }
         __syncthreads();  // nobody reads the other halo any more
-        if (chunk + 1 < chunks) copy_halo(chunk + 1, next_halo);
+        if (chunk + 1 < block.last_chunk) copy_halo(chunk + 1, next_halo);
 
         for (int first_tap = 0; first_tap < taps;) {
             const int run = taps - first_tap < LONGEST_RUN ? taps : first_tap + LONGEST_RUN;
@@ -227,11 +230,12 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
                 copy_stage();
                 end_copy_group();
                 const float4* const fragments = block.ring + stage % STAGES * STAGE_PIECES + first_weights;
+                const float4* const row = halo + first_tap / TAPS * width * PIECES;
 #pragma unroll
                 for (int i = 0; i < TAPS; ++i) {
-                    if (EVEN || first_tap + i < taps) {
-                        operand.multiply(halo + block.tap_pieces[first_tap + i], seen, fragments + i * TAP_PIECES, i);
-                    }
+                    if (!ROWS && first_tap + i >= taps) break;
+                    const float4* const first_seen = ROWS ? row + i * PIECES : halo + block.tap_pieces[first_tap + i];
+                    operand.multiply(first_seen, seen, fragments + i * TAP_PIECES, i);
                 }
                 operand.end_stage(taps - first_tap);
                 ++stage;

@@ -55,7 +55,7 @@ struct SpikingOperand : SpikingInputs {
     }
     // Where this was the stage's only tap, its last is also the next one's first.
     DEVICE_MEMBER void end_stage(int count) const {
-        if (TAPS == 1 || (!EVEN && count == 1)) await_product_groups<0>();
+        if (TAPS == 1 || (!ROWS && count == 1)) await_product_groups<0>();
     }
     DEVICE_MEMBER void settle() {
         await_product_groups<0>();
@@ -63,6 +63,18 @@ struct SpikingOperand : SpikingInputs {
         move_sums(drive, all_drive);
         if (HAS_SUM) move_sums(sum, all_sum);
         is_first = true;
+    }
+    // Runs body(sums of four, number) for all sums of a lane.
+    static constexpr int FOURS = GROUP_SUMS / 4 * (1 + HAS_SUM);
+    template <typename Body>
+    DEVICE_MEMBER void each_four(const Body& body) {
+#pragma unroll
+        for (int i = 0; i < FOURS; ++i) {
+            float* const sums = (i % (1 + HAS_SUM) ? all_sum : all_drive) + i / (1 + HAS_SUM) * 4;
+            float four[4] = {sums[0], sums[1], sums[2], sums[3]};
+            body(four, i);
+            sums[0] = four[0], sums[1] = four[1], sums[2] = four[2], sums[3] = four[3];
+        }
     }
     // Runs body(pixel, channel, drive, sum, lanes apart) as finish (fired.h) takes them.
     template <typename Body>

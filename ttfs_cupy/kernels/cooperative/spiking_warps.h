@@ -42,6 +42,16 @@ struct SpikingOperand : SpikingInputs {
         move_sums(drive, all_drive);
         if (HAS_SUM) move_sums(sum, all_sum);
     }
+    // Runs body(sums of four, number) for all sums of a lane.
+    static constexpr int FOURS = WARP_CHANNELS * WARP_PIXELS * (1 + HAS_SUM);
+    template <typename Body>
+    DEVICE_MEMBER void each_four(const Body& body) {
+#pragma unroll
+        for (int i = 0; i < FOURS; ++i) {
+            Sums& sums = i % (1 + HAS_SUM) ? all_sum : all_drive;
+            body(sums[i / (1 + HAS_SUM) / WARP_PIXELS][i / (1 + HAS_SUM) % WARP_PIXELS], i);
+        }
+    }
     // Runs body(pixel, channel, drive, sum, lanes apart) as finish (fired.h) takes them.
     template <typename Body>
     DEVICE_MEMBER void each_end(const Block& block, const Body& body) const {

@@ -42,7 +42,9 @@ struct GradientOperand {
         gradients.w = derived(grad.w, x.w, s.w, lost & 0xff000000u);
         ((uint4*)halo)[piece] = gradients;
     }
-    // Rows of 16 channels; the channels that a lane writes are neighbours, those that it multiplies 8 rows apart.
+    // Rows of 16 channels; the channels that a lane writes are neighbours, those that it multiplies 8 rows apart. Of the
+    // latter 8, each two are exchanged, or a row would meet its neighbour in a bank when both are copied.
+    DEVICE_MEMBER static int place_of(int pair, int half) { return pair ^ half * 9; }
     DEVICE_MEMBER void copy_weights(float4* slot, int chunk, int first_tap, int count) const {
         const int thread_row = threadIdx.x / PIECES, part = threadIdx.x % PIECES, channel = chunk * CHUNK + part * 4;
         const float* const from = weights + (unsigned)((first_channel + thread_row) * of.channels + channel);
@@ -51,7 +53,7 @@ struct GradientOperand {
             const int turned = taps - 1 - first_tap - tap;
 #pragma unroll
             for (int start = 0; start < CHANNELS; start += THREADS / PIECES) {
-                const int row = start + thread_row, place = (row & ~15) + row % 16 / 2 + row % 2 * 8;
+                const int row = start + thread_row, place = (row & ~15) + place_of(row % 16 / 2, row % 2);
                 if (CHANNELS % (THREADS / PIECES) && row >= CHANNELS) break;
                 copy_floats(slot + (tap * CHANNELS + place) * PIECES + part,
                             from + (turned * in_channels + start) * of.channels,
@@ -62,13 +64,14 @@ struct GradientOperand {
     DEVICE_MEMBER static int seen_pixel(int j) { return j * 8 + lane() / 4; }
     DEVICE_MEMBER void show_weights() const {}
     DEVICE_MEMBER void multiply(const float4* halo, const unsigned (&seen)[WARP_PIXELS], const float4* weights_of_tap, int) {
-        const float4* const own_weights = weights_of_tap + lane() / 4 * PIECES + lane() % 4;
+        const float4* const own_weights[2] = {weights_of_tap + place_of(lane() / 4, 0) * PIECES + lane() % 4,
+                                              weights_of_tap + place_of(lane() / 4, 1) * PIECES + lane() % 4};
         unsigned w[WARP_CHANNELS][2][4];
 #pragma unroll
         for (int i = 0; i < WARP_CHANNELS; ++i) {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                const float4 row = own_weights[(i * 16 + half * 8) * PIECES];
+                const float4 row = own_weights[half][i * 16 * PIECES];
                 w[i][0][half] = round_to_tf32(row.x);
                 w[i][0][half + 2] = round_to_tf32(row.y);
                 w[i][1][half] = round_to_tf32(row.z);
@@ -102,7 +105,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_data_gradient(
     int padding_h, int padding_w, int in_h, int in_w, int in_channels) {
     const Sliding sliding = {height, width, channels, kernel_h, kernel_w, 1, 1, kernel_h - 1 - padding_h,
                              kernel_w - 1 - padding_w, stride_h, stride_w, in_h, in_w, false, POOLED};
-    const Block block = block_of(sliding, pixels, in_channels, halo_pixels);
+    const Block block = block_of(sliding, blockIdx.x, pixels, in_channels, halo_pixels);
     GradientOperand operand;
     operand.of = {grad, earliness, weight_sum ? weight_sum : earliness, winner, height, width, channels,
                   {weight_sum ? *psp_slope : 0.0f, scale, t_win, grad_clip, SEPARATE}};
