@@ -84,6 +84,7 @@ def tools_are_installed() -> None:
         variant_of("tensorcore_data_gradient", 0),
         variant_of("tensorcore_data_gradient", 3),
         variant_of("tensorcore_data_gradient", 2, POOLED=0),
+        variant_of("tensorcore_data_gradient", 4),
         variant_of("tensorcore_weight_gradient", 0),
         variant_of("tensorcore_weight_gradient", 0, POOLED=0, PAIRED=0),
         variant_of("tensorcore_weight_gradient", 0, HALO=48),

@@ -264,7 +264,7 @@ DEVICE int lane_pixel(const Block& block, int j) {
 // Two neighbouring channels of a pixel, the second of which may not be there.
 DEVICE void store_pair(float* array, int pixel, int channels, int channel, float first, float second) {
     float* const to = array + (long long)pixel * channels + channel;
-    if (channels % 2 == 0) {
+    if (WHOLE || channels % 2 == 0) {
         *(float2*)to = make_float2(first, second);
     } else {
         to[0] = first;

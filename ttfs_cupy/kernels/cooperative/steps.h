@@ -58,7 +58,8 @@ struct Work {
 
 DEVICE int* table_of(const Work& work, unsigned turn) { return work.tables + turn % TABLES * TABLE; }
 
-// Nothing is copied to places in a halo that no pixel sees.
+// What is copied to places in a halo that no pixel sees is not multiplied: nothing at first, later maybe what was seen there
+// in an earlier step.
 DEVICE void clear_tables(const Work& work) {
     for (int i = threadIdx.x; i < TABLES * TABLE; i += THREADS) work.tables[i] = NOWHERE;
 }

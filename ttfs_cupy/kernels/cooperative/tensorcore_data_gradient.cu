@@ -124,7 +124,7 @@ KERNEL void __launch_bounds__(THREADS, 1) tensorcore_data_gradient(
         for (int j = 0; j < WARP_PIXELS; ++j) {
             const int channel = lane_channel(block, i), pixel = lane_pixel(block, j);
             const float(&sum)[4] = operand.sums[i][j];
-            if (channel >= in_channels) continue;
+            if (!WHOLE && channel >= in_channels) continue;
             if (pixel < pixels) store_pair(grad_images, pixel, in_channels, channel, sum[0], sum[2]);
             if (pixel + 1 < pixels) store_pair(grad_images, pixel + 1, in_channels, channel, sum[1], sum[3]);
         }

@@ -102,7 +102,7 @@ struct Sums {
 
 // Of every 8 pixels a lane has two neighbours, 2 (lane % 4) and the next. A product sums over a tensor core's 8 terms: with
 // HAS_SUM x dLoss/dA and m dLoss/dS of one of each lane's two, else x dLoss/dA of both. A lane's rows of the fragments of 16
-// output channels are neighbours, lane / 4 * 2 and the next, and so are its columns of the two fragments of 8 input channels.
+// output channels are neighbours, lane / 4 * 2 and the next, and so are its columns of two fragments of 8 input channels.
 DEVICE void load_gradients(unsigned (&to)[WARP_OUT][4], const float4* row) {
     const int pair = lane() / 4;
 #pragma unroll
