@@ -106,10 +106,10 @@ class Compiling(RecordingGpu):
 class _Considering(TensorCore):
     """Tells the device about the candidates."""
 
-    def _chosen(self, key: tuple[object, ...], candidates: list[Launch], last: Launch) -> Launch:
+    def _choose(self, candidates: list[Launch], last: Launch) -> Launch:
         assert isinstance(self.device, Compiling)
         self.device.considered = candidates
-        return super()._chosen(key, candidates, last)
+        return super()._choose(candidates, last)
 
 
 def usage(variant: Variant, architecture: int) -> Usage:

@@ -1,5 +1,6 @@
-"""What tests of machine code need: NVRTC and NVIDIA's disassembler."""
+"""What tests of machine code need: NVRTC, and NVIDIA's disassembler."""
 
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -9,15 +10,20 @@ from ttfs_cupy.kernels import disassembly, nvrtc
 
 
 @cache
-def _what_is_missing() -> str:
+def _why_not(tool: Callable[[], object]) -> str:
     try:
-        nvrtc.version()
-        disassembly.disassembler()
+        tool()
     except UserError as error:
         return str(error)
     return ""
 
 
+def skip_without_nvrtc() -> None:
+    if _why_not(nvrtc.version):
+        pytest.skip(_why_not(nvrtc.version))
+
+
 def skip_without_tools() -> None:
-    if _what_is_missing():
-        pytest.skip(_what_is_missing())
+    skip_without_nvrtc()
+    if _why_not(disassembly.disassembler):
+        pytest.skip(_why_not(disassembly.disassembler))

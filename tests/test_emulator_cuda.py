@@ -7,9 +7,8 @@ import test_emulator
 import test_emulator_errors
 import test_emulator_tensor_cores
 import test_emulator_warpgroups
+from machine_code import skip_without_nvrtc
 
-from ttfs_cupy import cuda_libraries
-from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import nvrtc, source
 
 TEXTS = {
@@ -25,12 +24,7 @@ FOR_WARPGROUPS = {"warpgroups": test_emulator_warpgroups.KERNELS} | {
 
 @pytest.fixture(scope="module", autouse=True)
 def nvrtc_is_installed():
-    if cuda_libraries.cupy_distribution() is None:
-        pytest.skip("CuPy is not installed")
-    try:
-        nvrtc.version()
-    except UserError as error:
-        pytest.skip(str(error))
+    skip_without_nvrtc()
 
 
 @pytest.mark.parametrize("name", TEXTS)

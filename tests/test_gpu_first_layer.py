@@ -1,8 +1,6 @@
 """What the model says that a block of the first layer's kernels costs: counted again, and by hand."""
 
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 from machine_code import skip_without_tools
@@ -71,14 +69,10 @@ def test_main_loops_are_as_long_as_said(
 
 
 @pytest.mark.parametrize(("architecture", "ahead"), [(75, False), (80, False), (89, False), (90, True)])
-def test_where_the_compiler_puts_the_loads_of_the_next_pixel(architecture: int, ahead: bool, tmp_path: Path) -> None:
+def test_where_the_compiler_puts_the_loads_of_the_next_pixel(architecture: int, ahead: bool) -> None:
     """The kernel loads a pixel ahead. ptxas keeps that for sm_90; else it moves the loads behind all that could hide
     them, and every warp waits."""
-    code = compiled(variant_of(WEIGHT_GRADIENT), architecture)
-    file = tmp_path / "kernel.cubin"
-    file.write_bytes(code)
-    command = [disassembly.disassembler(), "-c", file]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = disassembly.listing(compiled(variant_of(WEIGHT_GRADIENT), architecture))
     instructions = [line for line in lines if re.search(r"/\*[0-9a-f]{4,}\*/ +[@A-Z]", line)]
     loop = main_loop(disassembly.read(lines))
     inside = instructions[loop.first : loop.last + 1]

@@ -113,7 +113,7 @@ def test_full_connections_add_ranges_of_their_inputs(tile: int, capability: tupl
     """1204 inputs are 76 chunks: 9 ranges, of which one block adds 8, and one these and the last."""
     for psp_slope, fires in ((1.0, True), (1.0, False), (0.0, True)):
         case = Case(FULL, 5, psp_slope, 1.0, False, 11, capability=capability)
-        tiles = case.algorithm._forward_tiles
+        tiles = case.algorithm.variants("forward")
         case.__dict__["algorithm"] = TensorCore(case.device, FULL, tile % len(tiles))
         assert tensorcore_tiles.forward_ranges(case.algorithm.shape) == 9 > tensorcore_tiles.FAN
         for _ in range(2):  # the second finds the counters as the first left them

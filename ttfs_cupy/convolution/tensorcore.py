@@ -6,6 +6,7 @@ variant is named (tensorcore:2); and so do the bits.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,7 +68,7 @@ class TensorCore:
     device: Device
     shape: ConvolutionShape
     tile: int | None = None
-    # How many blocks have written sums, for each node of each tile of the weight gradient; zeros between launches.
+    # How many blocks have written sums, for each node of each tile that is summed in ranges; zeros between launches.
     arrived: Array = field(init=False, compare=False)
     _launches: dict[tuple[object, ...], Launch] = field(init=False, compare=False, default_factory=dict)
     name = "tensorcore"
@@ -83,7 +84,7 @@ class TensorCore:
         if self.tile is not None:
             object.__setattr__(self, "name", f"{self.name}{VARIANT}{self.tile}")
         nodes = parts_of_tree(MOST_RANGES, FAN)
-        most = max(tile.tiles(self.shape) for tile in self._sum_tiles)
+        most = max(tile.tiles(self.shape) for tile in sum_tiles(self.shape))
         object.__setattr__(self, "arrived", self.device.xp.zeros(nodes * most, np.int32))
 
     @classmethod
@@ -119,7 +120,7 @@ class TensorCore:
         # a smaller batch may be cut otherwise, but into no more ranges than this
         shape, gpu = self.shape, self.device.gpu
         assert gpu is not None
-        return max(tile.parts_size(shape, tile.most_ranges(shape, batch, gpu)) for tile in self._sum_tiles)
+        return max(tile.parts_size(shape, tile.most_ranges(shape, batch, gpu)) for tile in sum_tiles(shape))
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a block of neurons by one reading of its inputs, then the neurons' rule, and pooling."""
@@ -188,32 +189,29 @@ class TensorCore:
 
     def _forward_parts(self, batch: int) -> int:
         """Floats of forward's ranges of channels, at most."""
-        shape, sliding = self.shape, Sliding.forward(self.shape)
+        shape, sliding, gpu = self.shape, Sliding.forward(self.shape), self.device.gpu
+        assert gpu is not None
         ranges = forward_ranges(shape)
-        return max(tile.parts_size(sliding, batch, shape.out_channels, ranges) for tile in self._forward_tiles)
+        return max(tile.parts_size(sliding, batch, shape.out_channels, ranges) for tile in _forward_tiles(shape, gpu))
 
     # How the work is cut into blocks
 
-    @property
-    def _forward_tiles(self) -> list[ProductTile]:
-        assert self.device.gpu is not None
-        taps = self.shape.taps
-        return [*forward_tiles(taps), *(group_tiles(taps) if self.device.gpu.has_warpgroups else ())]
-
     def _forward_launch(self, sliding: Sliding, images: int, has_sum: int) -> Launch:
+        shape, gpu = self.shape, self.device.gpu
+        assert gpu is not None
         options = (("HAS_SUM", has_sum), ("SPLIT", int(self.split)), ("VECTOR", _vector(sliding.channels)))
-        ranges, out_channels = forward_ranges(self.shape), self.shape.out_channels
+        ranges = forward_ranges(shape)
 
         def of(tile: ProductTile) -> Launch:
             # of a batch that is larger than any, there are too few counters
-            counters = parts_of_tree(ranges, FAN) * tile.blocks(sliding, images, out_channels)
+            counters = parts_of_tree(ranges, FAN) * tile.blocks(sliding, images, shape.out_channels)
             own = ranges if counters <= len(self.arrived) else 1
             kind = (("GROUPS", int(tile.in_groups)), *options, ("RANGED", int(own > 1)), ("FAN", FAN))
-            return tile.launch("tensorcore_forward", kind, sliding, images, out_channels, ranges=own)
+            return tile.launch("tensorcore_forward", kind, sliding, images, shape.out_channels, ranges=own)
 
-        candidates = [of(tile) for tile in self._forward_tiles]
-        last = candidates[len(forward_tiles(sliding.taps)) - 1]
-        return self._chosen(("forward", sliding, images, has_sum), candidates, last)
+        last = len(forward_tiles(shape.taps)) - 1
+        key = ("forward", sliding, images, has_sum)
+        return self._chosen(key, lambda: [of(tile) for tile in _forward_tiles(shape, gpu)], last)
 
     def _gradient_launch(self, sliding: Sliding, images: int, kind: Constants) -> Launch:
         options = (("VECTOR", _vector(sliding.channels)), *kind)
@@ -223,8 +221,8 @@ class TensorCore:
                 "tensorcore_data_gradient", options, sliding, images, self.shape.in_channels, staged=True
             )
 
-        candidates = [of(tile) for tile in gradient_tiles(sliding.taps)]
-        return self._chosen(("data_gradient", sliding, images, kind), candidates, candidates[-1])
+        key = ("data_gradient", sliding, images, kind)
+        return self._chosen(key, lambda: [of(tile) for tile in gradient_tiles(sliding.taps)])
 
     def _sum_launch(self, images: int) -> Launch:
         """The same for whatever kind of neurons, with and without the mask: the workspace depends on it."""
@@ -236,20 +234,24 @@ class TensorCore:
         def of(tile: SumTile) -> Launch:
             return tile.launch("tensorcore_weight_gradient", greediest, shape, images, gpu)
 
-        candidates = [of(tile) for tile in self._sum_tiles]
-        return self._chosen(("weight_gradient", images), candidates, candidates[-1])
+        return self._chosen(("weight_gradient", images), lambda: [of(tile) for tile in sum_tiles(shape)])
 
-    @property
-    def _sum_tiles(self) -> list[SumTile]:
-        return sum_tiles(self.shape)
-
-    def _chosen(self, key: tuple[object, ...], candidates: list[Launch], last: Launch) -> Launch:
+    def _chosen(self, key: tuple[object, ...], candidates: Callable[[], list[Launch]], last: int = -1) -> Launch:
+        """Chosen once: every further pass of that kind is launched in the same way."""
         if key not in self._launches:
-            named = None if self.tile is None else candidates[self.tile]
-            # a tile that fits may need too much where pooling is joined
-            fits = named is not None and math.isfinite(clocks(self.device, named))
-            self._launches[key] = named if named and fits else fastest(self.device, candidates, last)
+            found = candidates()
+            self._launches[key] = self._choose(found, found[last])
         return self._launches[key]
+
+    def _choose(self, candidates: list[Launch], last: Launch) -> Launch:
+        # a tile that fits may need too much where pooling is joined
+        if self.tile is not None and math.isfinite(clocks(self.device, candidates[self.tile])):
+            return candidates[self.tile]
+        return fastest(self.device, candidates, last)
+
+
+def _forward_tiles(shape: ConvolutionShape, gpu: GpuLimits) -> list[ProductTile]:
+    return [*forward_tiles(shape.taps), *(group_tiles(shape.taps) if gpu.has_warpgroups else ())]
 
 
 def _shared_bytes(shape: ConvolutionShape, which: Pass, gpu: GpuLimits, *, pooled: bool) -> list[int]:
@@ -257,8 +259,7 @@ def _shared_bytes(shape: ConvolutionShape, which: Pass, gpu: GpuLimits, *, poole
     many = IMAGES_OF_EVERY_HALO
     if which == "forward":
         slidings = [Sliding.forward(shape, pooled=also) for also in {False, pooled}]
-        tiles = [*forward_tiles(shape.taps), *(group_tiles(shape.taps) if gpu.has_warpgroups else ())]
-        return [max(tile.shared_bytes(one, many) for one in slidings) for tile in tiles]
+        return [max(tile.shared_bytes(one, many) for one in slidings) for tile in _forward_tiles(shape, gpu)]
     if which == "data_gradient":
         sliding = Sliding.backward(shape)
         return [tile.shared_bytes(sliding, many, staged=True, pooled=pooled) for tile in gradient_tiles(shape.taps)]

@@ -187,7 +187,8 @@ def sum_block(variant: Variant, range_pixels: int, ranges: int, costs: Costs = C
     """Of tensorcore_weight_gradient, with a range of so many pixels."""
     constants, threads = dict(variant.constants), variant.threads
     warps, steps = threads // WARP, parts(range_pixels, STEP)
-    all_taps = constants["TAPS"] * constants["STRIPS"]
+    out, inner = sum_channels(constants)
+    sums = out * inner * constants["TAPS"] * constants["STRIPS"]
     products = 1 + constants["HAS_SUM"]
     neurons, inputs = sum_pieces(variant)
     instructions = stage_instructions(variant, costs) + costs.sum_table
@@ -195,14 +196,13 @@ def sum_block(variant: Variant, range_pixels: int, ranges: int, costs: Costs = C
     # a warp's gradients, 32 pairs of each, 2 accesses a pair; and an access for each input of a lane
     waves: float = warps * (32 * products + _seen_inputs(constants))
     waves += (neurons * (2 * piece + 2 * PIECE_BYTES) + inputs * PIECE_BYTES) / SHARED_BYTES_A_CLOCK
-    part_bytes = 4 * sum_channels(constants)[0] * sum_channels(constants)[1] * all_taps
     return Block(
         kind="tf32",
-        macs=products * steps * STEP * sum_channels(constants)[0] * sum_channels(constants)[1] * all_taps,
+        macs=products * steps * STEP * sums,
         instructions=warps * steps * instructions,
         waves=steps * waves,
         l2_bytes=steps * (neurons * piece + inputs * PIECE_BYTES),
-        serial=_serial(ranges, part_bytes, constants, costs),
+        serial=_serial(ranges, 4 * sums, constants, costs),
     )
 
 
@@ -236,8 +236,8 @@ def sum_channels(constants: Mapping[str, int]) -> tuple[int, int]:
 
 def sum_pieces(variant: Variant) -> tuple[int, int]:
     """Of a step: 4 neurons each, and 4 inputs."""
-    out, inner = sum_channels(dict(variant.constants))
     constants = dict(variant.constants)
+    out, inner = sum_channels(constants)
     return STEP * out // 4, constants["STRIPS"] * constants["HALO"] * inner // 4
 
 

@@ -89,18 +89,24 @@ def disassembler() -> Path:
 
 
 def disassemble(cubin: bytes) -> Code:
-    """Of a cubin with one kernel. Raises UserError where there is no disassembler, or where it refuses."""
+    """Of a cubin with one kernel. Raises what listing does."""
+    return read(listing(cubin))
+
+
+def listing(cubin: bytes) -> list[str]:
+    """The disassembler's lines. Raises UserError where there is no disassembler, or where it refuses."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
         result = subprocess.run([disassembler(), "-c", file.name], capture_output=True, text=True, check=False)
     if result.returncode:
         raise UserError(f"nvdisasm cannot read the code: {result.stderr.strip().splitlines()[-1:]}")
-    return read(result.stdout.splitlines())
+    lines: list[str] = result.stdout.splitlines()
+    return lines
 
 
 def read(lines: Sequence[str]) -> Code:
-    """The disassembler's listing."""
+    """A listing."""
     names: list[str] = []
     labels: dict[str, int] = {}
     branches: list[tuple[int, str]] = []

@@ -171,7 +171,8 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
     const int taps = of.taps(), groups = (taps + TAPS - 1) / TAPS;
     // weights are copied so many stages ahead: what products in flight read is not overwritten
     constexpr int AHEAD = STAGES - 1 - Operand::IN_FLIGHT;
-    const int stages = groups * (block.last_chunk - block.first_chunk), width = of.halo_width(), halo_pieces = block.lines * width * PIECES;
+    const int stages = groups * (block.last_chunk - block.first_chunk);
+    const int width = of.halo_width(), halo_pieces = block.lines * width * PIECES;
 
     unsigned seen[WARP_PIXELS];  // a lane's piece of what its pixels' first tap sees, in bytes from the halo's first
 #pragma unroll

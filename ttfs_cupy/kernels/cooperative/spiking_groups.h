@@ -64,8 +64,8 @@ struct SpikingOperand : SpikingInputs {
         if (HAS_SUM) move_sums(sum, all_sum);
         is_first = true;
     }
-    // Runs body(sums of four, number) for all sums of a lane.
     static constexpr int FOURS = GROUP_SUMS / 4 * (1 + HAS_SUM);
+    // Runs body(sums of four, number) for all sums of a lane.
     template <typename Body>
     DEVICE_MEMBER void each_four(const Body& body) {
 #pragma unroll

@@ -42,8 +42,8 @@ struct SpikingOperand : SpikingInputs {
         move_sums(drive, all_drive);
         if (HAS_SUM) move_sums(sum, all_sum);
     }
-    // Runs body(sums of four, number) for all sums of a lane.
     static constexpr int FOURS = WARP_CHANNELS * WARP_PIXELS * (1 + HAS_SUM);
+    // Runs body(sums of four, number) for all sums of a lane.
     template <typename Body>
     DEVICE_MEMBER void each_four(const Body& body) {
 #pragma unroll

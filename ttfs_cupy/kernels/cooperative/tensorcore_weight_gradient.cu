@@ -91,8 +91,8 @@ DEVICE void derive(const Work& work, const int* table, float4* stage) {
 struct Sums {
     float of[STRIPS * TAPS][WARP_OUT][WARP_IN][4];
 
-    // Runs body(sums of four, number) for all of them.
     static constexpr int FOURS = STRIPS * TAPS * WARP_OUT * WARP_IN;
+    // Runs body(sums of four, number) for all of them.
     template <typename Body>
     DEVICE_MEMBER void each_four(const Body& body) {
 #pragma unroll
