@@ -89,14 +89,11 @@ class RecordingGpu(CudaDevice):
     def registers(self, variant: Variant) -> int:
         return registers(variant, self._architecture)
 
-    def multiply(
-        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
-    ) -> None:
+    def multiply(self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False) -> None:
         sizes = [4 * stack.count * stack.rows * stack.columns for stack in (a, b, out)]
         products = a.count * a.rows * a.columns * b.columns
-        self.launches.append(Recorded("cublas", sum(sizes[:2]), sizes[2], products=products))
-        if term is not None:
-            self.launches.append(Recorded("add", 2 * sizes[2], sizes[2]))
+        read = sum(sizes[: 3 if add else 2])
+        self.launches.append(Recorded("cublas", read, sizes[2], products=products))
 
     def to_device(self, array: Array) -> Array:
         return np.ascontiguousarray(array)

@@ -96,23 +96,23 @@ def test_a_failing_kernel_does_not_stop_the_others():
         if len(arguments) == 7:
             raise RuntimeError("out of order")
 
-    failed, fine = kernel_checks.run(Spoiled(fail), ["fire", "add"])
+    failed, fine = kernel_checks.run(Spoiled(fail), ["fire", "copy"])
     assert (failed.passed, failed.problem, failed.largest_error) == (False, "RuntimeError: out of order", math.inf)
     assert fine.passed
 
 
 def test_a_kernel_without_a_check_fails(monkeypatch):
-    monkeypatch.delitem(registry.checks(), "add")
-    (result,) = kernel_checks.run(CpuDevice(1), ["add"])
+    monkeypatch.delitem(registry.checks(), "copy")
+    (result,) = kernel_checks.run(CpuDevice(1), ["copy"])
     assert not result.passed and "no check" in result.problem
 
 
 def test_two_checks_of_one_name_are_refused():
-    def add(bench):
+    def copy(bench):
         pass
 
-    with pytest.raises(ValueError, match="add has two checks"):
-        registry.check(tolerance=0.0)(add)
+    with pytest.raises(ValueError, match="copy has two checks"):
+        registry.check(tolerance=0.0)(copy)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,6 @@ def test_two_checks_of_one_name_are_refused():
     ],
 )
 def test_the_error_of_a_comparison(actual, expected, scale, error):
-    bench = Bench(source.kernels()["add"], CpuDevice(1))
+    bench = Bench(source.kernels()["copy"], CpuDevice(1))
     bench.compare(np.array(actual, np.float32), np.array(expected), scale)
     assert bench.largest_error == pytest.approx(error)

@@ -104,7 +104,7 @@ def test_the_table_marks_spills():
     rows = nvrtc.table(usages).splitlines()
     assert rows[0].split() == ["registers", "sm_75", "sm_90"]
     assert ["fire", "255!", "24"] in [row.split() for row in rows]
-    assert ["add", "-", "-"] in [row.split() for row in rows]
+    assert ["copy", "-", "-"] in [row.split() for row in rows]
     variant = nvrtc.Usage("tensorcore_weight_gradient 128x128 10x10", 90, 64, 0, 0, 0, 0)
     *_, last = nvrtc.table([*usages, variant]).splitlines()
     assert last.split() == ["tensorcore_weight_gradient", "128x128", "10x10", "-", "64"]

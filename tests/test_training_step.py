@@ -147,9 +147,9 @@ def test_every_replay_has_the_same_pointers_and_scalars(slope: float, count: int
 
 
 def work(step: list[Entry]) -> list[tuple[Any, ...]]:
-    """What a step enqueues, but for the memory that CuPy's products of stacks take by the way."""
+    """What a step enqueues."""
     mine = [entry for entry in step if entry.kind in ("launch", "product") and entry.name != "fill"]
-    return [(entry.name, entry.scalars, () if entry.kind == "product" else entry.pointers) for entry in mine]
+    return [(entry.name, entry.scalars, entry.pointers) for entry in mine]
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])
@@ -162,8 +162,8 @@ def test_launched_steps_too_differ_in_nothing(slope: float) -> None:
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 def test_single_products_take_no_memory(slope: float) -> None:
-    """Launched kernel by kernel, with `gemm` a step allocates nothing either: CuPy only copies stacks of matrices."""
-    training = Training(psp_slope=slope, capture=False, convolution="gemm")
+    """Launched kernel by kernel a step allocates nothing either."""
+    training = Training(psp_slope=slope, capture=False)
     _, *others = training.steps()
     for step in others:
         assert not {entry.kind for entry in step} & set(FORBIDDEN_IN_A_STEP)
@@ -254,7 +254,8 @@ def test_a_step_that_changes_from_step_to_step_is_seen(fault: str) -> None:
         place = next(places)
         array, value = (ends[place : place + 1], 0.0) if fault == "pointer" else (ends[:1], float(place))
         training.device.launch("copy", 1, array, ends[99:], 1)
-        training.device.launch("add", 1 + int(value), ends[: 1 + int(value)], ends[: 1 + int(value)], 1 + int(value))
+        size = 1 + int(value)
+        training.device.launch("copy", size, ends[:size], ends[50 : 50 + size], size)
 
     plant(training, changing)
     first, *others = (work(step) for step in training.steps())

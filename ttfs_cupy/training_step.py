@@ -2,8 +2,10 @@
 
 import logging
 import os
+import traceback
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from ttfs_cupy.optimizer import Optimizer
 from ttfs_cupy.plan import Plan
 
 logger = logging.getLogger("ttfs_cupy")
+
+_NO_GRAPH = "training steps are launched kernel by kernel, not as one CUDA graph"
 
 # What the launches of a step depend on: the batch size, and whether psp_slope is above 0.
 _Kind = tuple[int, bool]
@@ -28,8 +32,8 @@ class TrainingStep:
     replay sees them; the optimiser's other settings are those of the recording. A network planned anew, whose arrays
     lie elsewhere, is recorded anew.
 
-    Without graphs (on a CPU, with capture=False, with CUDA_LAUNCH_BLOCKING=1, or where the driver refuses) every step
-    is launched kernel by kernel, with the same bits.
+    Without graphs (on a CPU, with capture=False, with CUDA_LAUNCH_BLOCKING=1, or where a call cannot be recorded, of
+    which a warning tells) every step is launched kernel by kernel, with the same bits.
     """
 
     def __init__(self, network: Network, optimizer: Optimizer, batch: int, *, capture: bool = True):
@@ -39,7 +43,8 @@ class TrainingStep:
         self._streams = network.device.streams
         self._captures = capture
         if self._streams is not None and os.environ.get("CUDA_LAUNCH_BLOCKING", "0") != "0":
-            self._give_up("CUDA_LAUNCH_BLOCKING is set")
+            self._captures = False
+            logger.info("%s: CUDA_LAUNCH_BLOCKING is set", _NO_GRAPH)
         shape = network.layers[0].in_shape
         self._feed = Feed(network.device, self._streams, batch, shape) if self._streams else None
         self._given: tuple[Array, Array] | None = None
@@ -102,8 +107,11 @@ class TrainingStep:
         try:
             self._graphs[kind] = streams.capture(step)
         except (RuntimeError, MemoryError) as error:
-            self._give_up(str(error))
+            self._captures = False
+            logger.warning("%s: %s cannot be recorded: %s", _NO_GRAPH, _refused_call(error), error)
 
-    def _give_up(self, reason: str) -> None:
-        self._captures = False
-        logger.info("training steps are launched kernel by kernel, not as one CUDA graph: %s", reason)
+
+def _refused_call(error: BaseException) -> str:
+    """The innermost call that raised, as its line of code says it, and where that stands."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.name}, `{frame.line}` ({Path(frame.filename).name}:{frame.lineno})"

@@ -5,8 +5,22 @@ runs only as far as somebody waits for it. So what lacks an event to wait for fi
 overwritten, every time and not just on a bad day. A `Machine` keeps a log of all that the host asked for;
 `device_of(machine)` is the engine's own CudaDevice on it.
 
-It is stricter than CUDA where that costs nothing: a capture refuses everything but launches, matrix products and
-memory from a pool of its own, and a graph refuses to run when an array that it was captured with is gone.
+In a capture it refuses what CuPy 14.2 and CUDA refuse there, and more: whatever would run once instead of in the graph.
+
+- cuBLAS by CuPy's wrappers (matmul, dot, tensordot, cupy.cublas): cublas.setStream raises NotImplementedError. By a
+  handle of one's own cuBLAS can be captured; without a workspace it would allocate inside the graph.
+- ndarray.get, .item, bool, float, int of an array, comparisons of all: a copy to the host waits for the stream.
+- Stream.synchronize, Device.synchronize, waiting for an event; allocating pinned memory.
+- ndarray.set, asarray of a host's array: from memory that is not pinned they wait, from pinned memory they would freeze
+  the address of what is copied.
+- Allocating device memory, and so every expression that makes an array: from the common pool, others would be given the
+  same memory while the graph still writes to it. From an allocator of the capture's own it is allowed, as in CuPy.
+- Launches, expressions and products in another stream than the captured one, the default stream among them: CUDA lets
+  those of a non-blocking stream pass, and they are then not part of the graph.
+- Recording and awaiting events of other streams, which CUDA would take for a fork of the capture.
+
+A graph refuses to run when an array that it was captured with is gone. Of cuBLAS there are the C functions that the
+engine calls, with the C types of NVIDIA's header (cublas.py).
 """
 
 from cuda_stand_in.library import Array, device_of

@@ -12,8 +12,10 @@ from unittest.mock import patch
 import numpy as np
 from emulator.device import emulator_of
 
+from cuda_stand_in.cublas import CublasLibrary
 from cuda_stand_in.machine import Event, Machine, Pool, Region, Stream, Work, pointer
 from ttfs_cupy.device import CpuDevice, CudaDevice, cuda
+from ttfs_cupy.device.cublas import Cublas
 from ttfs_cupy.device.gpu_limits import GpuLimits, of_capability
 from ttfs_cupy.kernels import source
 
@@ -24,7 +26,20 @@ _CONSTANT = re.compile(r"^#define ([A-Z_]+) (\d+)$(?=(?:\n#define [A-Z_]+ \d+$)*
 CPU = CpuDevice(1)
 
 
+class StandInCublas(Cublas):
+    library: CublasLibrary
+
+    def _load(self) -> CublasLibrary:
+        return self.library
+
+
 class StandInDevice(CudaDevice):
+    def __init__(self, index: int, library: CublasLibrary):
+        super().__init__(index)
+        assert self.gpu is not None
+        self._cublas = StandInCublas(self.xp, self.gpu.capability)
+        self._cublas.library = library
+
     def _module(self, file: str, constants: source.Constants) -> Any:
         # never machine code, which nothing here could run
         return self.xp.RawModule(code=source.cuda_text(file, constants), options=())
@@ -34,7 +49,7 @@ def device_of(machine: Machine, capability: tuple[int, int] = (7, 5)) -> CudaDev
     """The engine's own device, on that machine. With tensor cores (8.0 and higher) cooperative kernels are emulated."""
     library = cupy(machine, of_capability(capability, multiprocessors=4))
     with patch.object(cuda, "import_cupy", lambda: library):
-        return StandInDevice(0)
+        return StandInDevice(0, CublasLibrary(machine))
 
 
 class Array(np.ndarray):
@@ -86,6 +101,9 @@ class Array(np.ndarray):
     def __bool__(self) -> bool:
         return bool(self.get())
 
+    def item(self, *arguments: Any) -> Any:
+        return self.get().item(*arguments)
+
     def copy(self, order: Any = "C") -> "Array":
         return express(self.machine, "copy", np.copy, self)
 
@@ -107,6 +125,10 @@ class _Data:
     """cupy.cuda.MemoryPointer."""
 
     array: Array
+
+    @property
+    def ptr(self) -> int:
+        return pointer(self.array)
 
     def copy_from_device_async(self, other: "_Data", size: int, stream: Stream) -> None:
         target, origin, machine = self.array, other.array, self.array.machine
@@ -133,6 +155,7 @@ def express(machine: Machine, name: str, function: Callable[..., Any], *argument
     """An expression of the library's: done at once, after all that is in the current stream."""
     stream = machine.current[-1]
     machine.refuse_while_capturing(stream, f"evaluate {name}")
+    machine.refuse_beside_a_capture(stream, "evaluated")
     machine.note("expression", stream.name, name)
     stream.drain()
     with np.errstate(all="ignore"):
@@ -202,13 +225,8 @@ class _Function:
 
 
 def _matmul(machine: Machine, left: Array, right: Array, out: Array) -> None:
-    """As CuPy: cuBLAS transposes a matrix itself, a stack that is not contiguous is copied first."""
-    assert out.flags.c_contiguous and right.flags.c_contiguous
-    if left.ndim > 2 and not left.flags.c_contiguous:
-        copied = allocate(machine, left.shape, left.dtype)
-        to, from_ = Region.of(copied), Region.of(left)
-        machine.launch("product", "copy", (left, copied), (), lambda: np.copyto(to.array(), from_.array()))
-        left = copied
+    """As CuPy: it gives its cuBLAS handle the current stream, and refuses one that is captured."""
+    machine.refuse_while_capturing(machine.current[-1], "be given to cuBLAS by CuPy", NotImplementedError)
     a, b, c = Region.of(left), Region.of(right), Region.of(out)
     body = lambda: np.matmul(a.array(), b.array(), out=c.array())  # noqa: E731
     machine.launch("product", "matmul", (left, right, out), (), body)
@@ -219,13 +237,14 @@ def cupy(machine: Machine, gpu: GpuLimits) -> Any:
 
     @contextmanager
     def using_allocator(malloc: Any) -> Iterator[None]:
-        machine.pool = malloc.__self__
+        machine.allocator = malloc
         try:
             yield
         finally:
-            machine.pool = None
+            machine.allocator = None
 
     def alloc_pinned_memory(size: int) -> np.ndarray:
+        machine.refuse_beside_a_capture(None, "pinned")
         machine.note("allocate pinned")
         machine.pinned.append(np.empty(size, np.uint8))
         return machine.pinned[-1]

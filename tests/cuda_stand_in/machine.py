@@ -73,6 +73,7 @@ class Stream:
     machine: "Machine"
     name: str
     queue: deque[Work] = field(default_factory=deque)
+    ptr: int = 0
     captured: "list[_GraphNode] | None" = None
     is_invalid: bool = False
 
@@ -148,6 +149,7 @@ class Event:
         self.marker: Marker | None = None
 
     def synchronize(self) -> None:
+        self.machine.refuse_beside_a_capture(None, "waited for")
         self.machine.note("synchronize event", name=self.name)
         if self.marker is not None:
             self.machine.reach(self.marker)
@@ -198,6 +200,13 @@ class Memory:
                 return number
         raise AssertionError("a pointer into memory that is not the device's, or no longer")
 
+    def view(self, place: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+        """Float32 values at an address, which have to lie in one allocation."""
+        start, size, root = self._alive[self.number(place)]
+        last = place + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) + 4
+        assert last <= start + size, "a matrix that ends beyond its array"
+        return np.ndarray(shape, np.float32, root(), place - start, strides)
+
     def same(self, place: int, number: int) -> Any:
         """The allocation, if it is still the one it was."""
         if number not in self._alive:
@@ -233,12 +242,13 @@ class Machine:
         self.pinned: list[np.ndarray] = []
         self.streams: list[Stream] = []
         self.current = [self.new_stream()]
-        # what a capture takes memory from; None is what everybody takes it from
-        self.pool: Pool | None = None
+        # whom a capture asks for memory; None is the pool that everybody takes it from
+        self.allocator: Callable[[int], np.ndarray] | None = None
 
     def new_stream(self) -> Stream:
         names = ("null", "steps", "copies")
-        self.streams.append(Stream(self, names[len(self.streams)]))
+        number = len(self.streams)
+        self.streams.append(Stream(self, names[number], ptr=0x5EED00 + number if number else 0))
         return self.streams[-1]
 
     def stream(self, name: str) -> Stream:
@@ -254,15 +264,33 @@ class Machine:
         while not marker.is_past:
             marker.stream.run_one()
 
-    def refuse_while_capturing(self, stream: Stream, what: str) -> None:
+    def refuse_while_capturing(self, stream: Stream, what: str, error: type[RuntimeError] = CaptureError) -> None:
         if stream.captured is not None:
-            stream.is_invalid = True
-            self.violations.append(f"a stream that is captured cannot {what}")
-            raise CaptureError(self.violations[-1])
+            self.invalidate(stream, f"a stream that is captured cannot {what}", error)
 
-    def launch(self, kind: str, name: str, arrays: Sequence[np.ndarray], scalars: tuple[Any, ...], body: Any) -> None:
-        """Into the current stream, or the graph that it is captured into."""
-        stream = self.current[-1]
+    def refuse_beside_a_capture(self, stream: Stream | None, what: str) -> None:
+        """What is done in another stream, or in none, while one is captured is done once, and not by the graph."""
+        for captured in self.streams:
+            if captured.captured is not None and captured is not stream:
+                self.invalidate(captured, f"nothing can be {what} beside a capture")
+
+    def invalidate(self, stream: Stream, why: str, error: type[RuntimeError] = CaptureError) -> None:
+        stream.is_invalid = True
+        self.violations.append(why)
+        raise error(why)
+
+    def launch(
+        self,
+        kind: str,
+        name: str,
+        arrays: Sequence[np.ndarray],
+        scalars: tuple[Any, ...],
+        body: Any,
+        stream: Stream | None = None,
+    ) -> None:
+        """Into that stream, the current one unless it is given, or the graph that it is captured into."""
+        stream = stream or self.current[-1]
+        self.refuse_beside_a_capture(stream, "launched")
         pointers = tuple(pointer(array) for array in arrays)
         entry = Entry(kind, stream.name, name, pointers, scalars)
         self.log.append(entry)
@@ -274,7 +302,7 @@ class Machine:
 
     def allocate(self, size: int) -> np.ndarray:
         """That many bytes, from the pool at hand."""
-        if self.pool is None:
+        if self.allocator is None:
             self.refuse_while_capturing(self.current[-1], "take memory that others are given, too")
         self.note("allocate", self.current[-1].name)
-        return self.memory.allocate(size) if self.pool is None else self.pool.malloc(size)
+        return self.memory.allocate(size) if self.allocator is None else self.allocator(size)

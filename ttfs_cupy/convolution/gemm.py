@@ -51,7 +51,7 @@ class Gemm:
             return self.device.workers * self._chunk_workspace(count)
         if which == "weight_gradient":
             groups = min(self._most_groups, parts(count, FEWEST_ROWS))
-            return groups * shape.weights + self.device.workers * self._group_workspace(count)
+            return groups * shape.weights + self.device.workers * self._chunk_workspace(count)
         patch_size = shape.taps * shape.out_channels
         patches = min(self._chunk_rows(patch_size), batch * shape.in_pixels) * patch_size
         return count * shape.out_channels + shape.weights + self.device.workers * patches
@@ -125,7 +125,7 @@ class Gemm:
         halves = 2 if outgoing.neuron.needs_weight_sum else 1
         scratch = Scratch(workspace)
         sums = scratch.array(groups, shape.patch_size, shape.out_channels)
-        per_worker = self._group_workspace(all_rows)
+        per_worker = self._chunk_workspace(all_rows)
 
         def group(task: int, worker: int) -> None:
             group_first, group_last = part_range(task, group_rows, all_rows)
@@ -136,12 +136,8 @@ class Gemm:
                 grads = local.array(halves * count, shape.out_channels)
                 self._gather(images, patches, first, count, with_mask=halves == 2)
                 outgoing.to_drive(grads[:count], grads[count:] if halves == 2 else None, first, first + count)
-                add = first > group_first
-                term = None
-                if add and not device.adds_products:
-                    term = Stack.of(local.array(shape.patch_size, shape.out_channels))
                 stacks = (Stack.of(patches), Stack.of(grads), Stack.of(sums[task]))
-                device.multiply(*stacks, transposed=True, add=add, term=term)
+                device.multiply(*stacks, transposed=True, add=first > group_first)
 
         device.parallel(groups, group)
         device.launch("sum_parts", shape.weights, sums, grad_weights, groups, shape.weights)
@@ -172,9 +168,6 @@ class Gemm:
     def _chunk_workspace(self, count: int) -> int:
         chunk_rows = min(self._chunk_rows(self.shape.patch_size), count)
         return 2 * chunk_rows * (self.shape.patch_size + self.shape.out_channels)
-
-    def _group_workspace(self, count: int) -> int:
-        return self._chunk_workspace(count) + (0 if self.device.adds_products else self.shape.weights)
 
 
 ALGORITHM = Gemm

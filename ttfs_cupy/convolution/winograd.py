@@ -76,8 +76,7 @@ class Winograd:
         if which == "weight_gradient":
             groups = self._most_groups
             rows = 2 * self._product_tiles(whole_tiles(*shape.out_size).tiles(batch))
-            term = 0 if device.adds_products else self._floats(inner, outer)
-            piece = self._floats(rows, inner) + self._floats(rows, self._paneled(outer)) + term
+            piece = self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
             return groups * self._floats(inner, outer) + min(groups, device.workers) * piece
         size, all_halves, depth, columns, spiked = (
             (shape.out_size, (1, 2), inner, outer, batch * shape.in_pixels)
@@ -143,7 +142,6 @@ class Winograd:
         sums = scratch.array(groups, POSITIONS, inner * outer + self.device.stack_gap)
         rows = 2 * self._product_tiles(whole_tiles(*self.shape.out_size).tiles(len(images)))
         per_worker = self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
-        per_worker += 0 if self.device.adds_products else self._floats(inner, outer)
 
         def group(index: int, worker: int) -> None:
             local = scratch.used + worker * per_worker
@@ -165,7 +163,6 @@ class Winograd:
         inner, outer = shape.in_channels, shape.out_channels
         halves = 2 if outgoing.neuron.needs_weight_sum else 1
         spikes, panel = self._spikes(outgoing), self.device.panel(outer)
-        term = None if self.device.adds_products else self._whole_stack(scratch, inner, outer)
         is_first = True  # of whole tiles, so that every sum has a beginning
         for grid in self._grids_of_sums(halves * len(images)):
             tiles = grid.tiles(len(images))
@@ -180,8 +177,7 @@ class Winograd:
                 sizes = (int(halves == 2), *shape.out_size, outer, panel, *grid.from_pixel())
                 arguments = (*spikes, grads.array, grads.step, first, count, *sizes)
                 self._launch("winograd_gradient", count * self._paneled(outer), *arguments)
-                product = (inputs, grads, sums)
-                self.device.multiply(*product, transposed=True, add=not is_first, term=None if is_first else term)
+                self.device.multiply(inputs, grads, sums, transposed=True, add=not is_first)
                 is_first = False
 
     # Passes over tiles

@@ -37,7 +37,6 @@ class CpuDevice:
     # patches of one task: a few MB stay in the last-level cache, between gathering and product
     patch_bytes = 4 << 20
     product_bytes = 8 << 20
-    adds_products = True
     # one cache line: matrices a multiple of 4 KiB apart would all compete for one set of the first-level cache
     stack_gap = 16
     sum_groups = 4
@@ -89,9 +88,7 @@ class CpuDevice:
     def panel(self, columns: int) -> int:
         return PANEL
 
-    def multiply(
-        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
-    ) -> None:
+    def multiply(self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False) -> None:
         depth = a.rows if transposed else a.columns
         work = a.count * -(-out.columns // PANEL)
         arrays = (a.array, a.step, b.array, b.step, b.across, out.array, out.step, out.across)

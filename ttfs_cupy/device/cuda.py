@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.device.cublas import Cublas
 from ttfs_cupy.device.cupy_library import import_cupy
 from ttfs_cupy.device.gpu_limits import GpuLimits
 from ttfs_cupy.device.interface import Array, Stack, check_work, to_host
@@ -23,7 +24,6 @@ class CudaDevice:
     # patches are written to and read from device memory, so a chunk may be large
     patch_bytes = 256 << 20
     product_bytes = 256 << 20
-    adds_products = False
     stack_gap = 0
     sum_groups = 1
     workers = 1
@@ -40,6 +40,7 @@ class CudaDevice:
         self.description = f"GPU {index}, {properties['name'].decode()}, compute capability {capability}"
         self._most_blocks = 32 * properties["multiProcessorCount"]
         self.streams = Streams(cupy)
+        self._cublas = Cublas(cupy, (properties["major"], properties["minor"]))
         self._functions: dict[tuple[str, Constants], Any] = {}
         self.gpu = GpuLimits(
             capability=(properties["major"], properties["minor"]),
@@ -109,30 +110,8 @@ class CudaDevice:
         # cuBLAS reads plain matrices: one panel of all columns
         return columns
 
-    def multiply(
-        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
-    ) -> None:
-        # without gaps and in one panel, every stack is a plain array; of a corner, each row of matrices is one
-        assert add == (term is not None)
-        down = a.count // a.across
-        rows, across = (1, a.count) if a.across == b.across == out.across else (down, a.across)
-        for y in range(rows):
-            left, right, target = (self._matrices(stack, y, across) for stack in (a, b, out))
-            left = left.swapaxes(1, 2) if transposed else left
-            product = target if term is None else self._matrices(term, y, across)
-            if across == 1:
-                # CuPy hands a single transposed matrix to cuBLAS as it is; of a stack it makes a copy first
-                self.xp.matmul(left[0], right[0], out=product[0])
-            else:
-                self.xp.matmul(left, right, out=product)
-            if term is not None:
-                self.launch("add", target.size, target, product, target.size)
-
-    @staticmethod
-    def _matrices(stack: Stack, y: int, count: int) -> Array:
-        """The first matrices of row y of the grid."""
-        first = y * stack.across
-        return stack.array[first : first + count].reshape(count, stack.rows, stack.columns)
+    def multiply(self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False) -> None:
+        self._cublas.multiply(a, b, out, transposed=transposed, add=add)
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
         # the stream orders the launches; each fills the GPU by itself

@@ -49,12 +49,11 @@ class Device(Protocol):
     """What the engine asks of a device. name is what the config calls it, target (cpu or cuda) what its kernels are
     built for, xp its array library.
 
-    workers: how many tasks `parallel` runs at once. patch_bytes: a good size for what one task gathers; product_bytes:
-    for what all workers multiply together. adds_products: whether `multiply` can add to what is there by itself.
-    stack_gap: how many floats apart the matrices of a stack should lie. sum_groups: into how many tasks a sum over a
-    batch is best split; it does not depend on the number of workers, since bits depend on it. gpu: what a GPU has room
-    for; None on a CPU, which cannot launch_blocks. streams: a GPU's queues for overlapping copies and for graphs; None
-    where work is done when its call returns.
+    workers: how many tasks `parallel` runs at once. patch_bytes: a good size for what one task gathers;
+    product_bytes: for what all workers multiply together. stack_gap: how many floats apart the matrices of a stack
+    should lie. sum_groups: into how many tasks a sum over a batch is best split; it does not depend on the number
+    of workers, since bits depend on it. gpu: what a GPU has room for; None on a CPU, which cannot launch_blocks.
+    streams: a GPU's queues for overlapping copies and for graphs; None where work is done when its call returns.
     """
 
     @property
@@ -71,8 +70,6 @@ class Device(Protocol):
     def patch_bytes(self) -> int: ...
     @property
     def product_bytes(self) -> int: ...
-    @property
-    def adds_products(self) -> bool: ...
     @property
     def stack_gap(self) -> int: ...
     @property
@@ -97,13 +94,10 @@ class Device(Protocol):
     def panel(self, columns: int) -> int:
         """How wide the panels are in which `multiply` likes a right-hand matrix of so many columns."""
 
-    def multiply(
-        self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False, term: Stack | None = None
-    ) -> None:
+    def multiply(self, a: Stack, b: Stack, out: Stack, *, transposed: bool = False, add: bool = False) -> None:
         """out = a b, or with `transposed` out = aT b, for each matrix of the stacks; with `add`, out += that.
 
-        b and out may be larger grids than a: it is their upper left corner then. b and only b may be in panels. term: a
-        stack like out, for a device that cannot add; None unless `add`.
+        b and out may be larger grids than a: it is their upper left corner then. b and only b may be in panels.
         """
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:

@@ -20,9 +20,8 @@ Event = Any
 class Graph:
     """Recorded work. It runs on the memory that it was recorded with, which must still be there."""
 
-    def __init__(self, graph: Any, pool: Any):
+    def __init__(self, graph: Any):
         self._graph = graph
-        self._pool = pool
 
     def launch(self) -> None:
         """Puts all of it into the current stream at once."""
@@ -75,13 +74,9 @@ class Streams:
     def capture(self, body: Callable[[], None]) -> Graph:
         """What the body launches, recorded instead of run; inside step().
 
-        Raises what CuPy raises (RuntimeError, MemoryError) if that cannot be recorded; the stream is then as before.
+        Raises a RuntimeError, of CuPy's or of cuBLAS's, if that cannot be recorded; the stream is then as before.
         """
-        # CuPy's matmul copies a stack that is to be transposed into memory of the pool, and the graph will write there
-        # at every launch: so it gets a pool of its own, out of which nobody else is given anything.
-        # cuBLAS may be captured; a workspace that it lacks becomes an allocation inside the graph.
-        pool = self._cupy.cuda.MemoryPool()
-        with self._cupy.cuda.using_allocator(pool.malloc):
+        with self._cupy.cuda.using_allocator(_refuse):
             self._steps.begin_capture()
             try:
                 body()
@@ -89,4 +84,9 @@ class Streams:
                 with suppress(Exception):
                     self._steps.end_capture()
                 raise
-            return Graph(self._steps.end_capture(), pool)
+            return Graph(self._steps.end_capture())
+
+
+def _refuse(size: int) -> Any:
+    """An allocator for a capture: the graph would go on to use memory that others are given meanwhile."""
+    raise RuntimeError(f"{size} bytes were to be allocated while a CUDA graph is recorded")

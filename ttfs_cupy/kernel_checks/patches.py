@@ -86,14 +86,6 @@ def transpose_weights(bench: Bench) -> None:
         bench.compare(transposed, weights.swapaxes(1, 2))
 
 
-@check(tolerance=2.0**-23)
-def add(bench: Bench) -> None:
-    total, term = bench.normal(COUNT), bench.normal(COUNT)
-    total[3], term[4] = np.inf, np.nan
-    (result,) = bench.launch(COUNT, total, term, COUNT)
-    bench.compare(result, total.astype(np.float64) + term)
-
-
 @check(tolerance=1e-6)
 def sum_parts(bench: Bench) -> None:
     for parts in (1, 2, 16):

@@ -67,10 +67,6 @@ KERNEL void transpose_weights(const float* __restrict__ weights, float* __restri
     }
 }
 
-KERNEL void add(float* __restrict__ sum, const float* __restrict__ term, int n) {
-    GRID_LOOP(i, n) sum[i] += term[i];
-}
-
 // Sums `parts` arrays of n in their order, so that the bits do not depend on who finished first.
 KERNEL void sum_parts(const float* __restrict__ parts_of_sum, float* __restrict__ sum, int parts, int n) {
     GRID_LOOP(i, n) {
