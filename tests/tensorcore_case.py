@@ -138,7 +138,7 @@ class Case:
 
     def summed_data_gradient(self, to_drive: Array) -> Array:
         """Of operands in TF32: truncated after every 8 terms, in the kernel's order of chunks, taps and channels."""
-        shape, weights = self.shape, rounded_to_tf32(self.weights)
+        shape, weights = self.shape, rounded_at_once(self.weights)
         height, width = shape.in_size
         (down, right), (top, left) = shape.stride, shape.padding
         total = np.zeros(self.inputs.shape)
@@ -205,10 +205,18 @@ def split(values: Array, unit: float) -> tuple[Array, Array]:
 
 
 def rounded_to_tf32(values: Array) -> Array:
-    """To 11 significant bits, ties away from 0; float64."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded: Array = ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
-    return rounded
+    """To 11 significant bits, ties away from 0; float64. What is not finite stays as it is."""
+    single = np.ascontiguousarray(values, np.float32)
+    rounded = ((single.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+    result: Array = np.where(np.isfinite(single), rounded, single).astype(np.float64)
+    return result
+
+
+def rounded_at_once(values: Array) -> Array:
+    """As operands.h says: 2^-11.5 of the value more, and all but 11 significant bits cut off; float64."""
+    more = np.ascontiguousarray(values, np.float32) * np.float32(1 + 2**-11.5)
+    result: Array = (more.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+    return result
 
 
 def error(actual: Array, expected: Array, squares: Array | None = None) -> float:

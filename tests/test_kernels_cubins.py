@@ -1,11 +1,13 @@
 """Every kernel compiles with NVRTC for every architecture, without spilling; no GPU is needed."""
 
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from ttfs_cupy import cuda_libraries
+from ttfs_cupy.convolution.tensorcore_tiles import group_tiles
 from ttfs_cupy.device import CudaDevice
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernel_checks.variants import variants
@@ -44,6 +46,20 @@ def test_no_kernel_spills(usages):
     spilling = [f"{usage.kernel} on sm_{usage.architecture}" for usage in usages if usage.spills]
     assert not spilling
     assert all(0 < usage.registers <= 255 for usage in usages)
+
+
+@pytest.mark.parametrize("taps", [9, 1])
+def test_products_of_warpgroups_overlap(taps):
+    """ptxas says C7513 and the like where it lets them wait for each other. Every option that a layer may bring."""
+    tile, waiting = group_tiles(taps)[0], []
+    rows = (0, 1) if tile.taps > 1 else (0,)
+    for options in product(rows, (0, 1), (0, 1), (0, 1)):
+        names = dict(zip(("ROWS", "WHOLE", "HAS_SUM", "SPLIT"), options, strict=True))
+        constants = (*tile.constants, *names.items(), ("GROUPS", 1), ("VECTOR", 4), ("RANGED", 0), ("FAN", 8))
+        text = source.cuda_text("tensorcore_forward", tuple(dict(constants).items()))
+        _, log = nvrtc.compile_text(text, "tensorcore_forward.cu", "90a")
+        waiting += [(names, line) for line in log.splitlines() if "(C75" in line or "serialized" in line]
+    assert not waiting
 
 
 def test_cubins_are_code_for_their_architecture():

@@ -87,9 +87,12 @@ struct EmulatedIndex { unsigned x, y, z; };
 static __forceinline__ void __threadfence_block() {}
 static __forceinline__ void __syncwarp(unsigned mask = 0xffffffffu) { emulated_sync_warp(mask); }
 
-static __forceinline__ unsigned __float_as_uint(float value) { return __builtin_bit_cast(unsigned, value); }
+// Arithmetic of NVIDIA's makes one NaN, 0x7fffffff, where x86's makes another. Whoever looks at the bits sees NVIDIA's.
+static __forceinline__ unsigned __float_as_uint(float value) {
+    return value != value ? 0x7fffffffu : __builtin_bit_cast(unsigned, value);
+}
 static __forceinline__ float __uint_as_float(unsigned bits) { return __builtin_bit_cast(float, bits); }
-static __forceinline__ int __float_as_int(float value) { return __builtin_bit_cast(int, value); }
+static __forceinline__ int __float_as_int(float value) { return (int)__float_as_uint(value); }
 static __forceinline__ float __int_as_float(int bits) { return __builtin_bit_cast(float, bits); }
 static __forceinline__ int __popc(unsigned bits) { return __builtin_popcount(bits); }
 

@@ -59,7 +59,6 @@ DEVICE unsigned to_halves(float low, float high) { return emulated_to_half(low) 
 DEVICE float low_half(unsigned halves) { return emulated_from_half(halves & 0xffff); }
 DEVICE float high_half(unsigned halves) { return emulated_from_half(halves >> 16); }
 DEVICE unsigned nonzero_halves(unsigned halves) {
-    // as halves: 1 is 0x3c00, -0 is 0, and a NaN, above infinity's 0x7c00, compares as nothing
-    const unsigned low = halves & 0x7fff, high = halves >> 16 & 0x7fff;
-    return (low && low <= 0x7c00 ? 0x3c00 : 0) | (high && high <= 0x7c00 ? 0x3c000000 : 0);
+    // as halves: 1 is 0x3c00, and -0 is 0
+    return (halves & 0x7fff ? 0x3c00 : 0) | (halves & 0x7fff0000 ? 0x3c000000 : 0);
 }

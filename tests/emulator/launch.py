@@ -18,6 +18,9 @@ from ttfs_cupy.kernels.launcher import checked_arguments
 MAX_SHARED_BYTES, MAX_STATIC_SHARED_BYTES = 232448, 1 << 18
 MAX_THREADS = 1024
 
+# What arithmetic makes of inf - inf: on a kernel's float arrays the one becomes the other.
+X86_NAN, NVIDIA_NAN = 0xFFC00000, 0x7FFFFFFF
+
 _READ_ONLY, _WRITABLE, _STATIC_SHARED = range(3)
 
 
@@ -119,6 +122,10 @@ class Emulator:
         self._library.emulator_launch(ctypes.byref(launch), ctypes.byref(outcome))
         if outcome.error:
             raise_error(outcome, self.path, self.file_name)
+        for parameter, value in zip(declared.parameters, checked, strict=True):
+            if parameter.c_type == "float" and parameter.is_pointer and not parameter.is_const and value is not None:
+                bits = value.view(np.uint32)
+                bits[bits == X86_NAN] = NVIDIA_NAN
         return self._report(outcome)
 
     def _stacks(self) -> int:

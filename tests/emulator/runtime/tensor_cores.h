@@ -23,8 +23,9 @@ static inline float half_value(uint32_t half) {
     return float_of((magnitude < 0x400 ? subnormal : magnitude < 0x7c00 ? normal : special) | sign);
 }
 
-// Beyond the largest float lies infinity, from 2^128 on.
+// Beyond the largest float lies infinity, from 2^128 on; what is no number becomes NVIDIA's NaN.
 static inline float toward_zero(double value) {
+    if (value != value) return float_of(0x7fffffff);
     const float nearest = (float)value;
     const double size = __builtin_fabs(value);
     const bool too_large = __builtin_fabs((double)nearest) > size && size < 0x1p128;

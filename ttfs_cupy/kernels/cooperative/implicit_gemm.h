@@ -234,7 +234,9 @@ DEVICE void multiply_block(Operand& operand, const Sliding& of, const Block& blo
                 const float4* const row = halo + first_tap / TAPS * width * PIECES;
 #pragma unroll
                 for (int i = 0; i < TAPS; ++i) {
-                    if (!ROWS && first_tap + i >= taps) break;
+                    // not break: ptxas would then see a tap that loads what the products of the one before read, and
+                    // let them wait for each other (C7513)
+                    if (!ROWS && first_tap + i >= taps) continue;
                     const float4* const first_seen = ROWS ? row + i * PIECES : halo + block.tap_pieces[first_tap + i];
                     operand.multiply(first_seen, seen, fragments + i * TAP_PIECES, i);
                 }

@@ -11,7 +11,7 @@ DEVICE void split_pair(const float* __restrict__ weights, float unit, int tap, i
     for (int k = 0; k < 2; ++k) {
         const bool there = channel + k < channels && out_channel < out_channels;
         const long long at = ((long long)tap * channels + channel + k) * out_channels + out_channel;
-        pair[k] = there ? in_range(unit * weights[at]) : 0.0f;
+        pair[k] = there ? in_range(unit, weights[at]) : 0.0f;
     }
     *first = to_halves(pair[0], pair[1]);
     *second = to_halves(pair[0] - low_half(*first), pair[1] - high_half(*first));

@@ -30,7 +30,7 @@ struct SpikingInputs {
     // 4 values become their 4 first halves and their 4 second halves.
     DEVICE_MEMBER void convert(int piece, int, float4* halo) const {
         const float4 x = halo[piece];
-        const float4 v = make_float4(in_range(unit * x.x), in_range(unit * x.y), in_range(unit * x.z), in_range(unit * x.w));
+        const float4 v = make_float4(in_range(unit, x.x), in_range(unit, x.y), in_range(unit, x.z), in_range(unit, x.w));
         uint4 halves;
         halves.x = to_spiking_halves(v.x, v.y);
         halves.y = to_spiking_halves(v.z, v.w);

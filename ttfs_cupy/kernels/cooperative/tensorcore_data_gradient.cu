@@ -72,10 +72,10 @@ struct GradientOperand {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 const float4 row = own_weights[half][i * 16 * PIECES];
-                w[i][0][half] = round_to_tf32(row.x);
-                w[i][0][half + 2] = round_to_tf32(row.y);
-                w[i][1][half] = round_to_tf32(row.z);
-                w[i][1][half + 2] = round_to_tf32(row.w);
+                w[i][0][half] = round_to_tf32_at_once(row.x);
+                w[i][0][half + 2] = round_to_tf32_at_once(row.y);
+                w[i][1][half] = round_to_tf32_at_once(row.z);
+                w[i][1][half + 2] = round_to_tf32_at_once(row.w);
             }
         }
 #pragma unroll

@@ -109,9 +109,9 @@ DEVICE float high_half(unsigned halves) {
     asm("{.reg .f16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, h;}" : "=f"(value) : "r"(halves));
     return value;
 }
-// Of two halves: 1 where a half is not 0, else 0.
+// Of two halves: 1 where a half is not 0, as a NaN is not, else 0.
 DEVICE unsigned nonzero_halves(unsigned halves) {
     unsigned ones;
-    asm("set.ne.f16x2.f16x2 %0, %1, %2;" : "=r"(ones) : "r"(halves), "r"(0));
+    asm("set.neu.f16x2.f16x2 %0, %1, %2;" : "=r"(ones) : "r"(halves), "r"(0));
     return ones;
 }
