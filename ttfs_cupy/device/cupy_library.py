@@ -14,6 +14,9 @@ def cuda_trouble(index: int = 0) -> str | None:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         return "this machine has no NVIDIA driver (libcuda.so.1)"
+    missing = cuda_libraries.missing_cupy()
+    if missing:
+        return missing
     try:
         cupy = import_cupy()
         count = cupy.cuda.runtime.getDeviceCount()
