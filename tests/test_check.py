@@ -10,7 +10,7 @@ from cuda_stand_in import Machine, Stream, device_of
 
 from ttfs_cupy import check, cuda_libraries, kernel_checks
 from ttfs_cupy.check.kernels import cubins
-from ttfs_cupy.device import Device, cuda_trouble
+from ttfs_cupy.device import Device, cuda_trouble, cupy_library
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernel_checks import registry
 from ttfs_cupy.kernel_checks.variants import variants
@@ -218,8 +218,14 @@ def test_without_cupy_all_is_well_on_a_cpu(quick: pytest.MonkeyPatch, capsys: py
 def test_two_cupys_are_something_wrong(quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     two = [("cupy-cuda12x", "14.2.0"), ("cupy-cuda13x", "14.2.0")]
     quick.setattr(cuda_libraries, "cupy_distributions", lambda: two)
+    quick.setattr(check, "cubins", cubins)
+    for remembered in (cupy_library.import_cupy, nvrtc._nvrtc):
+        remembered.cache_clear()
     assert check.main(["--device", "cpu"]) == check.FAILED
-    assert "pip uninstall cupy-cuda12x cupy-cuda13x, then pip install one of them" in last_line(capsys)
+    line = last_line(capsys)
+    assert line.startswith("something is wrong: cupy-cuda12x and cupy-cuda13x are both installed")
+    # nothing that follows from it is told besides
+    assert "pip uninstall cupy-cuda12x cupy-cuda13x, then pip install one of them; no GPU was used" in line
 
 
 def test_all_is_of_the_cuda_version_that_cupy_was_built_for(output: str) -> None:

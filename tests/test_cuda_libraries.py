@@ -69,7 +69,11 @@ def test_nothing_is_preloaded_for_another_cupy(name: str | None, monkeypatch: py
 @pytest.mark.parametrize(
     ("cupy", "command", "driver"),
     [
-        ("cupy-cuda12x", "pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12 nvidia-cublas-cu12", "CUDA 12 (525 or later)"),
+        (
+            "cupy-cuda12x",
+            "pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12 nvidia-cublas-cu12",
+            "CUDA 12 (525 or later)",
+        ),
         ("cupy", "pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12 nvidia-cublas-cu12", "CUDA 12 (525 or later)"),
         (
             "cupy-cuda13x",
@@ -99,9 +103,9 @@ def test_the_wheels_that_hints_name_are_those_of_the_extra(cupy: str, monkeypatc
 def test_several_cupys_are_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     for names in ([], ["cupy-cuda12x"], ["cupy-cuda13x"]):
         install(monkeypatch, *names)
-        assert cuda_libraries.crowd_of_cupys() is None
+        assert cuda_libraries.cupy_trouble() is None
     install(monkeypatch, "cupy-cuda12x", "cupy-cuda13x")
-    told = cuda_libraries.crowd_of_cupys()
+    told = cuda_libraries.cupy_trouble()
     assert told is not None
     assert "pip uninstall cupy-cuda12x cupy-cuda13x, then pip install one of them" in told
 

@@ -96,7 +96,7 @@ def wanted_major() -> int | None:
 
 
 def how_to_install(*parts: str) -> str:
-    """The command that installs these of cupy, nvrtc, runtime and cublas, for the CUDA version of the installed CuPy."""
+    """The command that installs these of cupy, nvrtc, runtime and cublas, for the installed CuPy's CUDA version."""
     major = wanted_major() or _DEFAULT_MAJOR
     wheels = []
     for part in parts:
@@ -123,11 +123,11 @@ def missing_cupy() -> str | None:
     return f"CuPy is not installed: {how_to_install('cupy', 'nvrtc', 'runtime', 'cublas')}"
 
 
-def crowd_of_cupys() -> str | None:
-    """What to say where several CuPys are installed; None where there is one at most."""
+def cupy_trouble() -> str | None:
+    """Why CuPy must not be imported, with the remedy: there is none, or two in one folder; None where all is well."""
     names = [name for name, _ in cupy_distributions()]
     if len(names) < 2:
-        return None
+        return missing_cupy()
     return (
         f"{' and '.join(names)} are both installed, and the later one lies over the other in the folder cupy/: "
         f"pip uninstall {' '.join(names)}, then pip install one of them"

@@ -31,15 +31,12 @@ def _version(distribution: str) -> str:
 
 def cuda_stack(report: Report) -> None:
     """CuPy and the CUDA libraries, which have to be of one CUDA version. Without a GPU, all works without them."""
-    missing, crowd = cuda_libraries.missing_cupy(), cuda_libraries.crowd_of_cupys()
+    missing = cuda_libraries.missing_cupy()
     if missing:
         report.say("CuPy", missing)
         return
-    if crowd:
-        report.problem(crowd)
     compiler = nvrtc.version()  # first, since it knows what to say where CuPy is broken
-    installed = cuda_libraries.cupy_distributions() or [("cupy", devices.import_cupy().__version__)]
-    found = " and ".join(map(" ".join, installed))
+    (found,) = map(" ".join, cuda_libraries.cupy_distributions() or [("cupy", devices.import_cupy().__version__)])
     report.say("CuPy", f"{found}, CUDA runtime {_dotted(devices.import_cupy().cuda.runtime.runtimeGetVersion())}")
     report.say("NVRTC", ".".join(map(str, compiler)))
     report.attempt(lambda: report.say("cuBLAS", _cublas_version()))
@@ -73,8 +70,7 @@ def gpus(report: Report) -> None:
     if trouble:
         report.say("GPU", f"none can be used: {trouble}")
         if "no NVIDIA driver" not in trouble:
-            # of a missing CuPy it tells the remedy itself
-            report.problem(trouble if cuda_libraries.missing_cupy() else diagnosis(trouble))
+            report.problem(cuda_libraries.cupy_trouble() or diagnosis(trouble))
         return
     runtime = devices.import_cupy().cuda.runtime
     report.say("driver", f"{_driver()}, for CUDA up to {_dotted(runtime.driverGetVersion())}")

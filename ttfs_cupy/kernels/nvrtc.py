@@ -162,14 +162,13 @@ def table(usages: Iterable[Usage]) -> str:
 @cache
 def _nvrtc() -> ModuleType:
     """CuPy's binding of NVRTC, loaded and answering."""
-    missing = cuda_libraries.missing_cupy()
-    if missing:
-        raise UserError(missing)
     try:
         devices.import_cupy()
         from cupy.cuda import nvrtc
 
         nvrtc.getVersion()
+    except UserError:
+        raise
     except ImportError as error:
         remedy = cuda_libraries.how_to_install("cupy")
         raise UserError(f"CuPy cannot be imported ({_first_line(error)}): {remedy}") from error
