@@ -1,6 +1,7 @@
 """CuPy for either version of CUDA, also CUDA 12's beside the CUDA 13 that PyPI's torch brings along."""
 
 import configparser
+import ctypes
 import importlib.metadata
 import importlib.util
 import re
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from environments import REPOSITORY, python
 
-from ttfs_cupy import cuda_libraries
+from ttfs_cupy import check, cuda_libraries, device
+from ttfs_cupy.check.machine import gpus
+from ttfs_cupy.errors import UserError
 
 pytest.importorskip("cupy")
 
@@ -108,6 +111,26 @@ def test_several_cupys_are_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -
     told = cuda_libraries.cupy_trouble()
     assert told is not None
     assert "pip uninstall cupy-cuda12x cupy-cuda13x, then pip install one of them" in told
+
+
+def test_a_gpu_without_cupy_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cupy" else find_spec(name))
+    # the driver is there
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
+    sentence = (
+        "CuPy is not installed: "
+        "pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12 nvidia-cuda-runtime-cu12 nvidia-cublas-cu12"
+    )
+    assert device.cuda_trouble() == sentence
+    with pytest.raises(UserError, match=f"device 'cuda' cannot be used: {sentence}; device 'cpu' works everywhere"):
+        device.get("cuda")
+    report = check.Report()
+    gpus(report)
+    assert report.problems == [sentence]
 
 
 def test_a_damaged_library_is_left_to_cupys_own_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ _LIBRARIES = (
 # The distributions that install the folder cupy/, each over the other
 _CUPYS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
 
-# Which to name where there is no CuPy: it runs with the drivers of CUDA 13, too.
+# Which to name where there is no CuPy: drivers for CUDA 13 run it, too.
 _DEFAULT_MAJOR = 12
 
 # The oldest driver for each version of CUDA, by NVIDIA's table of minor version compatibility
@@ -104,7 +104,7 @@ def how_to_install(*parts: str) -> str:
             wheels.append(f"cupy-cuda{major}x")
         else:
             name = "nvidia-cublas" if part == "cublas" else f"nvidia-cuda-{part}"
-            # CUDA 12's name their version, later ones have it for their own
+            # those of CUDA 12 have it in their names, later ones as their own version
             wheels.append(f"{name}-cu12" if major == 12 else f"'{name}=={major}.*'")
     return f"pip install {' '.join(wheels)}"
 
