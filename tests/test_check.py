@@ -43,7 +43,8 @@ def test_every_kernel_is_run_and_compiled_for_every_architecture(output: str) ->
         tables = 2 if kernel in source.kernels("cuda") else 1
         assert len(re.findall(rf"^ *{kernel} ", output, re.MULTILINE)) == tables, kernel
     for variant in variants():
-        assert len(re.findall(rf"^ *{variant} ", output, re.MULTILINE)) == 1, variant
+        # in the table of registers, whatever is said of its spills besides
+        assert len(re.findall(rf"^ *{variant} +\d", output, re.MULTILINE)) == 1, variant
     for architecture in nvrtc.ARCHITECTURES:
         assert f"sm_{architecture}" in output
 
