@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ttfs_cupy.device import Device
+from ttfs_cupy.version import __version__
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def describe(device: Device, reason: str, torch_settings: dict[str, bool | int |
     on_gpu = device.target == "cuda"
     versions = {
         "Python": platform.python_version(),
-        "ttfs-cupy": metadata.version("ttfs-cupy"),
+        "ttfs-cupy": __version__,
         "numpy": np.__version__,
     }
     if on_gpu:

@@ -1,6 +1,6 @@
 """Peak memory of a process that trains on this machine's CPU, the engine's beside eager PyTorch's on the same work.
 
-    python benchmarks/peak_memory.py [--network vgg7] [--batch 256] [--steps 2]
+    python -m ttfs_cupy.benchmarks.peak_memory [--network vgg7] [--batch 256] [--steps 2]
 
 `python -m ttfs_cupy.bench --memory` does the same for every side, and on a GPU.
 """
@@ -13,7 +13,7 @@ from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
 
 
 def main() -> int:
-    parser = command_line.Parser(prog="peak_memory.py", description=__doc__.split("\n")[0])
+    parser = command_line.Parser(prog="python -m ttfs_cupy.benchmarks.peak_memory", description=__doc__.split("\n")[0])
     parser.add_argument("--network", choices=WORKLOADS, default="vgg7")
     parser.add_argument("--batch", type=options.count, default=256)
     parser.add_argument("--steps", type=options.count, default=2)

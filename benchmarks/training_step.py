@@ -1,6 +1,6 @@
 """Times a training step of the engine beside the same model in eager PyTorch, on this machine's CPU.
 
-    python benchmarks/training_step.py [--networks vgg7 vgg11] [--batch 32] [--rounds 7]
+    python -m ttfs_cupy.benchmarks.training_step [--networks vgg7 vgg11] [--batch 32] [--rounds 7]
 
 It is `python -m ttfs_cupy.bench`, which has more to offer, with these choices made.
 """

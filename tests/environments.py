@@ -3,35 +3,52 @@
 import os
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 
 
-def without(folder: Path, *missing: str) -> dict[str, str]:
-    """The variables of an environment, made in `folder`, without the packages whose names begin so.
+def site_packages() -> list[Path]:
+    """The folders that third parties' packages are installed in, of the environment that the tests run in."""
+    folders = dict.fromkeys(Path(entry) for entry in sys.path)
+    return [folder for folder in folders if folder.name in ("site-packages", "dist-packages")]
 
-    Python has to be started with -S: it finds every other installed package, and this repository's.
+
+def without(folder: Path, *missing: str) -> str:
+    """A PYTHONPATH, made in `folder`, of all installed packages but those whose names begin so, and this one.
+
+    Python has to be started with -S.
     """
-    packages = Path(sysconfig.get_paths()["purelib"])
-    for entry in packages.iterdir():
-        if not entry.name.lower().startswith(missing) and entry.name != "ttfs_cupy":
-            (folder / entry.name).symlink_to(entry)
-    mine = folder / "ttfs_cupy"
-    mine.mkdir()
-    for entry in (*(REPOSITORY / "ttfs_cupy").iterdir(), REPOSITORY / "models", REPOSITORY / "data"):
-        (mine / entry.name).symlink_to(entry)
-    return {"PYTHONPATH": str(folder)}
+    folder.mkdir(exist_ok=True)
+    for packages in site_packages():
+        for entry in packages.iterdir():
+            link = folder / entry.name
+            if not entry.name.lower().startswith(("ttfs_cupy", "__editable__", *missing)) and not link.exists():
+                link.symlink_to(entry)
+    return str(folder)
 
 
 def python(
     code: str, *options: str, variables: Mapping[str, str] | None = None, unset: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Runs the code in a process of its own."""
+    return run(*options, "-c", code, variables=variables, unset=unset)
+
+
+def run(
+    *arguments: str, variables: Mapping[str, str] | None = None, unset: Sequence[str] = (), here: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs Python with those arguments. here: the current folder."""
     environment = {**os.environ, **(variables or {})}
     for name in unset:
         environment.pop(name, None)
-    command = [sys.executable, *options, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=here,
+        timeout=300,
+        check=False,
+    )

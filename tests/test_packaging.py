@@ -2,14 +2,22 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
+from base64 import urlsafe_b64decode
+from email.message import Message
+from email.parser import Parser
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from environments import site_packages
+
+from ttfs_cupy import cuda_libraries
 
 ROOT = Path(__file__).parent.parent
 # folders of the repository, and what they are called once installed
@@ -51,10 +59,11 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def pip(*arguments: str) -> None:
+def pip(*arguments: str) -> str:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -102,17 +111,65 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
         assert f"{path}.py" in names or {f"{path}/__init__.py", f"{path}/__main__.py"} <= names, path
 
 
+def requirements(wheel: Path, extra: str = "") -> set[str]:
+    """The names of what the wheel asks for by itself, or of what the extra adds."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        content: Message = Parser().parsestr(archive.read(name).decode())
+    found = set()
+    for line in content.get_all("Requires-Dist", []):
+        requirement, _, condition = line.partition(";")
+        if condition.replace("'", '"').strip() == (f'extra == "{extra}"' if extra else ""):
+            found.add(re.match(r"[\w-]+", requirement)[0])  # type: ignore[index]
+    return found
+
+
+def test_the_wheel_brings_no_cupy_but_by_an_extra(wheel: Path) -> None:
+    cuda = {name for name in requirements(wheel) if name.startswith(("cupy", "nvidia", "cuda"))}
+    assert "numpy" in requirements(wheel) and not cuda
+    libraries = {"nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cublas"}
+    assert requirements(wheel, "cuda12") == {"cupy-cuda12x", *(f"{library}-cu12" for library in libraries)}
+    assert requirements(wheel, "cuda13") == {"cupy-cuda13x", *libraries}
+
+
+def test_the_wheel_is_all_that_pip_installs_beside_the_cupy_that_is_there(wheel: Path) -> None:
+    """By pip's own resolver, offline: what it would have to fetch is an error. Of the CuPy's extra all is there."""
+    major = cuda_libraries.wanted_major()
+    if major is None:
+        pytest.skip("no CuPy is installed, or its name does not tell its CUDA version")
+    resolve = ("install", "--no-index", "--dry-run", "--quiet", "--report", "-")
+    for what in (str(wheel), f"{wheel}[cuda{major}]"):
+        would = json.loads(pip(*resolve, what))["install"]
+        assert {entry["metadata"]["name"] for entry in would} <= {"ttfs-cupy"}
+    other = {12: 13, 13: 12}[major]
+    with pytest.raises(AssertionError, match=f"No matching distribution found for cupy-cuda{other}x"):
+        pip(*resolve, f"{wheel}[cuda{other}]")
+
+
+def test_there_is_one_cupy_and_nothing_conflicts() -> None:
+    if cuda_libraries.wanted_major() is None:
+        pytest.skip("no CuPy is installed, or its name does not tell its CUDA version")
+    ((name, _),) = cuda_libraries.cupy_distributions()
+    assert "No broken requirements found" in pip("check")
+    # the folder holds what this one put there
+    files = [file for file in metadata.files(name) or [] if file.parts[0] == "cupy" and file.suffix in (".py", ".json")]
+    assert {"_version.py", "_wheel.json"} <= {file.name for file in files}
+    for file in files:
+        assert file.hash is not None and file.hash.mode == "sha256"
+        digest = urlsafe_b64decode(file.hash.value + "=" * (-len(file.hash.value) % 4))
+        assert sha256(file.read_binary()).digest() == digest, file
+
+
 def test_the_installed_package_trains_without_repository_and_compiler(installed: Path, tmp_path: Path) -> None:
     """As on a bare machine: empty environment and home, no program on the PATH, the compiler of the ziglang wheel."""
     pytest.importorskip("ziglang", reason="the extra cpu brings the compiler that this test is about")
     home, bare_path, here = (tmp_path / name for name in ("home", "path", "elsewhere"))
     for folder in (home, bare_path, here):
         folder.mkdir()
-    libraries = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
     environment = {
         "HOME": str(home),
         "PATH": str(bare_path),
-        "PYTHONPATH": os.pathsep.join([str(installed), *libraries]),
+        "PYTHONPATH": os.pathsep.join(map(str, [installed, *site_packages()])),
         # of this test's own making, so that a library cached by another one is not what runs
         "XDG_CACHE_HOME": str(home / "cache"),
     }

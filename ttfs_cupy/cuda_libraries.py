@@ -1,9 +1,9 @@
-"""Gives cupy-cuda12x the CUDA 12 libraries that it was built for.
+"""Which CUDA the installed CuPy was built for, and what that means: the wheels to install, the libraries to load.
 
-PyPI's torch brings CUDA 13's libraries into the same environment. cuda-pathfinder, which CuPy asks, prefers those, even
-where CUDA 12's are loaded as well, and CuPy built for CUDA 12 then fails or compiles for a newer driver. So the CUDA 12
-wheels' own libraries are loaded by path, and while CuPy is bound to its libraries, pathfinder's answer is these:
-whichever of torch and CuPy is imported first.
+Gives cupy-cuda12x the CUDA 12 libraries that it was built for: PyPI's torch brings CUDA 13's libraries into the same
+environment. cuda-pathfinder, which CuPy asks, prefers those, even where CUDA 12's are loaded as well, and CuPy built
+for CUDA 12 then fails or compiles for a newer driver. So the CUDA 12 wheels' own libraries are loaded by path, and
+while CuPy is bound to its libraries, pathfinder's answer is these: whichever of torch and CuPy is imported first.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,15 @@ _LIBRARIES = (
     ("cublasLt", "cublas", "libcublasLt.so.12"),
     ("cublas", "cublas", "libcublas.so.12"),
 )
+
+# The distributions that install the folder cupy/, each over the other
+_CUPYS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
+
+# Which to name where there is no CuPy: drivers for CUDA 13 run it, too.
+_DEFAULT_MAJOR = 12
+
+# The oldest driver for each version of CUDA, by NVIDIA's table of minor version compatibility
+_OLDEST_DRIVERS = {12: 525, 13: 580}
 
 
 def preload() -> dict[str, Path]:
@@ -68,21 +77,61 @@ def found_by_cupy(paths: dict[str, Path]) -> Iterator[None]:
         pathfinder.load_nvidia_dynamic_lib = original
 
 
-def cupy_distribution() -> tuple[str, str] | None:
-    """Name and version of the installed CuPy, such as ("cupy-cuda12x", "14.2.0"); None if there is none."""
-    for name in ("cupy-cuda12x", "cupy-cuda13x", "cupy"):
-        try:
-            return name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+def cupy_distributions() -> list[tuple[str, str]]:
+    """Name and version of each installed CuPy, such as ("cupy-cuda12x", "14.2.0"). Only one can be whole."""
+    found = []
+    for name in _CUPYS:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found.append((name, importlib.metadata.version(name)))
+    return found
 
 
 def wanted_major() -> int | None:
     """The CUDA version that the installed CuPy was built for, as far as its name tells."""
-    found = cupy_distribution()
-    match = re.search(r"cuda(\d+)", found[0]) if found else None
-    return int(match[1]) if match else None
+    for name, _ in cupy_distributions():
+        match = re.search(r"cuda(\d+)", name)
+        if match:
+            return int(match[1])
+    return None
+
+
+def how_to_install(*parts: str) -> str:
+    """The command that installs these of cupy, nvrtc, runtime and cublas, for the installed CuPy's CUDA version."""
+    major = wanted_major() or _DEFAULT_MAJOR
+    wheels = []
+    for part in parts:
+        if part == "cupy":
+            wheels.append(f"cupy-cuda{major}x")
+        else:
+            name = "nvidia-cublas" if part == "cublas" else f"nvidia-cuda-{part}"
+            # those of CUDA 12 have it in their names, later ones as their own version
+            wheels.append(f"{name}-cu12" if major == 12 else f"'{name}=={major}.*'")
+    return f"pip install {' '.join(wheels)}"
+
+
+def driver_needed() -> str:
+    """Which driver the installed CuPy needs."""
+    major = wanted_major() or _DEFAULT_MAJOR
+    oldest = _OLDEST_DRIVERS.get(major)
+    return f"one that knows CUDA {major}" + (f" ({oldest} or later)" if oldest else "")
+
+
+def missing_cupy() -> str | None:
+    """What to say where CuPy is not installed, with what would install it; None where it is."""
+    if importlib.util.find_spec("cupy") is not None:
+        return None
+    return f"CuPy is not installed: {how_to_install('cupy', 'nvrtc', 'runtime', 'cublas')}"
+
+
+def cupy_trouble() -> str | None:
+    """Why CuPy must not be imported, with the remedy: there is none, or two in one folder; None where all is well."""
+    names = [name for name, _ in cupy_distributions()]
+    if len(names) < 2:
+        return missing_cupy()
+    return (
+        f"{' and '.join(names)} are both installed, and the later one lies over the other in the folder cupy/: "
+        f"pip uninstall {' '.join(names)}, then pip install one of them"
+    )
 
 
 def installed_majors() -> set[int]:

@@ -97,7 +97,8 @@ def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     try:
         trainer.fit()
     except KeyboardInterrupt:
-        logger.info("interrupted: the best weights are in %s; go on with: ttfs-train --resume %s", run.best, run.path)
+        command = "python -m ttfs_cupy.train --resume"
+        logger.info("interrupted: the best weights are in %s; go on with: %s %s", run.best, command, run.path)
         raise
     _finish(experiment, trainer, run)
 
@@ -126,8 +127,8 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1
     config, output = shlex.quote(str(run.config)), shlex.quote(f"{run.path}-seed-{seed}")
-    logger.info("  ttfs-evaluate %s", shlex.quote(str(run.path)))
-    logger.info("  ttfs-train %s --seed %d --output %s", config, seed, output)
+    logger.info("  python -m ttfs_cupy.evaluate %s", shlex.quote(str(run.path)))
+    logger.info("  python -m ttfs_cupy.train %s --seed %d --output %s", config, seed, output)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,13 @@ def _version(distribution: str) -> str:
 
 
 def cuda_stack(report: Report) -> None:
-    """CuPy and the CUDA libraries, which have to be of one CUDA version."""
-    compiler = nvrtc.version()  # first, since it knows what to say where CuPy is missing
-    found = " ".join(cuda_libraries.cupy_distribution() or ("cupy", devices.import_cupy().__version__))
+    """CuPy and the CUDA libraries, which have to be of one CUDA version. Without a GPU, all works without them."""
+    missing = cuda_libraries.missing_cupy()
+    if missing:
+        report.say("CuPy", missing)
+        return
+    compiler = nvrtc.version()  # first, since it knows what to say where CuPy is broken
+    (found,) = map(" ".join, cuda_libraries.cupy_distributions() or [("cupy", devices.import_cupy().__version__)])
     report.say("CuPy", f"{found}, CUDA runtime {_dotted(devices.import_cupy().cuda.runtime.runtimeGetVersion())}")
     report.say("NVRTC", ".".join(map(str, compiler)))
     report.attempt(lambda: report.say("cuBLAS", _cublas_version()))
@@ -45,7 +49,7 @@ def cuda_stack(report: Report) -> None:
     if wanted not in (None, compiler[0]):
         report.problem(
             f"{found} was built for CUDA {wanted}, but NVRTC {compiler[0]} was loaded: "
-            f"pip install nvidia-cuda-nvrtc-cu{wanted} nvidia-cuda-runtime-cu{wanted} nvidia-cublas-cu{wanted}"
+            f"{cuda_libraries.how_to_install('nvrtc', 'runtime', 'cublas')}"
         )
 
 
@@ -66,7 +70,7 @@ def gpus(report: Report) -> None:
     if trouble:
         report.say("GPU", f"none can be used: {trouble}")
         if "no NVIDIA driver" not in trouble:
-            report.problem(diagnosis(trouble))
+            report.problem(cuda_libraries.cupy_trouble() or diagnosis(trouble))
         return
     runtime = devices.import_cupy().cuda.runtime
     report.say("driver", f"{_driver()}, for CUDA up to {_dotted(runtime.driverGetVersion())}")

@@ -1,26 +1,16 @@
 """What check says as it goes, what it found wrong, and what to do about it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from ttfs_cupy import cuda_libraries
 from ttfs_cupy.errors import UserError
 
 T = TypeVar("T")
 
 FAILED = 1
 
-# What to do about an error whose text matches. The first that matches counts.
-REMEDIES = (
-    (r"no NVIDIA driver", "install NVIDIA's driver; a container has to be started with its GPUs (--gpus all)"),
-    (r"InsufficientDriver", "update NVIDIA's driver to one that knows CUDA 12 (525 or later)"),
-    (r"NoDevice|sees no GPU", "see whether nvidia-smi lists the GPU, and what CUDA_VISIBLE_DEVICES says"),
-    (r"libcublas", "pip install nvidia-cublas-cu12"),
-    (r"libnvrtc", "pip install nvidia-cuda-nvrtc-cu12"),
-    (r"cuda_fp16|headers|include", "pip install nvidia-cuda-runtime-cu12"),
-    (r"No module named 'cupy", "pip install cupy-cuda12x"),
-    (r"OutOfMemory|out of memory", "free the GPU's memory: nvidia-smi lists who holds it"),
-)
 PLEASE_REPORT = "please report it, with all of this output; --device cpu may work meanwhile"
 
 
@@ -77,7 +67,20 @@ def diagnosis(error: Exception | str) -> str:
 
 def remedy(text: str) -> str:
     """What to do about an error of that text."""
-    for pattern, action in REMEDIES:
+    for pattern, action in _remedies():
         if re.search(pattern, text, re.IGNORECASE):
             return action
     return PLEASE_REPORT
+
+
+def _remedies() -> Iterator[tuple[str, str]]:
+    """What to do about an error whose text matches. The first that matches counts."""
+    install = cuda_libraries.how_to_install
+    yield r"no NVIDIA driver", "install NVIDIA's driver; a container has to be started with its GPUs (--gpus all)"
+    yield r"InsufficientDriver", f"update NVIDIA's driver to {cuda_libraries.driver_needed()}"
+    yield r"NoDevice|sees no GPU", "see whether nvidia-smi lists the GPU, and what CUDA_VISIBLE_DEVICES says"
+    yield r"libcublas", install("cublas")
+    yield r"libnvrtc", install("nvrtc")
+    yield r"cuda_fp16|headers|include", install("runtime")
+    yield r"No module named 'cupy", install("cupy")
+    yield r"OutOfMemory|out of memory", "free the GPU's memory: nvidia-smi lists who holds it"

@@ -6,6 +6,7 @@ from functools import cache
 from types import ModuleType
 
 from ttfs_cupy import cuda_libraries
+from ttfs_cupy.errors import UserError
 
 
 def cuda_trouble(index: int = 0) -> str | None:
@@ -14,6 +15,9 @@ def cuda_trouble(index: int = 0) -> str | None:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         return "this machine has no NVIDIA driver (libcuda.so.1)"
+    trouble = cuda_libraries.cupy_trouble()
+    if trouble:
+        return trouble
     try:
         cupy = import_cupy()
         count = cupy.cuda.runtime.getDeviceCount()
@@ -26,7 +30,10 @@ def cuda_trouble(index: int = 0) -> str | None:
 
 @cache
 def import_cupy() -> ModuleType:
-    """CuPy, with the CUDA libraries that it was built for."""
+    """CuPy, with the CUDA libraries that it was built for. Raises UserError where it is missing or there twice."""
+    trouble = cuda_libraries.cupy_trouble()
+    if trouble:
+        raise UserError(trouble)
     with cuda_libraries.found_by_cupy(cuda_libraries.preload()):
         import cupy
 

@@ -12,6 +12,7 @@ from functools import cache
 from itertools import product
 from types import ModuleType
 
+from ttfs_cupy import cuda_libraries
 from ttfs_cupy import device as devices
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import source
@@ -166,12 +167,15 @@ def _nvrtc() -> ModuleType:
         from cupy.cuda import nvrtc
 
         nvrtc.getVersion()
+    except UserError:
+        raise
     except ImportError as error:
-        raise UserError(f"CuPy cannot be imported ({_first_line(error)}): pip install cupy-cuda12x") from error
+        remedy = cuda_libraries.how_to_install("cupy")
+        raise UserError(f"CuPy cannot be imported ({_first_line(error)}): {remedy}") from error
     except Exception as error:  # how a missing library shows is CuPy's own affair, and changes between its versions
+        remedy = cuda_libraries.how_to_install("nvrtc")
         raise UserError(
-            f"NVRTC, CUDA's run-time compiler, cannot be loaded ({_first_line(error)}): pip install "
-            "nvidia-cuda-nvrtc-cu12 (nvidia-cuda-nvrtc for CuPy built for CUDA 13)"
+            f"NVRTC, CUDA's run-time compiler, cannot be loaded ({_first_line(error)}): {remedy}"
         ) from error
     return nvrtc
 
