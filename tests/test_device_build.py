@@ -137,8 +137,7 @@ class TestCacheFolder:
         (tmp_path / "file").touch()
         there = python(
             "from ttfs_cupy.kernels import cpu_library; print(cpu_library.cache_folder())",
-            TTFS_CUPY_CACHE=str(tmp_path / "file"),
-            TMPDIR=str(tmp_path),
+            variables={"TTFS_CUPY_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)},
         )
         folder = Path(there.stdout.strip())
         assert folder.parent == tmp_path and not folder.exists()

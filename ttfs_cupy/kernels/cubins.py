@@ -1,7 +1,7 @@
 """Machine code of the kernels: compiled by processes of their own, on all cores, and kept in the user's cache folder.
 
-An entry is a cubin, and beside it a small file that says what the compiler and the assembler reported, and the cubin's
-digest. That file comes last, and both come whole: an entry that a kill cut short, or that was altered, is none, and is
+An entry is a cubin, and beside it a small file that says what the compiler and the assembler reported, and the digest
+of both. That file comes last, and both come whole: an entry that a kill cut short, or that was altered, is none, and is
 compiled again. Processes that compile the same at once write the same.
 """
 
@@ -105,7 +105,7 @@ def write_entry(text: str, file: str, architecture: str, stem: Path) -> None:
     """Compiles a text into an entry of the cache. Raises UserError where it does not compile or cannot be written."""
     code, log = nvrtc.compile_text(text, file, architecture)
     write_atomically(_code(stem), code)
-    write_atomically(_report(stem), json.dumps({"digest": _digest(code), "log": log}).encode())
+    write_atomically(_report(stem), json.dumps({"digest": _digest(code, log), "log": log}).encode())
 
 
 def _target(unit: Unit, architecture: int) -> str:
@@ -142,10 +142,10 @@ def _read(job: Job, stem: Path) -> Cubin | None:
     """The entry, or None where there is none that is whole."""
     try:
         report = json.loads(_report(stem).read_bytes())
-        if report["digest"] == _digest(_code(stem).read_bytes()):
+        if report["digest"] == _digest(_code(stem).read_bytes(), report["log"]):
             usage = nvrtc.read_log(report["log"], int(job[1].rstrip("a")))
             return Cubin(*job, _code(stem), report["log"], usage)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return None
 
@@ -158,5 +158,5 @@ def _report(stem: Path) -> Path:
     return stem.with_name(f"{stem.name}.json")
 
 
-def _digest(code: bytes) -> str:
-    return hashlib.sha256(code).hexdigest()
+def _digest(code: bytes, log: str) -> str:
+    return hashlib.sha256(code + log.encode()).hexdigest()
