@@ -8,6 +8,7 @@ from ttfs_cupy.device import Device
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernel_checks.variants import variants
 from ttfs_cupy.kernels import cpu_library, nvrtc, source
+from ttfs_cupy.kernels.cubins import compile_all
 
 
 def cpu_kernels(report: Report, *, needed: bool) -> bool:
@@ -36,9 +37,9 @@ def cubins(report: Report) -> str:
         report.untested.append(f"no kernel was compiled for GPUs, since {missing}")
         return ""
     started = time.perf_counter()
-    usages = [usage for cubin in nvrtc.compile_all(variants=variants()) for usage in cubin.usage]
+    usages = [usage for cubin in compile_all(variants=variants(), progress=True) for usage in cubin.usage]
     names = ", ".join(f"sm_{architecture}" for architecture in nvrtc.ARCHITECTURES)
-    report.say("", f"built by NVRTC for {names} in {time.perf_counter() - started:.1f} s")
+    report.say("", f"built by NVRTC for {names}, or taken from the cache, in {time.perf_counter() - started:.1f} s")
     report.say("", nvrtc.table(usages))
     for usage in usages:
         if usage.spills:
