@@ -240,8 +240,9 @@ def test_the_newest_that_a_gpu_runs(
     assert cubins._newest(capability) == architecture
 
 
-@pytest.mark.parametrize("capability", [(7, 0), (13, 0)])
-def test_a_gpu_that_nvrtc_does_not_know(capability: tuple[int, int]) -> None:
+@pytest.mark.parametrize("capability", [(7, 0), (8, 0), (13, 0)])
+def test_a_gpu_that_nvrtc_does_not_know(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvrtc, "supported", lambda: (75, 86, 120))
     with pytest.raises(UserError, match=rf"does not compile for GPUs of compute capability {capability[0]}\.0"):
         cubins._newest(capability)
 
