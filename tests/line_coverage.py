@@ -62,8 +62,8 @@ def run_flat(folder: Path) -> None:
 
 
 def run_cooperative(folder: Path) -> None:
-    """The checks of reductions; and a few layers that between them reach every line: every kind of neuron, of copies, of
-    tiles at an edge."""
+    """The checks of reductions, and a few layers. Between them they reach every line: every kind of neuron, of copies,
+    of tiles at an edge."""
     import numpy as np
     from emulator import Emulator, device
     from tensorcore_case import AMPERE, Case

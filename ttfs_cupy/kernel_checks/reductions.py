@@ -1,5 +1,5 @@
-"""Checks of sums over many values, on a CPU and by a GPU's blocks: the gradient's norm and the decision about a step, softmax
-cross-entropy, the totals of a log, counts of spikes."""
+"""Checks of sums over many values, on a CPU and by a GPU's blocks: the gradient's norm and what becomes of a step,
+softmax cross-entropy, the totals of a log, counts of spikes."""
 
 import itertools
 from collections.abc import Iterator

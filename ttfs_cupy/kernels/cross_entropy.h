@@ -24,9 +24,10 @@ DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __r
     best = Team::largest(best);
     float others = 0.0f, own = 0.0f;
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
-        g[k] = expf(m[k] - best.value);
-        others += k == label ? 0.0f : g[k];
-        own += k == label ? g[k] : 0.0f;
+        const float power = expf(m[k] - best.value);
+        g[k] = power;
+        others += k == label ? 0.0f : power;
+        own += k == label ? power : 0.0f;
     }
     others = Team::sum(others);
     own = Team::sum(own);

@@ -13,7 +13,7 @@
 // Of a patch: how many places' sums all threads leave in shared memory at a time. As in first_layer.py.
 #define PLACES_AT_ONCE 6
 
-DEVICE float4 added(const float4& one, const float4& other) {
+DEVICE float4 added(float4 one, float4 other) {
     return make_float4(one.x + other.x, one.y + other.y, one.z + other.z, one.w + other.w);
 }
 
