@@ -2,12 +2,12 @@
 
 A CPU's threads each have a contiguous share (kernels/reductions.cpp). A GPU's blocks read parts together, neighbouring
 threads neighbouring addresses (kernels/cooperative/prepare_update.cu and others); where the sum of all is needed, the
-block that comes last adds the parts, so that a launch is enough. Parts depend on the sizes alone, and so do a sum's bits.
+block that comes last adds the parts, so that a launch is enough. Parts depend on the sizes alone, and so do the bits.
 
 By counting, for vgg11 on an H100 (3.35 TB/s): the norm reads 10.1 million gradients, 40.4 MB, 12.1 us at least;
-counting the spikes of its ten layers at batch 128 reads 369 MB, 110 us. With shares of a thread each, as CPUs like them,
-a warp takes a sector of 32 bytes for every 4 that it wants at a time, and 1,024 threads for the norm, or 256 for spikes,
-wait some 600 ns for each of their 1,235, or 45,056, sectors, one after another: 0.7 ms and 27 ms.
+counting the spikes of its ten layers at batch 128 reads 369 MB, 110 us. With shares of a thread each, as CPUs like
+them, a warp takes a sector of 32 bytes for every 4 that it wants at a time, and 1,024 threads for the norm, or 256 for
+spikes, wait some 600 ns for each of their 1,235, or 45,056, sectors, one after another: 0.7 ms and 27 ms.
 """
 
 import math

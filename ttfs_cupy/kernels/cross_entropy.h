@@ -33,7 +33,10 @@ DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __r
     own = Team::sum(own);
     const float sum = others + own;
     // p - 1 of the label as the sum of the other p: a confident answer's gradient would cancel to nothing but rounding
-    for (int k = Team::lane(); k < classes; k += Team::lanes) g[k] = (k == label ? -others : g[k]) / sum / (float)rows;
+    for (int k = Team::lane(); k < classes; k += Team::lanes) {
+        const float power = g[k];
+        g[k] = (k == label ? -others : power) / sum / (float)rows;
+    }
     if (Team::lane() == 0) {
         *loss = best.place == label ? log1pf(others) : logf(sum) - (m[label] - best.value);
         *correct = best.place == label;
