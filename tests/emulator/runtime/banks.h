@@ -4,6 +4,8 @@
 // (wavefronts). Global memory comes in sectors of 32 bytes, each once for all lanes that want some of it.
 
 enum { BANKS = 32, SECTOR_BYTES = 32, MAX_INSTRUCTIONS = 1 << 14 };
+// Before a warp's lanes come together: more do not count, or a thread that tries for ever would take all memory.
+enum { MAX_EXECUTIONS = 1 << 12 };
 
 struct Instruction {
     Site site;
@@ -94,7 +96,9 @@ static void record_access(Site site, uint64_t byte, uint32_t size, bool global) 
     WarpAccesses& warp = warp_accesses[current->thread / LANES_PER_WARP];
     if ((size_t)number >= warp.of_instruction.size()) warp.of_instruction.resize(number + 1);
     Executions& executions = warp.of_instruction[number];
-    const uint32_t n = executions.of_lane[lane]++;
+    const uint32_t n = executions.of_lane[lane];
+    if (n == MAX_EXECUTIONS) return;
+    ++executions.of_lane[lane];
     if (n >= executions.accesses.size()) {
         if (n == 0) warp.touched.push_back(number);
         executions.accesses.push_back({});
