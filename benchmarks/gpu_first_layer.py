@@ -8,7 +8,13 @@ in the weight gradient, the loads that each warp waits for.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ttfs_cupy.convolution.first_layer import CHANNELS_OF_A_THREAD, FLOAT_BYTES, MOST_CHANNELS_OF_A_BLOCK
+from ttfs_cupy.convolution.first_layer import (
+    CHANNELS_OF_A_THREAD,
+    FLOAT_BYTES,
+    LEFT_BYTES,
+    MOST_CHANNELS_OF_A_BLOCK,
+    PLACES_AT_ONCE,
+)
 from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.tensorcore_costs import (
     COSTS,
@@ -56,7 +62,8 @@ class FirstLayerCosts:
     first_tile_wait: float = said(1500, "clocks in which a tile of the weight gradient begins, nothing being added")
     first_load: float = said(700, "clocks until a neuron's gradient, x and S arrive from memory")
     first_ahead: float = said(0.85, "of a pixel's clocks that the next one's loads take place in, for sm_90; else none")
-    first_add: float = said(42, "clocks to add a sum to one in shared memory: one after the other")
+    first_add: float = said(12, "clocks to add a sum from shared memory: some are on their way at a time")
+    first_round: float = said(150, "clocks of barriers and of waiting, whenever threads leave sums in shared memory")
     first_level: float = said(5, "loads from the L2 that the start of a level of the weight gradient's tree is worth")
 
 
@@ -211,7 +218,7 @@ def _weight_gradient(launch: _Launch, costs: FirstLayerCosts, general: Costs) ->
     of_tiles = tiles * (costs.first_tile + launch.halo_instructions(costs))
     # dLoss/dx, x and S, whether of the pixel or of its window
     neuron = 3 * FLOAT_BYTES + constants["POOLED"]
-    adding = launch.at_once * patch * costs.first_add
+    adding = _adding(launch, costs)
     tree = _tree_loads(launch, costs) * general.of_load
     return FirstLayerBlock(
         macs=PRODUCTS * tiles * launch.pixels * launch.channels * patch,
@@ -223,6 +230,14 @@ def _weight_gradient(launch: _Launch, costs: FirstLayerCosts, general: Costs) ->
         serial=adding + tree,
         loads=turns,
     )
+
+
+def _adding(launch: _Launch, costs: FirstLayerCosts) -> float:
+    """Clocks in which a block adds its threads' sums: they are written and read, and a column's added in two steps."""
+    rounds = parts(_patch(launch.constants), PLACES_AT_ONCE)
+    runs = launch.variant.threads // (min(PLACES_AT_ONCE, _patch(launch.constants)) * launch.values["lanes"])
+    in_a_row = parts(launch.at_once, runs) + runs
+    return rounds * (2 * LEFT_BYTES / SHARED_BYTES_A_CLOCK + costs.first_round + in_a_row * costs.first_add)
 
 
 def _tree_loads(launch: _Launch, costs: FirstLayerCosts) -> float:

@@ -81,7 +81,8 @@ def _cooperative(recorded: Recorded, gpu: Gpu, given: Assumptions, memory: float
     limits, clock = gpu.limits, gpu.clock * 1e3  # clocks in a microsecond
     taken = registers(variant, gpu.architecture)
     resident = limits.resident_blocks(variant.threads, taken, recorded.shared_bytes)
-    if variant.kernel.startswith("pack_weights"):
+    if not variant.kernel.startswith("tensorcore_") and variant.kernel not in gpu_first_layer.KERNELS:
+        # packing and reductions, which handle bytes
         of_all = limits.multiprocessors * resident
         sizes = {"registers": taken, "resident": resident, "warps": resident * variant.threads // WARP}
         return Timed(recorded, {"memory": memory}, given.launch, waves=recorded.blocks / of_all, **sizes)

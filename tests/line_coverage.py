@@ -62,11 +62,13 @@ def run_flat(folder: Path) -> None:
 
 
 def run_cooperative(folder: Path) -> None:
-    """A few layers that between them reach every line: every kind of neuron, of copies, of tiles at an edge."""
+    """The checks of reductions, and a few layers. Between them they reach every line: every kind of neuron, of copies,
+    of tiles at an edge."""
     import numpy as np
     from emulator import Emulator, device
     from tensorcore_case import AMPERE, Case
 
+    from ttfs_cupy import kernel_checks, reductions
     from ttfs_cupy.convolution.first_layer import FirstLayer
     from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
     from ttfs_cupy.convolution.tensorcore import TensorCore
@@ -79,6 +81,8 @@ def run_cooperative(folder: Path) -> None:
         return Emulator(text, constants=dict(constants), file_name=f"{file}.cu", cache=folder, coverage=folder)
 
     device.emulator_of = counting  # type: ignore[assignment]
+    for result in kernel_checks.run(device.EmulatedGpu(), [variant.kernel for variant in reductions.VARIANTS]):
+        assert result.passed, result
     square, padded = (3, 3), (1, 1)
     # with pooling and without it, and a readout; channels that are whole chunks, multiples of 4, and odd; strides;
     # sizes whose last pixels are in no window; more taps than are summed at once
@@ -157,7 +161,7 @@ def _listed(folder: Path) -> Iterator[tuple[Path, int, int]]:
 def _place(file: Path, line: int) -> tuple[str, int]:
     """The build for the CPU has its headers one below the other, before the files."""
     if file.name == "kernels.cpp":
-        for name in ("cpu", "common", "neuron", "winograd"):
+        for name in source.HEADERS["cpu"]:
             lines = source.header(name).count("\n")
             if line <= lines:
                 return f"{name}.h", line

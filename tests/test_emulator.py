@@ -77,6 +77,15 @@ KERNEL void votes(const int* __restrict__ values, int* __restrict__ found) {
     mine[9] = __shfl_down_sync(0xffffffffu, value, 2, 4);
 }
 
+// Numbers of 8 bytes, too.
+KERNEL void wide_shuffles(const double* __restrict__ numbers, const long long* __restrict__ counts,
+                          double* __restrict__ totals, long long* __restrict__ next) {
+    double total = numbers[threadIdx.x];
+    for (int step = WARP / 2; step; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
+    totals[threadIdx.x] = total;
+    next[threadIdx.x] = __shfl_down_sync(0xffffffffu, counts[threadIdx.x], 1);
+}
+
 // The block that comes last adds up what all have left.
 KERNEL void grid_total(const int* __restrict__ values, int* __restrict__ partial, int* __restrict__ done,
                        int* __restrict__ total, int n) {
@@ -231,6 +240,16 @@ def test_votes_and_shuffles(kernels):
     }
     for column, wanted in expected.items():
         assert np.array_equal(found[:, column], wanted), column
+
+
+def test_shuffles_of_8_bytes(kernels):
+    random = np.random.default_rng(6)
+    numbers, counts = random.integers(0, 2**50, 64) * 1.0, random.integers(-(2**62), 2**62, 64)
+    totals, following = np.zeros(64), np.zeros(64, np.int64)
+    kernels.launch("wide_shuffles", 1, 64, 0, numbers, counts, totals, following)
+    assert np.array_equal(totals, numbers.reshape(2, 32).sum(axis=1).repeat(32))
+    last = np.arange(64) % 32 == 31
+    assert np.array_equal(following, np.where(last, counts, np.roll(counts, -1)))
 
 
 def test_the_last_block_adds_up(kernels):

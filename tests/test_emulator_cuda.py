@@ -15,6 +15,7 @@ TEXTS = {
     "kernels": "#define FACTOR 3\n" + test_emulator.KERNELS,
     "tensor cores": test_emulator_tensor_cores.KERNELS,
     "banks": test_emulator_errors.BANKS,
+    "sectors": test_emulator_errors.SECTORS,
 } | {name: bug.text for name, bug in planted_bugs.BUGS.items()}
 
 FOR_WARPGROUPS = {"warpgroups": test_emulator_warpgroups.KERNELS} | {

@@ -5,7 +5,7 @@ import re
 import emulator
 import numpy as np
 import pytest
-from emulator import BankUse, Emulator, KernelError
+from emulator import BankUse, Emulator, KernelError, SectorUse
 from planted_bugs import BUGS
 
 pytestmark = pytest.mark.skipif(emulator.why_not() is not None, reason=str(emulator.why_not()))
@@ -116,3 +116,45 @@ def test_bank_conflicts():
     }
     for mark, use in expected.items():
         assert found[line_of(BANKS, f"// {mark}")] == use, mark
+
+
+SECTORS = """
+KERNEL void sectors(const float* in, const unsigned char* bytes, float* out, int first) {
+    const int i = threadIdx.x;
+    float sum = 0.0f;
+    for (int k = 0; k < 4; ++k) sum += in[first + k * 32 + i];  // neighbours
+    for (int k = 0; k < 8; ++k) sum += in[first + i * 8 + k];  // a run each
+    sum += ((const float4*)(in + first))[i].x;  // a column
+    const float4 piece = ((const float4*)(in + first))[i];  // vectors
+    sum += piece.x + piece.y + piece.z + piece.w;
+    sum += in[first + 8];  // all the same
+    sum += bytes[first + i];  // bytes
+    if (i < 9) sum += in[first + i];  // some lanes
+    out[i] = sum;  // written
+}
+"""
+
+
+@pytest.mark.parametrize("shift", [0, 4])
+def test_sectors_of_global_memory(shift):
+    """Of arrays that begin a line of 128 bytes, or 16 bytes later."""
+    floats, bytes_ = np.zeros(400, np.float32), np.zeros(400, np.uint8)
+    floats = floats[-floats.ctypes.data % 128 // 4 :][:300]
+    bytes_ = bytes_[-bytes_.ctypes.data % 128 :][:300]
+    out = np.zeros(64, np.float32)[:32]
+    report = Emulator(SECTORS).launch("sectors", 1, 32, 0, floats, bytes_, out, shift)
+    more = 1 if shift else 0
+    expected = {
+        "neighbours": SectorUse(4, 4 * (4 + more), 4 * 4),
+        "a run each": SectorUse(8, 8 * 32, 8 * 4),
+        "a column": SectorUse(1, 16 + more, 4),
+        "vectors": SectorUse(1, 16 + more, 16),
+        "all the same": SectorUse(1, 1, 1),
+        "bytes": SectorUse(1, 1 + more, 1),
+        "some lanes": SectorUse(1, 2, 2),
+    }
+    for mark, use in expected.items():
+        assert report.sectors[line_of(SECTORS, f"// {mark}")] == use, mark
+    written = report.sectors[line_of(SECTORS, "// written")]
+    assert (written.accesses, written.fewest_sectors) == (1, 4) and written.sectors in (4, 5)
+    assert not report.bank_conflicts

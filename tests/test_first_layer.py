@@ -18,6 +18,7 @@ from tensorcore_case import Array, Case, cases, check_spikes, error, nchw
 from ttfs_cupy import models
 from ttfs_cupy.convolution import algorithm, choice, first_layer
 from ttfs_cupy.convolution.first_layer import FirstLayer, Tiles
+from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.gpu_limits import of_capability
@@ -236,6 +237,17 @@ def test_few_bank_conflicts() -> None:
         uses = report.bank_conflicts.values()
         extra = sum(use.extra_wavefronts for use in uses) / sum(use.accesses for use in uses)
         assert extra <= 0.1, variant.kernel
+
+
+@pytest.mark.parametrize("channels", [4, 24, 64, 128])
+def test_a_blocks_threads_add_up_in_a_few_rounds(channels: int) -> None:
+    """Not one after another: few channels are many threads for each."""
+    case = Case(ConvolutionShape((4, 4), 3, channels, (3, 3), padding=(1, 1)), 1, 1.0, 1.0, False, 2, FirstLayer)
+    outgoing, *_ = _outgoing(case, fires=True)
+    case.run("weight_gradient", case.inputs, outgoing, np.empty_like(case.weights))
+    ((_, report),) = case.device.reports
+    # two of the image's one tile, three of each round and one at the end; 384 threads of 4 channels
+    assert report.barriers == 2 + 3 * parts(27, first_layer.PLACES_AT_ONCE) + 1
 
 
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)

@@ -5,14 +5,18 @@ import math
 
 import numpy as np
 import pytest
+from emulator import why_not
+from emulator.device import EmulatedGpu
 
-from ttfs_cupy import kernel_checks
+from ttfs_cupy import kernel_checks, reductions
 from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.device.gpu_limits import of_capability
 from ttfs_cupy.kernel_checks import registry
 from ttfs_cupy.kernel_checks.bench import Bench
 from ttfs_cupy.kernels import source
 
 KERNELS = tuple(source.kernels())
+TOGETHER = tuple(variant.kernel for variant in reductions.VARIANTS)
 OUTPUTS = [
     (kernel.name, place)
     for kernel in source.kernels().values()
@@ -30,7 +34,7 @@ def results():
 
 
 def test_every_kernel_has_a_check_and_every_check_a_kernel():
-    assert set(kernel_checks.checks()) == set(KERNELS)
+    assert set(kernel_checks.checks()) == {*KERNELS, *TOGETHER}
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -44,6 +48,26 @@ def test_kernel_agrees_with_its_reference(results, kernel):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_bits_do_not_depend_on_the_number_of_threads(results, kernel):
     assert len({of_threads[kernel].digest for of_threads in results.values()}) == 1
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+@pytest.mark.parametrize("kernel", TOGETHER)
+def test_a_gpus_reduction_agrees_with_its_reference(kernel):
+    digests = set()
+    for seed in (0, 1000):
+        (result,) = kernel_checks.run(EmulatedGpu(seed=seed), [kernel])
+        assert result.passed, f"{kernel}: {result.problem}"
+        assert result.largest_error <= result.tolerance <= 2e-6
+        digests.add(result.digest)
+    assert len(digests) == 1
+
+
+def test_a_gpu_has_its_reductions_checked():
+    class Gpu(CpuDevice):
+        target, gpu = "cuda", of_capability((9, 0), 132)
+
+    assert set(registry.kernels_of(Gpu(1))) == {*source.kernels("cuda"), *TOGETHER}
+    assert registry.kernels_of(CpuDevice(1)) == list(KERNELS)
 
 
 class Spoiled(CpuDevice):

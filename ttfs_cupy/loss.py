@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ttfs_cupy import reductions
 from ttfs_cupy.device import Array, Device
 
 
@@ -25,16 +26,14 @@ class CrossEntropy:
         self.grad = xp.empty((batch, classes), np.float32)
         self._row_loss = xp.empty(batch, np.float32)
         self._row_correct = xp.empty(batch, np.int32)
+        self._arrived = xp.zeros(1, np.int32)
         self._totals = xp.zeros(3, np.float64)
 
     def add(self, potentials: Array, labels: Array) -> Array:
         """Adds a batch to the totals; returns dLoss/d(potentials), (rows, classes), valid until the next call."""
-        rows, classes = potentials.shape
-        grad = self.grad[:rows]
-        self._device.launch(
-            "cross_entropy", rows, potentials, labels, grad, self._row_loss, self._row_correct, rows, classes
-        )
-        self._device.launch("add_to_totals", 1, self._row_loss, self._row_correct, self._totals, rows)
+        grad = self.grad[: len(potentials)]
+        scratch = (self._row_loss, self._row_correct, self._arrived)
+        reductions.cross_entropy(self._device, potentials, labels, grad, *scratch, self._totals)
         return grad
 
     def read(self) -> Totals:

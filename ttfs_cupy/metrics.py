@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_cupy import reductions
 from ttfs_cupy.device import Array
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.files import write_atomically
@@ -16,19 +17,16 @@ from ttfs_cupy.network import Network
 class FiringRates:
     """The share of a layer's neurons that fired, over all images seen; counted on the device, without atomics."""
 
-    PARTS = 256
-
     def __init__(self, network: Network):
         self._device = network.device
         self._layers = [layer for layer in network.layers if layer.is_spiking]
-        self._counts = {layer.name: network.device.xp.zeros(self.PARTS, np.int64) for layer in self._layers}
+        self._counts = {layer.name: network.device.xp.zeros(reductions.PARTS, np.int64) for layer in self._layers}
         self._images = 0
 
     def watch(self, layer: Layer, output: Array) -> None:
         """Counts the spikes of a layer's output, (batch, height, width, channels): a watcher of Network.run."""
         if layer.is_spiking:
-            counts = self._counts[layer.name]
-            self._device.launch("count_spikes", output.size, output, counts, self.PARTS, output.size)
+            reductions.count_spikes(self._device, output, self._counts[layer.name])
             self._images += len(output) if layer is self._layers[0] else 0
 
     def read(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ttfs_cupy import reductions
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.parameters import Parameters
 
@@ -33,8 +34,6 @@ class Limits:
 class Optimizer(ABC):
     """One step: the gradient's norm, the decision about it, the update, the signs."""
 
-    # enough shares to occupy a GPU's threads; fixed, so that the sum's bits do not depend on the device's size
-    PARTS = 1024
     # the decay of the moments, for the bias correction; 0 leaves them uncorrected
     beta1 = 0.0
     beta2 = 0.0
@@ -46,7 +45,8 @@ class Optimizer(ABC):
         self.limits = limits
         self._lr = 0.0
         self._rate = xp.zeros(1, np.float32)
-        self._sums = xp.zeros(self.PARTS, np.float32)
+        self._sums = xp.zeros(reductions.PARTS, np.float32)
+        self._arrived = xp.zeros(1, np.int32)
         self.update = xp.zeros(5, np.float32)
         self._counts = xp.zeros(3, np.int64)
         self._birth_sign = xp.where(parameters.values < 0, -1, 1).astype(np.int8) if limits.fixed_sign else None
@@ -65,13 +65,9 @@ class Optimizer(ABC):
     def step(self) -> None:
         """Applies parameters.gradients to parameters.values, unless the gradient is not finite."""
         size = self.parameters.size
-        self.device.launch("sum_squares", size, self.parameters.gradients, self._sums, self.PARTS, size)
-        self.device.launch(
-            "prepare_update",
-            1,
-            *(self._sums, self._rate, self.update, self._counts, self.limits.clip_norm),
-            *(self.beta1, self.beta2, self.PARTS),
-        )
+        scratch, state = (self._sums, self._arrived), (self._rate, self.update, self._counts)
+        settings = (self.limits.clip_norm, self.beta1, self.beta2)
+        reductions.prepare_update(self.device, self.parameters.gradients, *scratch, *state, settings)
         self._apply()
         if self._birth_sign is not None:
             self.device.launch("keep_sign", size, self.parameters.values, self._birth_sign, size)

@@ -17,6 +17,7 @@ What it does not see:
 - a step beyond an array that a thread has for itself;
 - that an atomic orders other accesses: what a lock in shared memory protects is a race;
 - a few of the races that a barrier or a sync of only some threads leaves (another seed finds most);
+- the sectors of global memory that atomics and asynchronous copies fetch;
 - the bank conflicts of what warpgroups multiply by; nor does it count these reads;
 - a GPU's arithmetic where it differs from a CPU's: sums fused with products, subnormal numbers flushed to zero, and the
   bits that tensor cores drop before they add.
@@ -28,6 +29,6 @@ factor shows it (show_products), not who reads it.
 
 from emulator.build import BuildError, why_not
 from emulator.launch import Emulator
-from emulator.report import BankUse, KernelError, Report
+from emulator.report import BankUse, KernelError, Report, SectorUse
 
-__all__ = ["BankUse", "BuildError", "Emulator", "KernelError", "Report", "why_not"]
+__all__ = ["BankUse", "BuildError", "Emulator", "KernelError", "Report", "SectorUse", "why_not"]

@@ -99,14 +99,24 @@ static __forceinline__ int __popc(unsigned bits) { return __builtin_popcount(bit
 // `width` lanes are a group, a power of two; a source outside of it is the lane itself, as in CUDA.
 static __forceinline__ int emulated_lane() { return (int)(emulated_place(EmulatedPlace::thread) % 32); }
 static __forceinline__ int emulated_last_lane(int width) { return emulated_lane() | (width - 1); }
+template <typename Value>
+static __forceinline__ Value emulated_shuffled(unsigned mask, Value value, int from) {
+    static_assert(sizeof(Value) == 4 || sizeof(Value) == 8, "a shuffle takes a number of 4 or 8 bytes");
+    if constexpr (sizeof(Value) == 4) {
+        return __builtin_bit_cast(Value, emulated_shuffle(mask, __builtin_bit_cast(unsigned, value), from));
+    } else {
+        const auto bits = __builtin_bit_cast(unsigned long long, value);
+        const unsigned low = emulated_shuffle(mask, (unsigned)bits, from);
+        const unsigned high = emulated_shuffle(mask, (unsigned)(bits >> 32), from);
+        return __builtin_bit_cast(Value, (unsigned long long)high << 32 | low);
+    }
+}
 #define EMULATED_SHUFFLE(name, parameter, source)                                                              \
     template <typename Value>                                                                                  \
     static __forceinline__ Value name(unsigned mask, Value value, parameter, int width = 32) {                 \
-        static_assert(sizeof(Value) == 4, "a shuffle takes an int, an unsigned or a float");                   \
         const int lane = emulated_lane(), first = lane & -width, last = emulated_last_lane(width), from = source; \
         const bool inside = from >= first && from <= last;                                                     \
-        return __builtin_bit_cast(                                                                             \
-            Value, emulated_shuffle(mask, __builtin_bit_cast(unsigned, value), inside ? from : lane));         \
+        return emulated_shuffled(mask, value, inside ? from : lane);                                           \
     }
 EMULATED_SHUFFLE(__shfl_sync, int source_lane, first + (source_lane & (width - 1)))
 EMULATED_SHUFFLE(__shfl_up_sync, unsigned step, lane - (int)step)
@@ -115,10 +125,8 @@ EMULATED_SHUFFLE(__shfl_down_sync, unsigned step, lane + (int)step)
 // An earlier group may be read, a later one not.
 template <typename Value>
 static __forceinline__ Value __shfl_xor_sync(unsigned mask, Value value, int bits, int width = 32) {
-    static_assert(sizeof(Value) == 4, "a shuffle takes an int, an unsigned or a float");
     const int lane = emulated_lane(), from = lane ^ bits;
-    return __builtin_bit_cast(Value, emulated_shuffle(mask, __builtin_bit_cast(unsigned, value),
-                                                      from <= emulated_last_lane(width) ? from : lane));
+    return emulated_shuffled(mask, value, from <= emulated_last_lane(width) ? from : lane);
 }
 
 #define EMULATED_VOTE(name, Type, result)                                             \

@@ -154,7 +154,10 @@ class Emulator:
             **{name: getattr(outcome, name) for name in counters},
             library=self.path,
             file_name=self.file_name,
-            instructions=tuple((one.site, one.accesses, one.extra_wavefronts) for one in used),
+            instructions=tuple(
+                (one.site, one.accesses, one.extra_wavefronts, one.global_accesses, one.sectors, one.fewest_sectors)
+                for one in used
+            ),
         )
 
 

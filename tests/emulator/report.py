@@ -37,6 +37,9 @@ class Instruction(ctypes.Structure):
         ("size", ctypes.c_uint32),
         ("accesses", ctypes.c_uint64),
         ("extra_wavefronts", ctypes.c_uint64),
+        ("global_accesses", ctypes.c_uint64),
+        ("sectors", ctypes.c_uint64),
+        ("fewest_sectors", ctypes.c_uint64),
     )
 
 
@@ -57,6 +60,16 @@ class BankUse:
 
 
 @dataclass(frozen=True)
+class SectorUse:
+    """Of the global accesses of one line: those of a whole warp, the sectors of 32 bytes that they fetch or write, and
+    how many these had to be, had the lanes' bytes been neighbours. Asynchronous copies and atomics do not count."""
+
+    accesses: int
+    sectors: int
+    fewest_sectors: int
+
+
+@dataclass(frozen=True)
 class Report:
     """What a launch did. Accesses are counted by thread; copies are asynchronous ones.
 
@@ -72,16 +85,25 @@ class Report:
     group_products: int
     library: Path
     file_name: str
-    instructions: tuple[tuple[int, int, int], ...]
+    instructions: tuple[tuple[int, ...], ...]
 
     @cached_property
     def bank_conflicts(self) -> dict[int, BankUse]:
         """By line of the kernel's file, the lines that access shared memory."""
-        found: dict[int, BankUse] = {}
-        places = source_lines(self.library, self.file_name, [site for site, _, _ in self.instructions])
-        for (_, line), (_, accesses, extra) in zip(places, self.instructions, strict=True):
-            before = found.get(line, BankUse(0, 0))
-            found[line] = BankUse(before.accesses + accesses, before.extra_wavefronts + extra)
+        return {line: BankUse(*used[:2]) for line, used in self._used.items() if used[0]}
+
+    @cached_property
+    def sectors(self) -> dict[int, SectorUse]:
+        """By line of the kernel's file, the lines that access global memory."""
+        return {line: SectorUse(*used[2:]) for line, used in self._used.items() if used[2]}
+
+    @cached_property
+    def _used(self) -> dict[int, list[int]]:
+        """The counters of each line, in the order of the file."""
+        found: dict[int, list[int]] = {}
+        places = source_lines(self.library, self.file_name, [site for site, *_ in self.instructions])
+        for (_, line), (_, *counters) in zip(places, self.instructions, strict=True):
+            found[line] = [sum(pair) for pair in zip(found.get(line, [0] * 5), counters, strict=True)]
         return dict(sorted(found.items()))
 
 

@@ -29,6 +29,9 @@ MOST_CHANNELS_OF_A_BLOCK = CHANNELS_OF_A_THREAD * WARP
 # Of a tile; more only where a single window sees more.
 MOST_HALO_BYTES = 16 << 10
 
+# As in kernels/cooperative/first_layer_weight_gradient.cu: of how many of a patch's values threads leave sums at a time
+PLACES_AT_ONCE = 6
+
 # How many blocks' parts of a sum are added by one.
 FAN = 12
 
@@ -49,6 +52,9 @@ class Work:
 
 FORWARD = Work(threads=256, window_turns=1, most_turns=4, start=0.5)
 WEIGHT_GRADIENT = Work(threads=384, window_turns=4, most_turns=32, start=4)
+
+# What they leave, in shared memory.
+LEFT_BYTES = FLOAT_BYTES * CHANNELS_OF_A_THREAD * PLACES_AT_ONCE * WEIGHT_GRADIENT.threads
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,7 @@ class FirstLayer:
         variant = self._gradient_variant(neuron, has_sum=has_sum, pooled=pooled)
         self.device.launch_blocks(
             variant,
-            *(ranges * self._channel_blocks, max(tiles.halo_bytes, self._part_bytes)),
+            *(ranges * self._channel_blocks, max(tiles.halo_bytes, LEFT_BYTES + self._part_bytes)),
             *(
                 images,
                 outgoing.grad,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from ttfs_cupy import reductions
 from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
@@ -99,7 +100,7 @@ class Winograd:
         scratch = Scratch(workspace)
         transformed_weights = self._transform_weights(weights, inner, outer, scratch, turned=False)
         spiked = scratch.array(images.size // inner)
-        device.launch("find_spikes", images.size, images, spiked, spiked.size, inner)
+        reductions.find_spikes(device, images, spiked)
         rule = (*neuron.rule, int(halves == 2), out.output, out.weight_sum, out.winner)
         sizes = (*shape.in_size, *shape.padding, *shape.out_size, outer)
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ttfs_cupy.device import Array, Device
-from ttfs_cupy.kernels.source import Kernel
+from ttfs_cupy.kernels.source import Kernel, Variant
 
 # Elements to either side of each array; a multiple of what the widest vector load is aligned to.
 GUARD = 64
@@ -16,6 +18,7 @@ _GUARD_BYTE = 0xA5
 # A launch over this much work is three blocks on a GPU and one share on the CPU, whatever the data: each thread then
 # has to come round many times.
 _FEW = 700
+_FEW_BLOCKS = 3
 
 # Below it numbers are denormal, which GPUs flush to zero here.
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
@@ -57,8 +60,17 @@ class Bench:
 
         It is launched twice, over `work` elements and over few, each time with arguments as given.
         """
-        results = self._launch(work, arguments)
-        again = self._launch(min(work, _FEW), arguments)
+        name = self._kernel.name
+        return self._twice(lambda size, *values: self._device.launch(name, size, *values), work, _FEW, arguments)
+
+    def launch_blocks(self, variant: Variant, blocks: int, *arguments: Any) -> list[np.ndarray]:
+        """The same of a cooperative kernel: in so many blocks, and in few."""
+        run = partial(self._device.launch_blocks, variant)
+        return self._twice(lambda count, *values: run(count, 0, *values), blocks, _FEW_BLOCKS, arguments)
+
+    def _twice(self, run: Callable[..., None], size: int, few: int, arguments: tuple[Any, ...]) -> list[np.ndarray]:
+        results = self._launch(partial(run, size), arguments)
+        again = self._launch(partial(run, min(size, few)), arguments)
         if any(one.tobytes() != other.tobytes() for one, other in zip(results, again, strict=True)):
             self._note("the bits of the result depend on the size of the grid")
         for result in results:
@@ -84,7 +96,7 @@ class Bench:
         if not truth:
             self._note(otherwise)
 
-    def _launch(self, work: int, arguments: tuple[Any, ...]) -> list[np.ndarray]:
+    def _launch(self, run: Callable[..., None], arguments: tuple[Any, ...]) -> list[np.ndarray]:
         placed: dict[int, _Guarded] = {}
         values = []
         for argument in arguments:
@@ -94,7 +106,7 @@ class Bench:
                 values.append(guarded.array)
             else:
                 values.append(argument)
-        self._device.launch(self._kernel.name, work, *values)
+        run(*values)
         self._device.synchronize()
         written = {
             id(argument)

@@ -1,6 +1,4 @@
-"""Checks of optimizer.cu: the norm, the decision about a step, Adam, SGD, signs."""
-
-import itertools
+"""Checks of optimizer.cu: Adam, SGD, signs."""
 
 import numpy as np
 
@@ -9,44 +7,6 @@ from ttfs_cupy.kernel_checks.registry import check
 
 COUNT = 70_003
 UNBOUNDED = (-np.inf, np.inf)
-
-
-@check(tolerance=2e-6)
-def sum_squares(bench: Bench) -> None:
-    # shares of uneven length, and fewer elements than shares
-    for n, parts in ((300_007, 1024), (COUNT, 7), (700, 1024)):
-        grad = bench.normal(n)
-        grad[n // 2] = np.nan
-        (sums,) = bench.launch(n, grad, bench.blank(parts), parts, n)
-        squares = grad.astype(np.float64) ** 2
-        bounds = [n * part // parts for part in range(parts + 1)]
-        expected = [squares[first:last].sum() for first, last in itertools.pairwise(bounds)]
-        bench.compare(sums, np.array(expected))
-
-
-@check(tolerance=2.0**-23)
-def prepare_update(bench: Bench) -> None:
-    usual = bench.uniform(0, 2, 1024)
-    overflowing, broken = usual.copy(), usual.copy()
-    overflowing[1000], broken[1] = np.inf, np.nan
-    at_start, later = np.zeros(3, np.int64), np.array([100_000, 3, 7])
-    for sums, counts, clip_norm, betas in itertools.product(
-        (usual, np.zeros(1024, np.float32), overflowing, broken),
-        (at_start, later),
-        (np.inf, 1e6, 0.5),
-        ((0.9, 0.999), (0.0, 0.0)),
-    ):
-        rate = np.full(1, 3e-4, np.float32)
-        update, counted = bench.launch(1, sums, rate, bench.blank(5), counts, clip_norm, *betas, sums.size)
-        norm = np.sqrt(sums.astype(np.float64).sum())
-        finite = bool(np.isfinite(norm))
-        clipped = finite and norm > clip_norm
-        bench.compare(counted, counts + np.array([finite, not finite, clipped]))
-        bench.compare(update[:1], np.array([finite]), 0.0)
-        if finite:
-            scale = clip_norm / norm if clipped else 1.0
-            corrections = [1 / (1 - float(np.float32(beta)) ** float(counts[0] + 1)) for beta in betas]
-            bench.compare(update[1:], np.array([scale, rate[0], *corrections]))
 
 
 @check(tolerance=1e-6)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from ttfs_cupy import kernel_checks
+from ttfs_cupy import kernel_checks, reductions
 from ttfs_cupy.device import Device
 from ttfs_cupy.kernel_checks.bench import GUARD, Bench
 from ttfs_cupy.kernels import source
@@ -61,11 +61,19 @@ def checks() -> dict[str, Check]:
 
 
 def run(device: Device, kernels: Iterable[str] | None = None, guard: int = GUARD) -> list[Result]:
-    """Checks those kernels, all by default, on the device; never raises for a kernel that fails.
+    """Checks those kernels, by default all that the device has, on it; never raises for a kernel that fails.
+
+    Of the cooperative ones these are the reductions; convolutions are checked as a whole (convolution/tuner.py).
 
     guard: elements to either side of each array that have to stay untouched. 0 leaves that to a memory sanitizer.
     """
-    return [_run_one(name, device, guard) for name in (source.kernels(device.target) if kernels is None else kernels)]
+    return [_run_one(name, device, guard) for name in (kernels_of(device) if kernels is None else kernels)]
+
+
+def kernels_of(device: Device) -> list[str]:
+    """What there is to check on it."""
+    together = [variant.kernel for variant in reductions.VARIANTS] if device.gpu is not None else []
+    return [*source.kernels(device.target), *together]
 
 
 def _run_one(kernel: str, device: Device, guard: int) -> Result:
@@ -74,7 +82,8 @@ def _run_one(kernel: str, device: Device, guard: int) -> Result:
         return Result(kernel, float("inf"), 0.0, 0.0, passed=False, problem="no check is written for it")
     started = time.perf_counter()
     try:
-        bench = Bench(source.kernels(device.target)[kernel], device, guard)
+        flat, together = source.kernels(device.target), source.kernels(source.COOPERATIVE)
+        bench = Bench(flat[kernel] if kernel in flat else together[kernel], device, guard)
         chosen.function(bench)
     except Exception as error:  # whatever stops one kernel must not hide how the others fare
         seconds = time.perf_counter() - started

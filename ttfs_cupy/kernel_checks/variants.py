@@ -8,6 +8,7 @@ three channels. Channels are copied four at a time, and neurons fire, with a wei
 
 from collections.abc import Sequence
 
+from ttfs_cupy import reductions
 from ttfs_cupy.convolution import first_layer
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.tensorcore import PACKING, PACKING_FOR_GROUPS
@@ -57,7 +58,7 @@ def tile_name(tile: ProductTile | SumTile) -> str:
 
 
 def variants() -> dict[str, Variant]:
-    """As `tensorcore_forward 64x128 3x3`; packing, which has no tiles, by its name."""
+    """As `tensorcore_forward 64x128 3x3`; what has no tiles, packing and reductions, by its name."""
     tiles: dict[str, list[ProductTile | SumTile]] = {
         "tensorcore_forward": [
             *(*_largest(forward_tiles(9)), forward_tiles(1)[0]),
@@ -66,7 +67,7 @@ def variants() -> dict[str, Variant]:
         "tensorcore_data_gradient": _largest(gradient_tiles(9)),  # has those for 1x1
         "tensorcore_weight_gradient": [sum_tiles(shape)[0] for shape in _SUMMED],
     }
-    found = {packing.kernel: packing for packing in (PACKING, PACKING_FOR_GROUPS)}
+    found = {one.kernel: one for one in (PACKING, PACKING_FOR_GROUPS, *reductions.VARIANTS)}
     of_sums = (("SEPARATE", 0), ("FAN", first_layer.FAN))
     for kernel, threads, more in (
         ("first_layer_forward", first_layer.FORWARD.threads, ()),

@@ -135,14 +135,6 @@ def winograd_weights(bench: Bench) -> None:
         _launch_stack(bench, expected[0].size, (weights,), expected, sizes, (turned, depth, columns, panel))
 
 
-@check(tolerance=0.0)
-def find_spikes(bench: Bench) -> None:
-    for pixels, channels in ((70_003, 1), (9_001, 37)):
-        images = bench.spikes(pixels, channels, silent=0.95)
-        (spiked,) = bench.launch(images.size, images, bench.blank(pixels), pixels, channels)
-        bench.compare(spiked, (images != 0).any(axis=1))
-
-
 def _outputs(products: np.ndarray, case: _Case, rows: int) -> Rounded:
     """What products (positions, rows * channels + GAP) make: (rows, tile height, tile width, channels)."""
     height, width = case.size

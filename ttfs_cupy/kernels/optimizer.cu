@@ -1,46 +1,6 @@
 // Optimisers over all weights of a network at once (SPEC "Optimisers"); arrays of n values, one per weight.
 // update: {apply (0 or 1), gradient scale, learning rate, first-moment and second-moment bias corrections}, in device
-// memory, made by prepare_update. Called by ttfs_cupy/optimizer.py.
-
-// Squares of the gradient, summed over each of `parts` contiguous shares; eight running sums make it vectorisable and
-// keep the order fixed.
-KERNEL void sum_squares(const float* __restrict__ grad, float* __restrict__ sums, int parts, int n) {
-    GRID_LOOP(part, parts) {
-        const int first = (int)((long long)n * part / parts), last = (int)((long long)n * (part + 1) / parts);
-        float lanes[8] = {0.0f};
-        int i = first;
-        for (; i + 8 <= last; i += 8) {
-            for (int lane = 0; lane < 8; ++lane) lanes[lane] += grad[i + lane] * grad[i + lane];
-        }
-        for (int lane = 0; i < last; ++i, ++lane) lanes[lane] += grad[i] * grad[i];
-        float sum = 0.0f;
-        for (int lane = 0; lane < 8; ++lane) sum += lanes[lane];
-        sums[part] = sum;
-    }
-}
-
-// Decides about the step: a gradient that is not finite is skipped (the weights stay as they are), one longer than
-// clip_norm is scaled to it. counts: {applied, skipped, clipped} steps.
-KERNEL void prepare_update(const float* __restrict__ sums, const float* __restrict__ learning_rate,
-                           float* __restrict__ update, long long* __restrict__ counts, float clip_norm, float beta1,
-                           float beta2, int parts) {
-    GRID_LOOP(only, 1) {
-        double squares = 0.0;
-        for (int part = 0; part < parts; ++part) squares += sums[part];
-        const double norm = sqrt(squares);
-        const bool finite = norm < 3.0e38;
-        const bool clipped = finite && norm > clip_norm;
-        counts[0] += finite;
-        counts[1] += !finite;
-        counts[2] += clipped;
-        update[0] = finite ? 1.0f : 0.0f;
-        update[1] = clipped ? (float)(clip_norm / norm) : 1.0f;
-        update[2] = *learning_rate;
-        const double steps = (double)counts[0];
-        update[3] = (float)(1.0 / (1.0 - pow((double)beta1, steps)));
-        update[4] = (float)(1.0 / (1.0 - pow((double)beta2, steps)));
-    }
-}
+// memory, made by decide_update (update.h). Called by ttfs_cupy/optimizer.py.
 
 // Decoupled decay, then weight_clip's limits.
 DEVICE float settled(float w, float decay, float low, float high) {

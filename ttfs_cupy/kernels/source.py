@@ -28,6 +28,12 @@ SHARED, CPU_ONLY = ".cu", ".cpp"
 # Kernels whose threads work together, for GPUs alone, lie in a folder of their own.
 COOPERATIVE = "cooperative"
 
+# What comes before a kernel file's text; of the CPU's also what its own files share with cooperative ones
+HEADERS = {
+    "cuda": ("cuda", "common", "neuron", "winograd"),
+    "cpu": ("cpu", "common", "neuron", "winograd", "cross_entropy", "update"),
+}
+
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"\n', re.MULTILINE)
 
 
@@ -141,7 +147,7 @@ def files(target: str = "cuda") -> tuple[str, ...]:
 
 def headers(target: str) -> str:
     """What comes before a kernel file's text, for cuda or cpu."""
-    return "".join(header(name) for name in (target, "common", "neuron", "winograd"))
+    return "".join(header(name) for name in HEADERS[target])
 
 
 def cuda_text(file: str, constants: Constants = NO_CONSTANTS) -> str:
@@ -154,10 +160,16 @@ def cuda_text(file: str, constants: Constants = NO_CONSTANTS) -> str:
 
 def cooperative_text(file: str) -> str:
     """A file of cooperative kernels with the headers that it includes; warp.h and what is before that come first."""
-    folder = FOLDER / COOPERATIVE
-    parts = [f'#line 1 "{folder / name}"\n{(folder / name).read_text()}' for name in _INCLUDE.findall(text(file))]
+    headers = [_cooperative_header(name) for name in _INCLUDE.findall(text(file))]
+    parts = [f'#line 1 "{header}"\n{header.read_text()}' for header in headers]
     # a blank line for each #include, so that the lines keep their numbers
     return "".join([*parts, f'#line 1 "{path(file)}"\n', _INCLUDE.sub("\n", text(file))])
+
+
+def _cooperative_header(name: str) -> Path:
+    """One of theirs, or one that they share with the CPU's kernels."""
+    own = FOLDER / COOPERATIVE / name
+    return own if own.exists() else FOLDER / name
 
 
 @cache

@@ -102,16 +102,6 @@ KERNEL void winograd_weights(const float* __restrict__ weights, float* __restric
     }
 }
 
-// spiked[pixel] = 1 where any channel of the pixel is not silent, else 0.
-KERNEL void find_spikes(const float* __restrict__ images, float* __restrict__ spiked, int pixels, int channels) {
-    GRID_LOOP(pixel, pixels) {
-        const float* __restrict__ values = images + (long long)pixel * channels;
-        int spikes = 0;
-        for (int c = 0; c < channels; ++c) spikes += values[c] != 0.0f;
-        spiked[pixel] = spikes > 0 ? 1.0f : 0.0f;
-    }
-}
-
 // Bit 4 y + x is set where one of the nine pixels that the tile's output (y, x) sees has a spike.
 DEVICE int reached_outputs(const float* __restrict__ spiked, const TilePixels& seen, int size_h, int size_w) {
     int spikes[6];  // a bit for each pixel of a row

@@ -45,7 +45,7 @@ static void open_barrier(Barrier& barrier) {
         lanes[warp] |= 1u << thread % LANES_PER_WARP;
     }
     for (int warp = 0; warp < MAX_WARPS; ++warp) {
-        if (lanes[warp]) count_banks(warp);
+        if (lanes[warp]) count_accesses(warp);
         make_runnable(warp, lanes[warp]);
     }
     barrier.arrived = barrier.count_true = 0;

@@ -26,7 +26,7 @@ extern "C" void emulated_copy_async(void* shared, const void* from, int bytes, b
         fail("OutOfBounds", site, current->thread, 0, "copies from what is not global memory");
     if (there) check_global((uintptr_t)from, bytes, false, site);
     check_shared(access);
-    record_banks(site, access.byte, bytes);
+    record_access(site, access.byte, bytes, false);
     each_history(access, [](History& of, uint32_t) { of.in_flight = true; });
     Copies& mine = copies_of[current->thread];
     mine.pending.push_back({access, (unsigned char*)shared, from, mine.group, there});

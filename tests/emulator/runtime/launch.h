@@ -58,7 +58,7 @@ static void run_block(uintptr_t stacks) {
     for (int thread = 0; thread < threads; ++thread) start_fiber(thread, stacks);
     current = &launcher;
     run_another();
-    for (int warp = 0; warp * LANES_PER_WARP < threads; ++warp) count_banks(warp);
+    for (int warp = 0; warp * LANES_PER_WARP < threads; ++warp) count_accesses(warp);
 }
 
 static void run_grid(uintptr_t stacks) {
@@ -84,7 +84,7 @@ EXPORTED void emulator_launch(const Launch* launch, Outcome* result) {
     random_state = launch->seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
     if (!random_state) random_state = 1;
     clear_instructions();
-    forget_banks();
+    forget_accesses();
     run_grid(launch->stacks);
 }
 

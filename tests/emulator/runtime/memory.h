@@ -68,10 +68,11 @@ static inline void check_access(const void* pointer, uint32_t size, bool write, 
     if (find_shared(at, size, write, site, access)) {
         ++outcome->shared_accesses;
         check_shared(access);
-        record_banks(site, access.byte, size);
+        record_access(site, access.byte, size, false);
     } else {
         ++outcome->global_accesses;
         check_global(at, size, write, site);
+        record_access(site, at, size, true);
     }
 }
 
@@ -111,7 +112,7 @@ extern "C" unsigned emulated_atomic(void* at, EmulatedAtomic operation, unsigned
         access.atomic = true;
         ++outcome->shared_accesses;
         check_shared(access);
-        record_banks(site, access.byte, 4);
+        record_access(site, access.byte, 4, false);
     } else {
         ++outcome->global_accesses;
         pass_atomic((uintptr_t)at);

@@ -131,10 +131,10 @@ MULTIPLY(multiply_tf32)
 static void distribute_matrices(Warp& warp, uint32_t who, bool transposed) {
     check_whole_warp(warp, who, "load_matrices");
     uint16_t rows[LANES_PER_WARP][8];
-    WarpAccess access = {ALL_LANES, {}};
+    WarpAccess access = {ALL_LANES, false, {}};
     for (int lane = 0; lane < LANES_PER_WARP; ++lane) {
         memcpy(rows[lane], warp.lanes[lane].row, sizeof rows[lane]);
-        access.words[lane] = warp.lanes[lane].words[0];
+        access.places[lane] = warp.lanes[lane].words[0];
     }
     count_access(instructions[instruction_number(warp.lanes[0].site, 16)], access);
     for (int lane = 0; lane < LANES_PER_WARP; ++lane)

@@ -42,7 +42,7 @@ static bool complete_if_all_are_there(Warp& warp, int number) {
     if (meeting.arrived != (meeting.mask & warp.living)) return false;
     warp.meetings[number] = warp.meetings[--warp.meeting_count];
     idle_turns = 0;
-    if (meeting.arrived == warp.living) count_banks(warp_number(warp));
+    if (meeting.arrived == warp.living) count_accesses(warp_number(warp));
     meeting.complete(warp, meeting.arrived);
     make_runnable(warp_number(warp), meeting.arrived);
     return true;

@@ -1,17 +1,7 @@
-// How blocks add up their sums, in an order that does not depend on who comes when. After whatever defines THREADS.
+// How blocks add up their sums, in an order that does not depend on who comes when. After last_block.h and
+// whatever defines THREADS.
 //
 // Constant: FAN, of how many blocks the last to come adds what they wrote.
-
-// Whether this block is the last to come of `count`; it then sees what the others wrote before they came. counter: 0 before
-// the first, and after the last.
-DEVICE bool arrives_last(int* counter, int count) {
-    __threadfence();
-    __syncthreads();
-    if (!__syncthreads_or(threadIdx.x == 0 && atomicAdd(counter, 1) == count - 1)) return false;
-    __threadfence();
-    if (threadIdx.x == 0) *counter = 0;
-    return true;
-}
 
 // Which of `tiles` a block works at, and which of its `ranges` it sums.
 struct Share {

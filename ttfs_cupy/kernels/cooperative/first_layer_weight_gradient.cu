@@ -2,13 +2,20 @@
 // both gradients formed as they enter (neuron.h).
 //
 // A thread keeps the sums of a whole patch for its 4 channels, over its share of the pixels of the block's tiles; at the end
-// the block adds its threads' sums in their order. Each block writes a part, and whoever comes last of FAN blocks adds
+// the block adds its threads' sums, in an order that depends on their number alone. Each block writes a part, and whoever comes last of FAN blocks adds
 // their parts in their order, and so on, as in a tree: one launch, and bits that do not depend on who comes last.
 //
 // Constants: those of first_layer.h; SEPARATE (clip "separate"); FAN. Called by ttfs_cupy/convolution/first_layer.py.
 
 #include "first_layer.h"
-#include "arrivals.h"
+#include "last_block.h"
+
+// Of a patch: how many places' sums all threads leave in shared memory at a time. As in first_layer.py.
+#define PLACES_AT_ONCE 6
+
+DEVICE float4 added(float4 one, float4 other) {
+    return make_float4(one.x + other.x, one.y + other.y, one.z + other.z, one.w + other.w);
+}
 
 // What arrives for 4 channels of a pixel.
 struct Arriving {
@@ -91,18 +98,40 @@ DEVICE void add_tile(const Spikes& of, const Tiles& tiles, const Tile& tile, con
     }
 }
 
-// The sums of the block's threads, in the order of `first`: total (PATCH, lanes), 4 channels each.
-DEVICE void add_threads(const float (&sums)[PATCH][4], float4* total, int lanes, int lane, int first, int at_once) {
-    for (int turn = 0; turn < at_once; ++turn) {
-        __syncthreads();
-        if (first != turn) continue;
+// Adds the rows of each column of left (rows, columns): a thread adds a run of them, and one of each column the runs' sums.
+// There are at most THREADS columns.
+DEVICE void add_columns(float4* left, float4* total, int columns, int rows) {
+    const int runs = THREADS / columns, length = (rows + runs - 1) / runs;
+    const int column = threadIdx.x % columns, begin = threadIdx.x / columns * length;
+    float4* const own = left + column;
+    if (begin < rows) {
+        float4 sum = own[begin * columns];
+        for (int row = begin + 1; row < min(begin + length, rows); ++row) sum = added(sum, own[row * columns]);
+        own[begin * columns] = sum;  // which nobody else reads before the barrier
+    }
+    __syncthreads();
+    if (begin > 0) return;
+    float4 sum = own[0];
+    for (int row = length; row < rows; row += length) sum = added(sum, own[row * columns]);
+    total[column] = sum;
+}
+
+// The sums of the block's threads: total (PATCH, lanes), 4 channels each. left: (THREADS, PLACES_AT_ONCE), scratch.
+DEVICE void add_threads(const float (&sums)[PATCH][4], float4* left, float4* total, int lanes, int lane, int first,
+                        int at_once) {
 #pragma unroll
-        for (int place = 0; place < PATCH; ++place) {
-            float4& to = total[place * lanes + lane];
-            const float4 before = turn ? to : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            to = make_float4(before.x + sums[place][0], before.y + sums[place][1], before.z + sums[place][2],
-                             before.w + sums[place][3]);
+    for (int begin = 0; begin < PATCH; begin += PLACES_AT_ONCE) {
+        const int places = PATCH - begin < PLACES_AT_ONCE ? PATCH - begin : PLACES_AT_ONCE, columns = places * lanes;
+        __syncthreads();  // nobody reads the halo, or what was left before
+        if (first < at_once) {
+#pragma unroll
+            for (int i = 0; i < places; ++i) {
+                const float(&sum)[4] = sums[begin + i];
+                left[first * columns + i * lanes + lane] = make_float4(sum[0], sum[1], sum[2], sum[3]);
+            }
         }
+        __syncthreads();
+        add_columns(left, total + begin * lanes, columns, at_once);
     }
     __syncthreads();
 }
@@ -118,8 +147,7 @@ DEVICE bool add_totals(float4* total, int size, float4* parts, int* arrived, int
             float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 8
             for (int part = first; part < first + count; ++part) {
-                const float4 more = __ldcg(parts + part * size + i);
-                sum = make_float4(sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w);
+                sum = added(sum, __ldcg(parts + part * size + i));
             }
             total[i] = sum;
         }
@@ -163,8 +191,9 @@ KERNEL void __launch_bounds__(THREADS, 1) first_layer_weight_gradient(
         if (works) add_tile(of, tiles, tile, halo, channel, first, at_once, sums);
     }
 
-    float4* const total = dynamic_shared;  // where the halo was
-    add_threads(sums, total, lanes, lane, first, at_once);
+    float4* const left = dynamic_shared;  // where the halo was
+    float4* const total = left + THREADS * PLACES_AT_ONCE;
+    add_threads(sums, left, total, lanes, lane, first, at_once);
     const int size = PATCH * lanes;
     float4* const own_parts = (float4*)parts + (long long)channel_block * parts_of_sum * size;
     if (!add_totals(total, size, own_parts, arrived + channel_block * parts_of_sum, range, ranges)) return;

@@ -15,6 +15,7 @@
 #include "spiking_warps.h"
 #include "spiking_groups.h"
 #include "fired.h"
+#include "last_block.h"
 #include "arrivals.h"
 
 // images (N, height, width, channels), and weights from pack_weights.cu -> earliness, or (fires is 0) membrane potentials,

@@ -18,6 +18,7 @@
 #include "copies.h"
 #include "winners.h"
 #include "steps.h"
+#include "last_block.h"
 #include "arrivals.h"
 
 // Runs body(piece, pixel of the step, 4 channels of the block) for this thread's pieces of the neurons.

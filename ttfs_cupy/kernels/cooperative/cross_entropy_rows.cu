@@ -1,0 +1,48 @@
+// Cross-entropy of softmax(potentials) (cross_entropy.h) with its gradient, a warp a row; and the totals that a training log
+// reads now and then, to which the block that comes last adds all rows, in one launch. Called by ttfs_cupy/reductions.py.
+
+#include "last_block.h"
+#include "block_sums.h"
+#include "cross_entropy.h"
+
+struct WholeWarp {
+    static constexpr int lanes = WARP;
+    DEVICE int lane() { return threadIdx.x % WARP; }
+    DEVICE float sum(float own) { return warp_sum(own); }
+    DEVICE Largest largest(Largest own) {
+#pragma unroll
+        for (int step = WARP / 2; step; step /= 2) {
+            const Largest other = {__shfl_xor_sync(0xffffffffu, own.value, step),
+                                   __shfl_xor_sync(0xffffffffu, own.place, step)};
+            if (is_larger(other, own)) own = other;
+        }
+        return own;
+    }
+};
+
+// potentials, grad: (rows, classes); labels, row_loss, row_correct: (rows). totals: {sum of losses, correct predictions,
+// images}. arrived: 0 between two launches.
+KERNEL void __launch_bounds__(THREADS) cross_entropy_by_blocks(
+    const float* __restrict__ potentials, const int* __restrict__ labels, float* __restrict__ grad, float* row_loss,
+    int* row_correct, int* arrived, double* __restrict__ totals, int rows, int classes) {
+    const int at_once = gridDim.x * (THREADS / WARP);
+    for (int row = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP; row < rows; row += at_once) {
+        const long long first = (long long)row * classes;
+        cross_entropy_row<WholeWarp>(potentials + first, labels[row], grad + first, row_loss + row, row_correct + row, rows,
+                                     classes);
+    }
+    if (!arrives_last(arrived, gridDim.x)) return;
+    double loss = 0.0;
+    int correct = 0;
+    for (int row = threadIdx.x; row < rows; row += THREADS) {
+        loss += __ldcg(row_loss + row);
+        correct += __ldcg(row_correct + row);
+    }
+    loss = block_sum(loss);
+    correct = block_sum(correct);
+    if (threadIdx.x == 0) {
+        totals[0] += loss;
+        totals[1] += (double)correct;
+        totals[2] += (double)rows;
+    }
+}
