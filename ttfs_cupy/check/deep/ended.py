@@ -1,0 +1,30 @@
+"""How a stage ended, and what it left."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ttfs_cupy.check.deep.notes import Finding, Record
+
+How = Literal["done", "failed", "killed", "out of time", "interrupted", "skipped"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A stage, how it ended, and after how many seconds. last: the lines that it printed last, if it was cut off."""
+
+    name: str
+    how: How
+    detail: str = ""
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+    figures: list[Record] = field(default_factory=list)
+    last: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> bool:
+        """It began, and did not come to its end."""
+        return self.how not in ("done", "skipped")
+
+    @property
+    def needs_attention(self) -> bool:
+        return self.lost or any(finding.attention for finding in self.findings)
