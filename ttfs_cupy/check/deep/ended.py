@@ -10,15 +10,19 @@ How = Literal["done", "failed", "killed", "out of time", "interrupted", "skipped
 
 @dataclass(frozen=True)
 class Ended:
-    """A stage, how it ended, and after how many seconds. last: the lines that it printed last, if it was cut off."""
+    """A stage, how it ended, and after how many seconds.
+
+    last: what it printed last, if it was cut off. size: bytes of its figures and findings.
+    """
 
     name: str
     how: How
     detail: str = ""
     seconds: float = 0.0
+    last: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     figures: list[Record] = field(default_factory=list)
-    last: list[str] = field(default_factory=list)
+    size: int = 0
 
     @property
     def lost(self) -> bool:

@@ -17,7 +17,7 @@ TOOLS = ("nvidia-smi", "ncu", "compute-sanitizer", "nvdisasm", "g++")
 PACKAGES = ("cupy", "cuda-", "nvidia-", "numpy", "torch", "triton", "scikit-learn", "ttfs", "ziglang")
 QUERY = (
     "name,driver_version,compute_cap,memory.total,power.limit,power.draw,temperature.gpu,clocks.sm,clocks.max.sm,"
-    "clocks.mem,clocks.max.mem,persistence_mode,mig.mode.current,clocks_throttle_reasons.active"
+    "clocks.mem,clocks.max.mem,persistence_mode"
 )
 
 # Of a product of SIZE x SIZE matrices of normal values, in the norm: float32 leaves about 3e-7, TF32 about 3e-4.
@@ -27,13 +27,13 @@ FLOAT32_ERROR = 1e-5
 
 @dataclass(frozen=True)
 class Machine:
-    """system: of the host. gpu: what nvidia-smi answers, by the names that it was asked by."""
+    """system: of the host. gpus: what nvidia-smi answers of each, by the names that it was asked by."""
 
     system: str
     python: str
     cores: int
     device: str
-    gpu: dict[str, str]
+    gpus: list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Product:
 
 
 def run(notes: Notes, name: str) -> None:
-    gpu = _nvidia_smi(notes)
+    gpus = _nvidia_smi(notes)
     for tool in TOOLS:
         path = tools.find(tool)
         notes.record(Tool(tool, str(path) if path else None))
@@ -79,9 +79,9 @@ def run(notes: Notes, name: str) -> None:
     for package in installed():
         notes.record(package)
     device, reason = devices.get(name)
-    system = f"{platform.platform()}"
-    notes.record(Machine(system, platform.python_version(), devices.available_cores(), device.description, gpu))
-    notes.found(f"{device.description} ({reason}); {devices.available_cores()} cores; {_versions(gpu)}")
+    cores = devices.available_cores()
+    notes.record(Machine(platform.platform(), platform.python_version(), cores, device.description, gpus))
+    notes.found(f"{device.description} ({reason}); {cores} cores; {_versions(gpus)}")
     if device.target == "cuda":
         device.xp.show_config()
         notes.say(f"CUDA_VISIBLE_DEVICES {os.environ.get('CUDA_VISIBLE_DEVICES', 'is not set')}")
@@ -89,16 +89,15 @@ def run(notes: Notes, name: str) -> None:
     products(notes, device, SIZE)
 
 
-def _nvidia_smi(notes: Notes) -> dict[str, str]:
-    tool = tools.find("nvidia-smi")
-    if tool is None:
-        return {}
-    notes.say(tools.run([tool], 10).short(4000))
-    notes.say(tools.run([tool, "-q", "-d", "CLOCK,POWER,PERFORMANCE"], 10).short(5000))
-    answer = tools.run([tool, f"--query-gpu={QUERY}", "--format=csv,noheader"], 10)
-    values = [value.strip() for value in answer.text.splitlines()[0].split(",")] if answer.code == 0 else []
+def _nvidia_smi(notes: Notes) -> list[dict[str, str]]:
+    if tools.find("nvidia-smi") is None:
+        return []
+    notes.say(tools.run(["nvidia-smi"], 5).short(4000))
+    notes.say(tools.run(["nvidia-smi", "-q", "-d", "CLOCK,POWER,PERFORMANCE"], 5).short(5000))
+    answer = tools.run(["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader"], 5)
     names = QUERY.split(",")
-    return dict(zip(names, values, strict=True)) if len(values) == len(names) else {}
+    rows = [line.split(", ") for line in answer.text.splitlines()] if answer.code == 0 else []
+    return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
 
 
 def installed() -> list[Package]:
@@ -110,10 +109,10 @@ def installed() -> list[Package]:
     return [Package(name, found[name]) for name in sorted(found) if name.startswith(PACKAGES)]
 
 
-def _versions(gpu: dict[str, str]) -> str:
+def _versions(gpus: list[dict[str, str]]) -> str:
     wanted = ("cupy-cuda12x", "cupy-cuda13x", "torch", "numpy")
     versions = [f"{package.name} {package.version}" for package in installed() if package.name in wanted]
-    return ", ".join(([f"driver {gpu['driver_version']}"] if gpu else []) + versions)
+    return ", ".join([f"driver {gpu['driver_version']}" for gpu in gpus[:1]] + versions)
 
 
 def _torch_settings(notes: Notes, device: Device) -> None:

@@ -28,7 +28,7 @@ def ordinary(workload: Workload, images: np.ndarray, labels: np.ndarray, device:
     loss = torch.nn.functional.cross_entropy(potentials, torch.from_numpy(labels).long().to(device))
     loss.backward()
     gradients = [parameter.grad.cpu().numpy() for parameter in net.parameters() if parameter.grad is not None]
-    return Ordinary(list(_outputs(net, given)), potentials.detach().cpu().numpy(), float(loss), gradients)
+    return Ordinary(list(_outputs(net, given)), potentials.detach().cpu().numpy(), loss.item(), gradients)
 
 
 @torch.no_grad()

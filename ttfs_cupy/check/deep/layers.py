@@ -23,6 +23,7 @@ SMALL = (ConvolutionShape((8, 8), 16, 16, (3, 3), padding=(1, 1)),)
 # The choice among a pass's ways should not be slower than the fastest by more.
 SLOWER = 1.25
 MOST_WRONG = 6
+SECONDS_OF_A_WAY = 2
 
 # A network's first layer has no data gradient.
 OF_FIRST: tuple[Pass, ...] = ("forward", "weight_gradient")
@@ -84,27 +85,44 @@ def shapes_of_vgg11() -> tuple[ConvolutionShape, ...]:
 
 
 def measure(notes: Notes, device: Device, shapes: tuple[ConvolutionShape, ...], batch: int) -> None:
-    """Until all is measured, or the time is over."""
+    """Until all is measured, the time is over, or the device is lost."""
     ways: list[Way] = []
     cudnn: list[Cudnn] = []
-    for number, shape in enumerate(shapes):
-        layer = LayerTrial(device, shape, batch)
-        for which in OF_FIRST if shape.in_channels == COLOURS else PASSES:
-            wanted = layer.wanted(which)
-            for way in ways_of(device, shape, which):
-                if notes.left < 2:
-                    notes.attention(f"out of time after {len(ways)} ways, at layer {number + 1} of {len(shapes)}")
-                    return _conclude(notes, ways, cudnn)
-                ways.append(_measured(layer, way, which, wanted))
-                notes.record(ways[-1])
-                notes.say(_row(ways[-1]))
-                if ways[-1].problem and _is_lost(device):
-                    notes.attention(f"{device.name} is lost since {ways[-1].which} by {ways[-1].way} of {layer.name}")
-                    return _conclude(notes, ways, cudnn)
-            for figure in _cudnn(layer, which):
-                cudnn.append(figure)
-                notes.record(figure)
-    return _conclude(notes, ways, cudnn)
+    try:
+        for shape in shapes:
+            layer = LayerTrial(device, shape, batch)
+            for which in OF_FIRST if shape.in_channels == COLOURS else PASSES:
+                _measure_pass(notes, layer, which, ways)
+                for figure in _cudnn(layer, which):
+                    cudnn.append(figure)
+                    notes.record(figure)
+    except _StoppedError as over:
+        notes.attention(str(over))
+    finally:
+        _conclude(notes, ways, cudnn)
+
+
+class _StoppedError(Exception):
+    """No more can be measured."""
+
+
+def _measure_pass(notes: Notes, layer: LayerTrial, which: Pass, ways: list[Way]) -> None:
+    """Appends to the ways. Raises _StoppedError."""
+    wanted = layer.wanted(which)
+    for algorithm in ways_of(layer.device, layer.shape, which):
+        if notes.left < SECONDS_OF_A_WAY:
+            raise _StoppedError(f"out of time after {len(ways)} ways, in {which} of {layer.name}")
+        way = _measured(layer, algorithm, which, wanted)
+        ways.append(way)
+        notes.record(way)
+        notes.say(_row(way))
+        # at once: what comes may hang
+        if way.is_wrong and sum(each.is_wrong for each in ways) <= MOST_WRONG:
+            notes.attention(" ".join(_row(way).split()))
+        if way.problem and _is_lost(layer.device):
+            raise _StoppedError(
+                f"{layer.device.name} is lost since {which} of {layer.name} by {way.way}: {way.problem}"
+            )
 
 
 def ways_of(device: Device, shape: ConvolutionShape, which: Pass) -> Iterator[Algorithm]:
@@ -155,10 +173,6 @@ def _cudnn(layer: LayerTrial, which: Pass) -> Iterator[Cudnn]:
 
 def _conclude(notes: Notes, ways: list[Way], cudnn: list[Cudnn]) -> None:
     wrong = [way for way in ways if way.is_wrong]
-    for way in wrong[:MOST_WRONG]:
-        notes.attention(" ".join(_row(way).split()))
-    if len(wrong) > MOST_WRONG:
-        notes.attention(f"{len(wrong) - MOST_WRONG} ways more are wrong")
     notes.found(f"{len(ways)} ways of {len({(way.layer, way.which) for way in ways})} passes, {len(wrong)} wrong")
     for which in PASSES:
         line = _of_pass([way for way in ways if way.which == which and not way.is_wrong], cudnn, which)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Of a stage's records: those of all stages go into one report of a megabyte.
+# Of one stage's records. A report, whose stages' records share a larger room, has a megabyte in all.
 MOST_BYTES = 160 << 10
 
 Record = dict[str, Any]
@@ -73,18 +73,31 @@ def file_of(folder: Path, stage: str) -> Path:
     return folder / f"{stage}.jsonl"
 
 
-def take(folder: Path, stage: str) -> tuple[list[Record], list[Finding]]:
-    """A stage's figures and findings, when it has ended. A line that it was killed over does not count."""
+def take(folder: Path, stage: str, room: int) -> tuple[list[Record], list[Finding], int]:
+    """A stage's figures, its findings, and how many bytes they are, when it has ended.
+
+    room: bytes; figures beyond it are left out, and counted among the findings.
+    """
     file = file_of(folder, stage)
-    records: list[Record] = []
+    figures: list[Record] = []
+    findings: list[Finding] = []
+    size = left_out = 0
     for line in file.read_text().splitlines() if file.exists() else []:
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
+            # the line over which it was killed
             continue
+        if record[KIND] == Finding.__name__:
+            findings.append(Finding(record["text"], record["attention"]))
+        elif size + len(line) > room:
+            left_out += 1
+            continue
+        else:
+            figures.append(record)
+        size += len(line)
     file.unlink(missing_ok=True)
-    findings = [Finding(one["text"], one["attention"]) for one in records if one[KIND] == Finding.__name__]
-    return [one for one in records if one[KIND] != Finding.__name__], findings
+    return figures, findings + [Finding(f"{left_out} figures are left out")] * bool(left_out), size
 
 
 def _plain(value: Any) -> Any:

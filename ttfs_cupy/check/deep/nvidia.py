@@ -19,7 +19,7 @@ SANITIZERS = ("memcheck", "synccheck", "racecheck")
 FOUND_ERRORS = 9
 
 # Characters of a tool's text that are kept.
-MOST_OF_NCU, MOST_OF_SANITIZER = 120_000, 30_000
+MOST_OF_NCU, MOST_OF_SANITIZER = 100_000, 20_000
 
 # What the summary says of a kernel.
 HEADLINES = {

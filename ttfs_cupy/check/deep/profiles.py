@@ -124,6 +124,7 @@ def spans(device: Device, body: Callable[[], object], times: int) -> Iterator[Sp
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
 
+    torch.cuda.set_device(torch.device(device.name))
     torch.cuda.init()
     with torch.profiler.profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(times):

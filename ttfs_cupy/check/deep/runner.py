@@ -26,8 +26,14 @@ from ttfs_cupy.version import __version__
 
 REPORT, FIGURES, SUMMARY = "report.txt", "figures.json", "summary.txt"
 
+# Of what a stage printed last that did not end well
+KEPT_LINES = 20
+
 # Seconds of the budget for what comes after the last stage, and between a stage's stack and its end.
-RESERVE, GRACE = 2.0, 1.0
+RESERVE, GRACE = 3.0, 1.0
+
+# Bytes of all stages' records. With their text, and what NVIDIA's tools say, that is a megabyte at most.
+MOST_FIGURES = 480_000
 
 # As faulthandler prints where a process was, the innermost call first
 _PLACE = re.compile(r'^  File "([^"]+)", line (\d+) in (\S+)')
@@ -52,6 +58,7 @@ def run(stages: Sequence[Stage], folder: Path, seconds: float, device: str) -> i
                 print(f"{stage.name} ...", flush=True)
                 text.write(f"##### {stage.name}")
                 ended.append(_run_one(stage, folder, device, left, text))
+                ended[-1] = _with_records(ended[-1], folder, MOST_FIGURES - sum(one.size for one in ended))
                 print(*summary.of_stage(ended[-1]), sep="\n", flush=True)
             _write_figures(folder, ended, time.monotonic() - start)
         lines = summary.lines(ended, time.monotonic() - start, seconds)
@@ -96,10 +103,15 @@ def _run_one(stage: Stage, folder: Path, device: str, left: float, text: Text) -
     how, detail = _wait(process, seconds - GRACE)
     _kill_group(process)
     copy.finish()
-    figures, findings = take(folder, stage.name)
     if how in ("killed", "out of time"):
         detail = f"{detail}{_place(copy)}"
-    return Ended(stage.name, how, detail, time.monotonic() - start, findings, figures, _without_stack(copy.last))
+    last = [] if how == "done" else _without_stack(copy.last)[-KEPT_LINES:]
+    return Ended(stage.name, how, detail, time.monotonic() - start, last)
+
+
+def _with_records(ended: Ended, folder: Path, room: int) -> Ended:
+    figures, findings, size = take(folder, ended.name, room)
+    return dataclasses.replace(ended, figures=figures, findings=findings, size=size)
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> tuple[How, str]:

@@ -32,13 +32,13 @@ def lines(ended: Sequence[Ended], seconds: float, budget: float) -> list[str]:
 
 
 def of_stage(one: Ended) -> list[str]:
-    """All that there is to say about one."""
-    return [_head(one), *map(_line, _said(one))]
+    """All that there is to say about one, what needs attention first."""
+    return [_head(one), *map(_line, sorted(_said(one), key=lambda finding: not finding.attention))]
 
 
 def _head(one: Ended) -> str:
     detail = f" ({one.detail})" if one.detail else ""
-    return f"{'!! ' if one.lost else '   '}{one.name:12}{one.how}{detail}, {one.seconds:.1f} s"[:MOST_COLUMNS]
+    return f"{'!! ' if one.lost else '   '}{one.name:11} {one.how}{detail}, {one.seconds:.1f} s"[:MOST_COLUMNS]
 
 
 def _said(one: Ended) -> list[Finding]:
