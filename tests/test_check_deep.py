@@ -1,7 +1,6 @@
 """python -m ttfs_cupy.check --deep: a stage that crashes, hangs or is killed leaves the others, and the report."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,11 +23,6 @@ from ttfs_cupy.errors import UserError
 
 TESTS = Path(__file__).parent
 MEGABYTE = 1 << 20
-
-
-@pytest.fixture(autouse=True)
-def _stages_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]))
 
 
 def stage(name: str, most: float = 60, least: float = 0) -> deep.Stage:
@@ -129,7 +123,7 @@ def test_a_report_stays_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from ttfs_cupy.check import deep;"
+        f"import sys; sys.path.append({str(TESTS)!r}); from pathlib import Path; from ttfs_cupy.check import deep;"
         "stages = [deep.Stage(name, f'deep_stages.{name}', 60, 0) for name in ('fine', 'hangs', 'finds_something')];"
         f"sys.exit(deep.run(stages, Path({str(tmp_path)!r}), 60, 'cpu'))"
     )
@@ -150,6 +144,20 @@ def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals,
     assert out.endswith((tmp_path / SUMMARY).read_text())
     child = int((tmp_path / "child").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="there python -m looks into the folder that it is started in first"
+)
+def test_stages_are_of_the_package_that_was_started(tmp_path: Path) -> None:
+    # a checkout of something else, in which the installed command is called
+    (tmp_path / "ttfs_cupy").mkdir()
+    (tmp_path / "ttfs_cupy" / "__init__.py").write_text("raise RuntimeError('of another package')\n")
+    (tmp_path / "models.py").touch()
+    code = "import sys; sys.path.remove(''); from ttfs_cupy.check import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "--deep", "--report", "report", "--device", "cpu", "--only", "nvidia"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
 
 
 def test_a_report_is_not_written_over(tmp_path: Path) -> None:

@@ -346,27 +346,34 @@ def test_time_in_which_a_kernel_runs_counts_once(spans: list[tuple[int, int]]) -
     assert profiles.busy(Span("", start, start + length) for start, length in spans) == len(microseconds)
 
 
-def test_a_profile(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = [Span("void forward<3>(float)", 100 * n, 100 * n + 40) for n in range(10)]
-    seen += [Span("add(float)", 100 * n + 20, 100 * n + 60) for n in range(5)]
-    monkeypatch.setattr(profiles, "spans", lambda *_: seen)
-    monkeypatch.setattr(profiles, "seconds_of", lambda *_: 200e-6)
-    profiles.profile(kept, CPU, "a step", lambda: None, seen=True)
+def test_a_profile(kept: Kept) -> None:
+    spans = [Span("void forward<3>(float)", 100 * n, 100 * n + 40) for n in range(10)]
+    spans += [Span("add(float)", 100 * n + 20, 100 * n + 60) for n in range(5)]
+    profiles.profile(kept, {"a step": 200.0}, {"a step": spans})
     figures, (finding,) = kept.take()
     assert figures[0] == {"record": "Profile", "work": "a step", "wall": 200.0, "kernels": 3.0, "busy": 100.0}
     assert [(one["kernel"], one["times"], one["microseconds"]) for one in figures[1:]] == [
         ("forward<3>", 2.0, 80.0),
         ("add", 1.0, 40.0),
     ]
-    assert finding.text == "a step: 0.200 ms, kernels run for 50%, 3 of them; most us: forward<3> 80, add 40"
+    assert finding.text == "a step: 0.200 ms, 3 kernels for 50% of it; us: forward<3> 80, add 40"
     assert not finding.attention
 
 
-def test_a_profiler_that_sees_nothing(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "spans", lambda *_: [])
-    profiles.profile(kept, CPU, "a step", lambda: None, seen=True)
-    (text,) = kept.marked()
-    assert text.startswith("a step: ") and text.endswith("of which the profiler saw no kernel")
+def test_a_profiler_that_sees_nothing(kept: Kept) -> None:
+    profiles.profile(kept, {"a step": 200.0, "forward": 100.0}, {"a step": [Span("add", 0, 1)]})
+    assert kept.marked() == ["forward: 0.100 ms, of which the profiler saw no kernel"]
+
+
+def test_what_is_seen_is_parted_by_what_ran() -> None:
+    names = ["copy", "at::native::fill", "one", "two", "void at::native::fill<3>", "at::native::fill", "three"]
+    spans = [Span(name, number, number + 1) for number, name in enumerate(names)]
+    found = profiles.parted(["a", "b", "c", "never ran"], reversed(spans))
+    assert {work: [span.name for span in some] for work, some in found.items()} == {
+        "a": ["one", "two"],
+        "b": [],
+        "c": ["three"],
+    }
 
 
 # parity

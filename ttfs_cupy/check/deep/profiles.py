@@ -3,8 +3,8 @@
 By PyTorch's profiler, which has CUDA tell of all kernels of the process, whoever launched them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +24,9 @@ TASKS = {
 }
 TIMES = 5
 MOST_KERNELS = 40
+
+# In the names of its kernels
+OF_PYTORCH = "at::native"
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,16 @@ def run(notes: Notes, name: str) -> None:
     trouble = "a CPU has no kernels to profile" if device.gpu is None else tools.torch_trouble(device)
     if trouble:
         notes.found(f"{trouble}: wall time only")
-    else:
-        # what CUDA is to tell of graphs has to be asked for before they are made
-        list(spans(device, lambda: None, 1))
+    bodies: dict[str, Callable[[], object]] = {}
+    walls: dict[str, float] = {}
     for task in TASKS[device.target]:
         for work, body in works(device, task):
-            if notes.left < 3:
-                return notes.attention(f"out of time before {work}")
-            profile(notes, device, work, body, seen=trouble is None)
-    return None
+            bodies[work], walls[work] = body, seconds_of(device, body) * 1e6
+            if trouble:
+                notes.record(Profile(work, walls[work]))
+                notes.found(f"{work}: {walls[work] / 1e3:.3f} ms")
+    if trouble is None:
+        profile(notes, walls, seen(device, bodies))
 
 
 def works(device: Device, task: Task) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -92,48 +96,59 @@ def works(device: Device, task: Task) -> Iterator[tuple[str, Callable[[], object
     yield f"{about} evaluation", evaluate
 
 
-def profile(notes: Notes, device: Device, work: str, body: Callable[[], object], *, seen: bool) -> None:
-    """seen: whether kernels can be."""
-    found = Profile(work, seconds_of(device, body) * 1e6)
-    if not seen:
+def profile(notes: Notes, walls: Mapping[str, float], spans: Mapping[str, Sequence[Span]]) -> None:
+    """walls: microseconds of each work with no profiler. spans: what the profiler saw of it."""
+    for work, wall in walls.items():
+        kernels = spans.get(work, ())
+        if not kernels:
+            notes.record(Profile(work, wall))
+            notes.attention(f"{work}: {wall / 1e3:.3f} ms, of which the profiler saw no kernel")
+            continue
+        found = Profile(work, wall, len(kernels) / TIMES, busy(kernels) / TIMES)
         notes.record(found)
-        notes.found(f"{work}: {found.wall / 1e3:.3f} ms")
-        return
-    kernels = list(spans(device, body, TIMES))
-    if not kernels:
-        notes.record(found)
-        notes.attention(f"{work}: {found.wall / 1e3:.3f} ms, of which the profiler saw no kernel")
-        return
-    found = replace(found, kernels=len(kernels) / TIMES, busy=busy(kernels) / TIMES)
-    notes.record(found)
-    table = by_kernel(work, kernels)
-    for row in table[:MOST_KERNELS]:
-        notes.record(row)
-        notes.say(f"{row.microseconds:10.1f} us {row.times:6g} x {row.kernel}")
-    assert found.busy is not None
-    most = ", ".join(f"{row.kernel[:28]} {row.microseconds:.0f}" for row in table[:3])
-    notes.found(
-        f"{work}: {found.wall / 1e3:.3f} ms, kernels run for {found.busy / found.wall:.0%}, {found.kernels:g} of them; "
-        f"most us: {most}"
-    )
+        table = by_kernel(work, kernels)
+        notes.say(f"{work}:")
+        for row in table[:MOST_KERNELS]:
+            notes.record(row)
+            notes.say(f"{row.microseconds:10.1f} us {row.times:6g} x {row.kernel}")
+        most = ", ".join(f"{row.kernel[:28]} {row.microseconds:.0f}" for row in table[:3])
+        share = busy(kernels) / TIMES / wall
+        notes.found(f"{work}: {wall / 1e3:.3f} ms, {len(kernels) / TIMES:g} kernels for {share:.0%} of it; us: {most}")
 
 
-def spans(device: Device, body: Callable[[], object], times: int) -> Iterator[Span]:
-    """All that the GPU did while the body ran so many times."""
+def seen(device: Device, bodies: Mapping[str, Callable[[], object]]) -> dict[str, list[Span]]:
+    """All that the GPU did while each body ran TIMES times.
+
+    In one session: there are versions of CUDA whose profiler sees nothing in a second one. A kernel of PyTorch's own
+    stands between two bodies.
+    """
     import torch
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
 
     torch.cuda.set_device(torch.device(device.name))
-    torch.cuda.init()
     with torch.profiler.profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for _ in range(times):
-            body()
-        device.synchronize()
-        torch.cuda.synchronize()
-    for event in profiler.events():
-        if event.device_type == DeviceType.CUDA:
-            yield Span(event.name, event.time_range.start, event.time_range.end)
+        for body in bodies.values():
+            torch.ones(1, device=device.name)
+            torch.cuda.synchronize()
+            for _ in range(TIMES):
+                body()
+            device.synchronize()
+            torch.cuda.synchronize()
+    events = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
+    return parted(bodies, (Span(each.name, each.time_range.start, each.time_range.end) for each in events))
+
+
+def parted(works: Iterable[str], spans: Iterable[Span]) -> dict[str, list[Span]]:
+    """By the works, before each of which comes a kernel of PyTorch's; what is before the first is left out."""
+    found: dict[str, list[Span]] = {}
+    rest = iter(works)
+    for span in sorted(spans, key=lambda span: span.start):
+        if OF_PYTORCH in span.name:
+            found[next(rest)] = []
+        elif found:
+            found[list(found)[-1]].append(span)
+    return found
 
 
 def busy(kernels: Iterable[Span]) -> float:

@@ -94,7 +94,7 @@ def _run_one(stage: Stage, folder: Path, device: str, left: float, text: Text) -
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env=_environment(),
         start_new_session=True,
     )
     stream: IO[str] | None = process.stdout
@@ -112,6 +112,12 @@ def _run_one(stage: Stage, folder: Path, device: str, left: float, text: Text) -
 def _with_records(ended: Ended, folder: Path, room: int) -> Ended:
     figures, findings, size = take(folder, ended.name, room)
     return dataclasses.replace(ended, figures=figures, findings=findings, size=size)
+
+
+def _environment() -> dict[str, str]:
+    """A stage imports what the runner did, as installed or from a checkout, whatever folder both are started in."""
+    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> tuple[How, str]:
