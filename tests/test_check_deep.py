@@ -208,7 +208,7 @@ def test_the_real_command(tmp_path: Path) -> None:
         "environment": {"Tool", "Package", "Machine", "Product", "TorchSettings"},
         "graph": {"Replay", "NanGradient"},
         "layers": {"Way"},
-        "profile": {"Profile"},
+        "profile": {"Wall"},
         "parity": {"LayerParity", "GradientParity", "Outcome"},
         "bench": {"Speed"},
         "train": {"Quickstart", "Fed"},

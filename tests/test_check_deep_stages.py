@@ -351,7 +351,7 @@ def test_a_profile(kept: Kept) -> None:
     spans += [Span("add(float)", 100 * n + 20, 100 * n + 60) for n in range(5)]
     profiles.profile(kept, {"a step": 200.0}, {"a step": spans})
     figures, (finding,) = kept.take()
-    assert figures[0] == {"record": "Profile", "work": "a step", "wall": 200.0, "kernels": 3.0, "busy": 100.0}
+    assert figures[0] == {"record": "Busy", "work": "a step", "kernels": 3.0, "microseconds": 100.0}
     assert [(one["kernel"], one["times"], one["microseconds"]) for one in figures[1:]] == [
         ("forward<3>", 2.0, 80.0),
         ("add", 1.0, 40.0),

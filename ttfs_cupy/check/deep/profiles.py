@@ -49,33 +49,36 @@ class KernelTime:
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Of one call, in microseconds. wall: with no profiler, one call after the other. busy: at least one kernel runs.
-
-    kernels: how many run. None where nothing could be seen.
-    """
+class Wall:
+    """Microseconds of one call, with no profiler, one call after the other."""
 
     work: str
-    wall: float
-    kernels: float | None = None
-    busy: float | None = None
+    microseconds: float
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Of one call: how many kernels run, and microseconds in which at least one does."""
+
+    work: str
+    kernels: float
+    microseconds: float
 
 
 def run(notes: Notes, name: str) -> None:
     device, _ = devices.get(name)
+    tasks = TASKS[device.target]
     trouble = "a CPU has no kernels to profile" if device.gpu is None else tools.torch_trouble(device)
     if trouble:
         notes.found(f"{trouble}: wall time only")
-    bodies: dict[str, Callable[[], object]] = {}
     walls: dict[str, float] = {}
-    for task in TASKS[device.target]:
+    for task in tasks:
         for work, body in works(device, task):
-            bodies[work], walls[work] = body, seconds_of(device, body) * 1e6
-            if trouble:
-                notes.record(Profile(work, walls[work]))
-                notes.found(f"{work}: {walls[work] / 1e3:.3f} ms")
+            walls[work] = seconds_of(device, body) * 1e6
+            notes.record(Wall(work, walls[work]))
+            (notes.found if trouble else notes.say)(f"{work}: {walls[work] / 1e3:.3f} ms")
     if trouble is None:
-        profile(notes, walls, seen(device, bodies))
+        profile(notes, walls, seen(device, tasks))
 
 
 def works(device: Device, task: Task) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -101,10 +104,9 @@ def profile(notes: Notes, walls: Mapping[str, float], spans: Mapping[str, Sequen
     for work, wall in walls.items():
         kernels = spans.get(work, ())
         if not kernels:
-            notes.record(Profile(work, wall))
             notes.attention(f"{work}: {wall / 1e3:.3f} ms, of which the profiler saw no kernel")
             continue
-        found = Profile(work, wall, len(kernels) / TIMES, busy(kernels) / TIMES)
+        found = Busy(work, len(kernels) / TIMES, busy(kernels) / TIMES)
         notes.record(found)
         table = by_kernel(work, kernels)
         notes.say(f"{work}:")
@@ -112,15 +114,16 @@ def profile(notes: Notes, walls: Mapping[str, float], spans: Mapping[str, Sequen
             notes.record(row)
             notes.say(f"{row.microseconds:10.1f} us {row.times:6g} x {row.kernel}")
         most = ", ".join(f"{row.kernel[:28]} {row.microseconds:.0f}" for row in table[:3])
-        share = busy(kernels) / TIMES / wall
-        notes.found(f"{work}: {wall / 1e3:.3f} ms, {len(kernels) / TIMES:g} kernels for {share:.0%} of it; us: {most}")
+        share = found.microseconds / wall
+        notes.found(f"{work}: {wall / 1e3:.3f} ms, {found.kernels:g} kernels for {share:.0%} of it; us: {most}")
 
 
-def seen(device: Device, bodies: Mapping[str, Callable[[], object]]) -> dict[str, list[Span]]:
-    """All that the GPU did while each body ran TIMES times.
+def seen(device: Device, tasks: Iterable[Task]) -> dict[str, list[Span]]:
+    """All that the GPU does in TIMES calls of each work.
 
-    In one session: there are versions of CUDA whose profiler sees nothing in a second one. A kernel of PyTorch's own
-    stands between two bodies.
+    In one session, in which the graphs are made, too: there are versions of CUDA whose profiler sees nothing in a
+    second session, and others in which it spoils graphs that are older than it. A kernel of PyTorch's own stands
+    between two works.
     """
     import torch
     from torch.autograd import DeviceType
@@ -128,13 +131,14 @@ def seen(device: Device, bodies: Mapping[str, Callable[[], object]]) -> dict[str
 
     torch.cuda.set_device(torch.device(device.name))
     with torch.profiler.profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        bodies = {work: body for task in tasks for work, body in works(device, task)}
         for body in bodies.values():
+            device.synchronize()
             torch.ones(1, device=device.name)
             torch.cuda.synchronize()
             for _ in range(TIMES):
                 body()
             device.synchronize()
-            torch.cuda.synchronize()
     events = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
     return parted(bodies, (Span(each.name, each.time_range.start, each.time_range.end) for each in events))
 
