@@ -138,7 +138,7 @@ def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals,
     assert {name: of["how"] for name, of in kept.items()} == {
         "fine": "done",
         "hangs": "interrupted",
-        "finds_something": "skipped",
+        "finds_something": "interrupted",
     }
     assert found_before(kept["hangs"])
     assert out.endswith((tmp_path / SUMMARY).read_text())

@@ -77,7 +77,8 @@ def _in_depth(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> in
     stages = [stage for stage in deep.STAGES if stage.name in names]
     try:
         return deep.run(stages, parsed.report, parsed.seconds or SECONDS, parsed.device)
-    except UserError as error:
+    except (UserError, OSError) as error:
+        # of a disk that is full, say
         print(f"error: {error}", file=sys.stderr)
         return command_line.USER_ERROR
 

@@ -1,6 +1,7 @@
 """What `check` does, but for the architectures of other GPUs, which CI compiles for: is everything right here?"""
 
 from dataclasses import dataclass
+from functools import partial
 
 from ttfs_cupy.check.algorithms import run_algorithms
 from ttfs_cupy.check.deep.notes import Notes
@@ -21,12 +22,12 @@ class Checked:
 def run(notes: Notes, name: str) -> None:
     report = Report()
     for part in (versions, cuda_stack, gpus):
-        report.attempt(lambda part=part: part(report))  # type: ignore[misc]
+        report.attempt(partial(part, report))
     device = report.attempt(lambda: chosen_device(report, name))
     report.attempt(lambda: cpu_kernels(report, needed=device is None or device.name == "cpu"))
     if device is not None:
         for check in (run_kernels, run_algorithms, run_network, replay_steps):
-            report.attempt(lambda check=check: check(report, device))  # type: ignore[misc]
+            report.attempt(partial(check, report, device))
     notes.record(Checked(report.problems, report.untested))
     for problem in report.problems:
         notes.attention(problem)

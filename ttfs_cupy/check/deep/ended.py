@@ -5,6 +5,7 @@ from typing import Literal
 
 from ttfs_cupy.check.deep.notes import Finding, Record
 
+# interrupted: it had not ended, or not begun, when the user ended the whole
 How = Literal["done", "failed", "killed", "out of time", "interrupted", "skipped"]
 
 
@@ -26,7 +27,7 @@ class Ended:
 
     @property
     def lost(self) -> bool:
-        """It began, and did not come to its end."""
+        """It did not come to its end, though there was time."""
         return self.how not in ("done", "skipped")
 
     @property

@@ -48,19 +48,22 @@ def run(stages: Sequence[Stage], folder: Path, seconds: float, device: str) -> i
     start = time.monotonic()
     ended: list[Ended] = []
     with Text(folder / REPORT) as text, _termination_is_an_interrupt():
-        for stage in stages:
-            left = seconds - RESERVE - (time.monotonic() - start)
-            if ended and ended[-1].how == "interrupted":
-                ended.append(Ended(stage.name, "skipped", "interrupted"))
-            elif left < stage.least:
-                ended.append(Ended(stage.name, "skipped", f"{max(0, left):.0f} s are left"))
-            else:
-                print(f"{stage.name} ...", flush=True)
-                text.write(f"##### {stage.name}")
-                ended.append(_run_one(stage, folder, device, left, text))
-                ended[-1] = _with_records(ended[-1], folder, MOST_FIGURES - sum(one.size for one in ended))
-                print(*summary.of_stage(ended[-1]), sep="\n", flush=True)
-            _write_figures(folder, ended, time.monotonic() - start)
+        try:
+            for stage in stages:
+                left = seconds - RESERVE - (time.monotonic() - start)
+                if left < stage.least:
+                    ended.append(Ended(stage.name, "skipped", f"{max(0, left):.0f} s are left"))
+                else:
+                    print(f"{stage.name} ...", flush=True)
+                    text.write(f"##### {stage.name}")
+                    ended.append(_run_one(stage, folder, device, left, text))
+                    ended[-1] = _with_records(ended[-1], folder, MOST_FIGURES - sum(one.size for one in ended))
+                    print(*summary.of_stage(ended[-1]), sep="\n", flush=True)
+                _write_figures(folder, ended, time.monotonic() - start)
+        except KeyboardInterrupt:
+            for stage in stages[len(ended) :]:
+                ended.append(_with_records(Ended(stage.name, "interrupted"), folder, MOST_FIGURES))
+        _write_figures(folder, ended, time.monotonic() - start)
         lines = summary.lines(ended, time.monotonic() - start, seconds)
         text.write("\n".join(["##### summary", *lines]))
     write_atomically(folder / SUMMARY, ("\n".join(lines) + "\n").encode())
@@ -100,9 +103,11 @@ def _run_one(stage: Stage, folder: Path, device: str, left: float, text: Text) -
     stream: IO[str] | None = process.stdout
     assert stream is not None
     copy = text.copy(stream)
-    how, detail = _wait(process, seconds - GRACE)
-    _kill_group(process)
-    copy.finish()
+    try:
+        how, detail = _wait(process, seconds - GRACE)
+    finally:
+        _kill_group(process)
+        copy.finish()
     if how in ("killed", "out of time"):
         detail = f"{detail}{_place(copy)}"
     last = [] if how == "done" else _without_stack(copy.last)[-KEPT_LINES:]
@@ -122,16 +127,13 @@ def _environment() -> dict[str, str]:
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> tuple[How, str]:
     try:
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            # it prints where it is
-            process.send_signal(signal.SIGUSR1)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
-            return "out of time", f"killed after {seconds:.0f} s"
-    except KeyboardInterrupt:
-        return "interrupted", ""
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        # it prints where it is
+        process.send_signal(signal.SIGUSR1)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+        return "out of time", f"killed after {seconds:.0f} s"
     if code == 0:
         return "done", ""
     return ("killed", f"by {signal.Signals(-code).name}") if code < 0 else ("failed", f"exit code {code}")

@@ -42,7 +42,8 @@ def _head(one: Ended) -> str:
 
 
 def _said(one: Ended) -> list[Finding]:
-    last = one.last[-LAST:] if one.lost else []
+    # one that failed by itself has said why
+    last = [] if one.how == "failed" and one.findings else one.last[-LAST:]
     return [*one.findings, *(Finding(f"said last: {line}", attention=True) for line in last)]
 
 
