@@ -12,17 +12,22 @@ import numpy as np
 import psutil
 import pytest
 from cuda_stand_in import Machine, Stream, device_of
+from deep_stages import loading
 from emulator import why_not
 from emulator.device import EmulatedGpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ttfs_cupy import models
 from ttfs_cupy.benchmarks import passes
+from ttfs_cupy.benchmarks.workload import WORKLOADS
 from ttfs_cupy.check.deep import (
     checks,
+    compilation,
     environment,
     graphs,
     layers,
+    listing,
     notes,
     nvidia,
     parity,
@@ -34,6 +39,7 @@ from ttfs_cupy.check.deep import (
 from ttfs_cupy.check.deep.float64 import Products
 from ttfs_cupy.check.deep.notes import Finding, Notes, Record
 from ttfs_cupy.check.deep.profiles import Span
+from ttfs_cupy.convolution import tuner
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.tensorcore import TensorCore
@@ -107,6 +113,50 @@ def test_what_nvidia_smi_says(kept: Kept, on_path: Callable[[str, str], None]) -
     (machine,) = [figure for figure in figures if figure["record"] == "Machine"]
     assert machine["gpus"] == [dict(zip(environment.QUERY.split(","), values, strict=True))]
     assert any(figure["record"] == "Tool" and figure["path"] for figure in figures)
+
+
+# compile
+
+VARIANTS = [Variant("one", (("A", 1),), 64), Variant("one", (("A", 2),), 128), Variant("two", (), 96)]
+
+
+def test_variants_are_loaded_by_several_processes(kept: Kept) -> None:
+    compilation.load(kept, VARIANTS, loading.threads, 2)
+    (loaded, compiled), (failed, found) = kept.take()
+    assert loaded == {"record": "Loaded", "kernel": "one", "variants": 2, "most_registers": 128}
+    assert (compiled["what"], compiled["count"]) == ("variants", 2)
+    assert (failed.text, failed.attention) == ("two: RuntimeError: does not compile", True)
+    assert found.text.startswith("2 of 3 variants loaded in ")
+
+
+def test_a_process_that_crashes_is_said_once(kept: Kept) -> None:
+    compilation.load(kept, VARIANTS[:2], loading.crash, 2)
+    (text,) = kept.marked()
+    assert text.startswith("one: BrokenProcessPool: ")
+
+
+def test_compiling_ends_in_time(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, seconds=4)
+    compilation.load(kept, VARIANTS[:2], loading.hang, 1)
+    assert kept.marked()[-1] == "out of time: 2 variants are not compiled"
+
+
+def test_what_a_network_asks_for_is_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def agrees(trial: Any, algorithm: Any, which: Any) -> bool:
+        trial.body(algorithm, which)()
+        return True
+
+    monkeypatch.setattr(tuner._Trial, "agrees", agrees)
+    listed = set(listing.variants_of(EmulatedGpu()))
+    workload = WORKLOADS["vgg7"]
+    asked = listing.Listing(EmulatedGpu())
+    network = models.build(list(workload.spec), workload.input_shape, device=asked, clip="separate")
+    images, labels = np.zeros((listing.BATCH, 28, 28, 1), np.float32), np.zeros(listing.BATCH, np.int32)
+    network.differentiate(images, labels)
+    network.tune(2, tuner.Tuner(asked, tuner.TuningCache(tmp_path / "tuning.json")))
+    network.differentiate(images, labels)
+    assert len(asked.variants) > 50
+    assert set(asked.variants) <= listed
 
 
 # check

@@ -1,0 +1,131 @@
+"""Which variants of cooperative kernels a device runs: those of vgg7 and vgg11, tuned or not, and of check's shapes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy import models
+from ttfs_cupy.benchmarks.workload import CLASSES, WORKLOADS
+from ttfs_cupy.check.algorithms import IMAGES, SHAPES
+from ttfs_cupy.check.network import TINY_BATCH, TINY_INPUT, TINY_NETWORK
+from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
+from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.layers import Weighted
+from ttfs_cupy.neuron import Neuron, PotentialReadout, PspSlope, SpikingNeuron
+from ttfs_cupy.plan import stages_of
+
+BATCH = 128
+
+# What a thread is taken to need where that is not known yet: with it every candidate fits.
+REGISTERS = 128
+
+
+@dataclass(frozen=True)
+class Use:
+    """A layer as it is run. flat: a full connection. fires: its neurons do; a readout's do not."""
+
+    shape: ConvolutionShape
+    batch: int
+    pooled: bool = False
+    flat: bool = False
+    fires: bool = True
+
+
+class Listing:
+    """In all that decides what is launched the device itself; launches nothing, and lists what it is asked for."""
+
+    xp: ModuleType = np
+
+    def __init__(self, device: Device):
+        self._device = device
+        self.variants: dict[Variant, None] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._device, name)
+
+    def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
+        pass
+
+    def launch_blocks(self, variant: Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
+        self.variants[variant] = None
+
+    def registers(self, variant: Variant) -> int:
+        self.variants[variant] = None
+        return REGISTERS
+
+    def multiply(self, *stacks: Any, **options: Any) -> None:
+        pass
+
+    def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
+        for task in range(tasks):
+            body(task, 0)
+
+    def to_device(self, array: Array) -> Array:
+        return np.ascontiguousarray(array)
+
+
+def variants_of(device: Device) -> list[Variant]:
+    """Each once, in the order in which they are met."""
+    listing = Listing(device)
+    uses = [Use(shape, IMAGES, pooled) for shape, pooled in SHAPES]
+    uses += uses_of(listing, TINY_NETWORK, TINY_INPUT, TINY_BATCH)
+    for workload in WORKLOADS.values():
+        uses += uses_of(listing, workload.spec, workload.input_shape, BATCH)
+    for use in dict.fromkeys(uses):
+        for neuron in _neurons(listing, use):
+            for which in PASSES:
+                for way in _ways(listing, use, which):
+                    for pooled in {False, use.pooled and way.joins_pooling}:
+                        _run(listing, way, which, use, neuron, pooled=pooled)
+    return list(listing.variants)
+
+
+def uses_of(device: Device, model: Sequence[Any], input_shape: tuple[int, int, int], batch: int) -> Iterator[Use]:
+    """A network's layers: those before a pooling are tuned without it, and then run with it."""
+    network = models.build(list(model), input_shape, CLASSES, device=device)
+    for stage in stages_of(network.layers):
+        layer = stage.layer
+        if isinstance(layer, Weighted):
+            yield Use(layer.shape, batch, stage.pool is not None, layer.flat, layer.is_spiking)
+
+
+def _neurons(device: Device, use: Use) -> list[Neuron]:
+    slopes = [PspSlope(device, slope) for slope in (1.0, 0.0)]
+    if not use.fires:
+        return [PotentialReadout(device, 1.0, slope) for slope in slopes]
+    clipped = [SpikingNeuron(device, 1.0, slope) for slope in slopes]
+    return [*clipped, SpikingNeuron(device, 1.0, slopes[0], clip="separate")]
+
+
+def _ways(device: Device, use: Use, which: Pass) -> Iterator[Algorithm]:
+    """Each algorithm as it chooses, which asks for all candidates' registers; and as the tuner may tell it to."""
+    for kind in algorithms().values():
+        if kind.fits(use.shape, device) is None and (kind.connects or not use.flat):
+            one = kind(device, use.shape)
+            yield one
+            # a full connection is never tuned
+            yield from () if use.flat else one.variants(which).values()
+
+
+def _run(listing: Listing, way: Algorithm, which: Pass, use: Use, neuron: Neuron, *, pooled: bool) -> None:
+    """On memory that nothing touches."""
+    shape = use.shape
+    images = np.empty((use.batch, *shape.in_size, shape.in_channels), np.float32)
+    height, width = (size // 2 if pooled else size for size in shape.out_size)
+    output = np.empty((use.batch, height, width, shape.out_channels), np.float32)
+    winner = np.empty(output.shape, np.uint8) if pooled else None
+    out = Activations(output, output if neuron.needs_weight_sum else None, winner)
+    weights = np.empty((*shape.kernel, shape.in_channels, shape.out_channels), np.float32)
+    workspace = np.empty(way.workspace(use.batch, which), np.float32)
+    outgoing = OutgoingGradient(neuron, output, out)
+    if which == "forward":
+        way.forward(images, weights, neuron, out, workspace)
+    elif which == "data_gradient":
+        way.data_gradient(outgoing, weights, images, workspace)
+    else:
+        way.weight_gradient(images, outgoing, weights, workspace)
