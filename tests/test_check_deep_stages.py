@@ -55,7 +55,7 @@ class Kept(Notes):
     """What a stage leaves."""
 
     def __init__(self, folder: Path, seconds: float = 600):
-        super().__init__(folder, "stage", seconds)
+        super().__init__(folder, "stage", time.monotonic() + seconds)
 
     def take(self) -> tuple[list[Record], list[Finding]]:
         figures, findings, _ = notes.take(self.folder, "stage", 1 << 20)

@@ -1,4 +1,4 @@
-"""One stage, in the process that the runner made for it: NAME MODULE FOLDER DEVICE SECONDS."""
+"""One stage, in the process that the runner made for it: NAME MODULE FOLDER DEVICE END (by time.monotonic)."""
 
 import faulthandler
 import importlib
@@ -15,8 +15,8 @@ from ttfs_cupy.errors import UserError
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 1 where the stage could not go on. What it found wrong is in its notes."""
-    name, module, folder, device, seconds = arguments
-    notes = Notes(Path(folder), name, float(seconds))
+    name, module, folder, device, end = arguments
+    notes = Notes(Path(folder), name, float(end))
     logging.basicConfig(level=logging.INFO, format="log: %(message)s", stream=sys.stdout)
     try:
         importlib.import_module(module).run(notes, device)

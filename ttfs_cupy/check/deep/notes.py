@@ -27,18 +27,18 @@ class Finding:
 class Notes:
     """A stage's records, a line of JSON each, written when they are known: they outlive a stage that is killed.
 
-    folder: the report's. seconds: how long the stage may take from now on.
+    folder: the report's. end: when the stage has to have ended, by time.monotonic(), which all processes share.
     """
 
-    def __init__(self, folder: Path, stage: str, seconds: float):
+    def __init__(self, folder: Path, stage: str, end: float):
         self.folder = folder
         self._file = file_of(folder, stage)
-        self._end = time.monotonic() + seconds
+        self._end = end
         self._bytes = 0
 
     @property
     def left(self) -> float:
-        """Seconds until the stage is killed."""
+        """Seconds that the stage has."""
         return self._end - time.monotonic()
 
     def say(self, text: str) -> None:

@@ -62,7 +62,9 @@ def run(notes: Notes, name: str) -> None:
             if ended.code != 0:
                 return notes.attention(f"what NVIDIA's tools would watch ({what}) ended with exit code {ended.code}")
         return notes.found("a CPU has no use for NVIDIA's tools; what they would watch runs")
-    if tools.find("ncu") is None:
+    if not device.gpu.has_tensor_cores:
+        notes.found(f"{device.name} has none of {', '.join(HOT_KERNELS)} to profile")
+    elif tools.find("ncu") is None:
         notes.found("ncu is not installed: no kernel is profiled")
     else:
         profile(notes, device, min(60, notes.left / 2))

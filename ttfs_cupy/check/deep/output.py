@@ -1,6 +1,7 @@
 """The report's text: what every stage prints, on disk as it comes, but for what would make it too long."""
 
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -59,7 +60,8 @@ class Copy:
                 self._text.write(line)
 
     def _run(self) -> None:
-        with self._stream:
+        # whoever has left the stage's group and still writes writes for nobody
+        with self._stream, suppress(ValueError):
             for line in self._stream:
                 self._take(line.rstrip()[:MOST_LINE])
 

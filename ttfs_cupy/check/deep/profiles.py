@@ -149,7 +149,7 @@ def parted(works: Iterable[str], spans: Iterable[Span]) -> dict[str, list[Span]]
     rest = iter(works)
     for span in sorted(spans, key=lambda span: span.start):
         if OF_PYTORCH in span.name:
-            found[next(rest)] = []
+            found[next(rest, "")] = []
         elif found:
             found[list(found)[-1]].append(span)
     return found

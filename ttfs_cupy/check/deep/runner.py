@@ -85,10 +85,9 @@ def _prepare(folder: Path) -> None:
 
 
 def _run_one(stage: Stage, folder: Path, device: str, left: float, text: Text) -> Ended:
-    seconds = min(stage.most, left)
+    seconds, start = min(stage.most, left) - GRACE, time.monotonic()
     # a little less than the runner waits: a stage that looks at its clock ends by itself
-    arguments = (stage.name, stage.module, str(folder), device, str(seconds - GRACE))
-    start = time.monotonic()
+    arguments = (stage.name, stage.module, str(folder), device, str(start + seconds - GRACE))
     # a session of its own: one signal reaches all that it starts, and Ctrl-C reaches the runner alone
     process = subprocess.Popen(
         [sys.executable, "-m", __package__, *arguments],
@@ -104,7 +103,7 @@ def _run_one(stage: Stage, folder: Path, device: str, left: float, text: Text) -
     assert stream is not None
     copy = text.copy(stream)
     try:
-        how, detail = _wait(process, seconds - GRACE)
+        how, detail = _wait(process, seconds)
     finally:
         _kill_group(process)
         copy.finish()
@@ -175,8 +174,9 @@ def _termination_is_an_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
