@@ -49,7 +49,7 @@ class Verdict:
             self.problem = self.problem or f"its bits differ from run to run at {where}"
 
 
-def run_algorithms(report: Report, device: Device) -> None:
+def run_algorithms(report: Report, device: Device) -> list[Verdict]:
     """Each pass on awkward shapes."""
     verdicts: dict[tuple[str, Pass], Verdict] = {}
     failed: dict[str, str] = {}
@@ -78,6 +78,7 @@ def run_algorithms(report: Report, device: Device) -> None:
     missing = [name for name in algorithms() if (name, "forward") not in verdicts]
     if missing and device.gpu is not None:
         report.untested.append(f"not run on {device.name}, which they do not fit: {', '.join(missing)}")
+    return list(verdicts.values())
 
 
 def _try(verdict: Verdict, algorithm: Algorithm, device: Device, shape: ConvolutionShape, pooled: bool) -> None:

@@ -26,7 +26,11 @@ def run(notes: Notes, name: str) -> None:
     device = report.attempt(lambda: chosen_device(report, name))
     report.attempt(lambda: cpu_kernels(report, needed=device is None or device.name == "cpu"))
     if device is not None:
-        for check in (run_kernels, run_algorithms, run_network, replay_steps):
+        for figure in report.attempt(partial(run_kernels, report, device)) or []:
+            notes.record(figure)
+        for verdict in report.attempt(partial(run_algorithms, report, device)) or []:
+            notes.record(verdict)
+        for check in (run_network, replay_steps):
             report.attempt(partial(check, report, device))
     notes.record(Checked(report.problems, report.untested))
     for problem in report.problems:

@@ -30,9 +30,11 @@ class Case:
     batch: int
     psp_slope: float = 1.0
     precision: str = "split"
+    tuned: bool = False
 
     def __str__(self) -> str:
-        return f"{self.workload.name} {self.batch}, psp_slope {self.psp_slope:g}, {self.precision}"
+        tuned = ", tuned" if self.tuned else ""
+        return f"{self.workload.name} {self.batch}, psp_slope {self.psp_slope:g}, {self.precision}{tuned}"
 
 
 CASES = {
@@ -40,6 +42,7 @@ CASES = {
         Case(WORKLOADS["vgg11"], 128),
         Case(WORKLOADS["vgg11"], 128, psp_slope=0.0),
         Case(WORKLOADS["vgg7"], 64, precision="float32"),
+        Case(WORKLOADS["vgg11"], 128, tuned=True),
     ),
     "cpu": (Case(TINY, 8), Case(TINY, 8, psp_slope=0.0)),
 }
@@ -53,6 +56,7 @@ class Replay:
     batch: int
     psp_slope: float
     precision: str
+    tuned: bool
     same_bits: bool
     graphs: int
     loss: float
@@ -91,7 +95,7 @@ def replay(notes: Notes, device: Device, case: Case) -> None:
     finally:
         logging.getLogger("ttfs_cupy").removeHandler(said)
     same = launched.bits == replayed.bits
-    about = (case.workload.name, case.batch, case.psp_slope, case.precision)
+    about = (case.workload.name, case.batch, case.psp_slope, case.precision, case.tuned)
     notes.record(Replay(*about, same, replayed.graphs, replayed.loss, replayed.algorithms))
     if not same:
         notes.attention(f"{case}: a step has other bits as a graph than kernel by kernel")
@@ -114,6 +118,8 @@ def _trained(device: Device, case: Case, *, capture: bool) -> _Trained:
         precision=case.precision,
     )
     network.load_state_dict(workload.weights())
+    if case.tuned:
+        network.tune(case.batch)
     network.plan(case.batch, training=True)
     step = TrainingStep(network, Adam(device, network.parameters, LEARNING_RATE), case.batch, capture=capture)
     images, labels = workload.batch(case.batch)
