@@ -45,6 +45,7 @@ from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.tensorcore import TensorCore
 from ttfs_cupy.convolution.tensorcore_tiles import forward_tiles, gradient_tiles, group_tiles, sum_tiles
 from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels.source import Variant
 
 SMALL = ConvolutionShape((6, 5), 16, 12, (3, 3), padding=(1, 1))
@@ -116,6 +117,16 @@ def test_what_nvidia_smi_says(kept: Kept, on_path: Callable[[str, str], None]) -
 
 
 # compile
+
+
+def test_without_nvrtc_a_cpu_compiles_nothing(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise UserError("CuPy is not installed")
+
+    monkeypatch.setattr(compilation.nvrtc, "version", missing)
+    compilation.run(kept, "cpu")
+    assert kept.take() == ([], [Finding("nothing is compiled for GPUs: CuPy is not installed")])
+
 
 VARIANTS = [Variant("one", (("A", 1),), 64), Variant("one", (("A", 2),), 128), Variant("two", (), 96)]
 

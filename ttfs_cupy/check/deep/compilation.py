@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from ttfs_cupy import device as devices
 from ttfs_cupy.check.deep.listing import variants_of
 from ttfs_cupy.check.deep.notes import Notes
+from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernel_checks.variants import variants
 from ttfs_cupy.kernels import nvrtc
 from ttfs_cupy.kernels.source import Variant
@@ -52,11 +53,17 @@ def run(notes: Notes, name: str) -> None:
     device, _ = devices.get(name)
     gpu = device.gpu
     architecture = 10 * gpu.capability[0] + gpu.capability[1] if gpu is not None else ARCHITECTURE_ON_A_CPU
+    if gpu is None:
+        try:
+            nvrtc.version()
+        except UserError as error:
+            return notes.found(f"nothing is compiled for GPUs: {error}")
     # of a GPU's cooperative kernels more than these are loaded below
     build(notes, architecture, variants() if gpu is None else {})
     if gpu is not None:
         processes = min(MOST_PROCESSES, devices.available_cores())
         load(notes, variants_of(device), partial(registers, name), processes)
+    return None
 
 
 def build(notes: Notes, architecture: int, named: dict[str, Variant]) -> None:
