@@ -1,6 +1,6 @@
 """Which variants of cooperative kernels a device runs: those of vgg7 and vgg11, tuned or not, and of check's shapes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy import models
-from ttfs_cupy.benchmarks.workload import CLASSES, WORKLOADS
+from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, WORKLOADS
 from ttfs_cupy.check.algorithms import IMAGES, SHAPES
 from ttfs_cupy.check.network import TINY_BATCH, TINY_INPUT, TINY_NETWORK
 from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
@@ -16,7 +16,10 @@ from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingG
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.layers import Weighted
+from ttfs_cupy.metrics import FiringRates
+from ttfs_cupy.network import Network
 from ttfs_cupy.neuron import Neuron, PotentialReadout, PspSlope, SpikingNeuron
+from ttfs_cupy.optimizer import Adam
 from ttfs_cupy.plan import stages_of
 
 BATCH = 128
@@ -73,9 +76,11 @@ def variants_of(device: Device) -> list[Variant]:
     """Each once, in the order in which they are met."""
     listing = Listing(device)
     uses = [Use(shape, IMAGES, pooled) for shape, pooled in SHAPES]
-    uses += uses_of(listing, TINY_NETWORK, TINY_INPUT, TINY_BATCH)
-    for workload in WORKLOADS.values():
-        uses += uses_of(listing, workload.spec, workload.input_shape, BATCH)
+    models_of = [(workload.spec, workload.input_shape, BATCH) for workload in WORKLOADS.values()]
+    for model, input_shape, batch in ((TINY_NETWORK, TINY_INPUT, TINY_BATCH), *models_of):
+        network = models.build(list(model), input_shape, CLASSES, device=listing)
+        uses += _uses(network, batch)
+        _train_and_evaluate(listing, network, batch)
     for use in dict.fromkeys(uses):
         for neuron in _neurons(listing, use):
             for which in PASSES:
@@ -85,13 +90,19 @@ def variants_of(device: Device) -> list[Variant]:
     return list(listing.variants)
 
 
-def uses_of(device: Device, model: Sequence[Any], input_shape: tuple[int, int, int], batch: int) -> Iterator[Use]:
-    """A network's layers: those before a pooling are tuned without it, and then run with it."""
-    network = models.build(list(model), input_shape, CLASSES, device=device)
+def _uses(network: Network, batch: int) -> Iterator[Use]:
+    """Its layers: those before a pooling are tuned without it, and then run with it."""
     for stage in stages_of(network.layers):
         layer = stage.layer
         if isinstance(layer, Weighted):
             yield Use(layer.shape, batch, stage.pool is not None, layer.flat, layer.is_spiking)
+
+
+def _train_and_evaluate(device: Device, network: Network, batch: int) -> None:
+    """What is neither layer nor pooling: the loss, the update, the firing rates."""
+    images, labels = np.zeros((batch, *network.layers[0].in_shape), np.float32), np.zeros(batch, np.int32)
+    network.train_step(images, labels, Adam(device, network.parameters, LEARNING_RATE))
+    network.run(images, watch=FiringRates(network).watch)
 
 
 def _neurons(device: Device, use: Use) -> list[Neuron]:
