@@ -504,6 +504,7 @@ def test_a_peer_that_is_faster_needs_attention_on_a_gpu(kept: Kept, monkeypatch:
         "vgg7 9, a step: ttfs_cupy 2.00 ms, eager: PyTorch ran out of memory, ann 1.80 ms (0.90 times as long)"
     )
     assert "--against" not in asked[0] and asked[1][-2:] == ["--against", "none"]
+    assert asked[0][-2:] == ["--threads", "1"] and "--threads" not in asked[1]
 
 
 def test_without_pytorch_a_sentence_says_so(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,7 +531,7 @@ def test_a_quickstart_that_fails(code: int | None, how: str, kept: Kept, monkeyp
     pytest.importorskip("sklearn")
     monkeypatch.setattr(tools, "run", lambda *_: tools.Output("some\nerror: what", code))
     training.quickstart(kept, CPU, 9)
-    assert kept.marked() == [f"the quickstart {how}: ['error: what']"]
+    assert kept.marked() == [f"the quickstart {how}: error: what"]
 
 
 # NVIDIA's tools

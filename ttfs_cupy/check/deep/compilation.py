@@ -53,17 +53,16 @@ def run(notes: Notes, name: str) -> None:
     device, _ = devices.get(name)
     gpu = device.gpu
     architecture = 10 * gpu.capability[0] + gpu.capability[1] if gpu is not None else ARCHITECTURE_ON_A_CPU
-    if gpu is None:
-        try:
-            nvrtc.version()
-        except UserError as error:
-            return notes.found(f"nothing is compiled for GPUs: {error}")
-    # of a GPU's cooperative kernels more than these are loaded below
-    build(notes, architecture, variants() if gpu is None else {})
     if gpu is not None:
+        build(notes, architecture, {})
         processes = min(MOST_PROCESSES, devices.available_cores())
-        load(notes, variants_of(device), partial(registers, name), processes)
-    return None
+        return load(notes, variants_of(device), partial(registers, name), processes)
+    try:
+        nvrtc.version()
+    except UserError as error:
+        return notes.found(f"nothing is compiled for GPUs: {error}")
+    # of each cooperative kernel one: check compiles the others
+    return build(notes, architecture, {variant.kernel: variant for variant in variants().values()})
 
 
 def build(notes: Notes, architecture: int, named: dict[str, Variant]) -> None:

@@ -60,7 +60,7 @@ def run(notes: Notes, name: str) -> None:
             ended = tools.run(target(what, device), notes.left - 1)
             notes.say(ended.short(2000))
             if ended.code != 0:
-                return notes.attention(f"what NVIDIA's tools would watch ({what}) ended with exit code {ended.code}")
+                return notes.attention(f"what NVIDIA's tools would watch ({what}) {ended.ending}")
         return notes.found("a CPU has no use for NVIDIA's tools; what they would watch runs")
     if not device.gpu.has_tensor_cores:
         notes.found(f"{device.name} has none of {', '.join(HOT_KERNELS)} to profile")
@@ -106,8 +106,7 @@ def profile(notes: Notes, device: Device, seconds: float) -> None:
 def _no_profile(notes: Notes, ended: tools.Output) -> None:
     if "ERR_NVGPUCTRPERM" in ended.text:
         return notes.found("ncu may not read the GPU's counters here (ERR_NVGPUCTRPERM): no kernel is profiled")
-    how = "was killed, out of time" if ended.code is None else f"ended with exit code {ended.code}"
-    return notes.attention(f"ncu {how} and profiled nothing: {ended.text.strip().splitlines()[-1:]}")
+    return notes.attention(f"ncu profiled nothing, and {ended.ending}")
 
 
 def counters(table: str) -> list[Counter]:

@@ -71,6 +71,8 @@ def compare(notes: Notes, device: Device, network: str, batch: int, *, alone: bo
         file = Path(folder) / "bench.json"
         arguments = ["--device", device.name, "--networks", network, "--batch", str(batch), "--work", "step"]
         arguments += ["--rounds", str(ROUNDS[device.target]), "--json", str(file), *(["--against", "none"] * alone)]
+        # whoever else uses the CPU makes threads that wait for each other slow
+        arguments += ["--threads", "1"] if device.target == "cpu" else []
         code = bench.main(arguments)
         if code:
             return notes.attention(f"{network} {batch}: ttfs_cupy.bench ended with exit code {code}")

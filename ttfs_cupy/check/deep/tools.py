@@ -24,6 +24,12 @@ class Output:
     text: str
     code: int | None
 
+    @property
+    def ending(self) -> str:
+        """How it ended, and the line that it printed last."""
+        how = "was killed, out of time" if self.code is None else f"ended with exit code {self.code}"
+        return f"{how}: {next(iter(self.text.strip().splitlines()[-1:]), 'it printed nothing')}"
+
     def short(self, most: int) -> str:
         """The text, without its middle where it is longer than that."""
         if len(self.text) <= most:

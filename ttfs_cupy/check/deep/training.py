@@ -81,8 +81,7 @@ def quickstart(notes: Notes, device: Device, seconds: float) -> None:
         seconds = time.monotonic() - start
         notes.say(ended.short(3000))
         if ended.code != 0:
-            how = "was killed, out of time" if ended.code is None else f"ended with exit code {ended.code}"
-            return notes.attention(f"the quickstart {how}: {ended.text.strip().splitlines()[-1:]}")
+            return notes.attention(f"the quickstart {ended.ending}")
         *lines, last = map(json.loads, (output / "metrics.jsonl").read_text().splitlines())
     found = Quickstart(epochs, seconds, last["test_accuracy"], lines[-1]["images_per_second"])
     notes.record(found)
