@@ -8,7 +8,7 @@ import numpy as np
 
 from ttfs_cupy.benchmarks.gpu_assumptions import Gpu
 from ttfs_cupy.device import Array, CudaDevice, Stack
-from ttfs_cupy.kernels import nvrtc, source
+from ttfs_cupy.kernels import cubins, source
 from ttfs_cupy.kernels.source import Variant
 
 
@@ -108,8 +108,7 @@ class RecordingGpu(CudaDevice):
 @cache
 def registers(variant: Variant, architecture: int) -> int:
     """Of a thread, as the assembler says. Raises UserError where NVRTC cannot be loaded."""
-    usages = nvrtc.compile_variant(variant, architecture).usage
-    return next(usage.registers for usage in usages if usage.kernel == variant.kernel)
+    return cubins.cubin(variant.unit, architecture).registers(variant.kernel)
 
 
 def _handled(kernel: source.Kernel, arguments: tuple[Any, ...]) -> tuple[int, int, dict[str, float]]:

@@ -19,7 +19,7 @@ from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingG
 from ttfs_cupy.convolution.tensorcore import TensorCore
 from ttfs_cupy.convolution.tensorcore_costs import product_channels, sum_channels
 from ttfs_cupy.convolution.tensorcore_tiles import Launch, SumTile
-from ttfs_cupy.kernels import disassembly, nvrtc
+from ttfs_cupy.kernels import cubins, disassembly, nvrtc
 from ttfs_cupy.kernels.disassembly import ASYNCHRONOUS_COPY, Code
 from ttfs_cupy.kernels.nvrtc import Usage
 from ttfs_cupy.kernels.source import Variant
@@ -114,7 +114,7 @@ class _Considering(TensorCore):
 
 def usage(variant: Variant, architecture: int) -> Usage:
     """What the assembler says of it."""
-    return next(one for one in nvrtc.compile_variant(variant, architecture).usage if one.kernel == variant.kernel)
+    return next(one for one in cubins.cubin(variant.unit, architecture).usage if one.kernel == variant.kernel)
 
 
 def candidates(shape: ConvolutionShape, batch: int, card: Gpu, *, pooled: bool) -> Iterator[Candidate]:
@@ -151,7 +151,7 @@ def candidates(shape: ConvolutionShape, batch: int, card: Gpu, *, pooled: bool) 
 def row(candidate: Candidate, card: Gpu) -> Row:
     """Compiles and disassembles it. Raises UserError where there is no compiler or no disassembler."""
     variant = candidate.variant
-    cubin = nvrtc.compile_variant(variant, card.architecture)
+    cubin = cubins.cubin(variant.unit, card.architecture)
     taken = usage(variant, card.architecture)
     resident = card.limits.resident_blocks(variant.threads, taken.registers, candidate.launch.shared_bytes)
     return Row(candidate, card.architecture, taken, resident, disassembly.disassemble(cubin.code))

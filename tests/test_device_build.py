@@ -121,15 +121,26 @@ class TestCacheFolder:
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         assert cpu_library.cache_folder() == tmp_path / "home" / ".cache" / "ttfs_cupy"
 
-    def test_one_that_cannot_be_written(self, tmp_path, monkeypatch):
+    def test_one_that_cannot_be_written(self, tmp_path, monkeypatch, caplog):
         # below a file, which stops the superuser too
         (tmp_path / "file").touch()
         monkeypatch.setenv("TTFS_CUPY_CACHE", str(tmp_path / "file" / "cache"))
         folder = cpu_library.cache_folder()
         assert tmp_path not in folder.parents
         assert folder.stat().st_mode & 0o077 == 0  # nobody else may put a library there
-        assert cpu_library.cache_folder() != folder
-        folder.rmdir()
+        # the same while this process lives, which is told once
+        assert cpu_library.cache_folder() == folder
+        (said,) = [record.message for record in caplog.records]
+        assert "for want of a cache" in said and str(tmp_path) in said and "set TTFS_CUPY_CACHE" in said
+
+    def test_it_is_gone_with_the_process(self, tmp_path):
+        (tmp_path / "file").touch()
+        there = python(
+            "from ttfs_cupy.kernels import cpu_library; print(cpu_library.cache_folder())",
+            variables={"TTFS_CUPY_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)},
+        )
+        folder = Path(there.stdout.strip())
+        assert folder.parent == tmp_path and not folder.exists()
 
     def test_the_kernels_are_built_all_the_same(self, tmp_path, monkeypatch):
         (tmp_path / "file").touch()

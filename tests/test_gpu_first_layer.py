@@ -18,7 +18,7 @@ from ttfs_cupy.benchmarks.gpu_first_layer import (
 )
 from ttfs_cupy.convolution import first_layer
 from ttfs_cupy.convolution.tensorcore_costs import Costs, Rounds
-from ttfs_cupy.kernels import disassembly, nvrtc
+from ttfs_cupy.kernels import cubins, disassembly
 from ttfs_cupy.kernels.disassembly import Loop
 from ttfs_cupy.kernels.source import Variant
 
@@ -41,7 +41,7 @@ def variant_of(kernel: str, channels: int = 3, size: tuple[int, int] = (3, 3), s
 def compiled(variant: Variant, architecture: int) -> bytes:
     """Skips where something is missing."""
     skip_without_tools()
-    return nvrtc.compile_variant(variant, architecture).code
+    return cubins.cubin(variant.unit, architecture).code
 
 
 def main_loop(code: disassembly.Code) -> Loop:

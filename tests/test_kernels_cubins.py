@@ -1,15 +1,12 @@
 """Every kernel compiles with NVRTC for every architecture, without spilling; no GPU is needed."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
 from ttfs_cupy import cuda_libraries
-from ttfs_cupy.device import CudaDevice
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernel_checks.variants import variants
-from ttfs_cupy.kernels import nvrtc, source
+from ttfs_cupy.kernels import cubins, nvrtc, source
+from ttfs_cupy.kernels.source import Unit
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,7 +22,7 @@ def nvrtc_is_installed():
 
 @pytest.fixture(scope="module")
 def usages():
-    return [usage for cubin in nvrtc.compile_all(variants=variants()) for usage in cubin.usage]
+    return [usage for cubin in cubins.compile_all(variants=variants()) for usage in cubin.usage]
 
 
 def test_every_kernel_compiles_for_every_architecture(usages, capsys):
@@ -47,32 +44,10 @@ def test_no_kernel_spills(usages):
 
 
 def test_cubins_are_code_for_their_architecture():
-    cubin = nvrtc.compile_file("neuron", 90)
+    cubin = cubins.cubin(Unit("neuron"), 90)
     assert cubin.code.startswith(b"\x7fELF")
     assert b"fire" in cubin.code
-    assert nvrtc.compile_file("neuron", 80).code != cubin.code
-
-
-def test_what_cupy_cannot_compile_is_compiled_once(monkeypatch, tmp_path):
-    """Warpgroups are of sm_90a, and CuPy asks for sm_90."""
-    monkeypatch.setenv("TTFS_CUPY_CACHE", str(tmp_path))
-    compiled, compile_text = [], nvrtc.compile_text
-
-    def counted(text, name, architecture):
-        compiled.append(architecture)
-        return compile_text(text, name, architecture)
-
-    monkeypatch.setattr(nvrtc, "compile_text", counted)
-    device = CudaDevice.__new__(CudaDevice)
-    device.xp = SimpleNamespace(RawModule=lambda **given: given)
-    by_groups, by_warps = (variants()[f"tensorcore_forward {tile}"] for tile in ("by groups 64x128 4x3", "64x128 3x3"))
-    first, second = (device._module("tensorcore_forward", by_groups.constants) for _ in range(2))
-    assert compiled == ["90a"] and first == second and list(first) == ["path"]
-    assert Path(first["path"]).parent == tmp_path
-    code = Path(first["path"]).read_bytes()
-    assert code.startswith(b"\x7fELF") and b"tensorcore_forward" in code
-    given = device._module("tensorcore_forward", by_warps.constants)
-    assert "tensorcore_forward" in given["code"] and compiled == ["90a"]
+    assert cubins.cubin(Unit("neuron"), 80).code != cubin.code
 
 
 def test_a_spill_is_seen():

@@ -30,7 +30,7 @@ from ttfs_cupy.convolution.tensorcore_tiles import (
     sum_tiles,
 )
 from ttfs_cupy.device.gpu_limits import GpuRates, of_capability
-from ttfs_cupy.kernels import disassembly, nvrtc
+from ttfs_cupy.kernels import cubins, disassembly
 from ttfs_cupy.kernels.source import Variant
 
 BY_GROUPS = "tensorcore_forward by groups"
@@ -97,7 +97,7 @@ def tools_are_installed() -> None:
 def test_main_loops_are_as_long_as_said(variant: Variant, architecture: int) -> None:
     if variant.needs_warpgroups and architecture != 90:
         pytest.skip("warpgroups are of 9.0")
-    loop = disassembly.disassemble(nvrtc.compile_variant(variant, architecture).code).main_loop
+    loop = disassembly.disassemble(cubins.cubin(variant.unit, architecture).code).main_loop
     assert loop is not None
     assert stage_instructions(variant) == pytest.approx(loop.size, rel=0.25)
 

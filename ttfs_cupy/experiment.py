@@ -68,6 +68,7 @@ def prepare(config: Config, *, training: bool = True) -> Experiment:
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
     config = _with_algorithms(config, network)
+    network.compile_ahead(batch_size, training=training, slopes=_slopes(config))
     network.plan(batch_size, training=training)
     return Experiment(
         config,
@@ -124,6 +125,12 @@ def _network(config: Config, device: Device, dataset: Dataset) -> Network:
     if wanted.initial_weights is not None:
         load_weights(network, Path(wanted.initial_weights))
     return network
+
+
+def _slopes(config: Config) -> tuple[float, ...]:
+    """psp_slope; of a schedule both ends, since between them it is 0 only if both are."""
+    slope = config.network.psp_slope
+    return (slope.from_, slope.to) if isinstance(slope, PspSlopeSchedule) else (slope,)
 
 
 def load_best(network: Network, path: Path) -> int:

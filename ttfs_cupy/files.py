@@ -7,6 +7,14 @@ from pathlib import Path
 from ttfs_cupy.errors import UserError
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder in one that is there, unless it is there, too. Raises UserError."""
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be made: {error.strerror or error}") from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes to a temporary file beside `path` and renames it; raises UserError, leaving `path` as it was."""
     temporary = None

@@ -1,15 +1,17 @@
 """Layers in a row: the plan of their buffers, forward, event-driven backward, and the public boundary (NCHW)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
-from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
+from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.convolution.tuner import Tuner
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.encoding import Encoder
+from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.layers import Layer, MaxPool, Weighted
 from ttfs_cupy.loss import CrossEntropy
 from ttfs_cupy.neuron import PspSlope
@@ -63,7 +65,10 @@ class Network:
 
     @psp_slope.setter
     def psp_slope(self, value: float) -> None:
+        leaves_or_meets_0 = (value != 0) != (self._slope.value != 0)
         self._slope.value = value
+        if leaves_or_meets_0 and self._plan is not None:
+            self.compile_ahead(self._plan.batch, training=self._plan.training)
 
     @property
     def algorithms(self) -> dict[str, str]:
@@ -149,10 +154,38 @@ class Network:
                 return
             batch, training = max(batch, self._plan.batch), training or self._plan.training
             self._plan = None  # its memory is free for the next one
+        self.compile_ahead(batch, training=training)
         plan = Plan(stages_of(self.layers), batch, training=training)
         plan.allocate(self.device)
         self.loss = CrossEntropy(self.device, batch, self.classes)
         self._plan = plan
+
+    def compile_ahead(self, batch: int, *, training: bool, slopes: Iterable[float] | None = None) -> None:
+        """Has the kernels ready that batches of up to so many images ask for while psp_slope has these values.
+
+        slopes: None for the present one. Only whether they are 0 matters. Raises UserError where one does not compile.
+        """
+        if self.device.gpu is None:
+            return
+        sums = {slope != 0 for slope in ([self.psp_slope] if slopes is None else slopes)}
+        variants: dict[Variant, None] = {}
+        for index, stage in enumerate(stages_of(self.layers)):
+            layer = stage.layer
+            if not isinstance(layer, Weighted):
+                continue
+            passes: tuple[Pass, ...] = ("forward",)
+            if training:
+                passes += ("weight_gradient", "data_gradient") if index else ("weight_gradient",)
+            # a direct code's neurons have a slope of their own
+            each_sum = sums if layer.neuron.slope is self._slope else {layer.neuron.needs_weight_sum}
+            # whoever watches sees every neuron; few images may be cut otherwise than many
+            for which, has_sum, images in product(passes, sorted(each_sum), (1, batch)):
+                algorithm, joined = layer.algorithms.of(which), stage.pool is not None
+                for pooled in {joined, joined and which != "forward"}:
+                    variants |= dict.fromkeys(
+                        algorithm.kernels(which, images, layer.neuron, has_sum=has_sum, pooled=pooled)
+                    )
+        self.device.compile_ahead(variants)
 
     @property
     def planned(self) -> Plan | None:

@@ -1,7 +1,7 @@
 """CuPy's functions and arrays, as far as the engine uses them, over a stand-in's machine."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +25,19 @@ CPU = CpuDevice(1)
 
 
 class StandInDevice(CudaDevice):
+    """compiled_ahead: the variants that it was asked to have ready. Nothing is compiled: nothing here could run it."""
+
+    def __init__(self, index: int):
+        self.compiled_ahead: set[source.Variant] = set()
+        super().__init__(index)
+
+    def compile_ahead(self, variants: Iterable[source.Variant]) -> None:
+        self.compiled_ahead |= {*variants}
+
+    def registers(self, variant: source.Variant) -> int:
+        return 255
+
     def _module(self, file: str, constants: source.Constants) -> Any:
-        # never machine code, which nothing here could run
         return self.xp.RawModule(code=source.cuda_text(file, constants), options=())
 
 
@@ -151,7 +162,6 @@ class _Function:
     """A kernel as cupy.RawModule hands it out: in its CPU build, or one without, a cooperative one, in the emulator."""
 
     max_dynamic_shared_size_bytes = 48 << 10
-    num_regs = 255
 
     def __init__(self, machine: Machine, code: str, kernel: str):
         target = "cpu" if kernel in source.kernels("cpu") else source.COOPERATIVE

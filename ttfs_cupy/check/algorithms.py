@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -51,6 +52,7 @@ class Verdict:
 
 def run_algorithms(report: Report, device: Device) -> list[Verdict]:
     """Each pass on awkward shapes."""
+    _compile_ahead(device)
     verdicts: dict[tuple[str, Pass], Verdict] = {}
     failed: dict[str, str] = {}
     for shape, pooled in SHAPES:
@@ -79,6 +81,19 @@ def run_algorithms(report: Report, device: Device) -> list[Verdict]:
     if missing and device.gpu is not None:
         report.untested.append(f"not run on {device.name}, which they do not fit: {', '.join(missing)}")
     return list(verdicts.values())
+
+
+def _compile_ahead(device: Device) -> None:
+    """All that the trials will ask for."""
+    variants = []
+    for shape, pooled in SHAPES:
+        neuron = Trial(device, shape, IMAGES, 1.0, pooled).neuron
+        for kind in algorithms().values():
+            if kind.fits(shape, device) is None:
+                algorithm, joined = kind(device, shape), pooled and kind.joins_pooling
+                for which, slope in product(PASSES, PSP_SLOPES):
+                    variants += algorithm.kernels(which, IMAGES, neuron, has_sum=slope != 0, pooled=joined)
+    device.compile_ahead(variants)
 
 
 def _try(verdict: Verdict, algorithm: Algorithm, device: Device, shape: ConvolutionShape, pooled: bool) -> None:

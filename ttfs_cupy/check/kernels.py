@@ -8,6 +8,7 @@ from ttfs_cupy.device import Device
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernel_checks.variants import variants
 from ttfs_cupy.kernels import cpu_library, nvrtc, source
+from ttfs_cupy.kernels.cubins import compile_all
 
 
 def cpu_kernels(report: Report, *, needed: bool) -> bool:
@@ -31,9 +32,9 @@ def cubins(report: Report) -> str:
     """Compiles every kernel for every architecture, which needs no GPU; of those on tensor cores, the tiles that are
     chosen from, as output channels x pixels (or input channels), stages x taps. Returns the architectures' names."""
     started = time.perf_counter()
-    usages = [usage for cubin in nvrtc.compile_all(variants=variants()) for usage in cubin.usage]
+    usages = [usage for cubin in compile_all(variants=variants(), progress=True) for usage in cubin.usage]
     names = ", ".join(f"sm_{architecture}" for architecture in nvrtc.ARCHITECTURES)
-    report.say("", f"built by NVRTC for {names} in {time.perf_counter() - started:.1f} s")
+    report.say("", f"built by NVRTC for {names}, or taken from the cache, in {time.perf_counter() - started:.1f} s")
     report.say("", nvrtc.table(usages))
     for usage in usages:
         if usage.spills:

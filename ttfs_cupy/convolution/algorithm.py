@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from ttfs_cupy import convolution
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
+from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.neuron import Neuron
 
 Pass = Literal["forward", "data_gradient", "weight_gradient"]
@@ -57,6 +58,12 @@ class Algorithm(Protocol):
 
     def variants(self, which: Pass) -> "dict[int, Algorithm]":
         """The ways to cut a pass into blocks that it can be told to take, by number; none where it has but one."""
+
+    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+        """Every variant of a cooperative kernel that such a pass may launch, or weighs before it chooses.
+
+        has_sum: what neuron.needs_weight_sum will be; pooled: with pooling joined to it.
+        """
 
     def workspace(self, batch: int, which: Pass) -> int:
         """How many float32 values of scratch memory a pass needs for that batch."""

@@ -10,6 +10,7 @@ from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
 from ttfs_cupy.device import Array, Device
+from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.neuron import Neuron, SpikingNeuron
 
 # As in kernels/direct.cu
@@ -47,6 +48,9 @@ class Direct:
 
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         return {}
+
+    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+        return []
 
     def workspace(self, batch: int, which: Pass) -> int:
         if which == "data_gradient":

@@ -169,6 +169,11 @@ class FirstLayer:
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         return {}
 
+    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+        if which == "forward":
+            return [self._forward_variant(neuron, has_sum=has_sum, pooled=pooled)]
+        return [self._gradient_variant(neuron, has_sum=has_sum, pooled=pooled)] if which == "weight_gradient" else []
+
     def workspace(self, batch: int, which: Pass) -> int:
         shape = self.shape
         if which == "forward":
@@ -182,7 +187,8 @@ class FirstLayer:
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a tile's neurons by one reading of its pixels, then the neurons' rule, and pooling."""
         tiles = Tiles.fastest(self.shape, FORWARD, self._lanes)
-        variant = self._variant("first_layer_forward", FORWARD, neuron, out)
+        has_sum, pooled = neuron.needs_weight_sum, out.winner is not None
+        variant = self._forward_variant(neuron, has_sum=has_sum, pooled=pooled)
         self.device.launch_blocks(
             variant,
             *(len(images) * tiles.count * self._channel_blocks, _weight_bytes(self.shape) + tiles.halo_bytes),
@@ -202,12 +208,11 @@ class FirstLayer:
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Summed over ranges of tiles, and these in a tree, whose nodes the last blocks to come add."""
         neuron, out, batch = outgoing.neuron, outgoing.out, len(images)
-        *rule, separate = neuron.derivative
+        *rule, _ = neuron.derivative
         tiles = Tiles.fastest(self.shape, WEIGHT_GRADIENT, self._lanes)
         ranges, range_tiles = self._ranges(batch)
-        variant = self._variant(
-            "first_layer_weight_gradient", WEIGHT_GRADIENT, neuron, out, SEPARATE=int(separate), FAN=FAN
-        )
+        has_sum, pooled = neuron.needs_weight_sum, out.winner is not None
+        variant = self._gradient_variant(neuron, has_sum=has_sum, pooled=pooled)
         self.device.launch_blocks(
             variant,
             *(ranges * self._channel_blocks, max(tiles.halo_bytes, self._part_bytes)),
@@ -215,7 +220,7 @@ class FirstLayer:
                 images,
                 outgoing.grad,
                 out.output,
-                out.weight_sum if neuron.needs_weight_sum else None,
+                out.weight_sum if has_sum else None,
                 out.winner,
                 *rule,
             ),
@@ -224,13 +229,20 @@ class FirstLayer:
             *(self.shape.out_channels, self._lanes, *tiles.arguments, *self._sizes),
         )
 
-    def _variant(self, kernel: str, work: Work, neuron: Neuron, out: Activations, **more: int) -> Variant:
+    def _forward_variant(self, neuron: Neuron, *, has_sum: bool, pooled: bool) -> Variant:
+        return self._variant("first_layer_forward", FORWARD, neuron, has_sum, pooled)
+
+    def _gradient_variant(self, neuron: Neuron, *, has_sum: bool, pooled: bool) -> Variant:
+        more = {"SEPARATE": int(neuron.derivative[-1]), "FAN": FAN}
+        return self._variant("first_layer_weight_gradient", WEIGHT_GRADIENT, neuron, has_sum, pooled, **more)
+
+    def _variant(self, kernel: str, work: Work, neuron: Neuron, has_sum: bool, pooled: bool, **more: int) -> Variant:
         shape = self.shape
         constants: Constants = (
             *(("CHANNELS", shape.in_channels), ("KERNEL_H", shape.kernel[0]), ("KERNEL_W", shape.kernel[1])),
             *(("STRIDE_H", shape.stride[0]), ("STRIDE_W", shape.stride[1]), ("THREADS", work.threads)),
-            *(("HAS_SUM", int(neuron.needs_weight_sum)), ("FIRES", int(neuron.fires))),
-            *(("POOLED", int(out.winner is not None)), ("VECTOR", 4 if shape.out_channels % 4 == 0 else 1)),
+            *(("HAS_SUM", int(has_sum)), ("FIRES", int(neuron.fires))),
+            *(("POOLED", int(pooled)), ("VECTOR", 4 if shape.out_channels % 4 == 0 else 1)),
             *more.items(),
         )
         return Variant(kernel, constants, work.threads)

@@ -13,6 +13,7 @@ from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
 from ttfs_cupy.device import Array, Device, Stack
+from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.neuron import Neuron
 
 # Below about this many rows, reading the weights for a product costs as much as a tenth of the product.
@@ -43,6 +44,9 @@ class Gemm:
 
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         return {}
+
+    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+        return []
 
     def workspace(self, batch: int, which: Pass) -> int:
         shape = self.shape

@@ -22,7 +22,6 @@ from ttfs_cupy.convolution.tensorcore_tiles import (
     Launch,
     ProductTile,
     Sliding,
-    SumTile,
     clocks,
     fastest,
     forward_ranges,
@@ -112,6 +111,19 @@ class TensorCore:
         numbers = [number for number, each in enumerate(needed) if each <= gpu.block_shared_bytes]
         return {number: type(self)(self.device, self.shape, number) for number in numbers}
 
+    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+        if which == "forward":
+            sliding = Sliding.forward(self.shape, pooled=pooled)
+            weighed = self._weighed(self._forward_candidates(sliding, images, int(has_sum)))
+            groups = any(variant.needs_warpgroups for variant in weighed)
+            return [*weighed, PACKING, *([PACKING_FOR_GROUPS] if groups else [])]
+        kind = _kind(neuron, pooled=pooled)
+        if which == "data_gradient":
+            return self._weighed(self._gradient_candidates(Sliding.backward(self.shape), images, kind))
+        candidates = self._sum_candidates(images)
+        launched = [launch.with_constants(HAS_SUM=int(has_sum), **dict(kind)) for launch in candidates]
+        return [*self._weighed(candidates), *self._weighed(launched)]
+
     def workspace(self, batch: int, which: Pass) -> int:
         if which == "forward":
             return self._packed_weights + self._forward_parts(batch)
@@ -147,7 +159,7 @@ class TensorCore:
     def data_gradient(self, outgoing: OutgoingGradient, weights: Array, grad_images: Array, workspace: Array) -> None:
         """The convolution of dLoss/dA, formed as it enters, with the turned kernel."""
         shape, sliding = self.shape, Sliding.backward(self.shape)
-        launch = self._gradient_launch(sliding, len(grad_images), _kind(outgoing))
+        launch = self._gradient_launch(sliding, len(grad_images), _kind_of(outgoing))
         self._launch(
             launch,
             *(*self._outgoing(outgoing), weights, grad_images),
@@ -160,7 +172,7 @@ class TensorCore:
         """For each tap the product of inputs and gradients, summed over ranges of pixels, and these in their order."""
         shape = self.shape
         launch = self._sum_launch(len(images))
-        launch = launch.with_constants(HAS_SUM=int(outgoing.neuron.needs_weight_sum), **dict(_kind(outgoing)))
+        launch = launch.with_constants(HAS_SUM=int(outgoing.neuron.needs_weight_sum), **dict(_kind_of(outgoing)))
         parts_of_sum = workspace[: launch.parts_size] if launch.ranges > 1 else None
         self._launch(
             launch,
@@ -197,6 +209,19 @@ class TensorCore:
     # How the work is cut into blocks
 
     def _forward_launch(self, sliding: Sliding, images: int, has_sum: int) -> Launch:
+        last = len(forward_tiles(self.shape.taps)) - 1
+        key = ("forward", sliding, images, has_sum)
+        return self._chosen(key, lambda: self._forward_candidates(sliding, images, has_sum), last)
+
+    def _gradient_launch(self, sliding: Sliding, images: int, kind: Constants) -> Launch:
+        key = ("data_gradient", sliding, images, kind)
+        return self._chosen(key, lambda: self._gradient_candidates(sliding, images, kind))
+
+    def _sum_launch(self, images: int) -> Launch:
+        """The same for whatever kind of neurons, with and without the mask: the workspace depends on it."""
+        return self._chosen(("weight_gradient", images), lambda: self._sum_candidates(images))
+
+    def _forward_candidates(self, sliding: Sliding, images: int, has_sum: int) -> list[Launch]:
         shape, gpu = self.shape, self.device.gpu
         assert gpu is not None
         options = (("HAS_SUM", has_sum), ("SPLIT", int(self.split)), ("VECTOR", _vector(sliding.channels)))
@@ -209,32 +234,21 @@ class TensorCore:
             kind = (("GROUPS", int(tile.in_groups)), *options, ("RANGED", int(own > 1)), ("FAN", FAN))
             return tile.launch("tensorcore_forward", kind, sliding, images, shape.out_channels, ranges=own)
 
-        last = len(forward_tiles(shape.taps)) - 1
-        key = ("forward", sliding, images, has_sum)
-        return self._chosen(key, lambda: [of(tile) for tile in _forward_tiles(shape, gpu)], last)
+        return [of(tile) for tile in _forward_tiles(shape, gpu)]
 
-    def _gradient_launch(self, sliding: Sliding, images: int, kind: Constants) -> Launch:
+    def _gradient_candidates(self, sliding: Sliding, images: int, kind: Constants) -> list[Launch]:
         options = (("VECTOR", _vector(sliding.channels)), *kind)
+        given = ("tensorcore_data_gradient", options, sliding, images, self.shape.in_channels)
+        return [tile.launch(*given, staged=True) for tile in gradient_tiles(sliding.taps)]
 
-        def of(tile: ProductTile) -> Launch:
-            return tile.launch(
-                "tensorcore_data_gradient", options, sliding, images, self.shape.in_channels, staged=True
-            )
-
-        key = ("data_gradient", sliding, images, kind)
-        return self._chosen(key, lambda: [of(tile) for tile in gradient_tiles(sliding.taps)])
-
-    def _sum_launch(self, images: int) -> Launch:
-        """The same for whatever kind of neurons, with and without the mask: the workspace depends on it."""
+    def _sum_candidates(self, images: int) -> list[Launch]:
+        """Of the neurons that take most."""
         shape, gpu = self.shape, self.device.gpu
         assert gpu is not None
         vector = ("VECTOR", _vector(math.gcd(shape.in_channels, shape.out_channels)))
         greediest = (vector, ("HAS_SUM", 1), ("FIRES", 1), ("POOLED", 1), ("SEPARATE", 0))
-
-        def of(tile: SumTile) -> Launch:
-            return tile.launch("tensorcore_weight_gradient", greediest, shape, images, gpu)
-
-        return self._chosen(("weight_gradient", images), lambda: [of(tile) for tile in sum_tiles(shape)])
+        given = ("tensorcore_weight_gradient", greediest, shape, images, gpu)
+        return [tile.launch(*given) for tile in sum_tiles(shape)]
 
     def _chosen(self, key: tuple[object, ...], candidates: Callable[[], list[Launch]], last: int = -1) -> Launch:
         """Chosen once: every further pass of that kind is launched in the same way."""
@@ -242,6 +256,15 @@ class TensorCore:
             found = candidates()
             self._launches[key] = self._choose(found, found[last])
         return self._launches[key]
+
+    def _weighed(self, candidates: list[Launch]) -> list[Variant]:
+        """Those that have room, among which one is chosen; of a tile that was named, that one alone if it has."""
+        gpu = self.device.gpu
+        assert gpu is not None
+        named = [] if self.tile is None else [candidates[self.tile]]
+        room = gpu.block_shared_bytes
+        fitting = [[launch.variant for launch in some if launch.shared_bytes <= room] for some in (named, candidates)]
+        return fitting[0] or fitting[1]
 
     def _choose(self, candidates: list[Launch], last: Launch) -> Launch:
         # a tile that fits may need too much where pooling is joined
@@ -266,11 +289,13 @@ def _shared_bytes(shape: ConvolutionShape, which: Pass, gpu: GpuLimits, *, poole
     return [tile.shared_bytes for tile in sum_tiles(shape)]
 
 
-def _kind(outgoing: OutgoingGradient) -> Constants:
+def _kind(neuron: Neuron, *, pooled: bool) -> Constants:
     """Of the neurons, which a kernel's variant is compiled for."""
-    separate = outgoing.neuron.derivative[-1]
-    pooled = int(outgoing.out.winner is not None)
-    return (("FIRES", int(outgoing.neuron.fires)), ("POOLED", pooled), ("SEPARATE", separate))
+    return (("FIRES", int(neuron.fires)), ("POOLED", int(pooled)), ("SEPARATE", neuron.derivative[-1]))
+
+
+def _kind_of(outgoing: OutgoingGradient) -> Constants:
+    return _kind(outgoing.neuron, pooled=outgoing.out.winner is not None)
 
 
 def _vector(channels: int) -> int:

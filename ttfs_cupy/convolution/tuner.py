@@ -26,6 +26,7 @@ from ttfs_cupy.device import Array, Device
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.files import write_atomically
 from ttfs_cupy.kernels import cpu_library, source
+from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
 from ttfs_cupy.version import __version__
 
@@ -115,8 +116,19 @@ class Tuner:
         timed, compared = (_Trial(self._device, shape, count) for count in (images, COMPARED_IMAGES))
         algorithms = [kind(self._device, shape) for kind in kinds]
         chosen: dict[str, str] = {}
-        for which in passes:
-            ways = [way for one in algorithms for way in one.variants(which).values() or [one]]
+        ways_of = {
+            which: [way for one in algorithms for way in one.variants(which).values() or [one]] for which in passes
+        }
+        self._device.compile_ahead(
+            [
+                variant
+                for which, ways in ways_of.items()
+                for way in ways
+                for one in (timed, compared)
+                for variant in one.kernels(way, which)
+            ]
+        )
+        for which, ways in ways_of.items():
             agreeing = [algorithm for algorithm in ways if compared.agrees(algorithm, which)]
             chosen[which] = self._fastest({algorithm.name: timed.body(algorithm, which) for algorithm in agreeing})
         return chosen
@@ -190,6 +202,12 @@ class _Trial:
     def body(self, algorithm: Algorithm, which: Pass) -> Callable[[], None]:
         """Runs that pass, over and over into the same arrays."""
         return self._prepared(algorithm, which, self._neuron)[0]
+
+    def kernels(self, algorithm: Algorithm, which: Pass) -> list[Variant]:
+        """That running and comparing the pass may launch."""
+        images = len(self._given.images)
+        each = (algorithm.kernels(which, images, self._neuron, has_sum=has, pooled=False) for has in (False, True))
+        return [variant for some in each for variant in some]
 
     def agrees(self, algorithm: Algorithm, which: Pass) -> bool:
         """Whether what it computes lies within its tolerance of what gemm computes."""

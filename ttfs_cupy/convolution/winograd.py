@@ -19,6 +19,7 @@ from ttfs_cupy.convolution.scratch import Scratch, parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tiles import TileGrid, tile_grids, whole_tiles
 from ttfs_cupy.device import Array, Device, Stack
+from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.neuron import Neuron, SpikingNeuron
 
 # Of a whole tile, along a side; and of its square.
@@ -69,6 +70,9 @@ class Winograd:
 
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         return {}
+
+    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+        return []
 
     def workspace(self, batch: int, which: Pass) -> int:
         shape, device = self.shape, self.device

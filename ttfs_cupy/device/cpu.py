@@ -5,7 +5,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +82,9 @@ class CpuDevice:
 
     def launch_blocks(self, variant: source.Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
         raise NotImplementedError(f"kernel {variant.kernel} is for GPUs")
+
+    def compile_ahead(self, variants: Iterable[source.Variant]) -> None:
+        """The kernels for the CPU are one library."""
 
     def registers(self, variant: source.Variant) -> int:
         raise NotImplementedError(f"kernel {variant.kernel} is for GPUs")

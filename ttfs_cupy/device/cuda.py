@@ -1,7 +1,7 @@
 """One NVIDIA GPU, through CuPy."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from ttfs_cupy.device.interface import Array, Stack, check_work, to_host
 from ttfs_cupy.device.streams import Streams
 from ttfs_cupy.kernels import source
 from ttfs_cupy.kernels.launcher import checked_arguments
-from ttfs_cupy.kernels.source import NO_CONSTANTS, Constants, Variant
+from ttfs_cupy.kernels.source import NO_CONSTANTS, Constants, Unit, Variant
+
+if TYPE_CHECKING:
+    from ttfs_cupy.kernels.cubins import Cubin
 
 
 class CudaDevice:
@@ -41,6 +44,7 @@ class CudaDevice:
         self._most_blocks = 32 * properties["multiProcessorCount"]
         self.streams = Streams(cupy)
         self._functions: dict[tuple[str, Constants], Any] = {}
+        self._cubins: dict[Unit, Cubin] = {}
         self.gpu = GpuLimits(
             capability=(properties["major"], properties["minor"]),
             multiprocessors=properties["multiProcessorCount"],
@@ -69,8 +73,11 @@ class CudaDevice:
             function.max_dynamic_shared_size_bytes = shared_bytes
         function((blocks,), (variant.threads,), values, shared_mem=shared_bytes)
 
+    def compile_ahead(self, variants: Iterable[Variant]) -> None:
+        self._compile(variant.unit for variant in variants)
+
     def registers(self, variant: Variant) -> int:
-        return int(self._function(variant.kernel, variant.constants).num_regs)
+        return self._cubin(variant.unit).registers(variant.kernel)
 
     def _arguments(self, kernel: source.Kernel, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """As the driver takes them. Raises TypeError or ValueError that names the kernel and the parameter."""
@@ -98,12 +105,19 @@ class CudaDevice:
         return self._functions[kernel, constants]
 
     def _module(self, file: str, constants: Constants) -> Any:
-        if source.needs_warpgroups(constants):
-            # imported when needed: it imports this package
-            from ttfs_cupy.kernels.cubins import cubin_file
+        return self.xp.RawModule(path=str(self._cubin(Unit(file, constants)).path))
 
-            return self.xp.RawModule(path=str(cubin_file(file, constants)))
-        return self.xp.RawModule(code=source.cuda_text(file, constants), options=("-std=c++17",))
+    def _cubin(self, unit: Unit) -> "Cubin":
+        self._compile([unit])
+        return self._cubins[unit]
+
+    def _compile(self, units: Iterable[Unit]) -> None:
+        missing = [unit for unit in units if unit not in self._cubins]
+        if missing or not self._cubins:
+            # imported when needed: it imports this package
+            from ttfs_cupy.kernels import cubins
+
+            self._cubins |= cubins.compile_ahead(missing, self.gpu.capability)
 
     def panel(self, columns: int) -> int:
         # cuBLAS reads plain matrices: one panel of all columns

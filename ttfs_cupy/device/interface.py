@@ -1,6 +1,6 @@
 """What the engine asks of a device, and how it hands matrices to one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,6 +90,9 @@ class Device(Protocol):
 
     def launch_blocks(self, variant: Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
         """Runs a cooperative kernel in that many blocks, each with so much dynamic shared memory."""
+
+    def compile_ahead(self, variants: Iterable[Variant]) -> None:
+        """Has machine code for these cooperative kernels, and for all flat ones, before somebody waits for each."""
 
     def registers(self, variant: Variant) -> int:
         """What a thread of it takes."""

@@ -5,9 +5,11 @@ truncated or altered entry is recognised before it is loaded, and two processes 
 one another's file.
 """
 
+import atexit
 import ctypes
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import shutil
@@ -16,10 +18,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import source
+
+logger = logging.getLogger("ttfs_cupy")
 
 FLAGS = (
     "-O3",
@@ -109,11 +114,12 @@ def _entry(kernel: source.Kernel) -> str:
     )
 
 
-def load(extra_flags: Sequence[str] = (), cache: Path | None = None) -> ctypes.CDLL:
-    """The library of all kernels, from the cache or built now. extra_flags go to the compiler last."""
+def load(extra_flags: Sequence[str] = (), folder: Path | None = None) -> ctypes.CDLL:
+    """The library of all kernels, from the cache (folder, else the user's) or built now. extra_flags go to the
+    compiler last."""
     compiler = find_compiler()
     code = library_source()
-    folder = cache or cache_folder()
+    folder = folder or cache_folder()
     key = _key(code, compiler, extra_flags)
     for entry in sorted(folder.glob(f"kernels-{key}-*.so")):
         if entry.stem.endswith(_digest(entry)):
@@ -131,9 +137,20 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except (OSError, RuntimeError):
-        # not one shared name under /tmp: another user must not be able to put a library there for us to load
-        return Path(tempfile.mkdtemp(prefix="ttfs_cupy-"))
+    except (OSError, RuntimeError) as error:
+        return _temporary_folder(" ".join(str(error).split()))
+
+
+@cache
+def _temporary_folder(trouble: str) -> Path:
+    """This process's own, until it ends: of no shared name, so that nobody else can put a library there for us to load.
+
+    trouble: why it is needed, which is told once.
+    """
+    logger.warning("kernels are compiled at every start, for want of a cache: %s; set TTFS_CUPY_CACHE", trouble)
+    folder = Path(tempfile.mkdtemp(prefix="ttfs_cupy-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _key(code: str, compiler: Compiler, extra_flags: Sequence[str]) -> str:

@@ -1,26 +1,19 @@
-"""Compiles the kernels for GPUs without one, and reads from the assembler's log what they take of a GPU.
-
-CuPy compiles only for the device at hand. NVRTC itself needs none, so this shows on any machine that every kernel
-builds for every architecture, and whether one spills registers.
-"""
+"""Compiles CUDA sources with NVRTC, which needs no GPU, and reads from the assembler's log what kernels take of one."""
 
 import re
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from types import ModuleType
 
 from ttfs_cupy import device as devices
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import source
-from ttfs_cupy.kernels.source import Variant
 
 # Compute capabilities times ten: Turing, A100, GeForce 30, GeForce 40 and L4, H100, B200, GeForce 50.
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
-# As the launcher has CuPy compile them (CuPy itself adds -ftz), with the assembler's report.
+# As CuPy compiles (it adds -ftz by itself), with the assembler's report.
 OPTIONS = ("-std=c++17", "-ftz=true", "--ptxas-options=-v")
 
 _ENTRY = re.compile(
@@ -53,60 +46,15 @@ class Usage:
         return bool(self.spill_stores or self.spill_loads)
 
 
-@dataclass(frozen=True)
-class Cubin:
-    """One kernel file, or a variant of one, compiled for one architecture."""
-
-    file: str
-    architecture: int
-    code: bytes
-    usage: tuple[Usage, ...]
-
-
 def version() -> tuple[int, int]:
     """NVRTC's own. Raises UserError, with what to install, where CuPy or NVRTC cannot be loaded."""
     major, minor = _nvrtc().getVersion()
     return int(major), int(minor)
 
 
-@cache
-def compile_file(file: str, architecture: int) -> Cubin:
-    """Compiles one kernel file, named without its ending, for that architecture (90 is sm_90)."""
-    code, log = compile_text(source.cuda_text(file), f"{file}.cu", architecture)
-    return Cubin(file, architecture, code, read_log(log, architecture))
-
-
-@cache
-def compile_variant(variant: Variant, architecture: int) -> Cubin:
-    """A cooperative kernel with its constants. Where it is never launched, as for 7.5, it compiles, too."""
-    file = source.kernels(source.COOPERATIVE)[variant.kernel].file
-    own = "a" if architecture == 90 and variant.needs_warpgroups else ""
-    code, log = compile_text(source.cuda_text(file, variant.constants), f"{file}.cu", f"{architecture}{own}")
-    return Cubin(file, architecture, code, read_log(log, architecture))
-
-
-def compile_all(
-    architectures: Iterable[int] = ARCHITECTURES, variants: Mapping[str, Variant] | None = None
-) -> list[Cubin]:
-    """Every kernel file, and those variants, for each of these architectures, on all cores.
-
-    variants: by what their usage is to be called.
-    """
-
-    def compiled(what: tuple[str, Variant | None], architecture: int) -> Cubin:
-        name, variant = what
-        if variant is None:
-            return compile_file(name, architecture)
-        cubin = compile_variant(variant, architecture)
-        own = (usage for usage in cubin.usage if usage.kernel == variant.kernel)
-        return replace(cubin, usage=tuple(replace(usage, kernel=name) for usage in own))
-
-    work: list[tuple[str, Variant | None]] = [(file, None) for file in source.files()]
-    work += (variants or {}).items()
-    _nvrtc()
-    # NVRTC compiles in several threads at a time, without Python's lock
-    with ThreadPoolExecutor(devices.available_cores()) as pool:
-        return list(pool.map(lambda job: compiled(*job), product(work, architectures)))
+def supported() -> tuple[int, ...]:
+    """The compute capabilities, times ten, that NVRTC compiles for."""
+    return tuple(sorted(map(int, _nvrtc().getSupportedArchs())))
 
 
 def compile_text(text: str, name: str, architecture: int | str) -> tuple[bytes, str]:

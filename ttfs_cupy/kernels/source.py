@@ -78,12 +78,29 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """What is compiled by itself: a kernel file, named without its ending, with the constants of a variant."""
+
+    file: str
+    constants: Constants = NO_CONSTANTS
+
+    @property
+    def text(self) -> str:
+        """What NVRTC compiles."""
+        return cuda_text(self.file, self.constants)
+
+
+@dataclass(frozen=True)
 class Variant:
     """A cooperative kernel, compiled with these constants for blocks of so many threads."""
 
     kernel: str
     constants: Constants
     threads: int
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(kernels(COOPERATIVE)[self.kernel].file, self.constants)
 
     @property
     def needs_warpgroups(self) -> bool:
@@ -93,6 +110,11 @@ class Variant:
 def needs_warpgroups(constants: Constants) -> bool:
     """Of compute capability 9.0, by instructions that NVRTC knows for its target sm_90a alone."""
     return ("GROUPS", 1) in constants
+
+
+def flat_units() -> list[Unit]:
+    """Those of the flat kernels, which every GPU runs."""
+    return [Unit(file) for file in files("cuda")]
 
 
 def path(file: str) -> Path:
