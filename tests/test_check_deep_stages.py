@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 from cuda_stand_in import Machine, Stream, device_of
-from deep_stages import loading
 from emulator import why_not
 from emulator.device import EmulatedGpu
 from hypothesis import given, settings
@@ -46,7 +46,9 @@ from ttfs_cupy.convolution.tensorcore import TensorCore
 from ttfs_cupy.convolution.tensorcore_tiles import forward_tiles, gradient_tiles, group_tiles, sum_tiles
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.kernels.cubins import Cubin
+from ttfs_cupy.kernels.nvrtc import Usage
+from ttfs_cupy.kernels.source import Unit, Variant
 
 SMALL = ConvolutionShape((6, 5), 16, 12, (3, 3), padding=(1, 1))
 CPU = CpuDevice(1)
@@ -128,28 +130,43 @@ def test_without_nvrtc_a_cpu_compiles_nothing(kept: Kept, monkeypatch: pytest.Mo
     assert kept.take() == ([], [Finding("nothing is compiled for GPUs: CuPy is not installed")])
 
 
-VARIANTS = [Variant("one", (("A", 1),), 64), Variant("one", (("A", 2),), 128), Variant("two", (), 96)]
+def cubin(file: str, path: Path, *, spills: int = 0) -> Cubin:
+    usage = tuple(Usage(kernel, 90, 40, 0, spills, spills, 0) for kernel in ("copy", "fill"))
+    return Cubin(Unit(file), "90", path, "", usage)
 
 
-def test_variants_are_loaded_by_several_processes(kept: Kept) -> None:
-    compilation.load(kept, VARIANTS, loading.threads, 2)
-    (loaded, compiled), (failed, found) = kept.take()
-    assert loaded == {"record": "Loaded", "kernel": "one", "variants": 2, "most_registers": 128}
-    assert (compiled["what"], compiled["count"]) == ("variants", 2)
-    assert (failed.text, failed.attention) == ("two: RuntimeError: does not compile", True)
-    assert found.text.startswith("2 of 3 variants loaded in ")
+def test_spills_are_told_and_registers_kept(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {each.unit: each for each in (cubin("arrays", tmp_path), cubin("loss", tmp_path, spills=8))}
+    asked: list[Any] = []
+
+    def compile_ahead(units: Any, capability: Any, *, progress: bool) -> Any:
+        asked.append((list(units), capability))
+        return found
+
+    monkeypatch.setattr(compilation.cubins, "compile_ahead", compile_ahead)
+    compilation.run(kept, "cpu")
+    ((units, capability),) = asked
+    assert capability == compilation.CAPABILITY_ON_A_CPU and len({unit.file for unit in units}) > 4
+    figures, (spilling, done) = kept.take()
+    assert [figure["spills"] for figure in figures[:-1]] == [0, 0, 8, 8]
+    assert (spilling.text, spilling.attention) == ("2 kernels spill registers: copy, fill", True)
+    assert done.text.startswith("2 units compiled for 9.0, or taken from the cache, in ")
 
 
-def test_a_process_that_crashes_is_said_once(kept: Kept) -> None:
-    compilation.load(kept, VARIANTS[:2], loading.crash, 2)
+def test_a_unit_that_the_driver_refuses_leaves_the_others(kept: Kept, tmp_path: Path) -> None:
+    device, taken = CpuDevice(1), []
+
+    def module(path: str) -> Any:
+        if path.endswith("bad"):
+            raise RuntimeError("no binary for this GPU")
+        return SimpleNamespace(get_function=taken.append)
+
+    device.xp = SimpleNamespace(RawModule=module)  # type: ignore[assignment]
+    found = {each.unit: each for each in (cubin("arrays", tmp_path / "bad"), cubin("loss", tmp_path / "good"))}
+    assert compilation.load(kept, device, found) == 1
+    assert "cross_entropy" in taken and "copy" not in taken
     (text,) = kept.marked()
-    assert text.startswith("one: BrokenProcessPool: ")
-
-
-def test_compiling_ends_in_time(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, seconds=4)
-    compilation.load(kept, VARIANTS[:2], loading.hang, 1)
-    assert kept.marked()[-1] == "out of time: 2 variants are not compiled"
+    assert text.endswith("RuntimeError: no binary for this GPU") and "'arrays'" in text
 
 
 def test_what_a_network_asks_for_is_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

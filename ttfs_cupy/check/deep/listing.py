@@ -1,7 +1,8 @@
 """Which variants of cooperative kernels a device runs: those of vgg7 and vgg11, tuned or not, and of check's shapes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from types import ModuleType
 from typing import Any
 
@@ -11,8 +12,8 @@ from ttfs_cupy import models
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, WORKLOADS
 from ttfs_cupy.check.algorithms import IMAGES, SHAPES
 from ttfs_cupy.check.network import TINY_BATCH, TINY_INPUT, TINY_NETWORK
-from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
-from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, algorithms
+from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.layers import Weighted
@@ -61,6 +62,9 @@ class Listing:
         self.variants[variant] = None
         return REGISTERS
 
+    def compile_ahead(self, variants: Iterable[Variant]) -> None:
+        self.variants |= dict.fromkeys(variants)
+
     def multiply(self, *stacks: Any, **options: Any) -> None:
         pass
 
@@ -83,10 +87,10 @@ def variants_of(device: Device) -> list[Variant]:
         _train_and_evaluate(listing, network, batch)
     for use in dict.fromkeys(uses):
         for neuron in _neurons(listing, use):
-            for which in PASSES:
-                for way in _ways(listing, use, which):
-                    for pooled in {False, use.pooled and way.joins_pooling}:
-                        _run(listing, way, which, use, neuron, pooled=pooled)
+            for way in _ways(listing, use):
+                for which, pooled in product(PASSES, {False, use.pooled and way.joins_pooling}):
+                    has_sum = neuron.needs_weight_sum
+                    listing.compile_ahead(way.kernels(which, use.batch, neuron, has_sum=has_sum, pooled=pooled))
     return list(listing.variants)
 
 
@@ -113,30 +117,8 @@ def _neurons(device: Device, use: Use) -> list[Neuron]:
     return [*clipped, SpikingNeuron(device, 1.0, slopes[0], clip="separate")]
 
 
-def _ways(device: Device, use: Use, which: Pass) -> Iterator[Algorithm]:
-    """Each algorithm as it chooses, which asks for all candidates' registers; and as the tuner may tell it to."""
+def _ways(device: Device, use: Use) -> Iterator[Algorithm]:
+    """Each lists the candidates that it weighs, which are those that the tuner times."""
     for kind in algorithms().values():
         if kind.fits(use.shape, device) is None and (kind.connects or not use.flat):
-            one = kind(device, use.shape)
-            yield one
-            # a full connection is never tuned
-            yield from () if use.flat else one.variants(which).values()
-
-
-def _run(listing: Listing, way: Algorithm, which: Pass, use: Use, neuron: Neuron, *, pooled: bool) -> None:
-    """On memory that nothing touches."""
-    shape = use.shape
-    images = np.empty((use.batch, *shape.in_size, shape.in_channels), np.float32)
-    height, width = (size // 2 if pooled else size for size in shape.out_size)
-    output = np.empty((use.batch, height, width, shape.out_channels), np.float32)
-    winner = np.empty(output.shape, np.uint8) if pooled else None
-    out = Activations(output, output if neuron.needs_weight_sum else None, winner)
-    weights = np.empty((*shape.kernel, shape.in_channels, shape.out_channels), np.float32)
-    workspace = np.empty(way.workspace(use.batch, which), np.float32)
-    outgoing = OutgoingGradient(neuron, output, out)
-    if which == "forward":
-        way.forward(images, weights, neuron, out, workspace)
-    elif which == "data_gradient":
-        way.data_gradient(outgoing, weights, images, workspace)
-    else:
-        way.weight_gradient(images, outgoing, weights, workspace)
+            yield kind(device, use.shape)
