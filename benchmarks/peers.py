@@ -22,8 +22,8 @@ COMPILE_WARM_UPS = 3
 def set_up(device: str, threads: int | None, precision: str) -> dict[str, bool | int | str]:
     """Before anything else of PyTorch's; returns the settings that matter, by name. device: cpu or cuda:N.
 
-    precision: the engine's. Where that is not float32, PyTorch may multiply in TF32, too; else both of its switches are
-    off. Its convolutions are the fastest that cuDNN finds.
+    precision: the engine's. With float32 PyTorch has no TF32 either; else it is where PyTorch has it by default, in
+    cuDNN's convolutions and not in plain products. Its convolutions are the fastest that cuDNN finds.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -32,7 +32,8 @@ def set_up(device: str, threads: int | None, precision: str) -> dict[str, bool |
     if not torch.cuda.is_available():
         raise UserError("this PyTorch finds no CUDA device: install one that was built for CUDA, or use --against none")
     torch.cuda.set_device(torch.device(device))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != FLOAT32
+    if precision == FLOAT32:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     return {
         "cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,

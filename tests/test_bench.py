@@ -379,14 +379,17 @@ def switches() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("switches")
-@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("split", True), ("tf32", True)])
-def test_pytorch_may_use_on_a_gpu_what_the_engine_does(
-    precision: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "split", "tf32"])
+def test_tf32_is_as_pytorch_has_it_unless_the_engine_has_none(
+    precision: str, own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    settings = {"cuda.matmul.allow_tf32": allowed, "cudnn.allow_tf32": allowed, "cudnn.benchmark": True}
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = own, not own
+    kept = precision != "float32"
+    settings = {"cuda.matmul.allow_tf32": kept and not own, "cudnn.allow_tf32": kept and own, "cudnn.benchmark": True}
     assert peers.set_up("cuda:0", None, precision) == settings
     # the peak is of float32 all the same
     peers.multiplication(8, "cpu")()
-    assert torch.backends.cuda.matmul.allow_tf32 == allowed
+    assert torch.backends.cuda.matmul.allow_tf32 == settings["cuda.matmul.allow_tf32"]

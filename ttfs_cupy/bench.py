@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=PRECISIONS,
         default=DEFAULT_PRECISION,
-        help="of our products; with float32 PyTorch has no TF32 on a GPU either (default: split)",
+        help="of our products; with float32 PyTorch has no TF32 on a GPU either, else as by default (default: split)",
     )
     add("--rounds", type=options.count, default=7, metavar="N", help="turns of each side (default: 7)")
     add("--threads", type=options.count, metavar="N", help="of every side on a CPU (default: each side's own)")

@@ -1,5 +1,7 @@
 """Tells whether ttfs_cupy works on this machine, and what to do where it does not: python -m ttfs_cupy.check."""
 
+import argparse
+import inspect
 import platform
 import re
 import sys
@@ -7,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttfs_cupy import command_line
+from ttfs_cupy.check import deep
 from ttfs_cupy.check.algorithms import run_algorithms, throughput
 from ttfs_cupy.check.kernels import cpu_kernels, cubins, run_kernels
 from ttfs_cupy.check.machine import chosen_device, cuda_stack, gpus, versions
@@ -18,17 +21,31 @@ from ttfs_cupy.version import __version__
 
 __all__ = ["FAILED", "Report", "main", "remedy", "replay_steps"]
 
+# The budget of --deep: nine minutes
+SECONDS = 540
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0 if all is well, 1 if something is wrong."""
     parser = command_line.Parser(prog="ttfs-check", description=__doc__)
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu")
     parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="also writes all of the output there, to be attached to an issue"
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="also writes all of the output there, to be attached to an issue; with --deep a folder, which is needed",
     )
+    in_depth = parser.add_argument_group("in depth", inspect.cleandoc(deep.__doc__ or ""))
+    in_depth.add_argument("--deep", action="store_true", help="all that only this device can tell, stage by stage")
+    in_depth.add_argument("--seconds", type=int, metavar="N", help=f"the budget (default: {SECONDS})")
+    in_depth.add_argument("--only", metavar="STAGES", help=f"some of {','.join(stage.name for stage in deep.STAGES)}")
     parsed = parser.parse_args(arguments)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", parsed.device):
         parser.error(f"device '{parsed.device}' is not known")
+    if parsed.deep:
+        return _in_depth(parser, parsed)
+    if parsed.seconds is not None or parsed.only is not None:
+        parser.error("--seconds and --only are for --deep")
     if parsed.report is not None and (parsed.report.is_dir() or not parsed.report.parent.is_dir()):
         parser.error(f"--report {parsed.report} is no file that could be written")
     report = Report()
@@ -45,6 +62,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             return command_line.USER_ERROR
     return code
+
+
+def _in_depth(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
+    """--deep: returns the exit code."""
+    names = [stage.name for stage in deep.STAGES] if parsed.only is None else parsed.only.split(",")
+    unknown = sorted(set(names) - {stage.name for stage in deep.STAGES})
+    if unknown:
+        parser.error(f"stage '{unknown[0]}' is not known")
+    if parsed.seconds is not None and parsed.seconds < 1:
+        parser.error(f"--seconds {parsed.seconds} is no budget")
+    if parsed.report is None:
+        parser.error("--deep needs --report, a folder for what it finds")
+    stages = [stage for stage in deep.STAGES if stage.name in names]
+    try:
+        return deep.run(stages, parsed.report, parsed.seconds or SECONDS, parsed.device)
+    except (UserError, OSError) as error:
+        # of a disk that is full, say
+        print(f"error: {error}", file=sys.stderr)
+        return command_line.USER_ERROR
 
 
 def conclude(report: Report, name: str) -> int:

@@ -50,7 +50,7 @@ class Verdict:
             self.problem = self.problem or f"its bits differ from run to run at {where}"
 
 
-def run_algorithms(report: Report, device: Device) -> None:
+def run_algorithms(report: Report, device: Device) -> list[Verdict]:
     """Each pass on awkward shapes."""
     _compile_ahead(device)
     verdicts: dict[tuple[str, Pass], Verdict] = {}
@@ -80,6 +80,7 @@ def run_algorithms(report: Report, device: Device) -> None:
     missing = [name for name in algorithms() if (name, "forward") not in verdicts]
     if missing and device.gpu is not None:
         report.untested.append(f"not run on {device.name}, which they do not fit: {', '.join(missing)}")
+    return list(verdicts.values())
 
 
 def _compile_ahead(device: Device) -> None:

@@ -47,7 +47,7 @@ def cubins(report: Report) -> str:
     return names
 
 
-def run_kernels(report: Report, device: Device) -> None:
+def run_kernels(report: Report, device: Device) -> list[kernel_checks.Result]:
     """Every kernel against its reference, on the device."""
     results = kernel_checks.run(device)
     rows = [f"{'against float64 in NumPy':28}{'error':>10}{'allowed':>10}{'seconds':>10}"]
@@ -62,3 +62,4 @@ def run_kernels(report: Report, device: Device) -> None:
         if device.name == "cpu":
             action = "try another C++ compiler (CXX=clang++), and please report it, with all of this output"
         report.problem(f"wrong results on {device.name} from {names}: {action}")
+    return results

@@ -1,0 +1,1 @@
+"""Stages of a deep check that go wrong, each in its own way."""
