@@ -91,7 +91,7 @@ def test_unsigned_bytes_are_not_signed_ones():
 
 def test_more_elements_than_kernels_count(monkeypatch):
     monkeypatch.setattr(launcher, "MAX_ELEMENTS", 3)
-    with pytest.raises(ValueError, match="drive has 4 elements, above 3"):
+    with pytest.raises(ValueError, match="drive: 4 elements at once are above 3; use a smaller batch"):
         checked()
 
 

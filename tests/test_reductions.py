@@ -18,7 +18,7 @@ from machine_code import skip_without_tools
 
 from ttfs_cupy import models, reductions
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.kernels import nvrtc, source
+from ttfs_cupy.kernels import cubins, nvrtc, source
 from ttfs_cupy.kernels.launcher import MAX_ELEMENTS
 from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.network import Network
@@ -291,7 +291,7 @@ def test_registers_leave_room_for_other_blocks(architecture: int) -> None:
     """No spills; and of the kernels that wait for memory 6 blocks to a multiprocessor, or all that one has room for."""
     skip_without_tools()
     for variant in reductions.VARIANTS:
-        usages = nvrtc.compile_variant(variant, architecture).usage
+        usages = cubins.cubin(variant.unit, architecture).usage
         usage = next(usage for usage in usages if usage.kernel == variant.kernel)
         assert not usage.spills and not usage.stack, variant
         if variant is not reductions.CROSS_ENTROPY:

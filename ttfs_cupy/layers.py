@@ -41,6 +41,10 @@ class Layer(ABC):
     def neurons(self) -> int:
         return int(np.prod(self.out_shape))
 
+    def reach(self, images: int) -> int:
+        """More than any index of a kernel that runs this layer for so many images."""
+        return images * int(np.prod(self.in_shape))
+
     def public(self, output: np.ndarray) -> np.ndarray:
         """An output (batch, height, width, channels) in PyTorch's order, (batch, channels, height, width)."""
         return np.ascontiguousarray(output.transpose(0, 3, 1, 2))
@@ -72,6 +76,9 @@ class Weighted(Layer):
         # Views into the network's one array of parameters and one of gradients, (kernel_h, kernel_w, in, out).
         self.weights: Array = None
         self.grad_weights: Array = None
+
+    def reach(self, images: int) -> int:
+        return self.shape.reach(images)
 
     def public(self, output: np.ndarray) -> np.ndarray:
         return output.reshape(len(output), -1) if self.flat else super().public(output)

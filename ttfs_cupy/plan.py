@@ -14,6 +14,7 @@ from ttfs_cupy.convolution.algorithm import Pass
 from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.errors import UserError
+from ttfs_cupy.kernels.launcher import count_trouble
 from ttfs_cupy.layers import Layer, MaxPool, Weighted
 
 
@@ -85,7 +86,11 @@ class Plan:
         return self._arena.bytes
 
     def allocate(self, device: Device) -> None:
-        """Takes the memory. Raises UserError that says what it needs, what is free, and what would fit."""
+        """Takes the memory. Raises UserError that says what it needs, what is free, and what would fit; and for a batch
+        that has more elements than kernels can count."""
+        for layer in (stage.layer for stage in self.stages):
+            if trouble := count_trouble(f"a batch of {self.batch}, layer {layer.name}", layer.reach(self.batch)):
+                raise UserError(trouble)
         free = device.free_bytes()
         if self.bytes > free:
             raise UserError(

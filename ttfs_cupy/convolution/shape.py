@@ -51,6 +51,15 @@ class ConvolutionShape:
         """Of one such convolution of one image, computed directly."""
         return self.out_pixels * self.weights
 
+    def reach(self, images: int) -> int:
+        """More than any index of a kernel of its passes, with so many images.
+
+        Of inputs, of neurons (all of them, also where pooling is joined and arrays hold a quarter), and of the lines
+        that a kernel slides over, whose padding no array has.
+        """
+        lines = max(self.in_size[0], self.out_size[0] * self.stride[0]) + 2 * self.kernel[0]
+        return images * max(self.in_pixels * self.in_channels, self.out_pixels * self.out_channels, lines)
+
     def flattened(self) -> "ConvolutionShape":
         """The same products where the kernel covers its input: over one pixel that has all pixels' channels."""
         if self.kernel != self.in_size or self.padding != (0, 0):

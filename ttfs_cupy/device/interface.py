@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ttfs_cupy.device.gpu_limits import GpuLimits
-from ttfs_cupy.kernels.launcher import MAX_ELEMENTS
+from ttfs_cupy.kernels.launcher import count_trouble
 from ttfs_cupy.kernels.source import Variant
 
 if TYPE_CHECKING:
@@ -127,5 +127,5 @@ def to_host(array: Array) -> np.ndarray:
 
 def check_work(kernel: str, work: int) -> None:
     """Raises ValueError for more elements than a kernel can count."""
-    if work > MAX_ELEMENTS:
-        raise ValueError(f"kernel {kernel}: {work} elements at once are above {MAX_ELEMENTS}; use a smaller batch")
+    if trouble := count_trouble(f"kernel {kernel}", work):
+        raise ValueError(trouble)

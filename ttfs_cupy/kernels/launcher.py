@@ -11,6 +11,13 @@ from ttfs_cupy.kernels.source import Kernel, Parameter
 MAX_ELEMENTS = 2**31 - 2**24
 
 
+def count_trouble(what: str, elements: int) -> str | None:
+    """Why kernels cannot count so many elements, or None if they can."""
+    if elements <= MAX_ELEMENTS:
+        return None
+    return f"{what}: {elements} elements at once are above {MAX_ELEMENTS}; use a smaller batch"
+
+
 def checked_arguments(kernel: Kernel, arguments: tuple[Any, ...], array_type: Any) -> list[Any]:
     """The arguments, each array as it is (None for an optional one) and each scalar as a Python int or float.
 
@@ -54,8 +61,8 @@ def _checked_array(kernel: Kernel, parameter: Parameter, value: Any, array_type:
         raise TypeError(f"kernel {kernel.name}: {parameter.name} must be {parameter.dtype}, not {value.dtype}")
     if not value.flags.c_contiguous:
         raise ValueError(f"kernel {kernel.name}: {parameter.name} must be C-contiguous (strides are {value.strides})")
-    if value.size > MAX_ELEMENTS:
-        raise ValueError(f"kernel {kernel.name}: {parameter.name} has {value.size} elements, above {MAX_ELEMENTS}")
+    if trouble := count_trouble(f"kernel {kernel.name}: {parameter.name}", value.size):
+        raise ValueError(trouble)
     if not parameter.is_const and isinstance(value, np.ndarray) and not value.flags.writeable:
         raise ValueError(f"kernel {kernel.name}: {parameter.name} is written to, but is read-only")
     return value
