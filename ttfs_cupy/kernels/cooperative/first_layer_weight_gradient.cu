@@ -2,8 +2,9 @@
 // both gradients formed as they enter (neuron.h).
 //
 // A thread keeps the sums of a whole patch for its 4 channels, over its share of the pixels of the block's tiles; at the end
-// the block adds its threads' sums, in an order that depends on their number alone. Each block writes a part, and whoever comes last of FAN blocks adds
-// their parts in their order, and so on, as in a tree: one launch, and bits that do not depend on who comes last.
+// the block adds its threads' sums, in an order that depends on their number alone. Each block writes a part, and whoever
+// comes last of FAN blocks adds their parts in their order, and so on, as in a tree: one launch, and bits that do not depend
+// on who comes last.
 //
 // Constants: those of first_layer.h; SEPARATE (clip "separate"); FAN. Called by ttfs_cupy/convolution/first_layer.py.
 
