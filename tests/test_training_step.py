@@ -13,11 +13,11 @@ from cuda_stand_in import FORBIDDEN_IN_A_STEP, Entry, Machine, device_of
 from emulator import why_not
 from stepping import BATCHES, EPOCHS, OPTIMIZERS, ORDERS, Training, launched
 
+from ttfs_cupy.batch_step import BatchStep
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.network import Network
 from ttfs_cupy.neuron import PspSlope
 from ttfs_cupy.optimizer import Optimizer
-from ttfs_cupy.training_step import TrainingStep
 
 # The same bits
 
@@ -286,12 +286,12 @@ def test_numbers_frozen_into_the_graph_would_be_seen(monkeypatch: pytest.MonkeyP
 
 def test_a_graph_of_other_launches_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where recordings were told apart by the batch size alone."""
-    real = TrainingStep._launch
+    real = BatchStep._launch
 
-    def always_above_zero(self: TrainingStep, *arguments: Any) -> None:
+    def always_above_zero(self: BatchStep, *arguments: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Network, "psp_slope", 1.0)
             real(self, *arguments)
 
-    monkeypatch.setattr(TrainingStep, "_launch", always_above_zero)
+    monkeypatch.setattr(BatchStep, "_launch", always_above_zero)
     assert Training().epochs().bits() != launched("adam")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ttfs_cupy import command_line, run_directory
 from ttfs_cupy import config as configs
+from ttfs_cupy.evaluation import Evaluator
 from ttfs_cupy.experiment import load_best, prepare
-from ttfs_cupy.trainer import evaluate
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -40,7 +40,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     experiment = prepare(configs.load(run.config, overrides), training=False)
     network = experiment.network
     epoch = load_best(network, run.best)
-    result = evaluate(network, experiment.test, "test")
+    result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
     logger.info("weights        %s, epoch %d", run.best, epoch)

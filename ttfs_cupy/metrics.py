@@ -15,24 +15,26 @@ from ttfs_cupy.network import Network
 
 
 class FiringRates:
-    """The share of a layer's neurons that fired, over all images seen; counted on the device, without atomics."""
+    """The share of a layer's neurons that fired, since the last reset; counted on the device, without atomics."""
 
     def __init__(self, network: Network):
         self._device = network.device
         self._layers = [layer for layer in network.layers if layer.is_spiking]
         self._counts = {layer.name: network.device.xp.zeros(reductions.PARTS, np.int64) for layer in self._layers}
-        self._images = 0
+
+    def reset(self) -> None:
+        for counts in self._counts.values():
+            counts[...] = 0
 
     def watch(self, layer: Layer, output: Array) -> None:
         """Counts the spikes of a layer's output, (batch, height, width, channels): a watcher of Network.run."""
         if layer.is_spiking:
             reductions.count_spikes(self._device, output, self._counts[layer.name])
-            self._images += len(output) if layer is self._layers[0] else 0
 
-    def read(self) -> dict[str, float]:
-        """The rates so far by layer."""
+    def read(self, images: int) -> dict[str, float]:
+        """The rates by layer, over so many images; waits for the device."""
         return {
-            layer.name: int(self._device.to_host(self._counts[layer.name]).sum()) / max(1, self._images * layer.neurons)
+            layer.name: int(self._device.to_host(self._counts[layer.name]).sum()) / max(1, images * layer.neurons)
             for layer in self._layers
         }
 

@@ -13,8 +13,9 @@ from ttfs_cupy.config import Config, PspSlopeSchedule
 from ttfs_cupy.data import Batch, Batches
 from ttfs_cupy.diagnosis import first_non_finite_layer
 from ttfs_cupy.errors import UserError
+from ttfs_cupy.evaluation import Evaluator
 from ttfs_cupy.loss import Totals
-from ttfs_cupy.metrics import FiringRates, MetricsFile
+from ttfs_cupy.metrics import MetricsFile
 from ttfs_cupy.network import Network
 from ttfs_cupy.optimizer import Optimizer
 from ttfs_cupy.run_directory import RunDirectory
@@ -25,14 +26,6 @@ logger = logging.getLogger("ttfs_cupy")
 
 # Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
 SECONDS_BETWEEN_READINGS = 0.25
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A pass over a set: mean loss, accuracy, and the firing rate of each spiking layer."""
-
-    totals: Totals
-    firing_rates: dict[str, float]
 
 
 @dataclass
@@ -67,6 +60,7 @@ class Trainer:
         self.validation = validation
         self.run = run
         self.step = TrainingStep(network, optimizer, training.batch_size)
+        self.evaluator = Evaluator(network, validation.batch_size)
         self.progress = Progress()
         self.rates = learning_rates(config, len(training))
         self.metrics = MetricsFile(run.metrics)
@@ -102,7 +96,7 @@ class Trainer:
         start = time.perf_counter()
         totals = self._train()
         seconds = time.perf_counter() - start
-        validation = evaluate(self.network, self.validation, "validation")
+        validation = self.evaluator.over(self.validation, "validation")
         if not np.isfinite(validation.totals.loss):
             # no training loss has seen the weights after the epoch's last step
             raise self._not_finite(next(self.validation.epoch(0)))
@@ -203,16 +197,6 @@ class Trainer:
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
         metadata = {"psp_slope": self.network.psp_slope, "progress": asdict(replace(self.progress))}
         checkpoint.save(self.run.last, arrays, metadata)
-
-
-def evaluate(network: Network, batches: Batches, description: str) -> Evaluation:
-    """Loss, accuracy and firing rates over every image of a set."""
-    network.loss.reset()
-    rates = FiringRates(network)
-    for batch in tqdm(batches.epoch(0), total=len(batches), desc=description, unit="batch", leave=False, disable=None):
-        readout = network.run(network.device.to_device(batch.inputs), watch=rates.watch)
-        network.loss.add(readout, network.device.to_device(batch.labels))
-    return Evaluation(network.loss.read(), rates.read())
 
 
 def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule:

@@ -1,117 +1,30 @@
 """Training steps one after the other; on a GPU each is one CUDA graph, launched anew for every batch."""
 
 import logging
-import os
-import traceback
-import weakref
-from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
-
+from ttfs_cupy.batch_step import BatchStep, is_blocking
 from ttfs_cupy.device import Array
-from ttfs_cupy.device.streams import Graph, Streams
-from ttfs_cupy.feed import Feed
 from ttfs_cupy.network import Network
 from ttfs_cupy.optimizer import Optimizer
-from ttfs_cupy.plan import Plan
 
 logger = logging.getLogger("ttfs_cupy")
 
-_NO_GRAPH = "training steps are launched kernel by kernel, not as one CUDA graph"
 
-# What the launches of a step depend on: the batch size, and whether psp_slope is above 0.
-_Kind = tuple[int, bool]
+class TrainingStep(BatchStep):
+    """Steps of an optimiser, of up to `batch` images each.
 
-
-class TrainingStep:
-    """Steps of up to `batch` images each: send() a batch, then run() a step on it.
-
-    The first step of a kind is launched kernel by kernel, which compiles the kernels and has cuBLAS set itself up; the
-    second is recorded, and from then on replayed. Numbers that change from step to step lie in device memory, so a
-    replay sees them; the optimiser's other settings are those of the recording. A network planned anew, whose arrays
-    lie elsewhere, is recorded anew.
-
-    Without graphs (on a CPU, with capture=False, with CUDA_LAUNCH_BLOCKING=1, or where a call cannot be recorded, of
-    which a warning tells) every step is launched kernel by kernel, with the same bits.
+    The learning rate and psp_slope may change between two steps; the optimiser's other settings are those of the
+    recording.
     """
 
+    training = True
+    called = "training steps"
+
     def __init__(self, network: Network, optimizer: Optimizer, batch: int, *, capture: bool = True):
-        self._network = network
+        super().__init__(network, batch, capture=capture)
         self._optimizer = optimizer
-        self._batch = batch
-        self._streams = network.device.streams
-        self._captures = capture
-        if self._streams is not None and os.environ.get("CUDA_LAUNCH_BLOCKING", "0") != "0":
-            self._captures = False
-            logger.info("%s: CUDA_LAUNCH_BLOCKING is set", _NO_GRAPH)
-        shape = network.layers[0].in_shape
-        self._feed = Feed(network.device, self._streams, batch, shape) if self._streams else None
-        self._given: tuple[Array, Array] | None = None
-        self._plan: Callable[[], Plan | None] = lambda: None
-        self._warm: set[_Kind] = set()
-        self._graphs: dict[_Kind, Graph] = {}
+        if network.device.streams is not None and is_blocking():
+            logger.info("all is launched kernel by kernel, not as one CUDA graph: CUDA_LAUNCH_BLOCKING is set")
 
-    @property
-    def graphs(self) -> int:
-        """How many kinds of steps are recorded."""
-        return len(self._graphs)
-
-    def send(self, inputs: np.ndarray, labels: np.ndarray) -> None:
-        """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,).
-
-        They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
-        ValueError for more than `batch` images.
-        """
-        if len(inputs) > self._batch:
-            raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch}")
-        if self._feed is not None:
-            self._feed.send(inputs, labels)
-        else:
-            self._given = self._network.device.to_device(inputs), self._network.device.to_device(labels)
-
-    def run(self) -> None:
-        """A step on the batch sent last. Nothing is read back: it returns before a GPU has done it."""
-        if self._streams is None or self._feed is None:
-            assert self._given is not None
-            self._network.train_step(*self._given, self._optimizer)
-            return
-        self._network.plan(self._batch, training=True)
-        with self._streams.step():
-            self._launch(self._streams, *self._feed.take())
-
-    def _launch(self, streams: Streams, inputs: Array, labels: Array) -> None:
-        network, optimizer = self._network, self._optimizer
-        if self._plan() is not network.planned:
-            # what is still running must not lose its graph
-            network.device.synchronize()
-            self._graphs.clear()
-            self._warm.clear()
-            # a weak reference: a plan that the network gives up must give its memory back
-            assert network.planned is not None
-            self._plan = weakref.ref(network.planned)
-
-        def step() -> None:
-            network.train_step(inputs, labels, optimizer)
-
-        kind = (len(inputs), network.psp_slope != 0)
-        if kind in self._warm and kind not in self._graphs and self._captures:
-            self._record(streams, kind, step)
-        if kind in self._graphs:
-            self._graphs[kind].launch()
-        else:
-            step()
-            self._warm.add(kind)
-
-    def _record(self, streams: Streams, kind: _Kind, step: Callable[[], None]) -> None:
-        try:
-            self._graphs[kind] = streams.capture(step)
-        except (RuntimeError, MemoryError) as error:
-            self._captures = False
-            logger.warning("%s: %s cannot be recorded: %s", _NO_GRAPH, _refused_call(error), error)
-
-
-def _refused_call(error: BaseException) -> str:
-    """The innermost call that raised, as its line of code says it, and where that stands."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.name}, `{frame.line}` ({Path(frame.filename).name}:{frame.lineno})"
+    def _work(self, inputs: Array, labels: Array) -> None:
+        self._network.train_step(inputs, labels, self._optimizer)

@@ -293,6 +293,7 @@ def cupy(machine: Machine, gpu: GpuLimits) -> Any:
         MemoryPool=lambda: Pool(machine),
         Stream=lambda **_: machine.new_stream(),
         alloc_pinned_memory=alloc_pinned_memory,
+        get_elapsed_time=_elapsed,
         get_current_stream=lambda: machine.current[-1],
         runtime=runtime,
         using_allocator=using_allocator,
@@ -311,6 +312,12 @@ def cupy(machine: Machine, gpu: GpuLimits) -> Any:
         where=expression("where"),
         zeros=zeros,
     )
+
+
+def _elapsed(begin: Event, end: Event) -> float:
+    """In milliseconds; of events that have come to pass."""
+    assert begin.marker is not None and end.marker is not None and begin.marker.is_past and end.marker.is_past
+    return end.marker.time - begin.marker.time
 
 
 class _CurrentDevice:

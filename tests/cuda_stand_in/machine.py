@@ -27,10 +27,14 @@ class Entry:
 
 @dataclass
 class Marker:
-    """A moment in a stream."""
+    """A moment in a stream, and when it came."""
 
     stream: "Stream"
     is_past: bool = False
+    time: float = 0
+
+    def come(self) -> None:
+        self.is_past, self.time = True, self.stream.machine.time
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Work:
 
     body: Callable[[], None]
     waits_for: Marker | None = None
+    milliseconds: float = 0
     # what must live until it has run; a graph keeps nothing alive
     keeps: tuple[Any, ...] = ()
 
@@ -85,8 +90,7 @@ class Stream:
     def advance(self) -> None:
         """Runs as far as it can without anybody else."""
         while self.queue and (self.queue[0].waits_for is None or self.queue[0].waits_for.is_past):
-            work = self.queue.popleft()
-            work.body()
+            self.do(self.queue.popleft())
 
     def run_one(self) -> None:
         work = self.queue[0]
@@ -94,8 +98,11 @@ class Stream:
             self.machine.reach(work.waits_for)
         # reaching it may have run this stream, too
         if self.queue and self.queue[0] is work:
-            self.queue.popleft()
-            work.body()
+            self.do(self.queue.popleft())
+
+    def do(self, work: Work) -> None:
+        work.body()
+        self.machine.time += work.milliseconds
 
     # As CuPy has it
 
@@ -115,7 +122,7 @@ class Stream:
         self.machine.refuse_while_capturing(self, "record an event")
         self.machine.note("record", self.name, event.name)
         marker = event.marker = Marker(self)
-        self.enqueue(Work(lambda: setattr(marker, "is_past", True)))
+        self.enqueue(Work(marker.come))
         return event
 
     def synchronize(self) -> None:
@@ -175,7 +182,7 @@ class Graph:
             keeps = tuple(machine.memory.same(*place) for place in node.memory)
             entry = node.entry
             machine.note("replay", stream.name, entry.name, entry.pointers, entry.scalars)
-            stream.enqueue(Work(node.body, keeps=keeps))
+            stream.enqueue(Work(node.body, milliseconds=machine.milliseconds(entry.name), keeps=keeps))
 
 
 class Memory:
@@ -236,6 +243,9 @@ class Machine:
         self.eager = list(eager)
         self.refuses_capture = refuses_capture
         self.log: list[Entry] = []
+        # what a launch takes, by the kernel's name, and how much has gone by
+        self.taking: dict[str, float] = {}
+        self.time = 0.0
         self.violations: list[str] = []
         self.memory = Memory()
         self.numbers = iter(range(1 << 30))
@@ -253,6 +263,9 @@ class Machine:
 
     def stream(self, name: str) -> Stream:
         return next((stream for stream in self.streams if stream.name == name), self.streams[0])
+
+    def milliseconds(self, kernel: str) -> float:
+        return self.taking.get(kernel, 0.01)
 
     def note(self, kind: str, stream: str = "", name: str = "", *launched: tuple[Any, ...]) -> None:
         self.log.append(Entry(kind, stream, name, *launched))
@@ -295,7 +308,7 @@ class Machine:
         entry = Entry(kind, stream.name, name, pointers, scalars)
         self.log.append(entry)
         if stream.captured is None:
-            stream.enqueue(Work(body, keeps=tuple(arrays)))
+            stream.enqueue(Work(body, milliseconds=self.milliseconds(name), keeps=tuple(arrays)))
         else:
             numbers = (self.memory.number(place) for place in pointers)
             stream.captured.append(_GraphNode(entry, body, tuple(zip(pointers, numbers, strict=True))))

@@ -10,7 +10,6 @@ import json
 import logging
 import platform
 import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -134,19 +133,13 @@ class Tuner:
         return chosen
 
     def _fastest(self, agreeing: dict[str, Callable[[], None]]) -> str:
-        first = {name: self._seconds(body) for name, body in agreeing.items()}
+        timed = self._device.seconds
+        first = {name: timed(body) for name, body in agreeing.items()}
         seconds = {name: [once] for name, once in first.items() if once <= HOPELESS * min(first.values())}
         for _ in range(ROUNDS if len(seconds) > 1 else 0):
             for name, times in seconds.items():
-                times.append(self._seconds(agreeing[name]))
+                times.append(timed(agreeing[name]))
         return min(seconds, key=lambda name: statistics.median(seconds[name]))
-
-    def _seconds(self, body: Callable[[], None]) -> float:
-        self._device.synchronize()
-        start = time.perf_counter()
-        body()
-        self._device.synchronize()
-        return time.perf_counter() - start
 
     def _key(self, shape: ConvolutionShape, images: int, passes: Iterable[Pass], precision: Precision) -> str:
         device = self._device

@@ -5,6 +5,7 @@ import itertools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
@@ -124,6 +125,11 @@ class CpuDevice:
 
     def synchronize(self) -> None:
         pass
+
+    def seconds(self, body: Callable[[], None]) -> float:
+        start = time.perf_counter()
+        body()
+        return time.perf_counter() - start
 
     def free_bytes(self) -> int:
         return min(psutil.virtual_memory().available, _left_in_control_group())

@@ -142,6 +142,9 @@ class CudaDevice:
     def synchronize(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()
 
+    def seconds(self, body: Callable[[], None]) -> float:
+        return self.streams.seconds(body)
+
     def free_bytes(self) -> int:
         free, _ = self.xp.cuda.runtime.memGetInfo()
         return int(free + self.xp.get_default_memory_pool().free_bytes())

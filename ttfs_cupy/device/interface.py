@@ -115,6 +115,9 @@ class Device(Protocol):
     def synchronize(self) -> None:
         """Waits until all launched work is done."""
 
+    def seconds(self, body: Callable[[], None]) -> float:
+        """How long a call of the body takes, which only launches: on a GPU by events, over many calls."""
+
     def free_bytes(self) -> int:
         """Memory that an array could still take."""
 

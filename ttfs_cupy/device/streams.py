@@ -13,6 +13,9 @@ import numpy as np
 
 from ttfs_cupy.device.interface import Array
 
+# What a time is measured over, at least: single calls are shorter than what disturbs them.
+CALLS, MILLISECONDS = 10, 1.0
+
 # cupy.cuda.Event: a mark in a stream that the host, or another stream, can wait for; at once if it was never recorded
 Event = Any
 
@@ -70,6 +73,36 @@ class Streams:
                 yield
         finally:
             outer.wait_event(self._steps.record(self._after))
+
+    def seconds(self, body: Callable[[], None]) -> float:
+        """Of one call of the body, which only launches, by events: over at least CALLS and MILLISECONDS.
+
+        The calls are recorded as a graph, so that no launch waits for the host; where that cannot be, they are called.
+        """
+        body()  # loads kernels, and has cuBLAS set itself up
+
+        def calls() -> None:
+            for _ in range(CALLS):
+                body()
+
+        with self.step():
+            try:
+                work = self.capture(calls).launch
+            except RuntimeError:
+                work = calls
+            begin, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
+            times = 1
+            while True:
+                self._steps.record(begin)
+                for _ in range(times):
+                    work()
+                self._steps.record(end)
+                end.synchronize()
+                milliseconds = float(self._cupy.cuda.get_elapsed_time(begin, end))
+                if milliseconds >= MILLISECONDS:
+                    return milliseconds / 1e3 / (times * CALLS)
+                # as many as it should take, and some more, for clocks that still rise
+                times = max(times + 1, int(1.2 * times * MILLISECONDS / max(milliseconds, 0.01)))
 
     def capture(self, body: Callable[[], None]) -> Graph:
         """What the body launches, recorded instead of run; inside step().
