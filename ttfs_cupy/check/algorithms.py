@@ -111,8 +111,20 @@ def _try(verdict: Verdict, algorithm: Algorithm, device: Device, shape: Convolut
             bits = {_bits(array) for array in grads}
             (wanted,) = trial.backward(gemm, verdict.which, pooled=False)
             deviation = relative(grads[0], wanted)
-        # gemm is its own reference
+            # gemm is its own reference
+            if loses_nan(algorithm, verdict.which, Trial(device, shape, IMAGES, psp_slope, pooled)):
+                verdict.problem = verdict.problem or f"of a gradient made of NaN it makes finite numbers at {shape}"
         verdict.note(trial, 0.0 if isinstance(algorithm, Gemm) else deviation, same_bits=len(bits) == 1)
+
+
+def loses_nan(algorithm: Algorithm, which: Pass, trial: Trial) -> bool:
+    """Whether of a gradient that is NaN wherever a neuron passes it on nothing but finite numbers come out.
+
+    The trial's own gradient is spoilt by it.
+    """
+    trial.gradient[trial.spikes.output > 0] = np.nan
+    (found,) = trial.backward(algorithm, which, pooled=trial.pooled and algorithm.joins_pooling)
+    return bool(np.isfinite(found).all())
 
 
 def _bits(array: np.ndarray | None) -> bytes:

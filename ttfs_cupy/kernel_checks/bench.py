@@ -77,6 +77,13 @@ class Bench:
             self._hash.update(result.tobytes())
         return results
 
+    def unbounded(self, *shape: int) -> np.ndarray:
+        """Normal numbers, a NaN and both infinities among them as far as there is room."""
+        values = self.normal(*shape)
+        places = self.random.choice(values.size, min(values.size, 3), replace=False)
+        values.reshape(-1)[places] = (np.nan, np.inf, -np.inf)[: len(places)]
+        return values
+
     def compare(self, actual: np.ndarray, expected: np.ndarray, scale: np.ndarray | float | None = None) -> None:
         """Takes note of the largest |actual - expected| / scale; scale is |expected| unless given.
 

@@ -65,6 +65,8 @@ def direct_weight_gradient(bench: Bench) -> None:
         rows, out = len(patches), shape.out_channels
         grad, weight_sum = bench.normal(rows, out), bench.uniform(-0.5, 4, rows, out)
         earliness = bench.spikes(rows, out)
+        # of a neuron that passes gradients on
+        grad[1, 0], earliness[1, 0] = np.nan, 0.5
         for group_rows, with_sum in itertools.product((rows, rows // 3 + 1), (0, 1)):
             rule = (np.full(1, with_sum, np.float32), 1.0, 1.0, 5.0, with_sum)
             given = outgoing(grad, earliness, weight_sum, *rule)

@@ -69,7 +69,8 @@ def _require_untouched(bench: Bench, after: list[np.ndarray], before: tuple[np.n
 @check(tolerance=0.0)
 def keep_sign(bench: Bench) -> None:
     weights = bench.normal(COUNT)
-    weights[:4] = 0.0, -0.0, 1e-30, -1e-30
+    # NaN has no sign to keep
+    weights[:6] = 0.0, -0.0, 1e-30, -1e-30, np.nan, np.inf
     birth_sign = bench.random.choice(np.array([-1, 1], np.int8), COUNT)
     (kept,) = bench.launch(COUNT, weights, birth_sign, COUNT)
     bench.compare(kept, np.where(np.sign(weights) == birth_sign, weights, 0))

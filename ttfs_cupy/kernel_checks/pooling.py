@@ -69,7 +69,7 @@ def earliest_spike_gradient(bench: Bench) -> None:
     for shape in SHAPES:
         earliness = bench.spikes(BATCH, *shape[:3], silent=0.8)
         _, winner = _reference(earliness, shape)
-        grad_pooled = bench.normal(*winner.shape)
+        grad_pooled = bench.unbounded(*winner.shape)
         # a gradient may arrive at a window of silence, and goes no further
         grad, sizes = _scattered(grad_pooled, winner, shape)
         pixels, channels = earliness.size // shape[2], shape[2]
@@ -85,7 +85,7 @@ def _scattered(grad_pooled: np.ndarray, winner: np.ndarray, shape: tuple) -> tup
     positions = np.arange(kernel[0] * kernel[1]).reshape(1, *kernel, 1)
     for y, x, rows, columns in _windows(shape):
         won = winner[:, y, x][:, None, None] == positions
-        handed = won * grad_pooled[:, y, x][:, None, None].astype(np.float64)
+        handed = np.where(won, grad_pooled[:, y, x][:, None, None].astype(np.float64), 0)
         grad[:, rows, columns] += handed
         sizes[:, rows, columns] += np.abs(handed)
     return grad, sizes

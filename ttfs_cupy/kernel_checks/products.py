@@ -19,7 +19,9 @@ GAP, BETWEEN = 5, 7.0
 def multiply(bench: Bench) -> None:
     for (down, across, rows, depth, columns), transposed, panels, add in product(SHAPES, (0, 1), (0, 1), (0, 1)):
         count = down * across
+        # a row of NaN, where there are others
         a, b = bench.normal(count, rows, depth), bench.normal(count, depth, columns)
+        a[-1, rows // 2, depth // 2] = np.nan if rows > 1 else 1.0
         before = bench.normal(count, rows, columns) if add else bench.blank(count, rows, columns)
         right = _in_panels(b) if panels else b.reshape(count, -1)
         # b is the corner of a grid that is wider by one, out of one that is wider by two

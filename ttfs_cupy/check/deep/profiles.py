@@ -16,7 +16,7 @@ from ttfs_cupy.check.deep.clock import seconds_of
 from ttfs_cupy.check.deep.graphs import TINY
 from ttfs_cupy.check.deep.notes import Notes
 from ttfs_cupy.device import Device
-from ttfs_cupy.metrics import FiringRates
+from ttfs_cupy.evaluation import Evaluator
 
 TASKS = {
     "cuda": (Task(WORKLOADS["vgg11"], 128), Task(WORKLOADS["vgg7"], 128)),
@@ -89,13 +89,16 @@ def works(device: Device, task: Task) -> Iterator[tuple[str, Callable[[], object
         for _ in range(WARM_UPS_OF_GRAPHS):
             ours.finished_step()
         yield f"{about} step, {'as a graph' if capture else 'launched'}", ours.step
-    network, rates = ours.net, FiringRates(ours.net)
-    labels = device.to_device(task.workload.batch(task.batch)[1].astype(np.int32))
+    evaluator, inputs = Evaluator(ours.net, task.batch), device.to_host(ours.encoded)
+    labels = task.workload.batch(task.batch)[1].astype(np.int32)
 
     def evaluate() -> None:
-        network.loss.add(network.run(ours.encoded, watch=rates.watch), labels)
+        evaluator.send(inputs, labels)
+        evaluator.run()
 
-    yield f"{about} forward", lambda: network.run(ours.encoded)
+    for _ in range(WARM_UPS_OF_GRAPHS):
+        evaluate()
+    yield f"{about} forward", lambda: ours.net.run(ours.encoded)
     yield f"{about} evaluation", evaluate
 
 
