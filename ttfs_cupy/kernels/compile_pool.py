@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -33,7 +34,7 @@ def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
     for folder in {Path(request["stem"]).parent for request in requests}:
         make_folder(folder)
     waiting = deque(requests)
-    bar: tqdm[None] = tqdm(
+    bar: tqdm[NoReturn] = tqdm(
         total=len(requests),
         desc="compiling kernels",
         unit="kernel",
@@ -72,7 +73,7 @@ def _start() -> "subprocess.Popen[str]":
     return subprocess.Popen(WORKER, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment)
 
 
-def _serve(worker: "subprocess.Popen[str]", waiting: "deque[Request]", bar: "tqdm[None]") -> None:
+def _serve(worker: "subprocess.Popen[str]", waiting: "deque[Request]", bar: "tqdm[NoReturn]") -> None:
     """Hands a process one request after the other until none waits."""
     assert worker.stdin is not None and worker.stdout is not None
     while waiting:
