@@ -136,7 +136,7 @@ def cubin(file: str, path: Path, *, spills: int = 0) -> Cubin:
 
 
 def test_spills_are_told_and_registers_kept(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {each.unit: each for each in (cubin("arrays", tmp_path), cubin("loss", tmp_path, spills=8))}
+    found = {each.unit: each for each in (cubin("arrays", tmp_path), cubin("optimizer", tmp_path, spills=8))}
     asked: list[Any] = []
 
     def compile_ahead(units: Any, capability: Any, *, progress: bool) -> Any:
@@ -162,7 +162,7 @@ def test_a_unit_that_the_driver_refuses_leaves_the_others(kept: Kept, tmp_path: 
         return SimpleNamespace(get_function=taken.append)
 
     device.xp = SimpleNamespace(RawModule=module)  # type: ignore[assignment]
-    found = {each.unit: each for each in (cubin("arrays", tmp_path / "bad"), cubin("loss", tmp_path / "good"))}
+    found = {each.unit: each for each in (cubin("arrays", tmp_path / "bad"), cubin("optimizer", tmp_path / "good"))}
     assert compilation.load(kept, device, found) == 1
     assert "cross_entropy" in taken and "copy" not in taken
     (text,) = kept.marked()

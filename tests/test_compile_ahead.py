@@ -23,7 +23,7 @@ from ttfs_cupy.kernels import compile_pool, cubins, nvrtc, source
 from ttfs_cupy.kernels.source import Unit
 
 # Compiled within a moment
-JOBS = [(Unit("arrays"), "80"), (Unit("loss"), "80"), (Unit("loss"), "90")]
+JOBS = [(Unit("arrays"), "80"), (Unit("optimizer"), "80"), (Unit("optimizer"), "90")]
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +180,7 @@ ONE = """
 from ttfs_cupy.kernels import cubins
 from ttfs_cupy.kernels.source import Unit
 print("started", flush=True)
-print(len(cubins.compiled([(Unit("loss"), "80")])))
+print(len(cubins.compiled([(Unit("optimizer"), "80")])))
 """
 
 
@@ -198,7 +198,7 @@ def test_whatever_the_main_module(way: str, folder: Path, tmp_path: Path) -> Non
 def test_what_does_not_compile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = source.cuda_text
     broken = "__global__ void broken( {"
-    monkeypatch.setattr(source, "cuda_text", lambda file, *rest: broken if file == "loss" else real(file, *rest))
+    monkeypatch.setattr(source, "cuda_text", lambda file, *rest: broken if file == "optimizer" else real(file, *rest))
     monkeypatch.setattr(compile_pool, "available_cores", lambda: 1)
     with pytest.raises(UserError, match=r"NVRTC cannot compile loss.cu for sm_80: loss.cu\(1\): error") as caught:
         cubins.compiled(JOBS)

@@ -20,7 +20,7 @@ pytest.importorskip("cupy")
 REPORT = """
 import cupy.cublas  # fails where libcublas.so.12 is not found
 from ttfs_cupy.kernels import nvrtc, source
-print(nvrtc.version()[0], nvrtc.compile_text(source.cuda_text("loss"), "loss.cu", 90)[0][:4] == b"\\x7fELF")
+print(nvrtc.version()[0], nvrtc.compile_text(source.cuda_text("optimizer"), "optimizer.cu", 90)[0][:4] == b"\\x7fELF")
 """
 
 ORDERS = {
