@@ -200,7 +200,9 @@ def test_what_does_not_compile(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     broken = "__global__ void broken( {"
     monkeypatch.setattr(source, "cuda_text", lambda file, *rest: broken if file == "optimizer" else real(file, *rest))
     monkeypatch.setattr(compile_pool, "available_cores", lambda: 1)
-    with pytest.raises(UserError, match=r"NVRTC cannot compile optimizer.cu for sm_80: optimizer.cu\(1\): error") as caught:
+    with pytest.raises(
+        UserError, match=r"NVRTC cannot compile optimizer.cu for sm_80: optimizer.cu\(1\): error"
+    ) as caught:
         cubins.compiled(JOBS)
     assert "\n" not in str(caught.value)
     # what was done before stays

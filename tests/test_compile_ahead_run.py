@@ -11,11 +11,12 @@ from cuda_stand_in.library import StandInDevice
 from ttfs_cupy import config as configs
 from ttfs_cupy import device as devices
 from ttfs_cupy import models, run_directory
+from ttfs_cupy.evaluation import Evaluator
 from ttfs_cupy.experiment import prepare
 from ttfs_cupy.kernels.source import Variant
 from ttfs_cupy.network import Network
 from ttfs_cupy.optimizer import Adam
-from ttfs_cupy.trainer import Trainer, evaluate
+from ttfs_cupy.trainer import Trainer
 
 # Pooling joined to a convolution on tensor cores, another one without, a full connection in ranges of channels
 MODEL = "[8, P, 16, P, {convolution: 12, kernel: 1}, {linear: 20}]"
@@ -71,7 +72,7 @@ def test_a_run(
         run,
     )
     trainer.fit()
-    evaluate(experiment.network, experiment.test, "test")
+    Evaluator(experiment.network, experiment.test.batch_size).over(experiment.test, "test")
     assert device.asked <= ahead
     # and hardly more
     sums = {dict(variant.constants).get("HAS_SUM") for variant in ahead if "weight" not in variant.kernel}

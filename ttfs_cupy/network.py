@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 
+from ttfs_cupy import reductions
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
@@ -168,7 +169,7 @@ class Network:
         if self.device.gpu is None:
             return
         sums = {slope != 0 for slope in ([self.psp_slope] if slopes is None else slopes)}
-        variants: dict[Variant, None] = {}
+        variants: dict[Variant, None] = dict.fromkeys(reductions.VARIANTS)
         for index, stage in enumerate(stages_of(self.layers)):
             layer = stage.layer
             if not isinstance(layer, Weighted):

@@ -73,7 +73,7 @@ class Winograd:
         return {}
 
     def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
-        return []
+        return [reductions.FIND_SPIKES] if which == "forward" and self.device.gpu is not None else []
 
     def workspace(self, batch: int, which: Pass) -> int:
         shape, device = self.shape, self.device
