@@ -148,7 +148,7 @@ def test_a_peers_process_is_weighed() -> None:
 def test_a_process_that_fails_is_told_in_a_sentence() -> None:
     weighed = memory.weigh(Task(WORKLOADS["vgg7"], 10**8), "ttfs_cupy", [""], DEVICE, threads=None)
     assert weighed.footprint is None
-    assert weighed.problem.startswith("a batch of 100000000 needs ")
+    assert weighed.problem.startswith("a batch of 100000000, layer conv1: ")
 
 
 def test_training_step_of_the_readme(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,10 +261,10 @@ def test_without_torch_it_runs_alone(capsys: pytest.CaptureFixture[str], monkeyp
     assert (code, err) == (0, "")
 
 
-def test_a_batch_that_does_not_fit_leaves_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_batch_that_is_too_large_leaves_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(capsys, *SMALL, *ours_only, "--batch", "100000000", "--json", tmp_path / "numbers.json")
     assert code == 2
-    assert err.startswith("error: a batch of 100000000 needs ")
+    assert err.startswith("error: a batch of 100000000, layer conv1: ")
     assert list(tmp_path.iterdir()) == []
 
 
