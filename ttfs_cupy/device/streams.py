@@ -79,13 +79,13 @@ class Streams:
 
         The calls are recorded as a graph, so that no launch waits for the host; where that cannot be, they are called.
         """
-        body()  # loads kernels, and has cuBLAS set itself up
 
         def calls() -> None:
             for _ in range(CALLS):
                 body()
 
         with self.step():
+            body()  # loads kernels, and has cuBLAS set itself up for this stream
             try:
                 work = self.capture(calls).launch
             except RuntimeError:
