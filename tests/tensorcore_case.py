@@ -168,7 +168,7 @@ class Case:
     def summed_weight_gradient(self, to_drive: Array, to_sum: Array, range_pixels: int) -> Array:
         """Of operands in TF32: truncated after every 8 terms, range by range, and the ranges in their order."""
         shape = self.shape
-        patches = self.linear(self.weights)._patches(nchw(rounded_to_tf32(self.inputs)))
+        patches = self.linear(self.weights)._patches(nchw(rounded_at_once(self.inputs)))
         x = patches.transpose(0, 2, 3, 4, 5, 1).reshape(-1, shape.patch_size)
         drive, sums = (each.reshape(-1, shape.out_channels) for each in (to_drive, to_sum))
         total = np.zeros((shape.patch_size, shape.out_channels), np.float32)

@@ -19,7 +19,7 @@ DEVICE unsigned round_to_tf32(float value) {
     return fabsf(value) <= 3.402823466e38f ? bits + 0x1000u : bits;
 }
 
-// Nearly the same in one instruction, for a loop that has as many roundings as products: instead of half a unit, 2^-11.5 of
+// Nearly the same in one instruction, for main loops, which round often: instead of half a unit, 2^-11.5 of
 // the value is added, which is 0.35 to 0.71 units. So what 11 bits hold is exact, the error is at most 0.71 units and 0 on
 // average, and infinity and NaN stay what they are.
 DEVICE unsigned round_to_tf32_at_once(float value) { return __float_as_uint(value * (1.0f + 0x1.6a09e6p-12f)); }

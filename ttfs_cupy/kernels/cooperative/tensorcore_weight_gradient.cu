@@ -142,7 +142,7 @@ DEVICE void load_seen(Seen& to, const float4* first, const float4* second) {
         }
 #pragma unroll
         for (int j = 0; j < WARP_IN; ++j) {
-            to.x[i][j] = round_to_tf32(x[j]);
+            to.x[i][j] = round_to_tf32_at_once(x[j]);
             to.mask[i][j] = __float_as_uint(x[j] != 0.0f ? 1.0f : 0.0f);
         }
     }
