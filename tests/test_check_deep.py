@@ -127,7 +127,14 @@ def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals,
         "stages = [deep.Stage(name, f'deep_stages.{name}', 60, 0) for name in ('fine', 'hangs', 'finds_something')];"
         f"sys.exit(deep.run(stages, Path({str(tmp_path)!r}), 60, 'cpu'))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts what runs in its background with interrupts ignored, and these tests may run there
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 30
     while not (tmp_path / "child").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

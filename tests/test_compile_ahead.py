@@ -296,3 +296,31 @@ def registers_of(code: bytes) -> dict[str, int]:
             found[text(symbols[6], name)] = registers
         place += 4 + (size if form == 4 else 0)
     return found
+
+
+def test_the_working_folder_is_not_searched_for_modules(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("signal", "tqdm", "ttfs_cupy"):
+        (tmp_path / f"{name}.py").write_text("print('mine'); raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    assert len(cubins.compiled(JOBS)) == len(JOBS)
+
+
+@pytest.mark.parametrize("answer", ["", "half a li", "no JSON\\n"])
+def test_a_worker_that_answers_no_line_of_json(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = f"import sys; sys.stdin.readline(); print('{answer}', end='', flush=True); sys.exit('out of luck')"
+    monkeypatch.setattr(compile_pool, "WORKER", (sys.executable, "-c", code))
+    with pytest.raises(UserError, match=r"ended with -?\d+, negative for a signal"):
+        cubins.compiled(JOBS)
+
+
+def test_a_cubin_that_was_deleted_is_compiled_again(folder: Path) -> None:
+    device, loaded = CudaDevice.__new__(CudaDevice), []
+    device.xp = SimpleNamespace(RawModule=lambda path: loaded.append(Path(path).read_bytes()))
+    device.gpu, device._cubins = of_capability((8, 0), 108), {}
+    device._module("arrays", ())
+    for entry in files(folder):
+        entry.unlink()
+    device._module("arrays", ())
+    assert loaded[0] == loaded[1]

@@ -80,7 +80,7 @@ def test_a_damaged_entry_is_rebuilt(cache, damage):
     sound = entry.read_bytes()
     entry.write_bytes(damage(sound))
     library = cpu_library.load(QUICK, cache)
-    assert library.ttfs_add is not None
+    assert library.ttfs_copy is not None
     (rebuilt,) = entries(cache)
     assert rebuilt.read_bytes()[:4] == b"\x7fELF" and len(rebuilt.read_bytes()) == len(sound)
 
@@ -94,7 +94,7 @@ def test_two_processes_at_once(tmp_path):
         "    while not other.exists(): time.sleep(0.01)\n"
         "    return build(*arguments)\n"
         "cpu_library._build = together\n"
-        f"print(cpu_library.load({QUICK}, folder).ttfs_add is not None)"
+        f"print(cpu_library.load({QUICK}, folder).ttfs_copy is not None)"
     )
     folder, here, there = tmp_path / "cache", tmp_path / "here", tmp_path / "there"
     folder.mkdir()
@@ -146,7 +146,7 @@ class TestCacheFolder:
         (tmp_path / "file").touch()
         monkeypatch.setenv("TTFS_CUPY_CACHE", str(tmp_path / "file"))
         monkeypatch.setattr(cpu_library.tempfile, "tempdir", str(tmp_path))
-        assert cpu_library.load(QUICK).ttfs_add is not None
+        assert cpu_library.load(QUICK).ttfs_copy is not None
 
 
 def program(folder: Path, name: str, script: str) -> Path:
@@ -213,7 +213,7 @@ class TestCompiler:
         monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(zig))
         compiler = cpu_library.find_compiler()
         assert "ziglang" in str(compiler)
-        assert cpu_library.load(QUICK, tmp_path).ttfs_add is not None
+        assert cpu_library.load(QUICK, tmp_path).ttfs_copy is not None
         assert zig.is_dir()
         # a C++ library that it first has to build would take more than a minute
         assert not list(zig.rglob("libc++*.a"))

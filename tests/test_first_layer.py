@@ -273,12 +273,8 @@ def _variants() -> list[Variant]:
         for pooled in (False, True):
             case = Case(shape, 1, 1.0, 1.0, pooled, 0, FirstLayer)
             object.__setattr__(case.neuron, "clip", "separate")
-            out = case.spikes(np.random.default_rng(0))
-            separate = {"SEPARATE": 1, "FAN": first_layer.FAN}
-            variant = case.algorithm._variant
-            found.append(variant("first_layer_forward", first_layer.FORWARD, case.neuron, out))
-            work = first_layer.WEIGHT_GRADIENT
-            found.append(variant("first_layer_weight_gradient", work, case.neuron, out, **separate))
+            for which in ("forward", "weight_gradient"):
+                found += case.algorithm.kernels(which, 1, case.neuron, has_sum=True, pooled=pooled)
     return found
 
 

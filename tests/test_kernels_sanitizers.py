@@ -78,7 +78,7 @@ def test_all_checks_are_clean(gxx, tmp_path):
 def test_a_planted_error_is_found(gxx, tmp_path, right, wrong, found):
     # this file alone, which spares the test the building of all others
     folder = tmp_path / "kernels"
-    folder.mkdir()
+    (folder / source.COOPERATIVE).mkdir(parents=True)
     for header in source.FOLDER.glob("*.h"):
         shutil.copy(header, folder)
     text = source.text("neuron")

@@ -113,5 +113,5 @@ def test_firing_rates_are_the_share_of_neurons_that_fired() -> None:
         for name in fired:
             fired[name] += int(np.isfinite(times[name]).sum())
     expected = {"conv1": fired["conv1"] / (91 * 5 * 144), "linear1": fired["linear1"] / (91 * 7)}
-    assert rates.read() == pytest.approx(expected)
+    assert rates.read(91) == pytest.approx(expected)
     assert 0 < expected["linear1"] < 1

@@ -164,8 +164,8 @@ SHAPES = [
 
 def main_loop_accesses(kernel: str, report: Report) -> Iterator[tuple[int, int]]:
     """Accesses by whole warps, and their wavefronts beyond the fewest."""
-    sites = [site for site, _, _ in report.instructions]
-    for functions, (_, accesses, extra) in zip(functions_of(report, sites), report.instructions, strict=True):
+    sites = [site for site, *_ in report.instructions]
+    for functions, (_, accesses, extra, *_) in zip(functions_of(report, sites), report.instructions, strict=True):
         if any(re.search(rf"\b{name}\b", function) for name in MAIN_LOOP[kernel] for function in functions):
             yield accesses, extra
 

@@ -2,16 +2,14 @@
 
 import logging
 import os
-import traceback
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from ttfs_cupy.device import Array
-from ttfs_cupy.device.streams import Graph, Streams
+from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
 from ttfs_cupy.feed import Feed
 from ttfs_cupy.network import Network
 from ttfs_cupy.plan import Plan
@@ -113,15 +111,9 @@ class BatchStep(ABC):
     def _record(self, streams: Streams, kind: _Kind, step: Callable[[], None]) -> None:
         try:
             self._graphs[kind] = streams.capture(step)
-        except (RuntimeError, MemoryError) as error:
+        except NOT_RECORDED as error:
             self._captures = False
             logger.warning(
                 "%s are launched kernel by kernel, not as one CUDA graph: %s cannot be recorded: %s",
-                *(self.called, _refused_call(error), error),
+                *(self.called, refused_call(error), error),
             )
-
-
-def _refused_call(error: BaseException) -> str:
-    """The innermost call that raised, as its line of code says it, and where that stands."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.name}, `{frame.line}` ({Path(frame.filename).name}:{frame.lineno})"

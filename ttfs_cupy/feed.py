@@ -24,6 +24,8 @@ class Feed:
         self._waiting: _Pair = (empty(whole, np.float32), empty(batch, np.int32))
         self._arrays: _Pair = (empty(whole, np.float32), empty(batch, np.int32))
         self._taken = streams.event()
+        # the arrays may lie where others lay, which what was launched before still reads
+        streams.mark(self._taken)
         self._count = 0
 
     def send(self, inputs: np.ndarray, labels: np.ndarray) -> None:

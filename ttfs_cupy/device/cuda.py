@@ -106,7 +106,11 @@ class CudaDevice:
         return self._functions[kernel, constants]
 
     def _module(self, file: str, constants: Constants) -> Any:
-        return self.xp.RawModule(path=str(self._cubin(Unit(file, constants)).path))
+        unit = Unit(file, constants)
+        if not self._cubin(unit).path.exists():
+            # the cache may be deleted at any time
+            del self._cubins[unit]
+        return self.xp.RawModule(path=str(self._cubin(unit).path))
 
     def _cubin(self, unit: Unit) -> "Cubin":
         self._compile([unit])

@@ -3,15 +3,23 @@
 What is said here about CuPy and CUDA was read in CuPy's source and CUDA's manual; none of it has run on a GPU yet.
 """
 
+import logging
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import prod
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ttfs_cupy.device.interface import Array
+
+logger = logging.getLogger("ttfs_cupy")
+
+# What a capture raises where something cannot be recorded
+NOT_RECORDED = (RuntimeError, MemoryError)
 
 # What a time is measured over, at least: single calls are shorter than what disturbs them.
 CALLS, MILLISECONDS = 10, 1.0
@@ -43,6 +51,10 @@ class Streams:
 
     def event(self) -> Event:
         return self._cupy.cuda.Event(disable_timing=True)
+
+    def mark(self, event: Event) -> None:
+        """The event comes when all that was launched so far is done."""
+        self._cupy.cuda.get_current_stream().record(event)
 
     def pinned(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         """An array in page-locked memory of the host, which alone can be copied from asynchronously."""
@@ -88,7 +100,8 @@ class Streams:
             body()  # loads kernels, and has cuBLAS set itself up for this stream
             try:
                 work = self.capture(calls).launch
-            except RuntimeError:
+            except NOT_RECORDED as error:
+                logger.warning("a timing is of launches: %s cannot be recorded: %s", refused_call(error), error)
                 work = calls
             begin, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
             times = 1
@@ -123,3 +136,9 @@ class Streams:
 def _refuse(size: int) -> Any:
     """An allocator for a capture: the graph would go on to use memory that others are given meanwhile."""
     raise RuntimeError(f"{size} bytes were to be allocated while a CUDA graph is recorded")
+
+
+def refused_call(error: BaseException) -> str:
+    """The innermost call that raised, as its line of code says it, and where that stands."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.name}, `{frame.line}` ({Path(frame.filename).name}:{frame.lineno})"

@@ -1,15 +1,16 @@
 """Has kernels compiled by several processes at once: a compiler that crashes takes none of ours with it."""
 
 import json
-import os
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from tqdm import tqdm
 
@@ -17,7 +18,18 @@ from ttfs_cupy.device.cpu import available_cores
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.files import make_folder
 
-WORKER = (sys.executable, "-m", "ttfs_cupy.kernels.compile_worker")
+# Its arguments are this process's sys.path: modules are found where they are found here, and not in the working folder.
+# Whatever they print as they are imported is no answer.
+_CODE = """
+import os, sys
+sys.path[:] = sys.argv[1:]
+answers = os.dup(1)
+os.dup2(2, 1)
+from ttfs_cupy.kernels import compile_worker
+compile_worker.main(answers)
+"""
+WORKER = (sys.executable, "-c", _CODE)
+MOST_WORKERS = 32
 
 # Before a progress bar appears.
 SECONDS_WITHOUT_BAR = 1.0
@@ -42,7 +54,11 @@ def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
         delay=SECONDS_WITHOUT_BAR,
         disable=None if progress else True,
     )
-    with bar, _workers(min(available_cores(), len(requests))) as workers, ThreadPoolExecutor(len(workers)) as pool:
+    with (
+        bar,
+        _workers(min(available_cores(), len(requests), MOST_WORKERS)) as workers,
+        ThreadPoolExecutor(len(workers)) as pool,
+    ):
         try:
             for served in as_completed([pool.submit(_serve, worker, waiting, bar) for worker in workers]):
                 served.result()
@@ -50,49 +66,64 @@ def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
             # done, or interrupted, or one has failed: entries are written whole or not at all
             waiting.clear()
             for worker in workers:
-                worker.kill()
+                worker.process.kill()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process that waits for requests, and what it says on stderr."""
+
+    process: "subprocess.Popen[str]"
+    errors: IO[bytes]
+
+    def ask(self, request: Request) -> str:
+        """What went wrong, in a sentence; empty if nothing did. Raises UserError where no answer comes."""
+        process = self.process
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            return str(json.loads(process.stdout.readline()))
+        except (OSError, ValueError):
+            process.kill()
+            code = process.wait()
+            self.errors.seek(0)
+            said = self.errors.read().decode(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(said) if line.strip()), "NVRTC crashed, or memory ran out")
+            raise UserError(
+                f"the process that compiled {request['file']} for sm_{request['architecture']} ended with {code}, "
+                f"negative for a signal: {last}"
+            ) from None
 
 
 @contextmanager
-def _workers(count: int) -> "Iterator[list[subprocess.Popen[str]]]":
+def _workers(count: int) -> Iterator[list[_Worker]]:
     """Processes that wait for requests, until the end of the block."""
-    workers: list[subprocess.Popen[str]] = []
+    workers: list[_Worker] = []
     try:
         workers += (_start() for _ in range(count))
         yield workers
     finally:
         for worker in workers:
-            worker.kill()
-            worker.communicate()
+            worker.process.kill()
+            worker.process.communicate()
+            worker.errors.close()
 
 
-def _start() -> "subprocess.Popen[str]":
-    # modules are found where this process finds them
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(WORKER, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment)
+def _start() -> _Worker:
+    errors, pipe = tempfile.TemporaryFile(), subprocess.PIPE  # noqa: SIM115 (closed with the process)
+    path = [str(Path(entry).absolute()) for entry in sys.path]
+    process = subprocess.Popen([*WORKER, *path], stdin=pipe, stdout=pipe, stderr=errors, text=True)
+    return _Worker(process, errors)
 
 
-def _serve(worker: "subprocess.Popen[str]", waiting: "deque[Request]", bar: "tqdm[NoReturn]") -> None:
+def _serve(worker: _Worker, waiting: "deque[Request]", bar: "tqdm[NoReturn]") -> None:
     """Hands a process one request after the other until none waits."""
-    assert worker.stdin is not None and worker.stdout is not None
     while waiting:
         try:
             request = waiting.popleft()
         except IndexError:
             return
-        try:
-            worker.stdin.write(json.dumps(request) + "\n")
-            worker.stdin.flush()
-            answer = worker.stdout.readline()
-        except OSError:
-            answer = ""
-        if not answer:
-            raise UserError(
-                f"the process that compiled {request['file']} for sm_{request['architecture']} ended with "
-                f"{worker.wait()}, negative for a signal: NVRTC crashed, or memory ran out"
-            )
-        problem = json.loads(answer)
-        if problem:
+        if problem := worker.ask(request):
             raise UserError(problem)
         bar.update()

@@ -1,7 +1,7 @@
 """A process that compiles what it is told to: requests on stdin, answers on stdout, a line of JSON each.
 
-It is run by compile_pool as `python -m`, which imports nothing of the caller's main module, whatever that is: a
-notebook, a script without a guard, a command. It ends when its stdin does, so with its caller.
+It is run by compile_pool, with nothing of the caller's main module, whatever that is: a notebook, a script without a
+guard, a command. It ends when its stdin does, so with its caller.
 """
 
 import json
@@ -14,12 +14,11 @@ from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels import cubins
 
 
-def main() -> None:
+def main(answers_to: int) -> None:
+    """answers_to: the file descriptor that answers go to."""
     # Ctrl-C in a terminal reaches every process; the caller ends this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # whatever a library prints is no answer
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answers = os.fdopen(answers_to, "w")
     for line in sys.stdin:
         answers.write(json.dumps(_problem(json.loads(line))) + "\n")
         answers.flush()
@@ -32,7 +31,3 @@ def _problem(request: dict[str, str]) -> str:
     except UserError as error:
         return str(error)
     return ""
-
-
-if __name__ == "__main__":
-    main()
