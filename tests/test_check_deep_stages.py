@@ -3,20 +3,18 @@
 import json
 import stat
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from cuda_stand_in import Machine, Stream, device_of
-from emulator import why_not
 from emulator.device import EmulatedGpu
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kept_notes import Kept
 
 from ttfs_cupy import models
 from ttfs_cupy.benchmarks import passes
@@ -26,47 +24,26 @@ from ttfs_cupy.check.deep import (
     compilation,
     environment,
     graphs,
-    layers,
     listing,
-    notes,
-    nvidia,
     parity,
     profiles,
     speed,
     tools,
     training,
 )
-from ttfs_cupy.check.deep.float64 import Products
-from ttfs_cupy.check.deep.notes import Finding, Notes, Record
+from ttfs_cupy.check.deep.notes import Finding
 from ttfs_cupy.check.deep.profiles import Span
 from ttfs_cupy.convolution import tuner
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_tiles import forward_tiles, gradient_tiles, group_tiles, sum_tiles
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.errors import UserError
 from ttfs_cupy.kernels.cubins import Cubin
 from ttfs_cupy.kernels.nvrtc import Usage
-from ttfs_cupy.kernels.source import Unit, Variant
+from ttfs_cupy.kernels.source import Unit
 
 SMALL = ConvolutionShape((6, 5), 16, 12, (3, 3), padding=(1, 1))
 CPU = CpuDevice(1)
-
-
-class Kept(Notes):
-    """What a stage leaves."""
-
-    def __init__(self, folder: Path, seconds: float = 600):
-        super().__init__(folder, "stage", time.monotonic() + seconds)
-
-    def take(self) -> tuple[list[Record], list[Finding]]:
-        figures, findings, _ = notes.take(self.folder, "stage", 1 << 20)
-        return figures, findings
-
-    def marked(self) -> list[str]:
-        """What needs attention."""
-        return [finding.text for finding in self.take()[1] if finding.attention]
 
 
 @pytest.fixture
@@ -244,177 +221,6 @@ def test_a_nan_that_is_lost(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None
     assert text.startswith("of a gradient made of NaN comes out finite: gemm weight_gradient")
 
 
-# layers
-
-
-class Spoiled(EmulatedGpu):
-    """One kernel is wrong by a twentieth."""
-
-    def __init__(self, kernel: str, place: int):
-        super().__init__()
-        self._spoilt = kernel, place
-
-    def launch_blocks(self, variant: Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
-        super().launch_blocks(variant, blocks, shared_bytes, *arguments)
-        kernel, place = self._spoilt
-        if variant.kernel == kernel and arguments[place] is not None:
-            arguments[place][...] *= 1.05
-
-
-@pytest.fixture
-def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The emulator is slow, and its times say nothing."""
-    monkeypatch.setattr(layers, "seconds_of", lambda device, work: 1e-3)
-
-
-def test_every_tile_is_measured(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list[tuple[str, str]] = []
-
-    def one(layer: Any, way: Any, which: Any, wanted: Any) -> layers.Way:
-        measured.append((which, way.name))
-        return layers.Way(layer.name, layer.batch, which, way.name, 0.0, 1.0, 1.0)
-
-    monkeypatch.setattr(layers, "_measured", one)
-    layers.measure(kept, EmulatedGpu(), (SMALL,), 2)
-    shape = ConvolutionShape((32, 32), 64, 64, (3, 3), padding=(1, 1))
-    for which, tiles in (
-        ("forward", [*forward_tiles(9), *group_tiles(9)]),
-        ("data_gradient", gradient_tiles(9)),
-        ("weight_gradient", sum_tiles(shape)),
-    ):
-        assert len(tiles) > 1
-        names = [
-            f"{kind}{way}" for kind in ("tensorcore", "tensorcore_tf32") for way in ("", ":0", f":{len(tiles) - 1}")
-        ]
-        assert {(which, name) for name in ("gemm", "winograd", *names)} <= set(measured)
-    assert len(measured) == len(set(measured))
-
-
-@pytest.fixture
-def one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each kernel, since each is compiled for the emulator by itself."""
-    monkeypatch.setattr(
-        layers, "ways_of", lambda device, shape, which: (kind(device, shape) for kind in (Gemm, TensorCore))
-    )
-
-
-@pytest.mark.usefixtures("untimed", "one_tile")
-@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-def test_ways_are_compared_with_float64(kept: Kept) -> None:
-    layers.measure(kept, EmulatedGpu(), (SMALL,), 2)
-    figures, findings = kept.take()
-    assert [finding.text for finding in findings if finding.attention] == []
-    assert len(figures) == 6
-    assert all(0 < figure["error"] <= figure["allowed"] for figure in figures)
-    assert all(figure["microseconds"] == 1000 and figure["tflops"] > 0 for figure in figures)
-
-
-@pytest.mark.usefixtures("untimed", "one_tile")
-@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-@pytest.mark.parametrize(
-    ("kernel", "place", "which"),
-    [
-        # output, weight sum, gradients of the inputs and of the weights, by their place among the arguments
-        ("tensorcore_forward", 8, "forward"),
-        ("tensorcore_forward", 9, "forward"),
-        ("tensorcore_data_gradient", 9, "data_gradient"),
-        ("tensorcore_weight_gradient", 9, "weight_gradient"),
-    ],
-)
-def test_a_way_that_is_wrong_is_named(kernel: str, place: int, which: str, kept: Kept) -> None:
-    layers.measure(kept, Spoiled(kernel, place), (SMALL,), 2)
-    (text,) = kept.marked()
-    assert text.startswith(f"6x5 16->12 {which} tensorcore error ")
-
-
-@pytest.mark.usefixtures("untimed")
-def test_a_way_that_raises_leaves_the_others(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
-        raise RuntimeError("out of order")
-
-    monkeypatch.setattr(Gemm, "data_gradient", broken)
-    layers.measure(kept, CPU, (SMALL,), 2)
-    figures, findings = kept.take()
-    (wrong,) = [figure for figure in figures if figure["problem"]]
-    assert (wrong["way"], wrong["error"], wrong["problem"]) == ("gemm", None, "RuntimeError: out of order")
-    assert {figure["way"] for figure in figures if not figure["problem"]} == {"gemm", "winograd"}
-    assert [finding.text for finding in findings if finding.attention] == [
-        "6x5 16->12 data_gradient gemm RuntimeError: out of order"
-    ]
-
-
-@pytest.mark.usefixtures("untimed")
-def test_a_device_that_is_lost_ends_the_stage(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    device = CpuDevice(1)
-
-    def lost(*_: Any) -> None:
-        raise RuntimeError("illegal address")
-
-    def broken(*_: Any) -> None:
-        device.synchronize = lost  # type: ignore[method-assign]
-        lost()
-
-    monkeypatch.setattr(Gemm, "data_gradient", broken)
-    layers.measure(kept, device, (SMALL, SMALL), 2)
-    figures, findings = kept.take()
-    assert figures[-1]["problem"] and [bool(figure["problem"]) for figure in figures].count(True) == 1
-    marked = [finding.text for finding in findings if finding.attention]
-    assert marked[-1] == "cpu is lost since data_gradient of 6x5 16->12 by gemm: RuntimeError: illegal address"
-
-
-def test_layers_end_in_time(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, seconds=layers.SECONDS_OF_A_WAY / 2)
-    layers.measure(kept, CPU, (SMALL,), 2)
-    assert kept.marked() == ["out of time after 0 ways, in forward of 6x5 16->12"]
-
-
-@pytest.mark.usefixtures("untimed")
-def test_what_the_choice_loses_and_cudnn(kept: Kept) -> None:
-    ways = [layers.Way("a", 1, "forward", way, 0, 1, us) for way, us in (("tensorcore", 300), ("tensorcore:1", 200))]
-    ways += [layers.Way("b", 1, "forward", "gemm", 0, 1, 50.0)]
-    peers = [layers.Cudnn(layer, 1, "forward", "TF32", 400.0, 1) for layer in "ab"]
-    assert layers._of_pass(ways, peers, "forward").split("; ") == [
-        "forward: the fastest ways of 2 layers take 250 us",
-        "untuned is slower: a 1.50 of tensorcore:1",
-        "cuDNN TF32 800 us",
-    ]
-
-
-def test_vgg11s_layers() -> None:
-    shapes = layers.shapes_of_vgg11()
-    assert [(shape.in_size[0], shape.in_channels, shape.out_channels) for shape in shapes] == [
-        *((32, 3, 128), (32, 128, 128), (16, 128, 256), (16, 256, 256), (8, 256, 512), (8, 512, 512)),
-    ]
-
-
-sizes = st.integers(1, 3)
-NCHW = (0, 3, 1, 2)
-
-
-@settings(deadline=None)
-@given(st.integers(3, 7), st.integers(3, 7), sizes, sizes, sizes, sizes, sizes, sizes, st.integers(0, 2))
-def test_float64_by_taps_is_pytorchs(
-    height: int, width: int, inner: int, outer: int, tall: int, wide: int, down: int, across: int, padding: int
-) -> None:
-    torch = pytest.importorskip("torch")
-    shape = ConvolutionShape((height, width), inner, outer, (tall, wide), (down, across), (padding, padding))
-    draw = np.random.default_rng(0)
-    images, weights = draw.standard_normal((2, height, width, inner)), draw.standard_normal((tall, wide, inner, outer))
-    grad = draw.standard_normal((2, *shape.out_size, outer))
-    x, w, g = (torch.from_numpy(array) for array in (images, weights, grad))
-    x, w, g = (array.permute(order).contiguous() for array, order in ((x, NCHW), (w, (3, 2, 0, 1)), (g, NCHW)))
-    x.requires_grad_(), w.requires_grad_()
-    out = torch.nn.functional.conv2d(x, w, stride=(down, across), padding=padding)
-    out.backward(g)
-    products = Products(np, shape)  # type: ignore[arg-type]
-    for actual, wanted, order in (
-        (products.forward(images, weights), out.detach(), (0, 2, 3, 1)),
-        (products.data_gradient(grad, weights), x.grad, (0, 2, 3, 1)),
-        (products.weight_gradient(images, grad), w.grad, (2, 3, 1, 0)),
-    ):
-        np.testing.assert_allclose(actual, wanted.permute(order).numpy(), rtol=1e-12, atol=1e-12)
-
-
 # profile
 
 
@@ -549,94 +355,3 @@ def test_a_quickstart_that_fails(code: int | None, how: str, kept: Kept, monkeyp
     monkeypatch.setattr(tools, "run", lambda *_: tools.Output("some\nerror: what", code))
     training.quickstart(kept, CPU, 9)
     assert kept.marked() == [f"the quickstart {how}: error: what"]
-
-
-# NVIDIA's tools
-
-TABLE = """a line of the program
-"ID","Kernel Name","Section Name","Metric Name","Metric Unit","Metric Value","Rule Name"
-"0","tensorcore_forward(const float *, int)","Speed","Duration","us","123.4",""
-"0","tensorcore_forward(const float *, int)","Speed","Compute (SM) Throughput","%","71.5",""
-"0","tensorcore_forward(const float *, int)","Speed","","","","SOLBottleneck"
-"1","tensorcore_data_gradient(int)","Launch","Registers Per Thread","register/thread","168",""
-"""
-NCU = f"""
-if "--import" in sys.argv:
-    print({TABLE!r} if "--csv" in sys.argv else "pages of text")
-else:
-    assert sys.argv[-2:] == ["hot", "cpu"] and "--set" in sys.argv
-    Path(sys.argv[sys.argv.index("-o") + 1]).touch()
-"""
-
-
-def test_profiles_of_the_hot_kernels(kept: Kept, on_path: Callable[[str, str], None]) -> None:
-    on_path("ncu", NCU)
-    nvidia.profile(kept, CPU, 60)
-    figures, findings = kept.take()
-    assert [(one["kernel"], one["metric"], one["value"]) for one in figures] == [
-        ("tensorcore_forward", "Duration", "123.4"),
-        ("tensorcore_forward", "Compute (SM) Throughput", "71.5"),
-        ("tensorcore_data_gradient", "Registers Per Thread", "168"),
-    ]
-    assert [finding.text for finding in findings] == [
-        "tensorcore_forward: 123.4 us, SM 71.5 %",
-        "tensorcore_data_gradient: registers 168 register/thread",
-    ]
-    assert (kept.folder / "ncu.txt").read_text() == "pages of text\n"
-
-
-def test_counters_that_may_not_be_read(kept: Kept, on_path: Callable[[str, str], None]) -> None:
-    on_path("ncu", "print('==ERROR== ERR_NVGPUCTRPERM - no permission'); sys.exit(1)")
-    nvidia.profile(kept, CPU, 60)
-    (finding,) = kept.take()[1]
-    assert not finding.attention and "ERR_NVGPUCTRPERM" in finding.text
-
-
-@pytest.mark.parametrize(
-    ("which", "said", "code", "attention"),
-    [
-        ("memcheck", "========= ERROR SUMMARY: 0 errors", 0, False),
-        ("memcheck", "========= ERROR SUMMARY: 3 errors", nvidia.FOUND_ERRORS, True),
-        ("racecheck", "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)", 0, False),
-        ("racecheck", "========= RACECHECK SUMMARY: 2 hazards displayed (0 errors, 2 warnings)", 0, True),
-        ("synccheck", "the program, and no verdict", 0, True),
-        ("synccheck", "========= ERROR SUMMARY: 0 errors", 1, True),
-    ],
-)
-def test_sanitizers(
-    which: str, said: str, code: int, attention: bool, kept: Kept, on_path: Callable[[str, str], None]
-) -> None:
-    on_path("compute-sanitizer", f"assert {which!r} in sys.argv; print({said!r}); sys.exit({code})")
-    nvidia.sanitize(kept, CPU, which, 60)
-    (figure,), (finding,) = kept.take()
-    assert (figure["tool"], figure["code"], finding.attention) == (which, code, attention)
-    assert said in (kept.folder / "sanitizer.txt").read_text()
-
-
-def test_a_sanitizer_that_takes_too_long(kept: Kept, on_path: Callable[[str, str], None]) -> None:
-    on_path("compute-sanitizer", "import time; print('tensorcore forward', flush=True); time.sleep(60)")
-    nvidia.sanitize(kept, CPU, "racecheck", 1)
-    assert kept.marked() == ["racecheck: killed after 1 s, 0 verdicts, at: tensorcore forward"]
-
-
-def test_a_command_out_of_time_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
-    child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    parent = f"import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', {child!r}])"
-    start = time.monotonic()
-    ended = tools.run([sys.executable, "-c", parent], 1.5)
-    assert time.monotonic() - start < 20
-    assert (ended.text, ended.code) == ("begun\n", None)
-    pid = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def test_a_tool_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "_PLACES", ())
-    assert tools.find("no-such-tool") is None
-    assert tools.find("sh") is not None
-
-
-def test_a_long_text_keeps_both_ends() -> None:
-    output = tools.Output("a" * 100 + "b" * 100, 0)
-    assert output.short(200) == output.text
-    assert output.short(20) == f"{'a' * 10}\n... 180 characters are left out ...\n{'b' * 10}"

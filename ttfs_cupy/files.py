@@ -1,10 +1,16 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all; and where modules are found."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 from ttfs_cupy.errors import UserError
+
+
+def import_path() -> list[str]:
+    """sys.path for a process of ours: it finds the modules that this one finds, wherever it is started."""
+    return [str(Path(entry).absolute()) for entry in sys.path]
 
 
 def make_folder(path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from ttfs_cupy import command_line, run_directory
 from ttfs_cupy import config as configs
 from ttfs_cupy.errors import UserError
-from ttfs_cupy.evaluation import Evaluator
 from ttfs_cupy.experiment import Experiment, load_best, prepare
 from ttfs_cupy.run_directory import RunDirectory
 from ttfs_cupy.trainer import Trainer
@@ -108,7 +107,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     """Measures the test set, once, with the best weights, and says what to try next."""
     network = experiment.network
     load_best(network, run.best)
-    test = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
+    test = trainer.evaluator.over(experiment.test, "test")
     trainer.metrics.add(
         test_accuracy=test.totals.accuracy,
         test_loss=test.totals.loss,

@@ -60,7 +60,8 @@ class Trainer:
         self.validation = validation
         self.run = run
         self.step = TrainingStep(network, optimizer, training.batch_size)
-        self.evaluator = Evaluator(network, validation.batch_size)
+        # of training's batches: no set has larger ones, so that it serves the test set, too
+        self.evaluator = Evaluator(network, training.batch_size)
         self.progress = Progress()
         self.rates = learning_rates(config, len(training))
         self.metrics = MetricsFile(run.metrics)

@@ -112,19 +112,20 @@ def _try(verdict: Verdict, algorithm: Algorithm, device: Device, shape: Convolut
             (wanted,) = trial.backward(gemm, verdict.which, pooled=False)
             deviation = relative(grads[0], wanted)
             # gemm is its own reference
-            if loses_nan(algorithm, verdict.which, Trial(device, shape, IMAGES, psp_slope, pooled)):
+            if finite_share(algorithm, verdict.which, Trial(device, shape, IMAGES, psp_slope, pooled)) == 1:
                 verdict.problem = verdict.problem or f"of a gradient made of NaN it makes finite numbers at {shape}"
         verdict.note(trial, 0.0 if isinstance(algorithm, Gemm) else deviation, same_bits=len(bits) == 1)
 
 
-def loses_nan(algorithm: Algorithm, which: Pass, trial: Trial) -> bool:
-    """Whether of a gradient that is NaN wherever a neuron passes it on nothing but finite numbers come out.
+def finite_share(algorithm: Algorithm, which: Pass, trial: Trial) -> float:
+    """How much of what a pass makes is finite, of a gradient that is NaN wherever a neuron passes it on.
 
-    The trial's own gradient is spoilt by it.
+    Of silent inputs the gradient has no meaning, and does not count. The trial's own gradient is spoilt by it.
     """
     trial.gradient[trial.spikes.output > 0] = np.nan
     (found,) = trial.backward(algorithm, which, pooled=trial.pooled and algorithm.joins_pooling)
-    return bool(np.isfinite(found).all())
+    found = found[trial.inputs != 0] if which == "data_gradient" else found
+    return float(np.isfinite(found).mean())
 
 
 def _bits(array: np.ndarray | None) -> bytes:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ttfs_cupy.device.cpu import available_cores
 from ttfs_cupy.errors import UserError
-from ttfs_cupy.files import make_folder
+from ttfs_cupy.files import import_path, make_folder
 
 # Its arguments are this process's sys.path: modules are found where they are found here, and not in the working folder.
 # Whatever they print as they are imported is no answer.
@@ -112,8 +112,7 @@ def _workers(count: int) -> Iterator[list[_Worker]]:
 
 def _start() -> _Worker:
     errors, pipe = tempfile.TemporaryFile(), subprocess.PIPE  # noqa: SIM115 (closed with the process)
-    path = [str(Path(entry).absolute()) for entry in sys.path]
-    process = subprocess.Popen([*WORKER, *path], stdin=pipe, stdout=pipe, stderr=errors, text=True)
+    process = subprocess.Popen([*WORKER, *import_path()], stdin=pipe, stdout=pipe, stderr=errors, text=True)
     return _Worker(process, errors)
 
 

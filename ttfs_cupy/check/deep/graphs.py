@@ -8,6 +8,7 @@ import numpy as np
 from ttfs_cupy import device as devices
 from ttfs_cupy import models
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, WORKLOADS, Workload
+from ttfs_cupy.check.algorithms import finite_share
 from ttfs_cupy.check.deep.notes import Notes
 from ttfs_cupy.check.trial import Trial
 from ttfs_cupy.convolution.algorithm import Pass, algorithms
@@ -148,7 +149,7 @@ def nan_gradients(notes: Notes, device: Device, shape: ConvolutionShape = SHAPE)
         if kind.fits(shape, device) is not None:
             continue
         for which in BACKWARD:
-            finite = _finite_share(Trial(device, shape, 3, 1.0, pooled=False), kind.name, which)
+            finite = finite_share(kind(device, shape), which, Trial(device, shape, 3, 1.0, pooled=False))
             notes.record(NanGradient(kind.name, which, finite))
             if finite:
                 lost.append(f"{kind.name} {which} {finite:.0%}")
@@ -156,12 +157,3 @@ def nan_gradients(notes: Notes, device: Device, shape: ConvolutionShape = SHAPE)
         notes.attention(f"of a gradient made of NaN comes out finite: {', '.join(lost)}")
     else:
         notes.found("a gradient made of NaN comes out finite of no algorithm")
-
-
-def _finite_share(trial: Trial, name: str, which: Pass) -> float:
-    algorithm = algorithms()[name](trial.device, trial.shape)
-    trial.gradient[trial.spikes.output > 0] = np.nan
-    (found,) = trial.backward(algorithm, which, pooled=False)
-    # of silent inputs the gradient has no meaning
-    found = found[trial.inputs != 0] if which == "data_gradient" else found
-    return float(np.isfinite(found).mean())

@@ -7,7 +7,6 @@ from ttfs_cupy import device as devices
 from ttfs_cupy.benchmarks import passes
 from ttfs_cupy.benchmarks.passes import CONVOLUTIONS
 from ttfs_cupy.benchmarks.workload import WORKLOADS
-from ttfs_cupy.check.deep.clock import seconds_of
 from ttfs_cupy.check.deep.layer_trial import LayerTrial
 from ttfs_cupy.check.deep.notes import Notes
 from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
@@ -139,7 +138,7 @@ def _measured(layer: LayerTrial, way: Algorithm, which: Pass, wanted: list[Array
     allowed = max(way.tolerance[which], FLOAT32)
     try:
         error = max(layer.errors(way, which, wanted))
-        seconds = seconds_of(layer.device, layer.body(way, which, layer.with_sum)[0])
+        seconds = layer.device.seconds(layer.body(way, which, layer.with_sum)[0])
     except Exception as problem:  # whatever one way raises, the others are measured
         text = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
         return Way(*about, float("inf"), allowed, problem=text)

@@ -72,23 +72,19 @@ def run(notes: Notes, name: str) -> None:
 def at_slope_0(notes: Notes, device: Device, workload: Workload, batch: int) -> None:
     from ttfs_cupy.check.deep.float64_networks import ordinary
 
-    network, images, labels = _network(device, workload, batch, 0.0, "none")
-    encoded = network.encode(images)
-    loss, gradients = network.loss_and_gradients(encoded, labels)
-    times = network.spike_times()
-    potentials = device.to_host(network.forward(encoded))
-    wanted = ordinary(workload, images, labels, device.name)
+    ours = _computed(device, workload, batch, 0.0, "none")
+    wanted = ordinary(workload, ours.images, ours.labels, device.name)
     about, wrong = (workload.name, batch, 0.0), []
-    for (layer, ours), theirs in zip(times.items(), wanted.outputs, strict=True):
+    for (layer, times), theirs in zip(ours.times.items(), wanted.outputs, strict=True):
         # without a spike earliness is 0
-        earliness = np.where(np.isinf(ours), 0.0, network.t_win - ours.astype(np.float64))
+        earliness = np.where(np.isinf(times), 0.0, ours.t_win - times.astype(np.float64))
         flips = float(((earliness != 0) != (theirs != 0)).mean())
         wrong += _compare(notes, LayerParity(*about, layer, _relative(earliness, theirs), flips), OUTPUTS)
-    wrong += _compare_gradients(notes, about, gradients, wanted.gradients)
-    same = _same(potentials, wanted.potentials)
-    notes.record(Outcome(*about, loss, wanted.loss, same))
-    if not abs(loss - wanted.loss) <= OUTPUTS * max(1.0, abs(wanted.loss)):
-        wrong.append(f"loss {loss:.6f} beside {wanted.loss:.6f}")
+    wrong += _compare_gradients(notes, about, ours.gradients, wanted.gradients)
+    same = _same(ours.potentials, wanted.potentials)
+    notes.record(Outcome(*about, ours.loss, wanted.loss, same))
+    if not abs(ours.loss - wanted.loss) <= OUTPUTS * max(1.0, abs(wanted.loss)):
+        wrong.append(f"loss {ours.loss:.6f} beside {wanted.loss:.6f}")
     text = f"{workload.name} {batch}, psp_slope 0 beside float64"
     if wrong:
         notes.attention(f"{text}: {', '.join(wrong)}")
@@ -101,30 +97,48 @@ def at_slope_0(notes: Notes, device: Device, workload: Workload, batch: int) -> 
 def at_slope_1(notes: Notes, device: Device, workload: Workload, batch: int) -> None:
     from ttfs_cupy.check.deep.float64_networks import spiking
 
-    network, images, labels = _network(device, workload, batch, 1.0, "separate")
-    encoded = network.encode(images)
-    loss, gradients = network.loss_and_gradients(encoded, labels)
-    times = network.spike_times()
-    potentials = device.to_host(network.forward(encoded))
-    wanted = spiking(workload, images, labels, device.name)
+    ours = _computed(device, workload, batch, 1.0, "separate")
+    wanted = spiking(workload, ours.images, ours.labels, device.name)
     about, flips = (workload.name, batch, 1.0), []
-    for (layer, ours), theirs in zip(times.items(), wanted.times, strict=True):
-        both = np.isfinite(ours) & np.isfinite(theirs)
-        flips.append(float((np.isfinite(ours) != np.isfinite(theirs)).mean()))
-        notes.record(LayerParity(*about, layer, _relative(ours[both], theirs[both]), flips[-1]))
-    wrong = _compare_gradients(notes, about, gradients, wanted.gradients)
+    for (layer, times), theirs in zip(ours.times.items(), wanted.times, strict=True):
+        both = np.isfinite(times) & np.isfinite(theirs)
+        flips.append(float((np.isfinite(times) != np.isfinite(theirs)).mean()))
+        notes.record(LayerParity(*about, layer, _relative(times[both], theirs[both]), flips[-1]))
+    wrong = _compare_gradients(notes, about, ours.gradients, wanted.gradients)
     if flips[0] > FLIPS:
         wrong = [f"the first layer is not the same: {flips[0]:.0e} of its neurons flip"]
     elif any(flips):
         # a flip moves whatever it feeds, and all gradients
         wrong = []
-    same = _same(potentials, wanted.potentials)
-    notes.record(Outcome(*about, loss, wanted.loss, same))
+    same = _same(ours.potentials, wanted.potentials)
+    notes.record(Outcome(*about, ours.loss, wanted.loss, same))
     text = f"{workload.name} {batch}, psp_slope 1 beside float64"
     if wrong:
         notes.attention(f"{text}: {', '.join(wrong)}")
     shares = " ".join(f"{share:.0e}" if share else "0" for share in flips)
     notes.found(f"{text}: predictions {same:.1%}, neurons that flip, by layer: {shares}")
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """By our network, of these images; times by layer."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    t_win: float
+    loss: float
+    gradients: Mapping[str, np.ndarray]
+    times: Mapping[str, np.ndarray]
+    potentials: np.ndarray
+
+
+def _computed(device: Device, workload: Workload, batch: int, psp_slope: float, clip: str) -> _Computed:
+    network, images, labels = _network(device, workload, batch, psp_slope, clip)
+    encoded = network.encode(images)
+    loss, gradients = network.loss_and_gradients(encoded, labels)
+    times = network.spike_times()
+    potentials = device.to_host(network.forward(encoded))
+    return _Computed(images, labels, network.t_win, loss, gradients, times, potentials)
 
 
 def _network(

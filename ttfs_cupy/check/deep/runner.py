@@ -21,7 +21,7 @@ from ttfs_cupy.check.deep.notes import take
 from ttfs_cupy.check.deep.output import Copy, Text
 from ttfs_cupy.check.deep.stages import Stage
 from ttfs_cupy.errors import UserError
-from ttfs_cupy.files import write_atomically
+from ttfs_cupy.files import import_path, write_atomically
 from ttfs_cupy.version import __version__
 
 REPORT, FIGURES, SUMMARY = "report.txt", "figures.json", "summary.txt"
@@ -120,7 +120,7 @@ def _with_records(ended: Ended, folder: Path, room: int) -> Ended:
 
 def _environment() -> dict[str, str]:
     """A stage imports what the runner did, as installed or from a checkout, whatever folder both are started in."""
-    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    path = os.pathsep.join(import_path())
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
