@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ttfs_cupy.common.version import __version__
 from ttfs_cupy.device import Device
-from ttfs_cupy.version import __version__
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 
 def count(text: str) -> int:

@@ -6,8 +6,8 @@ from ttfs_cupy import models
 from ttfs_cupy.benchmarks.measure import Running, Side, clock_between
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, Task
 from ttfs_cupy.device import Device
-from ttfs_cupy.optimizer import Adam
-from ttfs_cupy.training_step import TrainingStep
+from ttfs_cupy.engine.optimizer import Adam
+from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 # On a GPU the first step is launched kernel by kernel, the second recorded, the third replayed like all that follow.
 WARM_UPS_OF_GRAPHS = 3

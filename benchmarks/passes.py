@@ -5,9 +5,10 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from ttfs_cupy.benchmarks.gpu_assumptions import GPUS
+from ttfs_cupy.benchmarks.gpu_model.assumptions import GPUS
 from ttfs_cupy.benchmarks.measure import best_of, clock_between
-from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
+from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass
+from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Device
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
@@ -38,7 +39,7 @@ def lines(device: Device, shape: ConvolutionShape = TYPICAL, batch: int = BATCH)
                 seconds = time(device, kind(device, shape), shape, which, batch)
                 yield _line(f"{kind.name} {which}", seconds, flop, peak)
         if has_cudnn():
-            from ttfs_cupy.benchmarks import cudnn
+            from ttfs_cupy.benchmarks.peers import cudnn
 
             for number, allow_tf32 in (("TF32", True), ("float32", False)):
                 seconds = CONVOLUTIONS[which] * cudnn.seconds(shape, batch, which, device.name, allow_tf32=allow_tf32)
@@ -99,7 +100,7 @@ def has_cudnn() -> bool:
     if find_spec("torch") is None:
         return False
     try:
-        from ttfs_cupy.benchmarks import cudnn
+        from ttfs_cupy.benchmarks.peers import cudnn
     except (ImportError, OSError):
         # a PyTorch that is damaged, or was built for other libraries
         return False

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttfs_cupy import command_line
-from ttfs_cupy.benchmarks.gpu_assumptions import GPUS, Gpu
-from ttfs_cupy.benchmarks.gpu_recorder import RecordingGpu
+from ttfs_cupy.benchmarks.gpu_model.assumptions import GPUS, Gpu
+from ttfs_cupy.benchmarks.gpu_model.recorder import RecordingGpu
+from ttfs_cupy.common import command_line
 from ttfs_cupy.convolution.algorithm import PASSES, Pass
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_costs import product_channels, sum_channels
-from ttfs_cupy.convolution.tensorcore_tiles import Launch, SumTile
-from ttfs_cupy.kernels import cubins, disassembly, nvrtc
-from ttfs_cupy.kernels.disassembly import ASYNCHRONOUS_COPY, Code
-from ttfs_cupy.kernels.nvrtc import Usage
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.convolution.tensorcore.costs import product_channels, sum_channels
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
+from ttfs_cupy.convolution.tensorcore.tiles import Launch, SumTile
+from ttfs_cupy.device.compilation import cubins, disassembly, nvrtc
+from ttfs_cupy.device.compilation.disassembly import ASYNCHRONOUS_COPY, Code
+from ttfs_cupy.device.compilation.nvrtc import Usage
+from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
 
 # One for each kind of machine code; of the last, the limits and the multiprocessors count here, its speed is not known.

@@ -7,8 +7,8 @@ It is `python -m ttfs_cupy.bench`, which has more to offer, with these choices m
 
 import sys
 
-from ttfs_cupy import bench
+from ttfs_cupy.benchmarks.comparison import command
 
 if __name__ == "__main__":
     choices = ["--device", "cpu", "--against", "eager", "--work", "step", "--batch", "32"]
-    sys.exit(bench.main([*choices, *sys.argv[1:]]))
+    sys.exit(command.main([*choices, *sys.argv[1:]]))

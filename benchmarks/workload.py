@@ -4,14 +4,11 @@ Neither the engine nor PyTorch is imported before it is asked for, so that a pro
 carry the other.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-
-# A training step: forward, backward and update, finished when it returns.
-Step = Callable[[], None]
 
 # A training step, or forward alone.
 Work = Literal["step", "inference"]
@@ -73,11 +70,3 @@ class Task:
     work: Work = "step"
     psp_slope: float = 1.0
     precision: str = "split"
-
-
-def our_step(workload: Workload, batch: int) -> Step:
-    """The engine's training step on this machine's CPU."""
-    from ttfs_cupy import device as devices
-    from ttfs_cupy.benchmarks.ours import Ours
-
-    return Ours(Task(workload, batch), devices.get("cpu")[0]).finished_step

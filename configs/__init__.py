@@ -1,1 +1,1 @@
-"""The bundled experiments, one YAML file each; ttfs_cupy.config.load reads them by name."""
+"""The bundled experiments, one YAML file each; ttfs_cupy.load_config reads them by name."""

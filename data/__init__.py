@@ -1,7 +1,7 @@
 """Data sets, their split, augmentation and batches. Importing this loads neither torch nor scikit-learn."""
 
 from .augmentation import AUGMENTATIONS, Augmentation, augmentation
-from .datasets import DATASETS, Source, load
+from .datasets import DATASETS, Source, load_dataset
 from .images import Dataset, ImageSet
 from .loader import Batch, Batches
 from .split import split
@@ -16,6 +16,6 @@ __all__ = [
     "ImageSet",
     "Source",
     "augmentation",
-    "load",
+    "load_dataset",
     "split",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 from .torchvision_access import torchvision
 

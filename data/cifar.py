@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 from .images import Raw
 from .torchvision_access import downloading, one_line, torchvision

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 from .cifar import read_cifar
 from .digits import read_digits
@@ -60,7 +60,7 @@ DATASETS: dict[str, Source] = {
 }
 
 
-def load(name: str, root: Path, download: bool = False) -> Dataset:
+def load_dataset(name: str, root: Path, download: bool = False) -> Dataset:
     """Read the data set `name` from under `root`, in torchvision's folder layout.
 
     `download` lets torchvision fetch what is missing. Raises UserError for an unknown name, and for files

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 from .images import Raw
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 from .augmentation import Augmentation, unchanged
 from .images import ImageSet

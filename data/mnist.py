@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 from .images import Raw
 from .torchvision_access import downloading, one_line, torchvision

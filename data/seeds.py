@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 
 class Stream(IntEnum):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 
 def torchvision(submodule: str) -> ModuleType:

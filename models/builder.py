@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy import device as devices
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, choose, connecting, named
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.device import Device
-from ttfs_cupy.encoding import ENCODINGS, Encoder
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.layers import Layer, MaxPool, Shape, Weighted
+from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.engine.layers import Layer, MaxPool, Shape, Weighted
+from ttfs_cupy.engine.network import Network
 from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
-from ttfs_cupy.network import Network
 from ttfs_cupy.neuron import CLIP_MODES, Neuron, PotentialReadout, PspSlope, SpikingNeuron, coding_neuron
+from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
 
 READOUTS = ("potential", "spike_times")
 
@@ -64,7 +63,7 @@ def build(
     _check_choice("encoding", encoding, ENCODINGS)
     if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
         raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
-    target = devices.get(device)[0] if isinstance(device, str) else device
+    target = get_device(device)[0] if isinstance(device, str) else device
     slope = PspSlope(target, psp_slope)
     spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
     exactness = next(known for known in PRECISIONS if known == precision)

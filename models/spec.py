@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from ttfs_cupy.encoding import ENCODINGS
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.neuron.encoding import ENCODINGS
 
 Pair = tuple[int, int]
 

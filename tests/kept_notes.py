@@ -3,9 +3,7 @@
 import time
 from pathlib import Path
 
-from ttfs_cupy.check.deep import (
-    notes,
-)
+from ttfs_cupy.check.deep import notes
 from ttfs_cupy.check.deep.notes import Finding, Notes, Record
 
 

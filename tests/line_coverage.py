@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from ttfs_cupy.kernels import source
+from ttfs_cupy.device.compilation import source
 
 # Lines by the file's name (no two have the same) and number: how often they ran in all builds together.
 Counts = dict[str, dict[int, int]]
@@ -51,13 +51,13 @@ def run(*command: str, folder: Path | None = None) -> str:
 
 def run_flat(folder: Path) -> None:
     """The kernels' checks."""
-    from ttfs_cupy import kernel_checks
+    from ttfs_cupy.check.kernels import check_kernels
     from ttfs_cupy.device import CpuDevice
-    from ttfs_cupy.kernels import cpu_library
+    from ttfs_cupy.device.compilation import cpu_library
 
     load = cpu_library.load
     cpu_library.load = lambda *_: load(("-O0", "--coverage", "-dumpdir", f"{folder}/"), folder)
-    for result in kernel_checks.run(CpuDevice(1)):
+    for result in check_kernels(CpuDevice(1)):
         assert result.passed, result
 
 
@@ -68,11 +68,12 @@ def run_cooperative(folder: Path) -> None:
     from emulator import Emulator, device
     from tensorcore_case import AMPERE, Case
 
-    from ttfs_cupy import kernel_checks, reductions
+    from ttfs_cupy.check.kernels import check_kernels
     from ttfs_cupy.convolution.first_layer import FirstLayer
     from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
-    from ttfs_cupy.convolution.tensorcore import TensorCore
-    from ttfs_cupy.convolution.tensorcore_tf32 import TensorCoreTf32
+    from ttfs_cupy.convolution.tensorcore.split import TensorCore
+    from ttfs_cupy.convolution.tensorcore.tf32 import TensorCoreTf32
+    from ttfs_cupy.device import reductions
     from ttfs_cupy.device.gpu_limits import of_capability
 
     @cache
@@ -81,7 +82,7 @@ def run_cooperative(folder: Path) -> None:
         return Emulator(text, constants=dict(constants), file_name=f"{file}.cu", cache=folder, coverage=folder)
 
     device.emulator_of = counting  # type: ignore[assignment]
-    for result in kernel_checks.run(device.EmulatedGpu(), [variant.kernel for variant in reductions.VARIANTS]):
+    for result in check_kernels(device.EmulatedGpu(), [variant.kernel for variant in reductions.VARIANTS]):
         assert result.passed, result
     square, padded = (3, 3), (1, 1)
     # with pooling and without it, and a readout; channels that are whole chunks, multiples of 4, and odd; strides;

@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernels import disassembly, nvrtc
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device.compilation import disassembly, nvrtc
 
 
 @cache

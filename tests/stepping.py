@@ -9,8 +9,8 @@ from cuda_stand_in import Entry, Machine, device_of
 
 from ttfs_cupy import models
 from ttfs_cupy.device import Device
-from ttfs_cupy.optimizer import Adam, Limits, Optimizer, Sgd
-from ttfs_cupy.training_step import TrainingStep
+from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
+from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 SHAPE, CLASSES = (2, 9, 8), 5
 # every algorithm, pooling joined to a convolution and alone, and a full connection

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reference import comparison, earliness
 
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape
-from ttfs_cupy.convolution.tensorcore import WEIGHT_UNIT, TensorCore
+from ttfs_cupy.convolution.tensorcore.split import WEIGHT_UNIT, TensorCore
 from ttfs_cupy.device.gpu_limits import of_capability
 from ttfs_cupy.neuron import PotentialReadout, PspSlope, SpikingNeuron
 

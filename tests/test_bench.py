@@ -15,12 +15,14 @@ import torch
 from reference.comparison import DEVICE
 
 from ttfs_cupy import bench, models
-from ttfs_cupy import device as devices
-from ttfs_cupy.benchmarks import measure, memory, peers, results, sides, tables, work
-from ttfs_cupy.benchmarks.ann import Ann
+from ttfs_cupy.benchmarks import measure, work
+from ttfs_cupy.benchmarks.comparison import memory, results, sides, tables
 from ttfs_cupy.benchmarks.measure import Measured, Running, Side
 from ttfs_cupy.benchmarks.ours import Ours
+from ttfs_cupy.benchmarks.peers import sides as peers
+from ttfs_cupy.benchmarks.peers.ann import Ann
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task, Workload
+from ttfs_cupy.device import cuda_trouble, get_device
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "benchmarks"
@@ -28,7 +30,7 @@ TINY = Workload("tiny", (5, "P", 7), (2, 8, 6))
 SMALL = ["--networks", "vgg7", "--batch", "2", "--rounds", "1", "--device", DEVICE]
 ours_only = ["--against", "none", "--work", "inference"]
 
-on_a_cpu_only = pytest.mark.skipif(devices.cuda_trouble() is None, reason="this machine has a GPU")
+on_a_cpu_only = pytest.mark.skipif(cuda_trouble() is None, reason="this machine has a GPU")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -170,10 +172,12 @@ def test_peak_memory_of_the_readme(capsys: pytest.CaptureFixture[str], monkeypat
     assert [line[3] for line in lines] == ["ttfs_cupy", "eager"]
 
 
-def test_other_scripts_may_import_our_step_from_the_folder() -> None:
+def test_our_side_runs_without_pytorch() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); from workload import *\n"
-        "our_step(Workload('tiny', (4, 'P'), (1, 4, 4)), 2)()\n"
+        "import sys; from ttfs_cupy.benchmarks.ours import Ours\n"
+        "from ttfs_cupy.benchmarks.workload import WORKLOADS, Task, Workload\n"
+        "from ttfs_cupy.device import get_device\n"
+        "Ours(Task(Workload('tiny', (4, 'P'), (1, 4, 4)), 2), get_device('cpu')[0]).finished_step()\n"
         "assert 'torch' not in sys.modules and set(WORKLOADS) == {'vgg7', 'vgg11'}"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -351,7 +355,7 @@ def test_work_is_counted_as_in_the_summary(psp_slope: float) -> None:
 
 def test_the_ann_is_our_network_at_slope_0() -> None:
     task = Task(TINY, 6, psp_slope=0.0)
-    ours = Ours(task, devices.get(DEVICE)[0])
+    ours = Ours(task, get_device(DEVICE)[0])
     ann = Ann(TINY.spec, TINY.weights())
     images, labels = TINY.batch(task.batch)
     potentials = ann(torch.from_numpy(images))

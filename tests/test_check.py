@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from cuda_stand_in import Machine, Stream, device_of
 
-from ttfs_cupy import check, cuda_libraries, kernel_checks
-from ttfs_cupy.check.kernels import cubins
-from ttfs_cupy.device import Device, cuda_trouble, cupy_library
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernel_checks import registry
-from ttfs_cupy.kernel_checks.variants import variants
-from ttfs_cupy.kernels import cpu_library, nvrtc, source
+from ttfs_cupy import check
+from ttfs_cupy.check.kernel_report import cubins
+from ttfs_cupy.check.kernels import registry
+from ttfs_cupy.check.kernels.variants import variants
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device import Device, cuda_trouble
+from ttfs_cupy.device.compilation import cpu_library, nvrtc, source
+from ttfs_cupy.device.libraries import cuda_libraries, cupy_library
 
 on_a_cpu_only = pytest.mark.skipif(cuda_trouble() is None, reason="this machine has a GPU")
 
@@ -74,7 +75,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_kernel_that_deviates(quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    strict = registry.Check("fire", -1.0, kernel_checks.registry.checks()["fire"].function)
+    strict = registry.Check("fire", -1.0, registry.checks()["fire"].function)
     quick.setitem(registry._registered, "fire", strict)
     registry.checks.cache_clear()
     try:

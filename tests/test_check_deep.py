@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from ttfs_cupy import check
 from ttfs_cupy.check import deep
-from ttfs_cupy.check.deep import nvidia, summary
+from ttfs_cupy.check.deep import summary
 from ttfs_cupy.check.deep.ended import Ended
 from ttfs_cupy.check.deep.notes import Finding
 from ttfs_cupy.check.deep.runner import FIGURES, REPORT, SUMMARY
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.check.deep.stages import nvidia
+from ttfs_cupy.common.errors import UserError
 
 TESTS = Path(__file__).parent
 MEGABYTE = 1 << 20

@@ -11,16 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kept_notes import Kept
 
-from ttfs_cupy.check.deep import (
-    layers,
-)
-from ttfs_cupy.check.deep.float64 import Products
+from ttfs_cupy.check.deep.references.layers import Products
+from ttfs_cupy.check.deep.stages import layers
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_tiles import forward_tiles, gradient_tiles, group_tiles, sum_tiles
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
+from ttfs_cupy.convolution.tensorcore.tiles import forward_tiles, gradient_tiles, group_tiles, sum_tiles
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.device.compilation.source import Variant
 
 SMALL = ConvolutionShape((6, 5), 16, 12, (3, 3), padding=(1, 1))
 CPU = CpuDevice(1)

@@ -19,7 +19,9 @@ from kept_notes import Kept
 from ttfs_cupy import models
 from ttfs_cupy.benchmarks import passes
 from ttfs_cupy.benchmarks.workload import WORKLOADS
-from ttfs_cupy.check.deep import (
+from ttfs_cupy.check.deep import tools
+from ttfs_cupy.check.deep.notes import Finding
+from ttfs_cupy.check.deep.stages import (
     checks,
     compilation,
     environment,
@@ -28,19 +30,17 @@ from ttfs_cupy.check.deep import (
     parity,
     profiles,
     speed,
-    tools,
     training,
 )
-from ttfs_cupy.check.deep.notes import Finding
-from ttfs_cupy.check.deep.profiles import Span
+from ttfs_cupy.check.deep.stages.profiles import Span
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution import tuner
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernels.cubins import Cubin
-from ttfs_cupy.kernels.nvrtc import Usage
-from ttfs_cupy.kernels.source import Unit
+from ttfs_cupy.device.compilation.cubins import Cubin
+from ttfs_cupy.device.compilation.nvrtc import Usage
+from ttfs_cupy.device.compilation.source import Unit
 
 SMALL = ConvolutionShape((6, 5), 16, 12, (3, 3), padding=(1, 1))
 CPU = CpuDevice(1)

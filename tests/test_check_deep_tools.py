@@ -10,10 +10,8 @@ import psutil
 import pytest
 from kept_notes import Kept
 
-from ttfs_cupy.check.deep import (
-    nvidia,
-    tools,
-)
+from ttfs_cupy.check.deep import tools
+from ttfs_cupy.check.deep.stages import nvidia
 from ttfs_cupy.device import CpuDevice
 
 CPU = CpuDevice(1)

@@ -11,13 +11,14 @@ from emulator.device import EmulatedGpu
 
 from ttfs_cupy import check
 from ttfs_cupy import device as devices
-from ttfs_cupy.benchmarks import cudnn, passes
+from ttfs_cupy.benchmarks import passes
+from ttfs_cupy.benchmarks.peers import cudnn
 from ttfs_cupy.check import algorithms as part
 from ttfs_cupy.convolution.algorithm import PASSES
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.winograd import Winograd
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.device.compilation.source import Variant
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 

@@ -18,14 +18,14 @@ import safetensors.numpy
 from commands import Outcome, evaluate, metrics, run_small, small, timeless, train, weights
 from datasets_on_disk import dump, write_cifar10, write_idx, write_mnist
 
-from ttfs_cupy import checkpoint
 from ttfs_cupy import train as train_command
-from ttfs_cupy.config import Config
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import write_atomically
 from ttfs_cupy.device import cuda_trouble
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.experiment import Experiment
-from ttfs_cupy.files import write_atomically
-from ttfs_cupy.schedule import LearningRateSchedule
+from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.config import Config
+from ttfs_cupy.experiment.prepare import Experiment
+from ttfs_cupy.experiment.schedule import LearningRateSchedule
 
 NOBODY = 65534
 

@@ -9,8 +9,8 @@ from commands import evaluate, metrics, train, weights
 from datasets_on_disk import write_cifar10, write_cifar100, write_mnist
 from reference.comparison import DEVICE
 
-from ttfs_cupy import config
 from ttfs_cupy.data import mnist
+from ttfs_cupy.experiment.config import load_config
 
 
 def arguments(name: str, root: Path, output: Path, **changes: Any) -> list[str]:
@@ -46,7 +46,7 @@ def test_cifar_configs_end_to_end(name: str, archive: bool, tmp_path: Path) -> N
     again = evaluate(run)
     assert f"test accuracy  {100 * last['test_accuracy']:.2f} %" in again.out
     # nothing of the recipe was lost on the way
-    recipe, used = config.load(name), config.load(run / "config.yaml")
+    recipe, used = load_config(name), load_config(run / "config.yaml")
     assert (used.optimizer, used.schedule, used.data.augment) == (recipe.optimizer, recipe.schedule, "cifar")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands import FILES, STEPS, evaluate, metrics, run_small, small, timeless, train, weights
 
-from ttfs_cupy.training_step import TrainingStep
+from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 
 @pytest.fixture(scope="module")

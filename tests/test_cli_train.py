@@ -17,8 +17,10 @@ import pytest
 import yaml
 from commands import DEVICE, FILES, STEPS, evaluate, metrics, run_small, small, timeless, train, weights
 
-from ttfs_cupy import checkpoint, config, models
-from ttfs_cupy.schedule import LearningRateSchedule
+from ttfs_cupy import models
+from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.schedule import LearningRateSchedule
 
 EPOCHS = 7
 TEST_IMAGES = 360  # a fifth of scikit-learn's 1,797 digits
@@ -64,8 +66,8 @@ def test_run_directory_holds_these_files_and_no_others(quickstart: Path) -> None
 
 def test_config_is_complete_and_loads_back(quickstart: Path) -> None:
     text = (quickstart / "config.yaml").read_text()
-    loaded = config.load(quickstart / "config.yaml")
-    wanted = config.load("quickstart", [f"training.epochs={EPOCHS}", f"device={DEVICE}", "output=runs/quickstart"])
+    loaded = load_config(quickstart / "config.yaml")
+    wanted = load_config("quickstart", [f"training.epochs={EPOCHS}", f"device={DEVICE}", "output=runs/quickstart"])
     # the algorithms that the run was tuned to are part of it
     chosen = loaded.network.convolution
     assert set(chosen) == {"conv1", "conv2", "conv3"}
@@ -150,7 +152,7 @@ def test_best_weights_compute_the_recorded_accuracy_through_the_public_interface
     """Independent of the trainer: data, network and argmax put together by hand."""
     from ttfs_cupy import data
 
-    digits = data.load("digits", Path())
+    digits = data.load_dataset("digits", Path())
     net = models.build([64, 64, "P", 128, "P"], input_shape=(1, 8, 8), classes=10, device=DEVICE)
     net.load_state_dict(weights(quickstart))
     images = digits.test.images.transpose(0, 3, 1, 2) / np.float32(16)
@@ -207,7 +209,7 @@ def test_what_a_run_says_to_try_next_works(tmp_path: Path) -> None:
     assert evaluate(*tips[0][5:]).code == 0
     again = train(*tips[1][5:])
     assert (again.code, again.err) == (0, "")
-    assert config.load(tmp_path / "a run-seed-1" / "config.yaml").seed == 1
+    assert load_config(tmp_path / "a run-seed-1" / "config.yaml").seed == 1
 
 
 def test_the_config_of_a_run_repeats_it(short_run: Path, tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_options_and_set_reach_the_config(tmp_path: Path) -> None:
     more = ("--set", "network.grad_clip=2", "--set", "optimizer={lr: 0.01}", "--set", "schedule.name=exponential")
     outcome = train(*arguments, "--seed", "5", *more)
     assert (outcome.code, outcome.err) == (0, "")
-    loaded = config.load(tmp_path / "run" / "config.yaml")
+    loaded = load_config(tmp_path / "run" / "config.yaml")
     assert (loaded.seed, loaded.device, loaded.output) == (5, DEVICE, str(tmp_path / "run"))
     assert (loaded.network.grad_clip, loaded.optimizer.lr, loaded.optimizer.clip_norm) == (2, 0.01, None)
     assert metrics(tmp_path / "run")[0]["learning_rate"] == 0.01

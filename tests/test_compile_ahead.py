@@ -15,12 +15,12 @@ import pytest
 from environments import python
 from machine_code import skip_without_nvrtc
 
+from ttfs_cupy.check.kernels.variants import variants
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import CudaDevice
+from ttfs_cupy.device.compilation import compile_pool, cubins, nvrtc, source
+from ttfs_cupy.device.compilation.source import Unit
 from ttfs_cupy.device.gpu_limits import of_capability
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernel_checks.variants import variants
-from ttfs_cupy.kernels import compile_pool, cubins, nvrtc, source
-from ttfs_cupy.kernels.source import Unit
 
 # Compiled within a moment
 JOBS = [(Unit("arrays"), "80"), (Unit("optimizer"), "80"), (Unit("optimizer"), "90")]
@@ -115,8 +115,8 @@ def test_a_damaged_entry_is_compiled_again(
 
 
 SCRIPT = """
-from ttfs_cupy.kernels import cubins
-from ttfs_cupy.kernels.source import flat_units
+from ttfs_cupy.device.compilation import cubins
+from ttfs_cupy.device.compilation.source import flat_units
 print("started", flush=True)
 print(len(cubins.compile_ahead([], (8, 0))))
 """
@@ -177,8 +177,8 @@ def test_a_name_that_is_taken(folder: Path) -> None:
 
 
 ONE = """
-from ttfs_cupy.kernels import cubins
-from ttfs_cupy.kernels.source import Unit
+from ttfs_cupy.device.compilation import cubins
+from ttfs_cupy.device.compilation.source import Unit
 print("started", flush=True)
 print(len(cubins.compiled([(Unit("optimizer"), "80")])))
 """

@@ -8,15 +8,16 @@ import pytest
 from cuda_stand_in import Machine, device_of
 from cuda_stand_in.library import StandInDevice
 
-from ttfs_cupy import config as configs
 from ttfs_cupy import device as devices
-from ttfs_cupy import models, run_directory
-from ttfs_cupy.evaluation import Evaluator
-from ttfs_cupy.experiment import prepare
-from ttfs_cupy.kernels.source import Variant
-from ttfs_cupy.network import Network
-from ttfs_cupy.optimizer import Adam
-from ttfs_cupy.trainer import Trainer
+from ttfs_cupy import models
+from ttfs_cupy.device.compilation.source import Variant
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam
+from ttfs_cupy.engine.steps.evaluation import Evaluator
+from ttfs_cupy.experiment.config import dump_config, load_config
+from ttfs_cupy.experiment.prepare import prepare
+from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.trainer import Trainer
 
 # Pooling joined to a convolution on tensor cores, another one without, a full connection in ranges of channels
 MODEL = "[8, P, 16, P, {convolution: 12, kernel: 1}, {linear: 20}]"
@@ -59,10 +60,10 @@ def test_a_run(
     device = watched(capability)
     monkeypatch.setattr(devices, "get", lambda name, threads=None: (device, "a stand-in"))
     settings = SETTINGS | {"network.psp_slope": slope, "network.encoding": encoding}
-    config = configs.load("quickstart", [f"{key}={value}" for key, value in settings.items()])
+    config = load_config("quickstart", [f"{key}={value}" for key, value in settings.items()])
     experiment = prepare(config)
     ahead = set(device.compiled_ahead)
-    run = run_directory.create(tmp_path / "run", configs.dump(experiment.config))
+    run = RunDirectory.create(tmp_path / "run", dump_config(experiment.config))
     trainer = Trainer(
         experiment.config,
         experiment.network,

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ttfs_cupy import config
-from ttfs_cupy.config import Config, PspSlopeSchedule
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.experiment.config import Config, PspSlopeSchedule, load_config
 
 MINIMAL: dict[str, dict[str, Any]] = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
 
@@ -24,7 +23,7 @@ def minimal(tmp_path: Path) -> Path:
 def mistake(path: Path, *overrides: str) -> str:
     """The message for that file, which must be one sentence."""
     with pytest.raises(UserError) as caught:
-        config.load(path, overrides)
+        load_config(path, overrides)
     message = str(caught.value)
     assert "\n" not in message
     assert "pydantic" not in message
@@ -79,7 +78,7 @@ DEFAULTS = {
 
 def test_defaults(minimal: Path) -> None:
     # compared as text too: that tells the order of the keys
-    assert repr(config.load(minimal).model_dump()) == repr(DEFAULTS)
+    assert repr(load_config(minimal).model_dump()) == repr(DEFAULTS)
 
 
 @pytest.mark.parametrize("key", ["data.dataset", "training.epochs", "training.batch_size"])
@@ -237,7 +236,7 @@ RIGHT = [
 
 @pytest.mark.parametrize(("key", "text", "expected"), RIGHT)
 def test_right_values(minimal: Path, key: str, text: str, expected: Any) -> None:
-    found = value_of(config.load(minimal, [f"{key}={text}"]), key)
+    found = value_of(load_config(minimal, [f"{key}={text}"]), key)
     assert (type(found), found) == (type(expected), expected)
 
 
@@ -300,7 +299,7 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
     ],
 )
 def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:
-    config.load(minimal, overrides)
+    load_config(minimal, overrides)
 
 
 # psp_slope as a schedule
@@ -328,7 +327,7 @@ def test_the_slope_rises_over_the_whole_run_by_default() -> None:
 
 
 def test_a_schedule_in_a_config(minimal: Path) -> None:
-    slope = config.load(minimal, ["network.psp_slope={from: 0, to: 1, start: 0.2, end: 0.7}"]).network.psp_slope
+    slope = load_config(minimal, ["network.psp_slope={from: 0, to: 1, start: 0.2, end: 0.7}"]).network.psp_slope
     assert slope == schedule()
 
 
@@ -432,6 +431,6 @@ def test_an_unknown_key_comes_before_a_missing_one(minimal: Path) -> None:
 
 
 def test_a_config_is_frozen(minimal: Path) -> None:
-    loaded = config.load(minimal)
+    loaded = load_config(minimal)
     with pytest.raises(ValidationError, match="frozen"):
         loaded.network.t_win = 2.0

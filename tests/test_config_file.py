@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ttfs_cupy import config, config_file, data, models
-from ttfs_cupy.config import Config
-from ttfs_cupy.errors import UserError
+from ttfs_cupy import data, models
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.experiment import config, config_file
+from ttfs_cupy.experiment.config import Config, dump_config, load_config
 
 MINIMAL = "data: {dataset: digits}\ntraining: {epochs: 3, batch_size: 8}\n"
 BUNDLED = (
@@ -36,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 def mistake(path: Path | str, *overrides: str) -> str:
     """The message for that file, which must be one sentence."""
     with pytest.raises(UserError) as caught:
-        config.load(path, overrides)
+        load_config(path, overrides)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -51,7 +52,7 @@ def test_the_bundled_names() -> None:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_configs_load_and_name_things_that_exist(name: str) -> None:
-    loaded = config.load(name)
+    loaded = load_config(name)
     assert loaded.data.dataset in data.DATASETS
     assert loaded.data.augment in data.AUGMENTATIONS
     assert loaded.data.root == "datasets"
@@ -71,7 +72,7 @@ def test_every_key_of_a_bundled_config_carries_a_comment(name: str) -> None:
 
 @pytest.mark.parametrize("name", set(BUNDLED) - {"t2fsnn_vgg11_cifar10"})
 def test_sound_defaults_are_a_causal_code_that_ends_at_slope_one(name: str) -> None:
-    network = config.load(name).network
+    network = load_config(name).network
     assert (network.encoding or models.read(network.model).encoding) == "latency"
     assert (network.standardize, network.clip) == (False, "gain")
     assert isinstance(network.psp_slope, config.PspSlopeSchedule)
@@ -79,7 +80,7 @@ def test_sound_defaults_are_a_causal_code_that_ends_at_slope_one(name: str) -> N
 
 
 def test_the_example_run_of_t2fsnn() -> None:
-    loaded = config.load("t2fsnn_vgg11_cifar10")
+    loaded = load_config("t2fsnn_vgg11_cifar10")
     assert (loaded.network.model, loaded.network.clip, loaded.network.grad_clip) == ("vgg11", "separate", 1)
     assert (loaded.network.psp_slope, loaded.network.standardize, loaded.data.augment) == (1, True, "cifar")
     assert (loaded.optimizer.name, loaded.optimizer.lr, loaded.optimizer.weight_decay) == ("adam", 1e-4, 0.1)
@@ -93,15 +94,15 @@ def test_a_bundled_config_is_found_from_any_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart").mkdir()
-    assert config.load(spelling) == config.load(CONFIGS / "quickstart.yaml")
+    assert load_config(spelling) == load_config(CONFIGS / "quickstart.yaml")
     assert mistake(spelling, "data=null").startswith("--set data=null: ")
 
 
 def test_a_file_comes_before_a_bundled_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart.yaml").write_text(f"{MINIMAL}seed: 77\n")
-    assert config.load("quickstart.yaml").seed == 77
-    assert config.load("quickstart").seed == 0
+    assert load_config("quickstart.yaml").seed == 77
+    assert load_config("quickstart").seed == 0
 
 
 def test_a_mistake_in_a_bundled_config_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +117,8 @@ def test_bundled_configs_are_found_in_an_installed_copy(tmp_path: Path) -> None:
     for folder in ("configs", "models", "data"):
         shutil.copytree(root / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__"))
     code = (
-        "import ttfs_cupy.config as c, ttfs_cupy.configs as f; print(f.__file__, c.load('quickstart').training.epochs)"
+        "from ttfs_cupy import configs; from ttfs_cupy.experiment.config import load_config\n"
+        "print(configs.__file__, load_config('quickstart').training.epochs)"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     result = subprocess.run(
@@ -213,12 +215,12 @@ def test_a_key_given_twice(file: Path) -> None:
 
 def test_merged_keys_are_not_given_twice(file: Path) -> None:
     file.write_text("data: {dataset: digits}\ntraining:\n  <<: {epochs: 1, batch_size: 8}\n  epochs: 2\n")
-    assert config.load(file).training.epochs == 2
+    assert load_config(file).training.epochs == 2
 
 
 def test_a_byte_order_mark_is_no_matter(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
-    assert config.load(file).training.epochs == 3
+    assert load_config(file).training.epochs == 3
 
 
 @settings(max_examples=150, deadline=None)
@@ -234,7 +236,7 @@ def test_any_text_is_a_config_or_a_users_mistake(tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError):
-        config.load(path)
+        load_config(path)
 
 
 # Overrides
@@ -242,20 +244,20 @@ def test_any_text_is_a_config_or_a_users_mistake(tmp_path_factory: pytest.TempPa
 
 def test_overrides_go_on_top_one_after_another(file: Path) -> None:
     file.write_text(MINIMAL)
-    loaded = config.load(file, ["training.epochs=5", "optimizer={lr: 1e-2}", "optimizer.eps=1e-4", "training.epochs=7"])
+    loaded = load_config(file, ["training.epochs=5", "optimizer={lr: 1e-2}", "optimizer.eps=1e-4", "training.epochs=7"])
     assert (loaded.training.epochs, loaded.training.batch_size) == (7, 8)
     assert (loaded.optimizer.lr, loaded.optimizer.eps) == (0.01, 1e-4)
 
 
 def test_an_override_may_clear_contain_equals_and_fill_an_empty_section(file: Path) -> None:
     file.write_text(f"{MINIMAL}output: runs/x\nschedule:\n")
-    loaded = config.load(file, ["output=", "data.root=a=b", "schedule.name=cosine"])
+    loaded = load_config(file, ["output=", "data.root=a=b", "schedule.name=cosine"])
     assert (loaded.output, loaded.data.root, loaded.schedule.name) == (None, "a=b", "cosine")
 
 
 def test_an_override_mends_the_file(file: Path) -> None:
     file.write_text(f"{MINIMAL}seed: -1\n")
-    assert config.load(file, ["seed=3"]).seed == 3
+    assert load_config(file, ["seed=3"]).seed == 3
 
 
 def test_an_override_leaves_other_users_of_an_alias_alone() -> None:
@@ -363,30 +365,30 @@ contents = st.fixed_dictionaries(
 def test_dump_loads_back_to_an_equal_config(tmp_path_factory: pytest.TempPathFactory, content: dict) -> None:
     original = Config.model_validate(content)
     path = tmp_path_factory.getbasetemp() / "dumped.yaml"
-    path.write_bytes(config.dump(original).encode())
-    assert config.load(path) == original
+    path.write_bytes(dump_config(original).encode())
+    assert load_config(path) == original
 
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_configs_survive_a_dump(name: str, file: Path) -> None:
-    original = config.load(name)
-    file.write_text(config.dump(original))
-    assert config.load(file) == original
+    original = load_config(name)
+    file.write_text(dump_config(original))
+    assert load_config(file) == original
 
 
 def test_dump_writes_lists_on_one_line(file: Path) -> None:
     file.write_text(f"{MINIMAL}optimizer: {{weight_clip: [-1, 1]}}\n")
-    assert "\n  weight_clip: [-1.0, 1.0]\n" in config.dump(config.load(file))
+    assert "\n  weight_clip: [-1.0, 1.0]\n" in dump_config(load_config(file))
 
 
 def test_dump_keeps_letters_readable(file: Path) -> None:
     file.write_text(f"{MINIMAL}output: données/图\n")
-    assert "\noutput: données/图\n" in config.dump(config.load(file))
+    assert "\noutput: données/图\n" in dump_config(load_config(file))
 
 
 def test_dump_writes_every_key_in_order(file: Path) -> None:
     file.write_text(f"{MINIMAL}network: {{model: [3, P, {{linear: 4}}], psp_slope: {{from: 0, to: 1}}}}\n")
-    assert config.dump(config.load(file)) == (
+    assert dump_config(load_config(file)) == (
         """seed: 0
 device: auto
 threads: null

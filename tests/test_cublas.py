@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stepping import Training
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import CpuDevice, CudaDevice, Stack, cuda_trouble, import_cupy
 from ttfs_cupy.device.cublas import LARGE_WORKSPACE_BYTES, WORKSPACE_BYTES, Cublas, CublasError, load_library
-from ttfs_cupy.errors import UserError
 
 SIZES = st.integers(1, 9)
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from environments import REPOSITORY, python
 
-from ttfs_cupy import check, cuda_libraries, device
+from ttfs_cupy import check, device
 from ttfs_cupy.check.machine import gpus
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device.libraries import cuda_libraries
 
 pytest.importorskip("cupy")
 
 REPORT = """
 import cupy.cublas  # fails where libcublas.so.12 is not found
-from ttfs_cupy.kernels import nvrtc, source
+from ttfs_cupy.device.compilation import nvrtc, source
 print(nvrtc.version()[0], nvrtc.compile_text(source.cuda_text("optimizer"), "optimizer.cu", 90)[0][:4] == b"\\x7fELF")
 """
 
@@ -53,7 +54,7 @@ def test_cupy_gets_the_libraries_it_was_built_for(imports: str) -> None:
 @pytest.mark.skipif(cuda_libraries.wanted_major() != 12, reason="CuPy is not the one for CUDA 12")
 def test_preloading_names_what_it_loaded_and_these_are_in_the_process() -> None:
     done = python(
-        "from ttfs_cupy import cuda_libraries as c\n"
+        "from ttfs_cupy.device.libraries import cuda_libraries as c\n"
         "paths = c.preload()\n"
         "assert {path.resolve() for path in paths.values()} <= {path.resolve() for path in c.loaded()}\n"
         "print(*sorted(path.name for path in paths.values()))"

@@ -9,8 +9,8 @@ import pytest
 import torchvision
 from datasets_on_disk import cifar_rows, dump, pack, separable, serving, write_cifar10, write_cifar100
 
-from ttfs_cupy.data import load
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data import load_dataset
 
 WRITERS = {"cifar10": write_cifar10, "cifar100": write_cifar100}
 CLASSES = {"cifar10": 10, "cifar100": 100}
@@ -19,7 +19,7 @@ CLASSES = {"cifar10": 10, "cifar100": 100}
 def refused(root, *expected, name="cifar10", download=False):
     """Loading must fail with one line that holds every text `expected`."""
     with pytest.raises(UserError) as caught:
-        load(name, root, download)
+        load_dataset(name, root, download)
     sentence = str(caught.value)
     assert "\n" not in sentence
     for text in expected:
@@ -30,7 +30,7 @@ def refused(root, *expected, name="cifar10", download=False):
 @pytest.mark.parametrize("name", WRITERS)
 def test_reads_the_folder_and_the_archive(tmp_path, name, archive):
     WRITERS[name](tmp_path, train=203, test=100, archive=archive)
-    data = load(name, tmp_path)
+    data = load_dataset(name, tmp_path)
     assert (data.name, data.classes, data.input_shape) == (name, CLASSES[name], (3, 32, 32))
     for half, count, seed in ((data.train, 203, 0), (data.test, 100, 1)):
         images, labels = separable(count, (32, 32, 3), CLASSES[name], seed)
@@ -39,23 +39,23 @@ def test_reads_the_folder_and_the_archive(tmp_path, name, archive):
     # unpacked once, and nothing temporary left
     left = {path.name for path in tmp_path.iterdir()}
     assert len(left) == 1 + archive and not any(path.startswith(".") for path in left)
-    assert len(load(name, tmp_path).train) == 203
+    assert len(load_dataset(name, tmp_path).train) == 203
 
 
 def test_the_published_constants(tmp_path):
     for write in WRITERS.values():
         write(tmp_path)
-    assert load("cifar10", tmp_path).mean.tolist() == pytest.approx([0.4914, 0.4822, 0.4465])
-    assert load("cifar10", tmp_path).std.tolist() == pytest.approx([0.2470, 0.2435, 0.2616])
-    assert load("cifar100", tmp_path).mean.tolist() == pytest.approx([0.5071, 0.4865, 0.4409])
-    assert load("cifar100", tmp_path).std.tolist() == pytest.approx([0.2673, 0.2564, 0.2762])
+    assert load_dataset("cifar10", tmp_path).mean.tolist() == pytest.approx([0.4914, 0.4822, 0.4465])
+    assert load_dataset("cifar10", tmp_path).std.tolist() == pytest.approx([0.2470, 0.2435, 0.2616])
+    assert load_dataset("cifar100", tmp_path).mean.tolist() == pytest.approx([0.5071, 0.4865, 0.4409])
+    assert load_dataset("cifar100", tmp_path).std.tolist() == pytest.approx([0.2673, 0.2564, 0.2762])
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_reads_arrays_of_every_pickle_protocol(tmp_path, protocol):
     file = write_cifar10(tmp_path) / "test_batch"
     file.write_bytes(pickle.dumps(pickle.loads(file.read_bytes()), protocol=protocol))
-    assert len(load("cifar10", tmp_path).test) == 20
+    assert len(load_dataset("cifar10", tmp_path).test) == 20
 
 
 def test_reads_arrays_that_an_old_numpy_wrote(tmp_path):
@@ -63,7 +63,7 @@ def test_reads_arrays_that_an_old_numpy_wrote(tmp_path):
     content = file.read_bytes()
     assert b"cnumpy._core.multiarray\n" in content
     file.write_bytes(content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
-    assert len(load("cifar10", tmp_path).test) == 20
+    assert len(load_dataset("cifar10", tmp_path).test) == 20
 
 
 def test_absent_data_say_what_to_do(tmp_path):
@@ -175,7 +175,7 @@ def test_only_the_data_sets_own_files_leave_an_archive(tmp_path):
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
-    assert len(load("cifar10", root).train) == 60
+    assert len(load_dataset("cifar10", root).train) == 60
     assert not (tmp_path / "harm").exists() and not os.path.exists("/tmp/ttfs-harm")  # noqa: PTH110
     assert len(list(folder.iterdir())) == 7
 
@@ -216,14 +216,14 @@ def test_downloads_through_torchvision_what_is_missing(tmp_path, monkeypatch, be
         (write_cifar10(root) / "data_batch_1").unlink()
     with serving(archive.parent) as address:
         monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", address + archive.name)
-        assert len(load("cifar10", root, download=True).train) == 60
+        assert len(load_dataset("cifar10", root, download=True).train) == 60
 
 
 def test_an_archive_that_is_there_is_not_downloaded_over(tmp_path, monkeypatch):
     archive = write_cifar10(tmp_path, train=100, archive=True)
     before = archive.read_bytes()
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "file:///nowhere")
-    assert len(load("cifar10", tmp_path, download=True).train) == 100
+    assert len(load_dataset("cifar10", tmp_path, download=True).train) == 100
     assert archive.read_bytes() == before
 
 
@@ -233,4 +233,4 @@ def test_published_files_are_known_by_their_md5(tmp_path, monkeypatch):
     dump(folder / "batches.meta", {"label_names": "not a list"})
     refused(tmp_path, "class names")
     published(monkeypatch, folder / "batches.meta", folder)
-    assert len(load("cifar10", tmp_path).train) == 60
+    assert len(load_dataset("cifar10", tmp_path).train) == 60

@@ -4,9 +4,9 @@ import sys
 import numpy as np
 import pytest
 
-from ttfs_cupy.data import DATASETS, ImageSet, load, mnist
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data import DATASETS, ImageSet, load_dataset, mnist
 from ttfs_cupy.data.images import Raw, checked
-from ttfs_cupy.errors import UserError
 
 needs_fashion_mnist = pytest.mark.skipif(
     not mnist.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed"
@@ -19,15 +19,15 @@ def test_the_names():
 
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
     with pytest.raises(UserError, match="no data set 'svhn'; there are mnist, fmnist, cifar10, cifar100, digits"):
-        load("svhn", tmp_path)
+        load_dataset("svhn", tmp_path)
 
 
 def test_importing_the_package_loads_no_heavy_library_and_digits_no_torch():
     program = """
 import sys
-from ttfs_cupy.data import load
+from ttfs_cupy.data import load_dataset
 print(sorted({"torch", "torchvision", "sklearn"} & set(sys.modules)))
-load("digits", ".")
+load_dataset("digits", ".")
 print(sorted({"torch", "torchvision"} & set(sys.modules)))
 """
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
@@ -35,7 +35,7 @@ print(sorted({"torch", "torchvision"} & set(sys.modules)))
 
 
 def test_digits_in_two_halves_need_no_files(tmp_path):
-    data = load("digits", tmp_path / "absent")
+    data = load_dataset("digits", tmp_path / "absent")
     assert (data.name, data.classes, data.input_shape) == ("digits", 10, (1, 8, 8))
     assert (len(data.train), len(data.test)) == (1437, 360)
     assert data.train.maximum == data.test.maximum == 16
@@ -51,7 +51,7 @@ def test_digits_in_two_halves_need_no_files(tmp_path):
 def test_digits_are_all_there_and_always_divided_alike(tmp_path):
     from sklearn.datasets import load_digits
 
-    first, again = load("digits", tmp_path), load("digits", tmp_path)
+    first, again = load_dataset("digits", tmp_path), load_dataset("digits", tmp_path)
     assert np.array_equal(first.test.images, again.test.images)
     found = np.concatenate([first.train.images, first.test.images]).reshape(1797, 64)
     every = load_digits().data.astype(np.uint8)
@@ -61,18 +61,18 @@ def test_digits_are_all_there_and_always_divided_alike(tmp_path):
 def test_digits_without_scikit_learn(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(UserError, match=r"not installed: pip install 'ttfs-cupy\[digits\]'"):
-        load("digits", tmp_path)
+        load_dataset("digits", tmp_path)
 
 
 def test_images_without_torchvision(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(UserError, match=r"torchvision cannot be imported.*pip install torchvision"):
-        load("cifar10", tmp_path)
+        load_dataset("cifar10", tmp_path)
 
 
 @needs_fashion_mnist
 def test_debians_fashion_mnist_is_read_in_place(tmp_path):
-    data = load("fmnist", tmp_path)
+    data = load_dataset("fmnist", tmp_path)
     assert (data.classes, data.input_shape) == (10, (1, 28, 28))
     assert np.bincount(data.train.labels).tolist() == [6000] * 10
     assert np.bincount(data.test.labels).tolist() == [1000] * 10

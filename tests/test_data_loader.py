@@ -9,9 +9,9 @@ import time
 import numpy as np
 import pytest
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, ImageSet, augmentation
 from ttfs_cupy.data.loader import THREAD_NAME
-from ttfs_cupy.errors import UserError
 
 
 def loader_threads():

@@ -10,8 +10,8 @@ import pytest
 import torchvision
 from datasets_on_disk import idx, separable, serving, write_idx, write_mnist
 
-from ttfs_cupy.data import load, mnist
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data import load_dataset, mnist
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def debian(tmp_path, monkeypatch):
 def refused(root, *expected, name="mnist", download=False):
     """Loading must fail with one line that holds every text `expected`."""
     with pytest.raises(UserError) as caught:
-        load(name, root, download)
+        load_dataset(name, root, download)
     sentence = str(caught.value)
     assert "\n" not in sentence
     for text in expected:
@@ -36,7 +36,7 @@ def refused(root, *expected, name="mnist", download=False):
 def test_reads_torchvisions_folder_zipped_or_not(tmp_path, name, zipped):
     folder = write_mnist(tmp_path, name, train=60, test=20, zipped=zipped)
     before = sorted(folder.iterdir())
-    data = load(name, tmp_path)
+    data = load_dataset(name, tmp_path)
     assert (data.name, data.classes, data.input_shape) == (name, 10, (1, 28, 28))
     for half, count, seed in ((data.train, 60, 0), (data.test, 20, 1)):
         images, labels = separable(count, (28, 28, 1), 10, seed)
@@ -48,10 +48,10 @@ def test_reads_torchvisions_folder_zipped_or_not(tmp_path, name, zipped):
 def test_the_published_constants(tmp_path):
     for name in ("mnist", "fmnist"):
         write_mnist(tmp_path, name)
-    assert load("mnist", tmp_path).mean.tolist() == pytest.approx([0.1307])
-    assert load("mnist", tmp_path).std.tolist() == pytest.approx([0.3081])
-    assert load("fmnist", tmp_path).mean.tolist() == pytest.approx([0.2860])
-    assert load("fmnist", tmp_path).std.tolist() == pytest.approx([0.3530])
+    assert load_dataset("mnist", tmp_path).mean.tolist() == pytest.approx([0.1307])
+    assert load_dataset("mnist", tmp_path).std.tolist() == pytest.approx([0.3081])
+    assert load_dataset("fmnist", tmp_path).mean.tolist() == pytest.approx([0.2860])
+    assert load_dataset("fmnist", tmp_path).std.tolist() == pytest.approx([0.3530])
 
 
 def test_what_lies_under_root_comes_before_debians(tmp_path, debian):
@@ -59,8 +59,8 @@ def test_what_lies_under_root_comes_before_debians(tmp_path, debian):
         for half in ("train", "t10k"):
             images, labels = separable(count, (28, 28, 1), 10)
             write_idx(folder, half, images[..., 0], labels)
-    assert len(load("fmnist", tmp_path).train) == 50
-    assert len(load("fmnist", tmp_path / "elsewhere").train) == 30
+    assert len(load_dataset("fmnist", tmp_path).train) == 50
+    assert len(load_dataset("fmnist", tmp_path / "elsewhere").train) == 30
     refused(tmp_path / "elsewhere", "the data set mnist is not in")
 
 
@@ -138,17 +138,17 @@ def test_downloads_through_torchvision_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.MNIST, "resources", md5s)
     with serving(server) as address:
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
-        assert len(load("mnist", tmp_path / "root", download=True).train) == 60
+        assert len(load_dataset("mnist", tmp_path / "root", download=True).train) == 60
     assert (tmp_path / "root" / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file()
     # and then no more
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [])
-    assert len(load("mnist", tmp_path / "root", download=True).test) == 20
+    assert len(load_dataset("mnist", tmp_path / "root", download=True).test) == 20
 
 
 def test_root_may_start_at_home(tmp_path, monkeypatch):
     write_mnist(tmp_path / "sets")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert len(load("mnist", "~/sets").train) == 60
+    assert len(load_dataset("mnist", "~/sets").train) == 60
     refused("~/nothing", re.sub("^~", str(tmp_path), "~/nothing/MNIST/raw"))
 
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import split
 from ttfs_cupy.data.seeds import Stream, generator
-from ttfs_cupy.errors import UserError
 
 
 @given(count=st.integers(0, 3000), share=st.floats(0, 0.999), seed=st.integers(0, 2**70))

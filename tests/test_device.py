@@ -8,36 +8,37 @@ import pytest
 
 from ttfs_cupy import device as devices
 from ttfs_cupy import models
-from ttfs_cupy.device import CpuDevice, cupy_library
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.optimizer import Adam
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.device.libraries import cupy_library
+from ttfs_cupy.engine.optimizer import Adam
 
 
 class TestGet:
     def test_cpu(self):
-        device, reason = devices.get("cpu", threads=3)
+        device, reason = devices.get_device("cpu", threads=3)
         assert (device.name, device.workers, reason) == ("cpu", 3, "asked for")
         assert device.description == "CPU, 3 threads"
 
     def test_all_cores_unless_told_otherwise(self):
-        assert devices.get("cpu")[0].workers == devices.available_cores() >= 1
+        assert devices.get_device("cpu")[0].workers == devices.available_cores() >= 1
 
     def test_auto_falls_back_and_says_why(self, monkeypatch):
         monkeypatch.setattr(devices, "cuda_trouble", lambda: "the driver is on holiday")
-        device, reason = devices.get()
+        device, reason = devices.get_device()
         assert (device.name, reason) == ("cpu", "the driver is on holiday")
 
     @pytest.mark.parametrize("name", ["gpu", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:1.5", "cuda0", "", "cpu:0"])
     def test_unknown_name(self, name):
         with pytest.raises(UserError, match=f"device '{name}' is not known: use auto, cuda, cuda:N or cpu"):
-            devices.get(name)
+            devices.get_device(name)
 
     @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
     def test_a_gpu_that_cannot_be_used(self, name, monkeypatch):
         monkeypatch.setattr(devices, "cuda_trouble", lambda index=0: f"there is no number {index}")
         number = name.partition(":")[2] or "0"
         with pytest.raises(UserError, match=f"'{name}' cannot be used: there is no number {number}; device 'cpu'"):
-            devices.get(name)
+            devices.get_device(name)
 
 
 class TestTrouble:

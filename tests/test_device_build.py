@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from environments import python
 
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernels import cpu_library
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device.compilation import cpu_library
 
 # only whether it is built matters here, and this takes a fifth of the time
 QUICK = ("-O0",)
-CODE = "import sys; from pathlib import Path; from ttfs_cupy.kernels import cpu_library"
+CODE = "import sys; from pathlib import Path; from ttfs_cupy.device.compilation import cpu_library"
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +136,7 @@ class TestCacheFolder:
     def test_it_is_gone_with_the_process(self, tmp_path):
         (tmp_path / "file").touch()
         there = python(
-            "from ttfs_cupy.kernels import cpu_library; print(cpu_library.cache_folder())",
+            "from ttfs_cupy.device.compilation import cpu_library; print(cpu_library.cache_folder())",
             variables={"TTFS_CUPY_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)},
         )
         folder = Path(there.stdout.strip())

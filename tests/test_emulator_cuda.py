@@ -9,7 +9,7 @@ import test_emulator_tensor_cores
 import test_emulator_warpgroups
 from machine_code import skip_without_nvrtc
 
-from ttfs_cupy.kernels import nvrtc, source
+from ttfs_cupy.device.compilation import nvrtc, source
 
 TEXTS = {
     "kernels": "#define FACTOR 3\n" + test_emulator.KERNELS,

@@ -16,8 +16,8 @@ from ttfs_cupy.data import Batches
 from ttfs_cupy.data.images import ImageSet
 from ttfs_cupy.device import CpuDevice, Device
 from ttfs_cupy.device.streams import CALLS, MILLISECONDS
-from ttfs_cupy.evaluation import Evaluation, Evaluator
-from ttfs_cupy.network import Network
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 

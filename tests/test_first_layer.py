@@ -18,13 +18,13 @@ from tensorcore_case import Array, Case, cases, check_spikes, error, nchw
 from ttfs_cupy import models
 from ttfs_cupy.convolution import algorithm, choice, first_layer
 from ttfs_cupy.convolution.first_layer import FirstLayer, Tiles
-from ttfs_cupy.convolution.scratch import parts
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.device.compilation import disassembly, nvrtc, source
+from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.device.gpu_limits import of_capability
-from ttfs_cupy.kernels import disassembly, nvrtc, source
-from ttfs_cupy.kernels.source import Variant
-from ttfs_cupy.plan import stages_of
+from ttfs_cupy.device.parts import parts
+from ttfs_cupy.engine.plan import stages_of
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from machine_code import skip_without_tools
 
-from ttfs_cupy.benchmarks import gpu_first_layer
-from ttfs_cupy.benchmarks.gpu_first_layer import (
+from ttfs_cupy.benchmarks.gpu_model import first_layer as gpu_first_layer
+from ttfs_cupy.benchmarks.gpu_model.first_layer import (
     FirstLayerBlock,
     FirstLayerCosts,
     block_of,
@@ -17,10 +17,10 @@ from ttfs_cupy.benchmarks.gpu_first_layer import (
     window_products,
 )
 from ttfs_cupy.convolution import first_layer
-from ttfs_cupy.convolution.tensorcore_costs import Costs, Rounds
-from ttfs_cupy.kernels import cubins, disassembly
-from ttfs_cupy.kernels.disassembly import Loop
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.convolution.tensorcore.costs import Costs, Rounds
+from ttfs_cupy.device.compilation import cubins, disassembly
+from ttfs_cupy.device.compilation.disassembly import Loop
+from ttfs_cupy.device.compilation.source import Variant
 
 FORWARD, WEIGHT_GRADIENT = gpu_first_layer.KERNELS
 COSTS = FirstLayerCosts()

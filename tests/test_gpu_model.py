@@ -13,15 +13,30 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ttfs_cupy.benchmarks import gpu_kernels, gpu_model, gpu_operations, gpu_ours, gpu_peers, work
-from ttfs_cupy.benchmarks.ann import Ann
-from ttfs_cupy.benchmarks.eager_t2fsnn import EagerNetwork
-from ttfs_cupy.benchmarks.gpu_assumptions import GPUS, Assumptions, Gpu
-from ttfs_cupy.benchmarks.gpu_ours import LayerShape, Step, layers_of, trace
-from ttfs_cupy.benchmarks.gpu_recorder import Recorded, RecordingGpu
+from ttfs_cupy.benchmarks import work
+from ttfs_cupy.benchmarks.gpu_model import (
+    __main__ as gpu_model,
+)
+from ttfs_cupy.benchmarks.gpu_model import (
+    kernels as gpu_kernels,
+)
+from ttfs_cupy.benchmarks.gpu_model import (
+    operations as gpu_operations,
+)
+from ttfs_cupy.benchmarks.gpu_model import (
+    ours as gpu_ours,
+)
+from ttfs_cupy.benchmarks.gpu_model import (
+    peers as gpu_peers,
+)
+from ttfs_cupy.benchmarks.gpu_model.assumptions import GPUS, Assumptions, Gpu
+from ttfs_cupy.benchmarks.gpu_model.ours import LayerShape, Step, layers_of, trace
+from ttfs_cupy.benchmarks.gpu_model.recorder import Recorded, RecordingGpu
+from ttfs_cupy.benchmarks.peers.ann import Ann
+from ttfs_cupy.benchmarks.peers.eager_t2fsnn import EagerNetwork
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.device.compilation.source import Variant
 
 GIVEN = Assumptions()
 

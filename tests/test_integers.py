@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttfs_cupy import models
+from ttfs_cupy.check.kernels.variants import variants
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_tiles import Sliding
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
+from ttfs_cupy.convolution.tensorcore.tiles import Sliding
+from ttfs_cupy.device.compilation import source
 from ttfs_cupy.device.gpu_limits import of_capability
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernel_checks.variants import variants
-from ttfs_cupy.kernels import source
-from ttfs_cupy.kernels.launcher import MAX_ELEMENTS, count_trouble
-from ttfs_cupy.plan import Plan, stages_of
+from ttfs_cupy.device.launcher import MAX_ELEMENTS, count_trouble
+from ttfs_cupy.engine.plan import Plan, stages_of
 
 # The kernels' own functions, called with places near the end of the arrays.
 INDICES = {

@@ -8,12 +8,11 @@ import pytest
 from emulator import why_not
 from emulator.device import EmulatedGpu
 
-from ttfs_cupy import kernel_checks, reductions
-from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.check.kernels import check_kernels, checks, registry
+from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
+from ttfs_cupy.device import CpuDevice, reductions
+from ttfs_cupy.device.compilation import source
 from ttfs_cupy.device.gpu_limits import of_capability
-from ttfs_cupy.kernel_checks import registry
-from ttfs_cupy.kernel_checks.bench import Bench
-from ttfs_cupy.kernels import source
 
 KERNELS = tuple(source.kernels())
 TOGETHER = tuple(variant.kernel for variant in reductions.VARIANTS)
@@ -28,13 +27,11 @@ OUTPUTS = [
 @pytest.fixture(scope="module")
 def results():
     """By the number of threads, then by kernel."""
-    return {
-        threads: {result.kernel: result for result in kernel_checks.run(CpuDevice(threads))} for threads in (1, 2, 3)
-    }
+    return {threads: {result.kernel: result for result in check_kernels(CpuDevice(threads))} for threads in (1, 2, 3)}
 
 
 def test_every_kernel_has_a_check_and_every_check_a_kernel():
-    assert set(kernel_checks.checks()) == {*KERNELS, *TOGETHER}
+    assert set(checks()) == {*KERNELS, *TOGETHER}
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -55,7 +52,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(results, kernel):
 def test_a_gpus_reduction_agrees_with_its_reference(kernel):
     digests = set()
     for seed in (0, 1000):
-        (result,) = kernel_checks.run(EmulatedGpu(seed=seed), [kernel])
+        (result,) = check_kernels(EmulatedGpu(seed=seed), [kernel])
         assert result.passed, f"{kernel}: {result.problem}"
         assert result.largest_error <= result.tolerance <= 2e-6
         digests.add(result.digest)
@@ -93,7 +90,7 @@ def test_one_wrong_element_is_noticed(kernel, place):
         else:
             flat[-1] ^= 1
 
-    (result,) = kernel_checks.run(Spoiled(change_one), [kernel])
+    (result,) = check_kernels(Spoiled(change_one), [kernel])
     assert not result.passed
     assert result.largest_error > result.tolerance or result.problem
 
@@ -110,7 +107,7 @@ def test_one_wrong_element_is_noticed(kernel, place):
     ],
 )
 def test_what_no_value_shows_is_noticed(spoil, problem):
-    (result,) = kernel_checks.run(Spoiled(spoil), ["fire"])
+    (result,) = check_kernels(Spoiled(spoil), ["fire"])
     assert not result.passed
     assert problem in result.problem
 
@@ -120,19 +117,19 @@ def test_a_failing_kernel_does_not_stop_the_others():
         if len(arguments) == 7:
             raise RuntimeError("out of order")
 
-    failed, fine = kernel_checks.run(Spoiled(fail), ["fire", "copy"])
+    failed, fine = check_kernels(Spoiled(fail), ["fire", "copy"])
     assert (failed.passed, failed.problem, failed.largest_error) == (False, "RuntimeError: out of order", math.inf)
     assert fine.passed
 
 
 def test_a_kernel_without_a_check_fails(monkeypatch):
     monkeypatch.delitem(registry.checks(), "copy")
-    (result,) = kernel_checks.run(CpuDevice(1), ["copy"])
+    (result,) = check_kernels(CpuDevice(1), ["copy"])
     assert not result.passed and "no check" in result.problem
 
 
 def test_two_checks_of_one_name_are_refused():
-    def copy(bench):
+    def copy(trial):
         pass
 
     with pytest.raises(ValueError, match="copy has two checks"):
@@ -156,6 +153,6 @@ def test_two_checks_of_one_name_are_refused():
     ],
 )
 def test_the_error_of_a_comparison(actual, expected, scale, error):
-    bench = Bench(source.kernels()["copy"], CpuDevice(1))
-    bench.compare(np.array(actual, np.float32), np.array(expected), scale)
-    assert bench.largest_error == pytest.approx(error)
+    trial = KernelTrial(source.kernels()["copy"], CpuDevice(1))
+    trial.compare(np.array(actual, np.float32), np.array(expected), scale)
+    assert trial.largest_error == pytest.approx(error)

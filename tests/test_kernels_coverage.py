@@ -6,7 +6,7 @@ from pathlib import Path
 import line_coverage
 import pytest
 
-from ttfs_cupy.kernels import source
+from ttfs_cupy.device.compilation import source
 
 pytestmark = pytest.mark.skipif(line_coverage.why_not() is not None, reason=str(line_coverage.why_not()))
 

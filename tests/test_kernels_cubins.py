@@ -4,12 +4,12 @@ from itertools import product
 
 import pytest
 
-from ttfs_cupy import cuda_libraries
-from ttfs_cupy.convolution.tensorcore_tiles import group_tiles
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.kernel_checks.variants import variants
-from ttfs_cupy.kernels import cubins, nvrtc, source
-from ttfs_cupy.kernels.source import Unit
+from ttfs_cupy.check.kernels.variants import variants
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.convolution.tensorcore.tiles import group_tiles
+from ttfs_cupy.device.compilation import cubins, nvrtc, source
+from ttfs_cupy.device.compilation.source import Unit
+from ttfs_cupy.device.libraries import cuda_libraries
 
 # Two registers' worth, which neither 12.9 nor 13.5 spills
 SPILLED_BY = {(13, 0): {"tensorcore_weight_gradient apart 64x64 3x9 on sm_120"}}

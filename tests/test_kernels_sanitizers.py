@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from environments import python
 
-from ttfs_cupy.kernels import source
+from ttfs_cupy.device.compilation import source
 
 FLAGS = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
@@ -17,15 +17,15 @@ FLAGS = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=al
 CODE = """
 import sys
 from pathlib import Path
-from ttfs_cupy import kernel_checks
+from ttfs_cupy.check.kernels import check_kernels
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.kernels import cpu_library, source
+from ttfs_cupy.device.compilation import cpu_library, source
 
 cache, source.FOLDER, kernels = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 load = cpu_library.load
 cpu_library.load = lambda: load({flags}, cache)
 # three threads, and no guard elements, which would hide a step beyond an array from the sanitizer
-for result in kernel_checks.run(CpuDevice(3), kernels or None, guard=0):
+for result in check_kernels(CpuDevice(3), kernels or None, guard=0):
     assert result.passed, result
     print("checked", result.kernel)
 """

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.kernels import launcher, source
-from ttfs_cupy.kernels.launcher import checked_arguments
+from ttfs_cupy.device import CpuDevice, launcher
+from ttfs_cupy.device.compilation import source
+from ttfs_cupy.device.launcher import checked_arguments
 
 FIRE = source.kernels()["fire"]  # drive, weight_sum, psp_slope, scale, t_win, earliness, n
 KEEP_SIGN = source.kernels()["keep_sign"]  # weights, birth_sign, n

@@ -8,7 +8,7 @@ import pytest
 from reference.comparison import DEVICE
 
 from ttfs_cupy import models
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.models import ConvolutionSpec, LinearSpec, ModelSpec, PoolSpec
 
 # SPEC.md's table: numbers are 3x3 convolutions with padding 1, P is 2x2 pooling

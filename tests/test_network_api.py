@@ -7,9 +7,9 @@ import pytest
 from reference.comparison import DEVICE, host
 
 from ttfs_cupy import models
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.network import Network
-from ttfs_cupy.optimizer import Adam
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam
 
 SHAPE = (2, 7, 9)
 CLASSES = 4

@@ -12,10 +12,10 @@ from ttfs_cupy.convolution.direct import Direct
 from ttfs_cupy.convolution.first_layer import FirstLayer
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_tf32 import TensorCoreTf32
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
+from ttfs_cupy.convolution.tensorcore.tf32 import TensorCoreTf32
 from ttfs_cupy.convolution.winograd import Winograd
-from ttfs_cupy.kernels import source
+from ttfs_cupy.device.compilation import source
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 

@@ -12,8 +12,8 @@ from reference.comparison import DEVICE, host
 from reference.specification import random_images, read, weight_shapes
 
 from ttfs_cupy import models
-from ttfs_cupy.convolution.algorithm import algorithms
-from ttfs_cupy.network import Network
+from ttfs_cupy.convolution.registry import algorithms
+from ttfs_cupy.engine.network import Network
 
 Shape = tuple[int, int, int]
 

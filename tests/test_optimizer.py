@@ -10,8 +10,8 @@ import pytest
 from reference.comparison import DEVICE, host
 
 from ttfs_cupy import models
-from ttfs_cupy.network import Network
-from ttfs_cupy.optimizer import Adam, Limits, Optimizer, Sgd
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 
 STEPS = 12
 LR = 0.03

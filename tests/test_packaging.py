@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from environments import site_packages
 
-from ttfs_cupy import cuda_libraries
+from ttfs_cupy.device.libraries import cuda_libraries
 
 ROOT = Path(__file__).parent.parent
 # folders of the repository, and what they are called once installed
@@ -185,7 +185,8 @@ def test_the_installed_package_trains_without_repository_and_compiler(installed:
 
     assert python("-c", "import ttfs_cupy; print(ttfs_cupy.__file__)") == str(installed / "ttfs_cupy/__init__.py")
     compiler = python(
-        "-c", "from ttfs_cupy.kernels import cpu_library; print(' '.join(cpu_library.find_compiler().command))"
+        "-c",
+        "from ttfs_cupy.device.compilation import cpu_library; print(' '.join(cpu_library.find_compiler().command))",
     )
     assert compiler.endswith("-m ziglang c++")
 

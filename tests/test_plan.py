@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttfs_cupy import models
-from ttfs_cupy.arena import Arena
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.layers import MaxPool
-from ttfs_cupy.network import Network
-from ttfs_cupy.optimizer import Adam
-from ttfs_cupy.plan import Plan, stages_of
-from ttfs_cupy.training_step import TrainingStep
+from ttfs_cupy.engine.arena import Arena
+from ttfs_cupy.engine.layers import MaxPool
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam
+from ttfs_cupy.engine.plan import Plan, stages_of
+from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 lives = st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted)
 

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from ttfs_cupy import models
-from ttfs_cupy.benchmarks import precision, rounded
-from ttfs_cupy.benchmarks.precision_evaluation import sums_of_a_layer
-from ttfs_cupy.benchmarks.rounded import Rounded, Switch, Variant
-from ttfs_cupy.benchmarks.rounding import FORMATS, WEIGHT_UNIT, Format
+from ttfs_cupy.benchmarks.precision import __main__ as precision
+from ttfs_cupy.benchmarks.precision import rounded
+from ttfs_cupy.benchmarks.precision.evaluation import sums_of_a_layer
+from ttfs_cupy.benchmarks.precision.rounded import Rounded, Switch, Variant
+from ttfs_cupy.benchmarks.precision.rounding import FORMATS, WEIGHT_UNIT, Format
 from ttfs_cupy.convolution.choice import choose
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device.cpu import CpuDevice
-from ttfs_cupy.network import Network
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
-from ttfs_cupy.optimizer import Adam
 
 DEVICE = "cpu"  # operands are rounded by NumPy
 

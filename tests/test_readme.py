@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ttfs_cupy import config as configs
-from ttfs_cupy import config_file, models
+from ttfs_cupy import models
 from ttfs_cupy import train as train_command
-from ttfs_cupy.run_directory import RunDirectory
+from ttfs_cupy.experiment import config_file
+from ttfs_cupy.experiment.config import dump_config, load_config
+from ttfs_cupy.experiment.run_directory import RunDirectory
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -109,7 +110,7 @@ def test_the_training_commands_are_accepted() -> None:
     for call in calls:
         parsed = train_command._parser().parse_args(call)
         if parsed.config is not None:
-            configs.load(parsed.config, parsed.set)
+            load_config(parsed.config, parsed.set)
 
 
 def test_every_bundled_config_and_model_is_mentioned() -> None:
@@ -126,7 +127,7 @@ def test_it_names_keys_that_the_config_knows() -> None:
     dotted = {span for span in code_spans() if re.fullmatch(r"(network|data|training|optimizer|schedule)\.\w+", span)}
     dotted |= {text.partition("=")[0] for call in module_calls("ttfs_cupy.train") for text in call if "=" in text}
     assert {"network.model", "data.root", "data.download", "network.psp_slope"} <= dotted
-    content = yaml.safe_load(configs.dump(configs.load("quickstart")))
+    content = yaml.safe_load(dump_config(load_config("quickstart")))
     assert [key for key in sorted(dotted) if key.split(".")[1] not in content[key.split(".")[0]]] == []
 
 

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from machine_code import skip_without_tools
 
-from ttfs_cupy import models, reductions
-from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.kernels import cubins, nvrtc, source
-from ttfs_cupy.kernels.launcher import MAX_ELEMENTS
-from ttfs_cupy.kernels.source import Variant
-from ttfs_cupy.network import Network
+from ttfs_cupy import models
+from ttfs_cupy.device import CpuDevice, reductions
+from ttfs_cupy.device.compilation import cubins, nvrtc, source
+from ttfs_cupy.device.compilation.source import Variant
+from ttfs_cupy.device.launcher import MAX_ELEMENTS
+from ttfs_cupy.engine.network import Network
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 

@@ -4,10 +4,8 @@ What the engine is measured with is worth no more than this file shows it to be.
 """
 
 import itertools
-import sys
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,8 @@ from reference import earliness, spike_times
 from reference.specification import LayerSpec, Weights, kaiming_weights, random_images, read
 from torch import Tensor
 from torch.nn import functional
+
+from ttfs_cupy.benchmarks.peers.eager_t2fsnn import EagerNetwork
 
 INPUT_SHAPE = (2, 9, 8)
 CLASSES = 4
@@ -269,10 +269,7 @@ def test_central_differences(network: str, slope: float, readout: str) -> None:
 
 @pytest.mark.parametrize("spec", [[6, "P", 5], [4, 7, "P", 3, "P"], [5, 3]], ids=str)
 @pytest.mark.parametrize("t_win", [1.0, 3.0])
-def test_the_benchmarks_peer_computes_the_same(spec: list[Any], t_win: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    from eager_t2fsnn import EagerNetwork
-
+def test_the_benchmarks_peer_computes_the_same(spec: list[Any], t_win: float) -> None:
     given = Case(spec, seed=3)
     peer = EagerNetwork(spec, given.weights, t_win=t_win, grad_clip=0.9, dtype=torch.float64)
     times = peer.encode(torch.tensor(given.images))
@@ -281,4 +278,3 @@ def test_the_benchmarks_peer_computes_the_same(spec: list[Any], t_win: float, mo
     assert loss.item() == pytest.approx(expected_loss, rel=1e-12)
     gradients = {name: weight.grad.numpy() for name, weight in peer.parameters.items() if weight.grad is not None}
     assert_close(gradients, expected)
-    del sys.modules["eager_t2fsnn"]

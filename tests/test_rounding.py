@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ttfs_cupy.benchmarks.rounding import (
+from ttfs_cupy.benchmarks.precision.rounding import (
     FORMATS,
     TINY,
     WEIGHT_UNIT,

@@ -8,39 +8,41 @@ import numpy as np
 import pytest
 from reference.comparison import DEVICE
 
-from ttfs_cupy import checkpoint, models, run_directory
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.files import write_atomically
-from ttfs_cupy.metrics import FiringRates, MetricsFile
-from ttfs_cupy.run_directory import RunDirectory
+from ttfs_cupy import models
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.engine.steps.firing_rates import FiringRates
+from ttfs_cupy.experiment import checkpoint, run_directory
+from ttfs_cupy.experiment.metrics import MetricsFile
+from ttfs_cupy.experiment.run_directory import RunDirectory
 
 
 def test_a_new_run_holds_its_config(tmp_path: Path) -> None:
-    run = run_directory.create(tmp_path / "deep" / "run", "seed: 0\n")
+    run = RunDirectory.create(tmp_path / "deep" / "run", "seed: 0\n")
     assert run.config.read_text() == "seed: 0\n"
     assert [path.name for path in run.path.iterdir()] == ["config.yaml"]
-    assert run_directory.existing(run.path) == run
+    assert RunDirectory.existing(run.path) == run
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "log.txt", "best.safetensors", "last.safetensors"])
 def test_any_file_of_a_run_keeps_another_one_out(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("old")
     with pytest.raises(UserError, match="already holds a run"):
-        run_directory.create(tmp_path, "seed: 0\n")
+        RunDirectory.create(tmp_path, "seed: 0\n")
     assert (tmp_path / name).read_text() == "old"
 
 
 def test_other_files_may_stay(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    run = run_directory.create(tmp_path, "seed: 0\n")
-    run_directory.discard(run)
+    run = RunDirectory.create(tmp_path, "seed: 0\n")
+    run.discard()
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_discarding_removes_the_folder(tmp_path: Path) -> None:
-    run = run_directory.create(tmp_path / "run", "seed: 0\n")
+    run = RunDirectory.create(tmp_path / "run", "seed: 0\n")
     run.log.write_text("something")
-    run_directory.discard(run)
+    run.discard()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -50,7 +52,7 @@ def test_the_first_unused_folder(tmp_path: Path) -> None:
     for _ in range(3):
         path = run_directory.unused(base)
         names.append(path.name)
-        run_directory.create(path, "seed: 0\n")
+        RunDirectory.create(path, "seed: 0\n")
     assert names == ["quickstart", "quickstart-2", "quickstart-3"]
 
 
@@ -58,7 +60,7 @@ def test_a_log_that_cannot_be_written_is_a_users_error(tmp_path: Path, monkeypat
     logger = logging.getLogger("ttfs_cupy")
     monkeypatch.setattr(RunDirectory, "log", Path("/dev/full"))
     monkeypatch.setattr(logger, "level", logging.INFO)
-    run_directory.log_to(RunDirectory(tmp_path))
+    RunDirectory(tmp_path).keep_log()
     handler = logger.handlers[-1]
     try:
         with pytest.raises(UserError, match="/dev/full cannot be written: No space left on device"):

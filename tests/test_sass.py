@@ -13,12 +13,12 @@ from machine_code import skip_without_tools
 from tensorcore_case import AMPERE, HOPPER, Case
 
 from ttfs_cupy.benchmarks import sass
-from ttfs_cupy.benchmarks.gpu_ours import layers_of
+from ttfs_cupy.benchmarks.gpu_model.ours import layers_of
 from ttfs_cupy.benchmarks.workload import WORKLOADS
 from ttfs_cupy.convolution.algorithm import PASSES, Pass
 from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
-from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.kernels import disassembly
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
+from ttfs_cupy.device.compilation import disassembly
 
 # The aim, for every tile that is chosen.
 FEWEST_PRODUCTS = 0.25

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from ttfs_cupy import config
-from ttfs_cupy.schedule import LearningRateSchedule
-from ttfs_cupy.trainer import learning_rates
+from ttfs_cupy.experiment import config
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.trainer import learning_rates
 
 STEPS = 10
 
@@ -63,7 +64,7 @@ def test_a_rate_is_a_function_of_the_step_alone() -> None:
 
 
 def test_a_config_becomes_its_schedule() -> None:
-    loaded = config.load(
+    loaded = load_config(
         "quickstart",
         ["schedule={name: multistep, milestones: [2, 5], factor: 0.4, warmup: 7}", "optimizer.lr=0.02"],
     )

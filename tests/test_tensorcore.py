@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from reference import earliness
 from tensorcore_case import AMPERE, HOPPER, Array, Case, cases, check_spikes, error, nchw, rounded_to_tf32, shapes
 
-from ttfs_cupy.convolution import tensorcore, tensorcore_tiles
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.convolution.tensorcore import TensorCore
+from ttfs_cupy.convolution.tensorcore import split as tensorcore
+from ttfs_cupy.convolution.tensorcore import tiles as tensorcore_tiles
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.gpu_limits import of_capability
 

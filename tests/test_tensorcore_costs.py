@@ -10,8 +10,7 @@ from emulator.device import EmulatedGpu
 from machine_code import skip_without_tools
 
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_costs import (
+from ttfs_cupy.convolution.tensorcore.costs import (
     Block,
     Costs,
     Rounds,
@@ -20,7 +19,8 @@ from ttfs_cupy.convolution.tensorcore_costs import (
     stage_instructions,
     sum_block,
 )
-from ttfs_cupy.convolution.tensorcore_tiles import (
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
+from ttfs_cupy.convolution.tensorcore.tiles import (
     Sliding,
     clocks,
     fastest,
@@ -29,9 +29,9 @@ from ttfs_cupy.convolution.tensorcore_tiles import (
     group_tiles,
     sum_tiles,
 )
+from ttfs_cupy.device.compilation import cubins, disassembly
+from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.device.gpu_limits import GpuRates, of_capability
-from ttfs_cupy.kernels import cubins, disassembly
-from ttfs_cupy.kernels.source import Variant
 
 BY_GROUPS = "tensorcore_forward by groups"
 OPTIONS = {

@@ -7,11 +7,11 @@ from emulator.device import EmulatedGpu
 from reference import comparison, earliness
 from reference.specification import random_images, read
 
-from ttfs_cupy import models, reductions
-from ttfs_cupy.device import CpuDevice
+from ttfs_cupy import models
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device import CpuDevice, reductions
 from ttfs_cupy.device.gpu_limits import of_capability
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.optimizer import Adam
+from ttfs_cupy.engine.optimizer import Adam
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttfs_cupy.convolution.tiles import tile_grids
+from ttfs_cupy.convolution.winograd_tiles import tile_grids
 
 
 @pytest.mark.parametrize("height", range(1, 15))

@@ -13,11 +13,11 @@ from cuda_stand_in import FORBIDDEN_IN_A_STEP, Entry, Machine, device_of
 from emulator import why_not
 from stepping import BATCHES, EPOCHS, OPTIMIZERS, ORDERS, Training, launched
 
-from ttfs_cupy.batch_step import BatchStep
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.network import Network
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Optimizer
+from ttfs_cupy.engine.steps.batch_step import BatchStep
 from ttfs_cupy.neuron import PspSlope
-from ttfs_cupy.optimizer import Optimizer
 
 # The same bits
 

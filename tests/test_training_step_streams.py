@@ -14,10 +14,10 @@ from cuda_stand_in import FORBIDDEN_IN_A_STEP, Array, Event, Machine, Stream, de
 from stepping import Training, launched
 
 from ttfs_cupy import device as devices
-from ttfs_cupy import trainer
 from ttfs_cupy.device import CpuDevice, CudaDevice
 from ttfs_cupy.device.streams import Streams
-from ttfs_cupy.training_step import TrainingStep
+from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.experiment import trainer
 
 # The order of copies and steps
 

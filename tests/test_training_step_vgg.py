@@ -15,9 +15,9 @@ from ttfs_cupy.convolution.algorithm import PRECISIONS, Algorithm
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.tuner import Tuner, TuningCache
 from ttfs_cupy.device import CudaDevice
-from ttfs_cupy.network import Network
-from ttfs_cupy.optimizer import Adam
-from ttfs_cupy.training_step import TrainingStep
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam
+from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 STEPS = 3
 BATCH = 2

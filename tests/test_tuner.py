@@ -11,17 +11,18 @@ from emulator import why_not
 from emulator.device import EmulatedGpu
 
 from ttfs_cupy import models
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution import choice, tuner
-from ttfs_cupy.convolution.algorithm import PASSES, algorithms
+from ttfs_cupy.convolution.algorithm import PASSES
 from ttfs_cupy.convolution.gemm import Gemm
+from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.convolution.tensorcore import TensorCore
-from ttfs_cupy.convolution.tensorcore_tiles import forward_tiles
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
+from ttfs_cupy.convolution.tensorcore.tiles import forward_tiles
 from ttfs_cupy.convolution.tuner import Tuner, TuningCache
 from ttfs_cupy.convolution.winograd import Winograd
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.layers import Weighted
+from ttfs_cupy.engine.layers import Weighted
 
 emulated = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 

@@ -1,9 +1,87 @@
-"""ttfs_cupy trains deep spiking neural networks with time-to-first-spike coding, on CuPy and CUDA kernels."""
+"""ttfs_cupy trains deep spiking neural networks with time-to-first-spike coding, on CuPy and CUDA kernels.
 
-from ttfs_cupy import checkout
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.version import __version__
+This is all that a script or a notebook needs; what is not named here may change without notice. A name is imported once
+it is used, so that `import ttfs_cupy` is quick and loads neither torch nor CuPy.
+"""
 
-__all__ = ["UserError", "__version__"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ttfs_cupy.common import checkout
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.version import __version__
 
 checkout.make_importable()
+
+if TYPE_CHECKING:
+    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, load_dataset
+    from ttfs_cupy.device import Device, get_device
+    from ttfs_cupy.engine.network import Network
+    from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
+    from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
+    from ttfs_cupy.engine.steps.training_step import TrainingStep
+    from ttfs_cupy.experiment.config import Config, dump_config, load_config
+    from ttfs_cupy.experiment.prepare import Experiment, prepare
+    from ttfs_cupy.experiment.run_directory import RunDirectory
+    from ttfs_cupy.experiment.schedule import LearningRateSchedule
+    from ttfs_cupy.experiment.trainer import Trainer
+    from ttfs_cupy.models import build
+    from ttfs_cupy.neuron.encoding import Encoder
+
+# Where each of these names is, as above
+_ROOMS = {
+    "data": ("Batch", "Batches", "Dataset", "ImageSet", "load_dataset"),
+    "device": ("Device", "get_device"),
+    "engine.network": ("Network",),
+    "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
+    "engine.steps.evaluation": ("Evaluation", "Evaluator"),
+    "engine.steps.training_step": ("TrainingStep",),
+    "experiment.config": ("Config", "dump_config", "load_config"),
+    "experiment.prepare": ("Experiment", "prepare"),
+    "experiment.run_directory": ("RunDirectory",),
+    "experiment.schedule": ("LearningRateSchedule",),
+    "experiment.trainer": ("Trainer",),
+    "models": ("build",),
+    "neuron.encoding": ("Encoder",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "Adam",
+    "Batch",
+    "Batches",
+    "Config",
+    "Dataset",
+    "Device",
+    "Encoder",
+    "Evaluation",
+    "Evaluator",
+    "Experiment",
+    "ImageSet",
+    "LearningRateSchedule",
+    "Limits",
+    "Network",
+    "Optimizer",
+    "RunDirectory",
+    "Sgd",
+    "Trainer",
+    "TrainingStep",
+    "UserError",
+    "__version__",
+    "build",
+    "dump_config",
+    "get_device",
+    "load_config",
+    "load_dataset",
+    "prepare",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,10 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfs_cupy import command_line, run_directory
-from ttfs_cupy import config as configs
-from ttfs_cupy.evaluation import Evaluator
-from ttfs_cupy.experiment import load_best, prepare
+from ttfs_cupy.common import command_line
+from ttfs_cupy.engine.steps.evaluation import Evaluator
+from ttfs_cupy.experiment import run_directory
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.prepare import load_best, prepare
+from ttfs_cupy.experiment.run_directory import RunDirectory
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -31,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    run = run_directory.existing(parsed.run)
+    run = RunDirectory.existing(parsed.run)
     overrides = [
         run_directory.OWN_WEIGHTS,
         *parsed.set,
         *([f"device={parsed.device}"] if parsed.device is not None else []),
     ]
-    experiment = prepare(configs.load(run.config, overrides), training=False)
+    experiment = prepare(load_config(run.config, overrides), training=False)
     network = experiment.network
     epoch = load_best(network, run.best)
     result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfs_cupy import command_line, run_directory
-from ttfs_cupy import config as configs
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.experiment import Experiment, load_best, prepare
-from ttfs_cupy.run_directory import RunDirectory
-from ttfs_cupy.trainer import Trainer
-from ttfs_cupy.version import __version__
+from ttfs_cupy.common import command_line
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.version import __version__
+from ttfs_cupy.experiment import run_directory
+from ttfs_cupy.experiment.config import dump_config, load_config
+from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
+from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.trainer import Trainer
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -52,35 +53,35 @@ def _start(parsed: argparse.Namespace) -> None:
     overrides += [f"seed={parsed.seed}"] if parsed.seed is not None else []
     overrides += ["tune=false"] if parsed.no_tune else []
     overrides += [f"output={json.dumps(parsed.output)}"] if parsed.output is not None else []
-    config = configs.load(parsed.config, overrides)
+    config = load_config(parsed.config, overrides)
     if config.output is None:
         config = config.model_copy(
             update={"output": str(run_directory.unused(Path("runs") / Path(parsed.config).stem))}
         )
     experiment = prepare(config)
     assert config.output is not None
-    run = run_directory.create(Path(config.output), configs.dump(experiment.config))
+    run = RunDirectory.create(Path(config.output), dump_config(experiment.config))
     try:
         _train(experiment, run, resume=False)
     except UserError:
         # without weights to go on from, this is no run, and would only be in the way of the next one
         if not run.last.exists():
-            run_directory.discard(run)
+            run.discard()
         raise
 
 
 def _resume(parsed: argparse.Namespace) -> None:
     if parsed.output is not None or parsed.seed is not None or parsed.set:
         raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
-    run = run_directory.existing(Path(parsed.resume))
+    run = RunDirectory.existing(Path(parsed.resume))
     # the device may change: a run may move to another machine (its bits then differ from there on)
     overrides = [run_directory.OWN_WEIGHTS]
     overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
-    _train(prepare(configs.load(run.config, overrides)), run, resume=True)
+    _train(prepare(load_config(run.config, overrides)), run, resume=True)
 
 
 def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
-    run_directory.log_to(run)
+    run.keep_log()
     config, network = experiment.config, experiment.network
     trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
     if resume:

@@ -15,9 +15,9 @@ from emulator.device import emulator_of
 from cuda_stand_in.cublas import CublasLibrary
 from cuda_stand_in.machine import Event, Machine, Pool, Region, Stream, Work, pointer
 from ttfs_cupy.device import CpuDevice, CudaDevice, cuda
+from ttfs_cupy.device.compilation import source
 from ttfs_cupy.device.cublas import Cublas
 from ttfs_cupy.device.gpu_limits import GpuLimits, of_capability
-from ttfs_cupy.kernels import source
 
 # A variant's constants come last before its file.
 _CONSTANT = re.compile(r"^#define ([A-Z_]+) (\d+)$(?=(?:\n#define [A-Z_]+ \d+$)*\n#line)", re.MULTILINE)

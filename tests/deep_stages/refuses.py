@@ -1,7 +1,7 @@
 """Cannot be used as it is asked to."""
 
 from ttfs_cupy.check.deep.notes import Notes
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 
 def run(notes: Notes, device: str) -> None:

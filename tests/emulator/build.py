@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from ttfs_cupy.kernels import source
+from ttfs_cupy.device.compilation import source
 
 FOLDER = Path(__file__).parent
 RUNTIME = FOLDER / "runtime"

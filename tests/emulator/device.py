@@ -7,9 +7,9 @@ from typing import Any
 from emulator.launch import Emulator
 from emulator.report import Report
 from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.device.compilation import source
+from ttfs_cupy.device.compilation.source import Constants, Variant
 from ttfs_cupy.device.gpu_limits import GpuLimits, of_capability
-from ttfs_cupy.kernels import source
-from ttfs_cupy.kernels.source import Constants, Variant
 
 
 @cache

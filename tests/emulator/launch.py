@@ -10,9 +10,9 @@ import numpy as np
 
 from emulator.build import kernel_library, static_shared_arrays
 from emulator.report import Instruction, Outcome, Report, raise_error
-from ttfs_cupy.kernels import source
-from ttfs_cupy.kernels.cpu_library import cache_folder
-from ttfs_cupy.kernels.launcher import checked_arguments
+from ttfs_cupy.device.compilation import source
+from ttfs_cupy.device.compilation.cache import cache_folder
+from ttfs_cupy.device.launcher import checked_arguments
 
 # What a block may ask for on an H100; and, of all kernels of a file, what the runtime has room for.
 MAX_SHARED_BYTES, MAX_STATIC_SHARED_BYTES = 232448, 1 << 18

@@ -8,8 +8,9 @@ import numpy as np
 
 from ttfs_cupy.check.report import PLEASE_REPORT, Report
 from ttfs_cupy.check.trial import SILENT, Trial
-from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass, algorithms
+from ttfs_cupy.convolution.algorithm import PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.gemm import Gemm
+from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape
 from ttfs_cupy.device import Array, Device
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ttfs_cupy import cuda_libraries
-from ttfs_cupy import device as devices
 from ttfs_cupy.check.report import Report, diagnosis
-from ttfs_cupy.device import Device
-from ttfs_cupy.kernels import nvrtc
+from ttfs_cupy.device import Device, cuda_trouble, get_device, import_cupy
+from ttfs_cupy.device.compilation import nvrtc
+from ttfs_cupy.device.libraries import cuda_libraries
 
 
 def versions(report: Report) -> None:
@@ -36,8 +35,8 @@ def cuda_stack(report: Report) -> None:
         report.say("CuPy", missing)
         return
     compiler = nvrtc.version()  # first, since it knows what to say where CuPy is broken
-    (found,) = map(" ".join, cuda_libraries.cupy_distributions() or [("cupy", devices.import_cupy().__version__)])
-    report.say("CuPy", f"{found}, CUDA runtime {_dotted(devices.import_cupy().cuda.runtime.runtimeGetVersion())}")
+    (found,) = map(" ".join, cuda_libraries.cupy_distributions() or [("cupy", import_cupy().__version__)])
+    report.say("CuPy", f"{found}, CUDA runtime {_dotted(import_cupy().cuda.runtime.runtimeGetVersion())}")
     report.say("NVRTC", ".".join(map(str, compiler)))
     report.attempt(lambda: report.say("cuBLAS", _cublas_version()))
     paths = cuda_libraries.loaded()
@@ -66,13 +65,13 @@ def _cublas_version() -> str:
 
 def gpus(report: Report) -> None:
     """The driver, and each GPU; or why there is none to be used."""
-    trouble = devices.cuda_trouble()
+    trouble = cuda_trouble()
     if trouble:
         report.say("GPU", f"none can be used: {trouble}")
         if "no NVIDIA driver" not in trouble:
             report.problem(cuda_libraries.cupy_trouble() or diagnosis(trouble))
         return
-    runtime = devices.import_cupy().cuda.runtime
+    runtime = import_cupy().cuda.runtime
     report.say("driver", f"{_driver()}, for CUDA up to {_dotted(runtime.driverGetVersion())}")
     for index in range(runtime.getDeviceCount()):
         properties = runtime.getDeviceProperties(index)
@@ -96,6 +95,6 @@ def _driver() -> str:
 
 def chosen_device(report: Report, name: str) -> Device:
     """The device that the rest runs on. Raises UserError if it cannot be used."""
-    device, reason = devices.get(name)
+    device, reason = get_device(name)
     report.say("device", f"{device.name}: {device.description} ({reason})")
     return device

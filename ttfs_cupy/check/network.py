@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from ttfs_cupy import device as devices
 from ttfs_cupy import models
 from ttfs_cupy.check.report import PLEASE_REPORT, Report
-from ttfs_cupy.device import Device
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.network import Network
-from ttfs_cupy.optimizer import Adam
-from ttfs_cupy.training_step import TrainingStep
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam
+from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 # Every kind of layer, odd sizes, a rectangular kernel with stride and padding.
 TINY_NETWORK = (16, "P", {"convolution": 21, "kernel": (3, 2), "stride": (2, 1), "padding": (1, 0)}, {"linear": 33})
@@ -92,7 +91,7 @@ def _trained(device: Device, psp_slope: float, *, capture: bool) -> tuple[dict[s
 
 def _compare_with_cpu(report: Report, device: Device, psp_slope: float, on_device: Gradients) -> None:
     try:
-        on_cpu = _differentiate(devices.get("cpu")[0], psp_slope)
+        on_cpu = _differentiate(get_device("cpu")[0], psp_slope)
     except UserError as error:
         report.untested.append(f"the network was not compared with the CPU's ({error})")
         return

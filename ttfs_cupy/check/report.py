@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from ttfs_cupy import cuda_libraries
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device.libraries import cuda_libraries
 
 T = TypeVar("T")
 

@@ -1,17 +1,10 @@
-"""What an algorithm of convolution must offer, and which there are: one module of this package each.
+"""What an algorithm of convolution must offer. Which there are, registry.py finds; choice.py chooses among them."""
 
-A module that names a class ALGORITHM is an algorithm; there is no other list of them.
-"""
-
-import importlib
-import pkgutil
-from functools import cache
 from typing import Literal, Protocol
 
-from ttfs_cupy import convolution
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.neuron import Neuron
 
 Pass = Literal["forward", "data_gradient", "weight_gradient"]
@@ -76,14 +69,3 @@ class Algorithm(Protocol):
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Writes dLoss/d(weights)."""
-
-
-@cache
-def algorithms() -> dict[str, type[Algorithm]]:
-    """Every algorithm by its name, in alphabetical order."""
-    found: dict[str, type[Algorithm]] = {}
-    for module in pkgutil.iter_modules(convolution.__path__):
-        candidate = getattr(importlib.import_module(f"{convolution.__name__}.{module.name}"), "ALGORITHM", None)
-        if candidate is not None:
-            found[candidate.name] = candidate
-    return dict(sorted(found.items()))

@@ -3,19 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ttfs_cupy.convolution.algorithm import (
-    PASSES,
-    PRECISIONS,
-    SPLIT,
-    VARIANT,
-    Algorithm,
-    Pass,
-    Precision,
-    algorithms,
-)
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.convolution.algorithm import PASSES, PRECISIONS, SPLIT, VARIANT, Algorithm, Pass, Precision
+from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device
-from ttfs_cupy.errors import UserError
 
 AUTO = "auto"
 DEFAULT_PRECISION = SPLIT

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.gemm import Gemm
-from ttfs_cupy.convolution.scratch import Scratch, parts
+from ttfs_cupy.convolution.scratch import Scratch
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
 from ttfs_cupy.device import Array, Device
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.device.compilation.source import Variant
+from ttfs_cupy.device.parts import parts
 from ttfs_cupy.neuron import Neuron, SpikingNeuron
 
 # As in kernels/direct.cu

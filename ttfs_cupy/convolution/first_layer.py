@@ -12,11 +12,12 @@ import numpy as np
 
 from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
 from ttfs_cupy.convolution.gemm import Gemm
-from ttfs_cupy.convolution.scratch import Scratch, parts, parts_of_tree
+from ttfs_cupy.convolution.scratch import Scratch
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
+from ttfs_cupy.device.compilation.source import Constants, Variant
 from ttfs_cupy.device.gpu_limits import WARP
-from ttfs_cupy.kernels.source import Constants, Variant
+from ttfs_cupy.device.parts import parts, parts_of_tree
 from ttfs_cupy.neuron import Neuron
 
 # 3x3 of 3 channels: a thread of the weight gradient keeps as many sums of 4 channels, and has no registers for more.

@@ -10,10 +10,11 @@ workers, and so do the bits of the result.
 from dataclasses import dataclass
 
 from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
-from ttfs_cupy.convolution.scratch import Scratch, part_range, parts
+from ttfs_cupy.convolution.scratch import Scratch
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient, rows
 from ttfs_cupy.device import Array, Device, Stack
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.device.compilation.source import Variant
+from ttfs_cupy.device.parts import part_range, parts
 from ttfs_cupy.neuron import Neuron
 
 # Below about this many rows, reading the weights for a product costs as much as a tenth of the product.

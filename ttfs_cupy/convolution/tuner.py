@@ -17,17 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.version import __version__
 from ttfs_cupy.convolution.algorithm import PASSES, VARIANT, Algorithm, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, Passes, candidates, variant
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
-from ttfs_cupy.errors import UserError
-from ttfs_cupy.files import write_atomically
-from ttfs_cupy.kernels import cpu_library, source
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.device.compilation import cpu_library, source
+from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
-from ttfs_cupy.version import __version__
 
 logger = logging.getLogger("ttfs_cupy")
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ttfs_cupy import reductions
 from ttfs_cupy.convolution.algorithm import FLOAT32, PASSES, Algorithm, Pass
-from ttfs_cupy.convolution.scratch import Scratch, parts
+from ttfs_cupy.convolution.scratch import Scratch
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.convolution.tiles import TileGrid, tile_grids, whole_tiles
-from ttfs_cupy.device import Array, Device, Stack
-from ttfs_cupy.kernels.source import Variant
+from ttfs_cupy.convolution.winograd_tiles import TileGrid, tile_grids, whole_tiles
+from ttfs_cupy.device import Array, Device, Stack, reductions
+from ttfs_cupy.device.compilation.source import Variant
+from ttfs_cupy.device.parts import parts
 from ttfs_cupy.neuron import Neuron, SpikingNeuron
 
 # Of a whole tile, along a side; and of its square.

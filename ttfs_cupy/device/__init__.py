@@ -1,10 +1,11 @@
 """A device is this machine's CPU or one CUDA GPU: arrays, kernel launches, matrix products, parallel tasks."""
 
-from ttfs_cupy.device.cpu import PANEL, CpuDevice, available_cores
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device.arrays import Array, Stack
+from ttfs_cupy.device.cpu import PANEL, CpuDevice
 from ttfs_cupy.device.cuda import CudaDevice
-from ttfs_cupy.device.cupy_library import cuda_trouble, import_cupy
-from ttfs_cupy.device.interface import Array, Device, Stack
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.device.interface import Device
+from ttfs_cupy.device.libraries.cupy_library import cuda_trouble, import_cupy
 
 __all__ = [
     "PANEL",
@@ -13,14 +14,13 @@ __all__ = [
     "CudaDevice",
     "Device",
     "Stack",
-    "available_cores",
     "cuda_trouble",
-    "get",
+    "get_device",
     "import_cupy",
 ]
 
 
-def get(name: str = "auto", threads: int | None = None) -> tuple[Device, str]:
+def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, str]:
     """The device of that name (auto, cuda, cuda:N or cpu) and why it is this one.
 
     Raises UserError for a name that is none of these, or a GPU that is not there.

@@ -2,7 +2,6 @@
 
 import ctypes
 import itertools
-import os
 import sys
 import threading
 import time
@@ -15,9 +14,11 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ttfs_cupy.device.interface import Array, Stack, check_work, to_host
-from ttfs_cupy.kernels import cpu_library, source
-from ttfs_cupy.kernels.launcher import checked_arguments
+from ttfs_cupy.common.cores import available_cores
+from ttfs_cupy.device.arrays import Array, Stack, to_host
+from ttfs_cupy.device.compilation import cpu_library, source
+from ttfs_cupy.device.interface import check_work
+from ttfs_cupy.device.launcher import checked_arguments
 
 # Columns of a panel on the CPU, as in kernels/products.cpp
 PANEL = 32
@@ -133,13 +134,6 @@ class CpuDevice:
 
     def free_bytes(self) -> int:
         return min(psutil.virtual_memory().available, _left_in_control_group())
-
-
-def available_cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _left_in_control_group() -> int:

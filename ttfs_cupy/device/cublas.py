@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.device.interface import Array, Stack
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device.arrays import Array, Stack
 
 # cublasOperation_t, and the mathematics in which float32 stays float32 (CUBLAS_DEFAULT_MATH: TF32 must be asked for)
 _PLAIN, _TRANSPOSED = 0, 1

@@ -1,21 +1,20 @@
 """One NVIDIA GPU, through CuPy."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.device.arrays import Array, Stack, to_host
+from ttfs_cupy.device.compilation import cubins, source
+from ttfs_cupy.device.compilation.cubins import Cubin
+from ttfs_cupy.device.compilation.source import NO_CONSTANTS, Constants, Unit, Variant
 from ttfs_cupy.device.cublas import Cublas
-from ttfs_cupy.device.cupy_library import import_cupy
 from ttfs_cupy.device.gpu_limits import GpuLimits
-from ttfs_cupy.device.interface import Array, Stack, check_work, to_host
+from ttfs_cupy.device.interface import check_work
+from ttfs_cupy.device.launcher import checked_arguments
+from ttfs_cupy.device.libraries.cupy_library import import_cupy
 from ttfs_cupy.device.streams import Streams
-from ttfs_cupy.kernels import source
-from ttfs_cupy.kernels.launcher import checked_arguments
-from ttfs_cupy.kernels.source import NO_CONSTANTS, Constants, Unit, Variant
-
-if TYPE_CHECKING:
-    from ttfs_cupy.kernels.cubins import Cubin
 
 
 class CudaDevice:
@@ -112,16 +111,13 @@ class CudaDevice:
             del self._cubins[unit]
         return self.xp.RawModule(path=str(self._cubin(unit).path))
 
-    def _cubin(self, unit: Unit) -> "Cubin":
+    def _cubin(self, unit: Unit) -> Cubin:
         self._compile([unit])
         return self._cubins[unit]
 
     def _compile(self, units: Iterable[Unit]) -> None:
         missing = [unit for unit in units if unit not in self._cubins]
         if missing or not self._cubins:
-            # imported when needed: it imports this package
-            from ttfs_cupy.kernels import cubins
-
             self._cubins |= cubins.compile_ahead(missing, self.gpu.capability)
 
     def panel(self, columns: int) -> int:

@@ -1,48 +1,16 @@
-"""What the engine asks of a device, and how it hands matrices to one."""
+"""What the engine asks of a device."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from ttfs_cupy.device.arrays import Array, Stack
+from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.device.gpu_limits import GpuLimits
-from ttfs_cupy.kernels.launcher import count_trouble
-from ttfs_cupy.kernels.source import Variant
-
-if TYPE_CHECKING:
-    from ttfs_cupy.device.streams import Streams
-
-# numpy.ndarray on the CPU, cupy.ndarray on a GPU; CuPy has no static types to tell them apart
-Array = Any
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A grid of matrices for Device.multiply: array (down * across, floats from one matrix to the next), float32.
-
-    A matrix is (rows, columns), or in panels, (panels, rows, panel), and 0 beyond the last column.
-    """
-
-    array: Array
-    rows: int
-    columns: int
-    panel: int = 0
-    across: int = 1
-
-    @classmethod
-    def of(cls, matrix: Array) -> "Stack":
-        """One plain matrix."""
-        return cls(matrix.reshape(1, -1), *matrix.shape)
-
-    @property
-    def count(self) -> int:
-        return int(self.array.shape[0])
-
-    @property
-    def step(self) -> int:
-        return int(self.array.shape[1])
+from ttfs_cupy.device.launcher import count_trouble
+from ttfs_cupy.device.streams import Streams
 
 
 class Device(Protocol):
@@ -77,7 +45,7 @@ class Device(Protocol):
     @property
     def gpu(self) -> GpuLimits | None: ...
     @property
-    def streams(self) -> "Streams | None": ...
+    def streams(self) -> Streams | None: ...
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         """Runs a kernel over `work` elements; an empty grid launches nothing.
@@ -120,12 +88,6 @@ class Device(Protocol):
 
     def free_bytes(self) -> int:
         """Memory that an array could still take."""
-
-
-def to_host(array: Array) -> np.ndarray:
-    """A NumPy array of the values (the same one if it is that already)."""
-    is_cupy = type(array).__module__.partition(".")[0] == "cupy"
-    return array.get() if is_cupy else np.asarray(array)
 
 
 def check_work(kernel: str, work: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.device.interface import Array
+from ttfs_cupy.device.arrays import Array
 
 logger = logging.getLogger("ttfs_cupy")
 

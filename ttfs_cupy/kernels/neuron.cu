@@ -1,6 +1,6 @@
 // The spiking neuron and the readout, element by element: arrays hold n float32 values. The rule stands in neuron.h.
 // psp_slope points to one float in device memory, since a schedule may change it between two replays of the same step.
-// weight_sum is null where psp_slope is 0. Called by ttfs_cupy/neuron.py.
+// weight_sum is null where psp_slope is 0. Called by ttfs_cupy/neuron.
 
 KERNEL void fire(const float* __restrict__ drive, const float* __restrict__ OPTIONAL weight_sum,
                  const float* __restrict__ psp_slope, float scale, float t_win, float* __restrict__ earliness, int n) {

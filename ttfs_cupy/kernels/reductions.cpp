@@ -1,5 +1,5 @@
 // Sums over many values on a CPU, whose threads each have a contiguous share; a GPU's are in cooperative/. Called by
-// ttfs_cupy/reductions.py.
+// device/reductions.py.
 
 // Squares of the gradient, summed over each of `parts` contiguous shares; eight running sums make it vectorisable and
 // keep the order fixed.

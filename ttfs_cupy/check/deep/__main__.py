@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttfs_cupy.check.deep.notes import Notes
-from ttfs_cupy.errors import UserError
+from ttfs_cupy.common.errors import UserError
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,5 +1,5 @@
 // Cross-entropy of softmax(potentials) (cross_entropy.h) with its gradient, a warp a row; and the totals that a training log
-// reads now and then, to which the block that comes last adds all rows, in one launch. Called by ttfs_cupy/reductions.py.
+// reads now and then, to which the block that comes last adds all rows, in one launch. Called by device/reductions.py.
 
 #include "last_block.h"
 #include "block_sums.h"

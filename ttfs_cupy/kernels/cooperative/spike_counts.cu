@@ -1,4 +1,4 @@
-// How many neurons fired, and which pixels have a neuron that did. Called by ttfs_cupy/reductions.py.
+// How many neurons fired, and which pixels have a neuron that did. Called by device/reductions.py.
 
 #include "block_sums.h"
 

@@ -1,0 +1,45 @@
+"""Times the engine beside the same network in PyTorch, on a CPU or a GPU: python -m ttfs_cupy.bench."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttfs_cupy.benchmarks import options
+from ttfs_cupy.benchmarks.comparison import sides
+from ttfs_cupy.benchmarks.comparison.report import Report
+from ttfs_cupy.benchmarks.workload import WORKLOADS, WORKS
+from ttfs_cupy.common import command_line
+from ttfs_cupy.convolution.algorithm import PRECISIONS
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parsed = _parser().parse_args(arguments)
+    return command_line.run(lambda: Report(parsed).conclude())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog="ttfs-bench", description=__doc__)
+    add = parser.add_argument
+    add("--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them")
+    add("--batch", nargs="+", type=options.count, default=[32, 256], metavar="N", help="batch sizes (default: 32 256)")
+    add("--device", default="auto", help="auto, cuda, cuda:N or cpu")
+    add("--against", metavar="PEERS", help=f"{', '.join(sides.PEERS)} or none (default: eager,ann)")
+    add("--work", nargs="+", choices=WORKS, default=list(WORKS), help="training step, inference (default: both)")
+    add(
+        "--psp-slope", type=options.slope, default=1.0, metavar="SLOPE", help="0 makes the engine compute what ann does"
+    )
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default=DEFAULT_PRECISION,
+        help="of our products; with float32 PyTorch has no TF32 on a GPU either, else as by default (default: split)",
+    )
+    add("--rounds", type=options.count, default=7, metavar="N", help="turns of each side (default: 7)")
+    add("--threads", type=options.count, metavar="N", help="of every side on a CPU (default: each side's own)")
+    add("--layers", action="store_true", help="also the time of each layer and pass of our training step")
+    add("--memory", action="store_true", help="also the peak memory of a process for each side")
+    add("--json", type=Path, metavar="FILE", help="writes all numbers there")
+    add("--plot", type=Path, metavar="FILE.png", help="draws images per second (pip install 'ttfs-cupy[bench]')")
+    return parser

@@ -1,0 +1,1 @@
+"""What precision costs in accuracy: python -m ttfs_cupy.benchmarks.precision."""

@@ -1,0 +1,76 @@
+"""Checks of optimizer.cu: Adam, SGD, signs."""
+
+import numpy as np
+
+from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
+from ttfs_cupy.check.kernels.registry import check
+
+COUNT = 70_003
+UNBOUNDED = (-np.inf, np.inf)
+
+
+@check(tolerance=1e-6)
+def adam(trial: KernelTrial) -> None:
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
+    for decay, (low, high) in ((0.0, UNBOUNDED), (0.1, (-0.5, 0.75))):
+        weights, grad, first = trial.normal(COUNT), trial.normal(COUNT, scale=0.1), trial.normal(COUNT, scale=0.1)
+        second = trial.uniform(0, 0.01, COUNT)
+        # never a gradient, as for a weight whose input is always silent; and one that is large beside its moments
+        grad[:100], first[:100], second[:100] = 0.0, 0.0, 0.0
+        grad[100:200] = 1e3
+        for applied in (1.0, 0.0):
+            update = np.array([applied, 0.7, 1e-3, 1.9, 30.0], np.float32)
+            limits = (decay, low, high)
+            after = trial.launch(COUNT, weights, grad, first, second, update, beta1, beta2, eps, *limits, COUNT)
+            if not applied:
+                _require_untouched(trial, after, (weights, first, second))
+                continue
+            b1, b2 = float(np.float32(beta1)), float(np.float32(beta2))
+            _, scale, rate, correct_m, correct_v = update.astype(np.float64)
+            w, g = weights.astype(np.float64), scale * grad.astype(np.float64)
+            m = b1 * first.astype(np.float64) + (1 - b1) * g
+            v = b2 * second.astype(np.float64) + (1 - b2) * g * g
+            # 1 - beta in float32 is exact, but for beta's own rounding
+            step = rate * m * correct_m / (np.sqrt(v * correct_v) + float(np.float32(eps)))
+            size = np.abs(first) + np.abs(g)
+            trial.compare(after[1], m, size)
+            trial.compare(after[2], v)
+            trial.compare(after[0], _settled(w - step, rate * decay, low, high), np.abs(w) + rate)
+
+
+@check(tolerance=1e-6)
+def sgd(trial: KernelTrial) -> None:
+    for momentum, decay, (low, high) in ((0.0, 0.0, UNBOUNDED), (0.9, 5e-2, (-0.5, 0.75))):
+        weights, grad, velocity = trial.normal(COUNT), trial.normal(COUNT), trial.normal(COUNT)
+        for applied in (1.0, 0.0):
+            update = np.array([applied, 0.7, 1e-2, 1.0, 1.0], np.float32)
+            arguments = (weights, grad, velocity, update, momentum, decay, low, high)
+            after = trial.launch(COUNT, *arguments, COUNT)
+            if not applied:
+                _require_untouched(trial, after, (weights, velocity))
+                continue
+            _, scale, rate, _, _ = update.astype(np.float64)
+            w, g, v = (array.astype(np.float64) for array in (weights, grad, velocity))
+            moved = float(np.float32(momentum)) * v + scale * g
+            sizes = np.abs(v) + np.abs(g)
+            trial.compare(after[1], moved, sizes)
+            trial.compare(after[0], _settled(w - rate * moved, rate * decay, low, high), np.abs(w) + rate * sizes)
+
+
+def _settled(w: np.ndarray, decay: float, low: float, high: float) -> np.ndarray:
+    return np.clip(w - decay * w, low, high)
+
+
+def _require_untouched(trial: KernelTrial, after: list[np.ndarray], before: tuple[np.ndarray, ...]) -> None:
+    same = all(one.tobytes() == other.tobytes() for one, other in zip(after, before, strict=True))
+    trial.require(same, "a skipped step changes something")
+
+
+@check(tolerance=0.0)
+def keep_sign(trial: KernelTrial) -> None:
+    weights = trial.normal(COUNT)
+    # NaN has no sign to keep
+    weights[:6] = 0.0, -0.0, 1e-30, -1e-30, np.nan, np.inf
+    birth_sign = trial.random.choice(np.array([-1, 1], np.int8), COUNT)
+    (kept,) = trial.launch(COUNT, weights, birth_sign, COUNT)
+    trial.compare(kept, np.where(np.sign(weights) == birth_sign, weights, 0))

@@ -1,0 +1,224 @@
+"""Checks of sums over many values, on a CPU and by a GPU's blocks: the gradient's norm and what becomes of a step,
+softmax cross-entropy, the totals of a log, counts of spikes."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
+from ttfs_cupy.check.kernels.registry import check
+from ttfs_cupy.device import reductions
+
+Settings = tuple[float, float, float]
+
+# Of every kernel by blocks: below the shortest part, no multiple of 4, and several parts of which the last is short
+SIZES = (1, 5, 4_099, 20_003)
+
+
+def _zero() -> np.ndarray:
+    """How many blocks have come."""
+    return np.zeros(1, np.int32)
+
+
+def _blocks_of_parts(size: int) -> tuple[int, int, int]:
+    """Parts, their size, and the whole size, as these kernels take them; a block for each part."""
+    return reductions.blocks_of_parts(size), reductions.part_size(size), size
+
+
+# The gradient's norm, and what becomes of the step
+
+
+@check(tolerance=2e-6)
+def sum_squares(trial: KernelTrial) -> None:
+    # shares of uneven length, and fewer elements than shares
+    for n, parts in ((300_007, 1024), (70_003, 7), (700, 1024)):
+        grad = trial.normal(n)
+        grad[n // 2] = np.nan
+        (sums,) = trial.launch(n, grad, trial.blank(parts), parts, n)
+        squares = grad.astype(np.float64) ** 2
+        bounds = [n * part // parts for part in range(parts + 1)]
+        expected = [squares[first:last].sum() for first, last in itertools.pairwise(bounds)]
+        trial.compare(sums, np.array(expected))
+
+
+@check(tolerance=2.0**-23)
+def prepare_update(trial: KernelTrial) -> None:
+    usual = trial.uniform(0, 2, 1024)
+    overflowing, broken = usual.copy(), usual.copy()
+    overflowing[1000], broken[1] = np.inf, np.nan
+    for sums in (usual, np.zeros(1024, np.float32), overflowing, broken):
+        for rate, counts, settings in _decisions():
+            update, counted = trial.launch(1, sums, rate, trial.blank(5), counts, *settings, sums.size)
+            _compare_decision(trial, update, counted, float(sums.astype(np.float64).sum()), rate, counts, settings)
+
+
+@check(tolerance=2e-6)
+def prepare_update_by_blocks(trial: KernelTrial) -> None:
+    for n in SIZES:
+        usual = trial.normal(n, scale=0.1)
+        overflowing, infinite, broken = usual.copy(), usual.copy(), usual.copy()
+        overflowing[n // 2], infinite[-1], broken[0] = 3e38, -np.inf, np.nan
+        for grad in (usual, np.zeros(n, np.float32), overflowing, infinite, broken):
+            cut = _blocks_of_parts(n)
+            rate, counts, settings = next(_decisions(clip_norm=0.5))
+            sums = trial.blank(cut[0])
+            arguments = (grad, sums, _zero(), rate, trial.blank(5), counts, *settings, *cut)
+            sums, arrived, update, counted = trial.launch_blocks(reductions.PREPARE_UPDATE, cut[0], *arguments)
+            with np.errstate(over="ignore"):
+                squares = (grad.astype(np.float64) ** 2).astype(np.float32).astype(np.float64)
+            trial.compare(sums, np.add.reduceat(squares, range(0, n, cut[1])))
+            trial.compare(arrived, _zero())
+            _compare_decision(trial, update, counted, float(squares.sum()), rate, counts, settings)
+
+
+def _decisions(clip_norm: float | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, Settings]]:
+    """Learning rates, counts of steps, and clip_norm with the moments' decays."""
+    rate = np.full(1, 3e-4, np.float32)
+    at_start, later = np.zeros(3, np.int64), np.array([100_000, 3, 7])
+    norms = (np.inf, 1e6, 0.5) if clip_norm is None else (clip_norm,)
+    for counts, norm, betas in itertools.product((at_start, later), norms, ((0.9, 0.999), (0.0, 0.0))):
+        yield rate, counts, (norm, *betas)
+
+
+def _compare_decision(
+    trial: KernelTrial,
+    update: np.ndarray,
+    counted: np.ndarray,
+    squares: float,
+    rate: np.ndarray,
+    counts: np.ndarray,
+    settings: Settings,
+) -> None:
+    clip_norm, *betas = settings
+    norm = np.sqrt(squares)
+    finite = bool(np.isfinite(norm))
+    clipped = finite and norm > clip_norm
+    trial.compare(counted, counts + np.array([finite, not finite, clipped]), 0.0)
+    trial.compare(update[:1], np.array([finite]), 0.0)
+    if finite:
+        scale = clip_norm / norm if clipped else 1.0
+        corrections = [1 / (1 - float(np.float32(beta)) ** float(counts[0] + 1)) for beta in betas]
+        trial.compare(update[1:], np.array([scale, rate[0], *corrections]))
+
+
+# The loss
+
+
+@check(tolerance=1e-6)
+def cross_entropy(trial: KernelTrial) -> None:
+    # rows are the work here: enough of them for several shares; and a batch such as the last one of an epoch
+    for rows, classes in ((70_003, 11), (5, 100), (1, 1)):
+        potentials, labels = _potentials(trial, rows, classes)
+        outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
+        results = trial.launch(rows, potentials, labels, *outputs, rows, classes)
+        _compare_loss(trial, potentials, labels, *results)
+
+
+@check(tolerance=1e-6)
+def cross_entropy_by_blocks(trial: KernelTrial) -> None:
+    # fewer classes than a warp has lanes, as many, more; rows for several blocks, and fewer than a block's warps
+    for rows, classes in ((131, 10), (77, 32), (5, 1000), (300, 33), (1, 1)):
+        potentials, labels = _potentials(trial, rows, classes)
+        outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
+        before = np.array([1e3, 12345.0, 67890.0])
+        arguments = (potentials, labels, *outputs, _zero(), before, rows, classes)
+        blocks = reductions.blocks_of_warps(rows)
+        *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
+        _compare_loss(trial, potentials, labels, *results)
+        _, row_loss, row_correct = results
+        added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
+        trial.compare(totals, before + added)
+        trial.compare(totals[1:], (before + added)[1:], 0.0)
+        trial.compare(arrived, _zero())
+
+
+def _potentials(trial: KernelTrial, rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    potentials = trial.normal(rows, classes, scale=10)
+    labels = trial.random.integers(0, classes, rows).astype(np.int32)
+    if rows > 4:
+        potentials[0] = 3.0  # all tied: the first class is the prediction
+        potentials[1, [2, 4]] = 50.0  # two tied above all others
+        potentials[2] *= 30.0  # a softmax that is 0 or 1
+        potentials[3, 0] = np.nan
+        labels[:4] = 0, 4, 1, 2
+    return potentials, labels
+
+
+def _compare_loss(
+    trial: KernelTrial,
+    potentials: np.ndarray,
+    labels: np.ndarray,
+    grad: np.ndarray,
+    row_loss: np.ndarray,
+    row_correct: np.ndarray,
+) -> None:
+    rows = len(potentials)
+    m, every = potentials.astype(np.float64), np.arange(rows)
+    exponents = m - m.max(axis=1, keepdims=True)
+    sums = np.exp(exponents).sum(axis=1, keepdims=True)
+    expected = np.exp(exponents) / sums
+    expected[every, labels] -= 1
+    trial.compare(grad, expected / rows, np.where(np.isnan(expected), 0, 1 / rows))
+    expected_loss = np.log(sums[:, 0]) - exponents[every, labels]
+    trial.compare(row_loss, expected_loss, 1 + np.abs(expected_loss))
+    finite = np.isfinite(m).all(axis=1)
+    trial.compare(row_correct[finite], (m.argmax(axis=1) == labels)[finite], 0.0)
+
+
+@check(tolerance=1e-12)
+def add_to_totals(trial: KernelTrial) -> None:
+    rows = 70_003
+    row_loss = np.abs(trial.normal(rows, scale=3))
+    row_correct = trial.random.integers(0, 2, rows).astype(np.int32)
+    before = np.array([1e3, 12345.0, 67890.0])
+    added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
+    for totals_before in (before, np.zeros(3)):
+        (totals,) = trial.launch(1, row_loss, row_correct, totals_before, rows)
+        trial.compare(totals, totals_before + added)
+        trial.compare(totals[1:], (totals_before + added)[1:], 0.0)
+
+
+# Spikes
+
+
+@check(tolerance=0.0)
+def count_spikes(trial: KernelTrial) -> None:
+    for n, parts in ((70_003, 64), (70_003, 1), (5, 8)):
+        earliness, before = _earliness(trial, n), trial.random.integers(0, 2**40, parts)
+        (counts,) = trial.launch(n, earliness, before, parts, n)
+        bounds = [n * part // parts for part in range(parts + 1)]
+        spikes = [np.count_nonzero(earliness[first:last]) for first, last in itertools.pairwise(bounds)]
+        trial.compare(counts - before, np.array(spikes))
+
+
+@check(tolerance=0.0)
+def count_spikes_by_blocks(trial: KernelTrial) -> None:
+    for n in SIZES:
+        cut = _blocks_of_parts(n)
+        earliness, before = _earliness(trial, n), trial.random.integers(0, 2**40, cut[0])
+        (counts,) = trial.launch_blocks(reductions.COUNT_SPIKES, cut[0], earliness, before, *cut)
+        trial.compare(counts - before, np.add.reduceat((earliness != 0).astype(np.int64), range(0, n, cut[1])))
+
+
+def _earliness(trial: KernelTrial, n: int) -> np.ndarray:
+    earliness = trial.spikes(n)
+    earliness[: n // 3] *= -1  # standardised input leaves the window, and counts as spikes all the same
+    return earliness
+
+
+@check(tolerance=0.0)
+def find_spikes(trial: KernelTrial) -> None:
+    for pixels, channels in ((70_003, 1), (9_001, 37)):
+        images = trial.spikes(pixels, channels, silent=0.95)
+        (spiked,) = trial.launch(images.size, images, trial.blank(pixels), pixels, channels)
+        trial.compare(spiked, (images != 0).any(axis=1))
+
+
+@check(tolerance=0.0)
+def find_spikes_by_warps(trial: KernelTrial) -> None:
+    for pixels, channels in ((1_003, 1), (301, 37), (40, 128)):
+        images = trial.spikes(pixels, channels, silent=0.97)
+        arguments = (images, trial.blank(pixels), pixels, channels)
+        (spiked,) = trial.launch_blocks(reductions.FIND_SPIKES, reductions.blocks_of_warps(pixels), *arguments)
+        trial.compare(spiked, (images != 0).any(axis=1))

@@ -1,0 +1,1 @@
+"""A network of spiking layers: its arrays, forward, event-driven backward, loss, optimisers."""

@@ -1,0 +1,289 @@
+"""Layers in a row: the plan of their buffers, forward, event-driven backward, and the public boundary (NCHW)."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+
+from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
+from ttfs_cupy.convolution.shape import Activations
+from ttfs_cupy.convolution.tuner import Tuner
+from ttfs_cupy.device import Array, Device, reductions
+from ttfs_cupy.device.compilation.source import Variant
+from ttfs_cupy.engine.layers import Layer, MaxPool, Weighted
+from ttfs_cupy.engine.loss import CrossEntropy
+from ttfs_cupy.engine.optimizer import Optimizer
+from ttfs_cupy.engine.parameters import Parameters
+from ttfs_cupy.engine.plan import Plan, StageSlots, stages_of
+from ttfs_cupy.engine.summary import summary
+from ttfs_cupy.neuron import PspSlope
+from ttfs_cupy.neuron.encoding import Encoder
+
+# Told of a layer and its output, (batch, height, width, channels), which the next layer may overwrite.
+Watcher = Callable[[Layer, Array], None]
+
+
+class Network:
+    """A deep TTFS network; ttfs_cupy.models.build makes one.
+
+    Sizes at this boundary are (channels, height, width), as PyTorch users expect; arguments may be NumPy or CuPy
+    arrays, and results are arrays of the network's device.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        layers: Sequence[Layer],
+        encoder: Encoder,
+        slope: PspSlope,
+        classes: int,
+        wanted_precision: Precision = DEFAULT_PRECISION,
+    ):
+        self.device = device
+        self.layers = list(layers)
+        self.encoder = encoder
+        self.classes = classes
+        self.t_win = encoder.t_win
+        self.wanted_precision = wanted_precision
+        self._slope = slope
+        self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
+        self._plan: Plan | None = None
+        self.last_inputs: Array | None = None
+
+    # What a user calls
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        height, width, channels = self.layers[0].in_shape
+        return channels, height, width
+
+    @property
+    def psp_slope(self) -> float:
+        return self._slope.value
+
+    @psp_slope.setter
+    def psp_slope(self, value: float) -> None:
+        leaves_or_meets_0 = (value != 0) != (self._slope.value != 0)
+        self._slope.value = value
+        if leaves_or_meets_0 and self._plan is not None:
+            self.compile_ahead(self._plan.batch, training=self._plan.training)
+
+    @property
+    def algorithms(self) -> dict[str, str]:
+        """The algorithm that convolves each layer that has weights."""
+        return {layer.name: layer.algorithms.name for layer in self.layers if isinstance(layer, Weighted)}
+
+    @property
+    def precision(self) -> Precision:
+        """What its products are computed in: of the least exact layer, which depends on the device."""
+        weighted = [layer.algorithms.precision for layer in self.layers if isinstance(layer, Weighted)]
+        return max(weighted, key=PRECISIONS.index)
+
+    def encode(self, images: Array) -> Array:
+        """Earliness, (N, height, width, channels), for images (N, channels, height, width) in [0, 1].
+
+        Raises ValueError for images of another shape, outside [0, 1] or not numbers.
+        """
+        pixels = self.device.to_device(images)
+        if pixels.ndim != 4 or pixels.shape[1:] != self.input_shape:
+            raise ValueError(f"images must have shape (N, {_commas(self.input_shape)}), not {tuple(pixels.shape)}")
+        if pixels.dtype.kind not in "fiub":
+            raise ValueError(f"images must hold numbers in [0, 1], not {pixels.dtype}")
+        pixels = pixels.astype(np.float32)
+        # written so that NaN, which compares false to everything, is refused too
+        if not bool(((pixels >= 0) & (pixels <= 1)).all()):
+            raise ValueError("images must lie in [0, 1], without NaN; divide 8-bit pixels by 255")
+        nhwc = self.device.xp.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+        return self.encoder(nhwc, self.device.xp)
+
+    def forward(self, encoded: Array) -> Array:
+        """The readout, (N, classes): membrane potentials, or earliness where the readout fires."""
+        return self.run(self._checked_inputs(encoded)).copy()
+
+    def loss_and_gradients(self, encoded: Array, labels: Array) -> tuple[float, dict[str, np.ndarray]]:
+        """Mean cross-entropy, and dLoss/d(weights) named and shaped like state_dict()."""
+        inputs = self._checked_inputs(encoded)
+        targets = self._checked_labels(labels, len(inputs))
+        self.plan(len(inputs), training=True)
+        self.loss.reset()
+        self.differentiate(inputs, targets)
+        loss = self.loss.read().loss
+        self.loss.reset()
+        return loss, self.parameters.gradient_dict()
+
+    def spike_times(self) -> dict[str, np.ndarray]:
+        """Local spike times T - x of the last batch, +inf for silence, by layer: (N, C, H, W) or (N, C), NumPy.
+
+        Nothing keeps every layer's output, so the batch passes through the network once more, as it is now.
+        """
+        if self.last_inputs is None:
+            raise ValueError("spike_times() tells of the last forward, and there has been none")
+        times = {}
+
+        def record(layer: Layer, output: Array) -> None:
+            if layer.is_spiking or isinstance(layer, MaxPool):
+                x = layer.public(self.device.to_host(output))
+                times[layer.name] = np.where(x == 0, np.float32(np.inf), np.float32(self.t_win) - x)
+
+        self.run(self.last_inputs, watch=record)
+        return times
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the weights, NumPy: (out, in, kernel_h, kernel_w) or (out, in), in layer order."""
+        return self.parameters.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Takes weights named and shaped like state_dict(); raises ValueError, changing nothing, unless all fit."""
+        self.parameters.load(state)
+
+    def summary(self) -> str:
+        """A table: layer, output shape, parameters, operations per image; and the bytes of what is planned."""
+        return summary(self.layers, self.input_shape, self._plan)
+
+    # What the trainer calls: no checks, no copies, nothing allocated once planned
+
+    def plan(self, batch: int, *, training: bool = False) -> None:
+        """Makes the arrays for up to `batch` images, unless those at hand suffice; new ones start `loss` anew.
+
+        Raises UserError where they do not fit into memory.
+        """
+        if self._plan is not None:
+            if batch <= self._plan.batch and (self._plan.training or not training):
+                return
+            batch, training = max(batch, self._plan.batch), training or self._plan.training
+            self._plan = None  # its memory is free for the next one
+        self.compile_ahead(batch, training=training)
+        plan = Plan(stages_of(self.layers), batch, training=training)
+        plan.allocate(self.device)
+        self.loss = CrossEntropy(self.device, batch, self.classes)
+        self._plan = plan
+
+    def compile_ahead(self, batch: int, *, training: bool, slopes: Iterable[float] | None = None) -> None:
+        """Has the kernels ready that batches of up to so many images ask for while psp_slope has these values.
+
+        slopes: None for the present one. Only whether they are 0 matters. Raises UserError where one does not compile.
+        """
+        if self.device.gpu is None:
+            return
+        sums = {slope != 0 for slope in ([self.psp_slope] if slopes is None else slopes)}
+        variants: dict[Variant, None] = dict.fromkeys(reductions.VARIANTS)
+        for index, stage in enumerate(stages_of(self.layers)):
+            layer = stage.layer
+            if not isinstance(layer, Weighted):
+                continue
+            passes: tuple[Pass, ...] = ("forward",)
+            if training:
+                passes += ("weight_gradient", "data_gradient") if index else ("weight_gradient",)
+            # a direct code's neurons have a slope of their own
+            each_sum = sums if layer.neuron.slope is self._slope else {layer.neuron.needs_weight_sum}
+            # whoever watches sees every neuron; few images may be cut otherwise than many
+            for which, has_sum, images in product(passes, sorted(each_sum), (1, batch)):
+                algorithm, joined = layer.algorithms.of(which), stage.pool is not None
+                for pooled in {joined, joined and which != "forward"}:
+                    variants |= dict.fromkeys(
+                        algorithm.kernels(which, images, layer.neuron, has_sum=has_sum, pooled=pooled)
+                    )
+        self.device.compile_ahead(variants)
+
+    @property
+    def planned(self) -> Plan | None:
+        """The plan at hand: another one has its arrays elsewhere."""
+        return self._plan
+
+    def tune(self, batch: int, tuner: Tuner | None = None) -> None:
+        """Chooses each convolution's algorithms by timing them for batches of that many images."""
+        tuner = tuner or Tuner(self.device)
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, Weighted) and not layer.flat:
+                layer.algorithms = tuner.choose(
+                    layer.shape, batch, is_first=index == 0, precision=self.wanted_precision
+                )
+        self._plan = None
+
+    def run(self, inputs: Array, *, training: bool = False, watch: Watcher | None = None) -> Array:
+        """The readout for encoded inputs, (N, classes); a view that the next run overwrites.
+
+        training: keeps what backward needs. watch: is told of every layer's output, in order.
+        """
+        plan = self._planned(len(inputs), training=training)
+        self.last_inputs = inputs
+        for stage, slots in zip(plan.stages, plan.slots, strict=True):
+            batch = len(inputs)
+            out = slots.activations(batch, with_sum=training and self._needs_sum(stage.layer))
+            workspace = slots.forward_workspace.array
+            if watch is not None and stage.pool is not None:
+                assert slots.unpooled is not None
+                every = Activations(slots.unpooled.array[:batch])
+                stage.layer.forward(inputs, every, workspace)
+                watch(stage.layer, every.output)
+                stage.pool.forward(every.output, out, workspace)
+            else:
+                stage.layer.forward(inputs, out, workspace)
+            if watch is not None:
+                watch(stage.layers[-1], out.output)
+            inputs = out.output
+        return inputs.reshape(-1, self.classes)
+
+    def differentiate(self, inputs: Array, labels: Array) -> None:
+        """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`."""
+        readout = self.run(inputs, training=True)
+        batch, plan = len(inputs), self._planned(len(inputs), training=True)
+        grad = self.loss.add(readout, labels).reshape(-1, *self.layers[-1].out_shape)
+        for index in reversed(range(len(plan.stages))):
+            stage, slots = plan.stages[index], plan.slots[index]
+            below = plan.slots[index - 1] if index else None
+            under = below.output.array[:batch] if below else inputs
+            grad_under = _grad(below, batch) if below else None
+            assert slots.backward_workspace is not None
+            out = slots.activations(batch, with_sum=self._needs_sum(stage.layer))
+            stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
+            grad = grad_under
+
+    def train_step(self, inputs: Array, labels: Array, optimizer: Optimizer) -> None:
+        """One step on a batch: encoded inputs and int32 labels on the device. Nothing is read back."""
+        self.differentiate(inputs, labels)
+        optimizer.step()
+
+    def _planned(self, batch: int, *, training: bool) -> Plan:
+        self.plan(batch, training=training)
+        assert self._plan is not None
+        return self._plan
+
+    @staticmethod
+    def _needs_sum(layer: Layer) -> bool:
+        return isinstance(layer, Weighted) and layer.neuron.needs_weight_sum
+
+    # Checks
+
+    def _checked_inputs(self, encoded: Array) -> Array:
+        inputs = self.device.to_device(encoded)
+        if inputs is encoded:
+            inputs = inputs.copy()  # spike_times() comes back to it, and the caller may have changed it by then
+        if inputs.ndim != 4 or inputs.shape[1:] != self.layers[0].in_shape or not len(inputs):
+            raise ValueError(
+                f"encoded must have shape (N, {_commas(self.layers[0].in_shape)}), as encode() returns it, "
+                f"with N at least 1, not {tuple(inputs.shape)}"
+            )
+        inputs = inputs.astype(np.float32, copy=False)
+        if not bool(self.device.xp.isfinite(inputs).all()):
+            raise ValueError("encoded must be finite")
+        return inputs
+
+    def _checked_labels(self, labels: Array, count: int) -> Array:
+        targets = self.device.to_host(labels)
+        if targets.shape != (count,) or targets.dtype.kind not in "iu":
+            raise ValueError(f"labels must be {count} integers, one per image, not {targets.dtype} {targets.shape}")
+        if not ((targets >= 0) & (targets < self.classes)).all():
+            raise ValueError(f"labels must lie in 0 to {self.classes - 1}")
+        return self.device.to_device(targets.astype(np.int32))
+
+
+def _grad(slots: StageSlots, batch: int) -> Array:
+    assert slots.grad is not None
+    return slots.grad.array[:batch]
+
+
+def _commas(sizes: tuple[int, ...]) -> str:
+    return ", ".join(str(size) for size in sizes)

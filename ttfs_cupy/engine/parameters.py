@@ -1,0 +1,83 @@
+"""All weights of a network in one array, so that an optimiser step is one kernel: drawing, loading, saving."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.engine.layers import Weighted
+
+
+class Parameters:
+    """`values` and `gradients` are float32 arrays of all weights, layer after layer; the layers hold views of them.
+
+    A layer's weights begin at a multiple of 16 bytes, as a GPU copies them; what lies between layers is and stays 0.
+    """
+
+    def __init__(self, device: Device, layers: Sequence[Weighted]):
+        self._device = device
+        self._layers = list(layers)
+        self.size = sum(_aligned(layer.shape.weights) for layer in layers)
+        self.values = device.xp.zeros(self.size, np.float32)
+        self.gradients = device.xp.zeros(self.size, np.float32)
+        first = 0
+        for layer in layers:
+            last = first + layer.shape.weights
+            layer.weights = self.values[first:last].reshape(layer.weights_shape)
+            layer.grad_weights = self.gradients[first:last].reshape(layer.weights_shape)
+            first += _aligned(layer.shape.weights)
+
+    def draw(self, seed: int, mean: float = 0.0, std: float | None = None) -> None:
+        """Normal weights from PCG64(seed), on the host, so that a seed means the same on every device.
+
+        std None is Kaiming's sqrt(2 / fan_in).
+        """
+        generator = np.random.Generator(np.random.PCG64(seed))
+        drawn = {}
+        for layer in self._layers:
+            spread = np.sqrt(2 / layer.shape.patch_size) if std is None else std
+            normal = generator.standard_normal(layer.public_shape)
+            drawn[weight_name(layer)] = (mean + spread * normal).astype(np.float32)
+        self.load(drawn)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order."""
+        return {weight_name(layer): layer.to_public(self._device.to_host(layer.weights)) for layer in self._layers}
+
+    def gradient_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the gradients, named and shaped like state_dict()."""
+        return {weight_name(layer): layer.to_public(self._device.to_host(layer.grad_weights)) for layer in self._layers}
+
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Takes weights named and shaped like state_dict(); changes nothing unless all fit.
+
+        Raises ValueError that names the first weight that is missing, unknown, of another shape or not finite.
+        """
+        expected = {weight_name(layer): layer for layer in self._layers}
+        for name in [*expected, *state]:
+            if name not in state:
+                raise ValueError(f"weights '{name}' are missing")
+            if name not in expected:
+                raise ValueError(f"weights '{name}' are not in this network ({', '.join(expected)})")
+        loaded = {name: self._device.to_host(weights) for name, weights in state.items()}
+        for name, layer in expected.items():
+            if loaded[name].shape != layer.public_shape:
+                raise ValueError(
+                    f"weights '{name}' have shape {loaded[name].shape}, the network's {layer.public_shape}"
+                )
+            # as float32, in which a large number may be infinite
+            with np.errstate(over="ignore"):
+                loaded[name] = loaded[name].astype(np.float32, copy=False)
+            if not np.isfinite(loaded[name]).all():
+                raise ValueError(f"weights '{name}' are not all finite")
+        for name, layer in expected.items():
+            inner = layer.from_public(loaded[name])
+            layer.weights[...] = self._device.to_device(inner)
+
+
+def _aligned(floats: int) -> int:
+    return -(-floats // 4) * 4
+
+
+def weight_name(layer: Weighted) -> str:
+    return f"{layer.name}.weight"

@@ -1,0 +1,119 @@
+"""The same work on one batch after the other; on a GPU it is one CUDA graph, launched anew for every batch."""
+
+import logging
+import os
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+
+from ttfs_cupy.device import Array
+from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.plan import Plan
+from ttfs_cupy.engine.steps.feed import Feed
+
+logger = logging.getLogger("ttfs_cupy")
+
+# What the launches depend on: the batch size, and whether psp_slope is above 0.
+_Kind = tuple[int, bool]
+
+
+def is_blocking() -> bool:
+    """Whether CUDA is to wait for each launch, for who looks for an error: a graph would hide which one it was."""
+    return os.environ.get("CUDA_LAUNCH_BLOCKING", "0") != "0"
+
+
+class BatchStep(ABC):
+    """Work on up to `batch` images at a time: send() a batch, then run() on it.
+
+    The first batch of a kind is worked on kernel by kernel, which loads the kernels and has cuBLAS set itself up; the
+    second is recorded, and from then on replayed. Numbers that change from step to step lie in device memory, so a
+    replay sees them. A network planned anew, whose arrays lie elsewhere, is recorded anew.
+
+    Without graphs (on a CPU, with capture=False, with CUDA_LAUNCH_BLOCKING=1, or where a call cannot be recorded, of
+    which a warning tells) all is launched kernel by kernel, with the same bits.
+    """
+
+    # whether the network is planned for backward, too; and what a warning calls the work
+    training: bool
+    called: str
+
+    def __init__(self, network: Network, batch: int, *, capture: bool = True):
+        self._network = network
+        self._batch = batch
+        self._streams = network.device.streams
+        self._captures = capture and not is_blocking()
+        shape = network.layers[0].in_shape
+        self._feed = Feed(network.device, self._streams, batch, shape) if self._streams else None
+        self._given: tuple[Array, Array] | None = None
+        self._plan: Callable[[], Plan | None] = lambda: None
+        self._warm: set[_Kind] = set()
+        self._graphs: dict[_Kind, Graph] = {}
+
+    @property
+    def graphs(self) -> int:
+        """How many kinds of batches are recorded."""
+        return len(self._graphs)
+
+    def send(self, inputs: np.ndarray, labels: np.ndarray) -> None:
+        """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,).
+
+        They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
+        ValueError for more than `batch` images.
+        """
+        if len(inputs) > self._batch:
+            raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch}")
+        if self._feed is not None:
+            self._feed.send(inputs, labels)
+        else:
+            self._given = self._network.device.to_device(inputs), self._network.device.to_device(labels)
+
+    @abstractmethod
+    def _work(self, inputs: Array, labels: Array) -> None:
+        """What is done with a batch: launches only."""
+
+    def run(self) -> None:
+        """Works on the batch sent last. Nothing is read back: it returns before a GPU has done it."""
+        if self._streams is None or self._feed is None:
+            assert self._given is not None
+            self._work(*self._given)
+            return
+        self._network.plan(self._batch, training=self.training)
+        with self._streams.step():
+            self._launch(self._streams, *self._feed.take())
+
+    def _launch(self, streams: Streams, inputs: Array, labels: Array) -> None:
+        network = self._network
+        if self._plan() is not network.planned:
+            # what is still running must not lose its graph
+            network.device.synchronize()
+            self._graphs.clear()
+            self._warm.clear()
+            # a weak reference: a plan that the network gives up must give its memory back
+            assert network.planned is not None
+            self._plan = weakref.ref(network.planned)
+
+        def step() -> None:
+            self._work(inputs, labels)
+
+        kind = (len(inputs), network.psp_slope != 0)
+        if kind in self._warm and kind not in self._graphs and self._captures:
+            self._record(streams, kind, step)
+        if kind in self._graphs:
+            self._graphs[kind].launch()
+            network.last_inputs = inputs
+        else:
+            step()
+            self._warm.add(kind)
+
+    def _record(self, streams: Streams, kind: _Kind, step: Callable[[], None]) -> None:
+        try:
+            self._graphs[kind] = streams.capture(step)
+        except NOT_RECORDED as error:
+            self._captures = False
+            logger.warning(
+                "%s are launched kernel by kernel, not as one CUDA graph: %s cannot be recorded: %s",
+                *(self.called, refused_call(error), error),
+            )

@@ -1,0 +1,48 @@
+"""Loss, accuracy and firing rates over a set; on a GPU each batch is one CUDA graph, launched anew."""
+
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from ttfs_cupy.data import Batches
+from ttfs_cupy.device import Array
+from ttfs_cupy.engine.loss import Totals
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.steps.batch_step import BatchStep
+from ttfs_cupy.engine.steps.firing_rates import FiringRates
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A pass over a set: mean loss, accuracy, and the firing rate of each spiking layer."""
+
+    totals: Totals
+    firing_rates: dict[str, float]
+
+
+class Evaluator(BatchStep):
+    """Measures a network, as it is at the time, in batches of up to `batch` images."""
+
+    training = False
+    called = "evaluations"
+
+    def __init__(self, network: Network, batch: int, *, capture: bool = True):
+        super().__init__(network, batch, capture=capture)
+        self._rates = FiringRates(network)
+
+    def over(self, batches: Batches, description: str) -> Evaluation:
+        """Every image of a set. Nothing is read back before the last batch; `network.loss` starts anew."""
+        network, rates = self._network, self._rates
+        network.plan(self._batch, training=self.training)
+        network.loss.reset()
+        rates.reset()
+        bar = tqdm(batches.epoch(0), total=len(batches), desc=description, unit="batch", leave=False, disable=None)
+        for batch in bar:
+            self.send(batch.inputs, batch.labels)
+            self.run()
+        totals = network.loss.read()
+        return Evaluation(totals, rates.read(totals.images))
+
+    def _work(self, inputs: Array, labels: Array) -> None:
+        readout = self._network.run(inputs, watch=self._rates.watch)
+        self._network.loss.add(readout, labels)

@@ -1,0 +1,32 @@
+"""The share of neurons that fired."""
+
+import numpy as np
+
+from ttfs_cupy.device import Array, reductions
+from ttfs_cupy.engine.layers import Layer
+from ttfs_cupy.engine.network import Network
+
+
+class FiringRates:
+    """The share of a layer's neurons that fired, since the last reset; counted on the device, without atomics."""
+
+    def __init__(self, network: Network):
+        self._device = network.device
+        self._layers = [layer for layer in network.layers if layer.is_spiking]
+        self._counts = {layer.name: network.device.xp.zeros(reductions.PARTS, np.int64) for layer in self._layers}
+
+    def reset(self) -> None:
+        for counts in self._counts.values():
+            counts[...] = 0
+
+    def watch(self, layer: Layer, output: Array) -> None:
+        """Counts the spikes of a layer's output, (batch, height, width, channels): a watcher of Network.run."""
+        if layer.is_spiking:
+            reductions.count_spikes(self._device, output, self._counts[layer.name])
+
+    def read(self, images: int) -> dict[str, float]:
+        """The rates by layer, over so many images; waits for the device."""
+        return {
+            layer.name: int(self._device.to_host(self._counts[layer.name]).sum()) / max(1, images * layer.neurons)
+            for layer in self._layers
+        }

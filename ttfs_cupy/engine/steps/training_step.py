@@ -1,0 +1,30 @@
+"""Training steps one after the other; on a GPU each is one CUDA graph, launched anew for every batch."""
+
+import logging
+
+from ttfs_cupy.device import Array
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Optimizer
+from ttfs_cupy.engine.steps.batch_step import BatchStep, is_blocking
+
+logger = logging.getLogger("ttfs_cupy")
+
+
+class TrainingStep(BatchStep):
+    """Steps of an optimiser, of up to `batch` images each.
+
+    The learning rate and psp_slope may change between two steps; the optimiser's other settings are those of the
+    recording.
+    """
+
+    training = True
+    called = "training steps"
+
+    def __init__(self, network: Network, optimizer: Optimizer, batch: int, *, capture: bool = True):
+        super().__init__(network, batch, capture=capture)
+        self._optimizer = optimizer
+        if network.device.streams is not None and is_blocking():
+            logger.info("all is launched kernel by kernel, not as one CUDA graph: CUDA_LAUNCH_BLOCKING is set")
+
+    def _work(self, inputs: Array, labels: Array) -> None:
+        self._network.train_step(inputs, labels, self._optimizer)

@@ -1,0 +1,283 @@
+"""An experiment's YAML file as typed, checked values: the keys, their defaults, and what is right for each.
+
+The names of datasets, augmentations and models are their own rooms' business: here they are only text.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.convolution.algorithm import PRECISIONS
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
+from ttfs_cupy.convolution.registry import algorithms
+from ttfs_cupy.experiment import config_file
+from ttfs_cupy.experiment.config_problems import CONFLICT, sentence
+from ttfs_cupy.experiment.schedule import SCHEDULES
+from ttfs_cupy.models.builder import READOUTS
+from ttfs_cupy.neuron import CLIP_MODES
+from ttfs_cupy.neuron.encoding import ENCODINGS
+
+# A description says what is right, and ends the sentence that a user gets to read: "... must be {description}".
+Flag = Annotated[bool, Field(strict=True, description="true or false")]
+Text = Annotated[str, Field(strict=True, min_length=1, description="text")]
+Whole = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0")]
+Count = Annotated[int, Field(strict=True, ge=1, description="a whole number from 1")]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a number")]
+Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
+NotNegative = Annotated[Number, Field(ge=0, description="a number from 0")]
+Share = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
+ProperShare = Annotated[Number, Field(gt=0, lt=1, description="a number above 0, below 1")]
+ShareBelowOne = Annotated[Number, Field(ge=0, lt=1, description="a number from 0 to below 1")]
+Factor = Annotated[Number, Field(gt=0, le=1, description="a number above 0, up to 1")]
+
+
+def _one_of(names: Sequence[str], default: str | None) -> Any:
+    """A field that takes one of the names; they come from the code that knows what to do with them."""
+    choices = f"{', '.join(names[:-1])} or {names[-1]}{', or null' if default is None else ''}"
+    return Field(default, strict=True, pattern=f"^({'|'.join(names)})$", description=choices)
+
+
+def _conflict(key: str, problem: str) -> PydanticCustomError:
+    """A mistake between keys, told at one of them."""
+    return PydanticCustomError(CONFLICT, "{problem}", {"key": key, "problem": problem})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _is_set(section: BaseModel, key: str) -> bool:
+    """Whether a key differs from its default. That it was written out is no matter: dump_config() writes all keys."""
+    return bool(getattr(section, key) != type(section).model_fields[key].default)
+
+
+def _refuse_idle(section: Any, title: str, owners: Mapping[str, str]) -> None:
+    """Refuses a key that the chosen name would ignore: whoever set it expects an effect."""
+    for key, owner in owners.items():
+        if section.name != owner and _is_set(section, key):
+            raise _conflict(
+                f"{title}.{key}",
+                f"has no effect with {title}.name {section.name}: leave it out, or choose {owner}",
+            )
+
+
+class PspSlopeSchedule(_Section):
+    """psp_slope over a run: `from_` until `start`, then linearly to `to`, which it reaches at `end` and keeps."""
+
+    from_: Share = Field(alias="from")
+    to: Share
+    start: Share = 0.0
+    end: Share = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> "PspSlopeSchedule":
+        if self.start > self.end:
+            raise _conflict("network.psp_slope.start", f"is {self.start}, but must not exceed end, {self.end}")
+        return self
+
+    def at(self, progress: float) -> float:
+        """The slope when that share of the run, in [0, 1], is done."""
+        if progress >= self.end:
+            return self.to
+        if progress <= self.start:
+            return self.from_
+        done = (progress - self.start) / (self.end - self.start)
+        return (1 - done) * self.from_ + done * self.to
+
+
+def _slope_kind(value: Any) -> str:
+    return "schedule" if isinstance(value, (Mapping, PspSlopeSchedule)) else "number"
+
+
+PspSlope = Annotated[
+    Annotated[Share, Tag("number")] | Annotated[PspSlopeSchedule, Tag("schedule")],
+    Discriminator(_slope_kind),
+    Field(description="a number from 0 to 1, or a schedule such as {from: 0, to: 1, start: 0.2, end: 0.75}"),
+]
+Model = Annotated[
+    Annotated[str, Field(strict=True, min_length=1)] | Annotated[list[Any], Field(strict=True, min_length=1)],
+    Field(description="a model's name, the path of its YAML file, or a list of layers such as [32, P, 64, P]"),
+]
+
+
+_ALGORITHM = f"({'|'.join(algorithms())})(:[0-9]+)?"
+Algorithms = Annotated[
+    str, Field(strict=True, pattern=f"^(auto|{_ALGORITHM}(/{_ALGORITHM}/{_ALGORITHM})?)$", description=_ALGORITHM)
+]
+
+
+def _convolution_kind(value: Any) -> str:
+    return "layers" if isinstance(value, Mapping) else "name"
+
+
+Convolution = Annotated[
+    Annotated[Algorithms, Tag("name")] | Annotated[dict[str, Algorithms], Tag("layers")],
+    Discriminator(_convolution_kind),
+    Field(
+        description=f"auto or one of {', '.join(algorithms())}, or three with slashes between them (forward, data "
+        "gradient, weight gradient), or such for each layer: {conv1: direct, conv2: gemm}; tensorcore:2 is a variant"
+    ),
+]
+
+
+class NetworkConfig(_Section):
+    """The network, its neurons and its input code (SPEC: `psp_slope`, `clip` and the rest)."""
+
+    model: Model = "vgg11"
+    t_win: Positive = 1.0
+    psp_slope: PspSlope = 1.0
+    clip: str = _one_of(CLIP_MODES, "gain")
+    grad_clip: Positive = 1.0
+    readout: str = _one_of(READOUTS, "potential")
+    encoding: str | None = _one_of(ENCODINGS, None)
+    standardize: Flag = False
+    weight_mean: Number = 0.0
+    weight_std: Positive | None = None
+    initial_weights: Text | None = None
+    convolution: Convolution = "auto"
+    precision: str = _one_of(PRECISIONS, DEFAULT_PRECISION)
+
+    @model_validator(mode="after")
+    def _check(self) -> "NetworkConfig":
+        if self.clip == "separate" and self.psp_slope != 1:
+            raise _conflict("network.clip", "separate is defined for a psp_slope of 1 alone: choose gain or none")
+        if self.clip == "none" and _is_set(self, "grad_clip"):
+            raise _conflict("network.grad_clip", "has no effect with clip none: leave it out, or choose gain")
+        if self.standardize and self.encoding == "direct":
+            raise _conflict("network.standardize", "belongs to latency encoding (direct always does it): leave it out")
+        for key in ("weight_mean", "weight_std"):
+            if self.initial_weights is not None and _is_set(self, key):
+                raise _conflict(f"network.{key}", "has no effect with initial_weights: leave one of them out")
+        return self
+
+
+class DataConfig(_Section):
+    """Which images, from where, and how they are split and varied."""
+
+    dataset: Text
+    root: Text = "datasets"
+    download: Flag = False
+    augment: Text = "none"
+    validation: ProperShare = 0.1
+
+
+class TrainingConfig(_Section):
+    """How long; patience is the number of epochs without a better validation accuracy after which to stop."""
+
+    epochs: Count
+    batch_size: Count
+    patience: Count | None = 25
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("low is not below high")
+    return bounds
+
+
+def _increasing(milestones: tuple[int, ...]) -> tuple[int, ...]:
+    if any(later <= earlier for earlier, later in pairwise(milestones)):
+        raise ValueError("not increasing")
+    return milestones
+
+
+WeightRange = Annotated[
+    tuple[Number, Number],
+    AfterValidator(_ordered),
+    Field(description="two numbers, the lower one first, such as [-1, 1]"),
+]
+Milestones = Annotated[
+    tuple[Count, ...],
+    AfterValidator(_increasing),
+    Field(description="a list of increasing epochs, such as [15, 30, 40]"),
+]
+
+
+class OptimizerConfig(_Section):
+    """The rule of an update and what bounds it; clip_norm bounds the gradient's global norm."""
+
+    name: Annotated[Literal["adam", "sgd"], Field(description="adam or sgd")] = "adam"
+    lr: Positive = 1e-3
+    beta1: ShareBelowOne = 0.9
+    beta2: ShareBelowOne = 0.999
+    eps: Positive = 1e-8
+    momentum: ShareBelowOne = 0.0
+    weight_decay: NotNegative = 0.0
+    clip_norm: Positive | None = None
+    weight_clip: WeightRange | None = None
+    fixed_sign: Flag = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "OptimizerConfig":
+        _refuse_idle(self, "optimizer", {"momentum": "sgd", "beta1": "adam", "beta2": "adam", "eps": "adam"})
+        return self
+
+
+class ScheduleConfig(_Section):
+    """The learning rate over a run; warmup counts steps."""
+
+    name: str = _one_of(SCHEDULES, "exponential")
+    annealing: Factor = 1.0
+    milestones: Milestones = ()
+    factor: Factor = 0.1
+    warmup: Whole = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScheduleConfig":
+        _refuse_idle(self, "schedule", {"annealing": "exponential", "milestones": "multistep", "factor": "multistep"})
+        if self.name == "multistep" and not self.milestones:
+            raise _conflict("schedule.milestones", "is missing: multistep needs epochs, such as [15, 30, 40]")
+        return self
+
+
+class Config(_Section):
+    """One experiment. output: the run's directory; null leaves it to the command. tune: whether network.convolution
+    auto times algorithms on the device; without, it goes by a layer's shape."""
+
+    seed: Whole = 0
+    device: Annotated[
+        str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cuda, cuda:N or cpu")
+    ] = "auto"
+    threads: Count | None = None
+    tune: Flag = True
+    output: Text | None = None
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig
+    training: TrainingConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The config in that file, or the bundled one of that name, with `key.sub=value` overrides on top.
+
+    Raises UserError, one sentence: the file (or the override), the key, what is wrong and what would be right.
+    """
+    where, content = config_file.read(path_or_name)
+    sources: dict[str, str] = {}
+    for assignment in overrides:
+        content, key = config_file.override(content, assignment)
+        sources[key] = f"--set {assignment}"
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise UserError(sentence(Config, error, content, where, sources)) from None
+
+
+def dump_config(config: Config) -> str:
+    """All keys, as resolved: YAML that loads back to an equal config."""
+    return config_file.write(config.model_dump(by_alias=True))

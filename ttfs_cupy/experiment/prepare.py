@@ -1,0 +1,153 @@
+"""From a config to the things that it describes: device, data, network, optimiser."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy import data, models
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.convolution.choice import AUTO
+from ttfs_cupy.data import Batches, Dataset, ImageSet
+from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
+from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a run needs but its directory. device_reason says why it is this device."""
+
+    config: Config
+    device: Device
+    device_reason: str
+    dataset: Dataset
+    network: Network
+    training: Batches
+    validation: Batches
+    test: Batches
+
+    def optimizer(self) -> Optimizer:
+        """A fresh optimiser of the network's parameters, as the config says."""
+        chosen = self.config.optimizer
+        low, high = chosen.weight_clip or (-math.inf, math.inf)
+        limits = Limits(chosen.weight_decay, chosen.clip_norm or math.inf, (low, high), chosen.fixed_sign)
+        parameters = self.network.parameters
+        if chosen.name == "sgd":
+            return Sgd(self.device, parameters, chosen.lr, momentum=chosen.momentum, limits=limits)
+        return Adam(
+            self.device,
+            parameters,
+            chosen.lr,
+            beta1=chosen.beta1,
+            beta2=chosen.beta2,
+            eps=chosen.eps,
+            limits=limits,
+        )
+
+
+def prepare(config: Config, *, training: bool = True) -> Experiment:
+    """Loads the data, builds the network, tunes it and plans its arrays; the config then names its algorithms.
+
+    Raises UserError for whatever does not fit.
+    """
+    device, reason = get_device(config.device, config.threads)
+    dataset = data.load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
+    network = _network(config, device, dataset)
+    to_train, validation = data.split(len(dataset.train), config.data.validation, config.seed)
+    batch_size = config.training.batch_size
+    if batch_size > len(to_train):
+        raise UserError(
+            f"training.batch_size {batch_size} is larger than the training set of {len(to_train)} images "
+            f"({config.data.dataset} without its validation share)"
+        )
+    if config.tune and config.network.convolution == AUTO:
+        network.tune(batch_size)
+    config = _with_algorithms(config, network)
+    network.compile_ahead(batch_size, training=training, slopes=_slopes(config))
+    network.plan(batch_size, training=training)
+    return Experiment(
+        config,
+        device,
+        reason,
+        dataset,
+        network,
+        Batches(
+            dataset.train.take(to_train),
+            batch_size,
+            encode=network.encoder,
+            shuffle=True,
+            seed=config.seed,
+            augment=data.augmentation(config.data.augment),
+        ),
+        _in_order(dataset.train.take(validation), batch_size, network),
+        _in_order(dataset.test, batch_size, network),
+    )
+
+
+def _with_algorithms(config: Config, network: Network) -> Config:
+    """What convolves each layer is part of what a run is resumed, and evaluated, with."""
+    chosen = {name: algorithms for name, algorithms in network.algorithms.items() if name.startswith("conv")}
+    return config.model_copy(update={"network": config.network.model_copy(update={"convolution": chosen})})
+
+
+def _in_order(images: ImageSet, batch_size: int, network: Network) -> Batches:
+    return Batches(images, min(batch_size, len(images)), encode=network.encoder)
+
+
+def _network(config: Config, device: Device, dataset: Dataset) -> Network:
+    wanted = config.network
+    slope = wanted.psp_slope
+    network = models.build(
+        wanted.model,
+        dataset.input_shape,
+        dataset.classes,
+        device,
+        seed=config.seed,
+        t_win=wanted.t_win,
+        psp_slope=slope.at(0.0) if isinstance(slope, PspSlopeSchedule) else slope,
+        clip=wanted.clip,
+        grad_clip=wanted.grad_clip,
+        readout=wanted.readout,
+        encoding=wanted.encoding,
+        standardize=wanted.standardize,
+        mean=dataset.mean,
+        std=dataset.std,
+        weight_mean=wanted.weight_mean,
+        weight_std=wanted.weight_std,
+        convolution=wanted.convolution,
+        precision=wanted.precision,
+    )
+    if wanted.initial_weights is not None:
+        load_weights(network, Path(wanted.initial_weights))
+    return network
+
+
+def _slopes(config: Config) -> tuple[float, ...]:
+    """psp_slope; of a schedule both ends, since between them it is 0 only if both are."""
+    slope = config.network.psp_slope
+    return (slope.from_, slope.to) if isinstance(slope, PspSlopeSchedule) else (slope,)
+
+
+def load_best(network: Network, path: Path) -> int:
+    """Takes weights and psp_slope of a run's best.safetensors; returns its epoch. Raises UserError if unfit."""
+    metadata = load_weights(network, path)
+    try:
+        network.psp_slope = metadata["psp_slope"]
+        return int(metadata["epoch"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"'{path}' says no psp_slope and epoch: it must be the file that ttfs-train wrote") from None
+
+
+def load_weights(network: Network, path: Path) -> dict[str, Any]:
+    """Takes the weights of a safetensors file; returns its metadata. Raises UserError if they do not fit."""
+    arrays, metadata = checkpoint.load(path)
+    try:
+        network.load_state_dict({name: np.asarray(array) for name, array in arrays.items()})
+    except ValueError as error:
+        raise UserError(f"the weights in '{path}' do not fit: {error}") from None
+    return metadata

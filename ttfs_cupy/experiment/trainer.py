@@ -1,0 +1,228 @@
+"""The training loop: epochs, validation, early stopping, best weights, interruption and resumption."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data import Batch, Batches
+from ttfs_cupy.engine.diagnosis import first_non_finite_layer
+from ttfs_cupy.engine.loss import Totals
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Optimizer
+from ttfs_cupy.engine.steps.evaluation import Evaluator
+from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
+from ttfs_cupy.experiment.metrics import MetricsFile
+from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.schedule import LearningRateSchedule
+
+logger = logging.getLogger("ttfs_cupy")
+
+# Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
+SECONDS_BETWEEN_READINGS = 0.25
+
+
+@dataclass
+class Progress:
+    """Where a run stands between two epochs."""
+
+    epochs: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    epochs_without_improvement: int = 0
+    skipped: int = 0
+    clipped: int = 0
+
+
+class Trainer:
+    """Trains a network as its config says, into a run directory."""
+
+    def __init__(
+        self,
+        config: Config,
+        network: Network,
+        optimizer: Optimizer,
+        training: Batches,
+        validation: Batches,
+        run: RunDirectory,
+    ):
+        self.config = config
+        self.network = network
+        self.optimizer = optimizer
+        self.training = training
+        self.validation = validation
+        self.run = run
+        self.step = TrainingStep(network, optimizer, training.batch_size)
+        # of training's batches: no set has larger ones, so that it serves the test set, too
+        self.evaluator = Evaluator(network, training.batch_size)
+        self.progress = Progress()
+        self.rates = learning_rates(config, len(training))
+        self.metrics = MetricsFile(run.metrics)
+
+    def fit(self) -> None:
+        """Trains until the last epoch, or until early stopping; Ctrl-C ends with the best weights on disk.
+
+        Raises KeyboardInterrupt after an interruption, and UserError when the loss is no longer finite: the weights
+        on disk are then the last good ones.
+        """
+        try:
+            if not self.progress.epochs:
+                self._save_last()
+            while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
+                self._epoch()
+        except KeyboardInterrupt:
+            if not self.run.best.exists():
+                self._save_best()
+            raise
+
+    def resume(self) -> None:
+        """Goes on where last.safetensors ends."""
+        arrays, metadata = checkpoint.load(self.run.last)
+        try:
+            self.progress = Progress(**metadata["progress"])
+            self.network.load_state_dict(_without_prefix(arrays, "network."))
+            self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
+        self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
+
+    def _epoch(self) -> None:
+        start = time.perf_counter()
+        totals = self._train()
+        seconds = time.perf_counter() - start
+        validation = self.evaluator.over(self.validation, "validation")
+        if not np.isfinite(validation.totals.loss):
+            # no training loss has seen the weights after the epoch's last step
+            raise self._not_finite(next(self.validation.epoch(0)))
+        progress = self.progress
+        progress.epochs += 1
+        is_best = self._judge(validation.totals.accuracy)
+        counts = self.optimizer.counts
+        self.metrics.add(
+            epoch=progress.epochs,
+            train_loss=totals.loss,
+            train_accuracy=totals.accuracy,
+            validation_loss=validation.totals.loss,
+            validation_accuracy=validation.totals.accuracy,
+            firing_rates=validation.firing_rates,
+            learning_rate=self.optimizer.lr,
+            psp_slope=self.network.psp_slope,
+            seconds=seconds,
+            images_per_second=totals.images / seconds,
+            skipped_steps=counts.skipped - progress.skipped,
+            clipped_steps=counts.clipped - progress.clipped,
+        )
+        progress.skipped, progress.clipped = counts.skipped, counts.clipped
+        if is_best:
+            self._save_best()
+        self._save_last()
+        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
+
+    def _train(self) -> Totals:
+        network, progress = self.network, self.progress
+        network.loss.reset()
+        last_reading = time.perf_counter()
+        description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
+        with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
+            for number, batch in enumerate(self.training.epoch(progress.epochs)):
+                self.step.send(batch.inputs, batch.labels)
+                if number and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
+                    # waits for the step before, while this batch is on its way
+                    totals = self._finite_totals(batch)
+                    last_reading = time.perf_counter()
+                    bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
+                self.optimizer.lr = self.rates.at(progress.step)
+                network.psp_slope = self._slope(progress.step)
+                self.step.run()
+                progress.step += 1
+                bar.update()
+        # where the next step would begin; after the last one, where the schedule ends
+        network.psp_slope = self._slope(progress.step)
+        return self._finite_totals(batch)
+
+    def _finite_totals(self, batch: Batch) -> Totals:
+        totals = self.network.loss.read()
+        if not np.isfinite(totals.loss):
+            raise self._not_finite(batch)
+        return totals
+
+    def _not_finite(self, batch: Batch) -> UserError:
+        """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
+        inputs = self.network.device.to_device(batch.inputs)
+        return UserError(
+            f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
+            f"{first_non_finite_layer(self.network, inputs)} overflow; the weights before that epoch are in "
+            f"{self.run.last}; try a lower optimizer.lr or set optimizer.clip_norm"
+        )
+
+    def _slope(self, step: int) -> float:
+        slope = self.config.network.psp_slope
+        if isinstance(slope, PspSlopeSchedule):
+            return slope.at(step / (self.config.training.epochs * len(self.training)))
+        return slope
+
+    def _slope_is_final(self) -> bool:
+        slope = self.config.network.psp_slope
+        return not isinstance(slope, PspSlopeSchedule) or self.network.psp_slope == slope.at(1.0)
+
+    def _judge(self, accuracy: float) -> bool:
+        """Whether these weights are the best so far. While psp_slope still moves, the network is not yet the one that
+        will be used, so its accuracy neither counts as the best nor against the patience."""
+        if not self._slope_is_final():
+            return False
+        if accuracy > self.progress.best_accuracy:
+            self.progress.best_accuracy = accuracy
+            self.progress.best_epoch = self.progress.epochs
+            self.progress.epochs_without_improvement = 0
+            return True
+        self.progress.epochs_without_improvement += 1
+        return False
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.training.patience
+        return patience is not None and self.progress.epochs_without_improvement >= patience
+
+    def _save_best(self) -> None:
+        metadata = {"psp_slope": self.network.psp_slope, "epoch": self.progress.epochs}
+        checkpoint.save(self.run.best, self.network.state_dict(), metadata)
+
+    def _save_last(self) -> None:
+        arrays = {f"network.{name}": array for name, array in self.network.state_dict().items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        metadata = {"psp_slope": self.network.psp_slope, "progress": asdict(replace(self.progress))}
+        checkpoint.save(self.run.last, arrays, metadata)
+
+
+def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule:
+    schedule = config.schedule
+    return LearningRateSchedule(
+        config.optimizer.lr,
+        steps_per_epoch,
+        config.training.epochs,
+        schedule.name,
+        schedule.annealing,
+        tuple(schedule.milestones),
+        schedule.factor,
+        schedule.warmup,
+    )
+
+
+def _without_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
+    rates = " ".join(f"{rate:.2f}" for rate in line["firing_rates"].values())
+    return (
+        f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}, "
+        f"training {100 * line['train_accuracy']:.2f} %, "
+        f"validation {100 * line['validation_accuracy']:.2f} %{' (best)' if is_best else ''}, "
+        f"firing rates {rates}, {line['images_per_second']:.0f} images/s"
+    )

@@ -1,9 +1,0 @@
-"""One check for every kernel: awkward arguments, a plain float64 reference in NumPy, a stated tolerance.
-
-`python -m ttfs_cupy.check` runs them on the device at hand, and the tests on the CPU. A check is a function named as
-its kernel, in the module named as the kernel's file; there is no other list of them.
-"""
-
-from ttfs_cupy.kernel_checks.registry import Result, checks, run
-
-__all__ = ["Result", "checks", "run"]

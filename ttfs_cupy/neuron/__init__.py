@@ -1,0 +1,21 @@
+"""Neurons: from pixels to the first spikes, from a drive and a weight sum to a spike time, and the derivatives.
+
+What a layer computes before that, A and S, is of ttfs_cupy.convolution.
+"""
+
+from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
+from ttfs_cupy.neuron.psp_slope import PspSlope
+from ttfs_cupy.neuron.readout import PotentialReadout
+from ttfs_cupy.neuron.rule import Neuron
+from ttfs_cupy.neuron.spiking import CLIP_MODES, SpikingNeuron, coding_neuron
+
+__all__ = [
+    "CLIP_MODES",
+    "ENCODINGS",
+    "Encoder",
+    "Neuron",
+    "PotentialReadout",
+    "PspSlope",
+    "SpikingNeuron",
+    "coding_neuron",
+]

@@ -1,0 +1,55 @@
+"""The spike-time rule: when a neuron fires, in closed form, and the derivatives (SPEC, "A spiking layer").
+
+The arithmetic itself is in kernels/neuron.h; what is here launches it.
+"""
+
+import math
+from dataclasses import dataclass
+
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.neuron.psp_slope import PspSlope
+
+CLIP_MODES = ("gain", "separate", "none")
+
+
+@dataclass(frozen=True)
+class SpikingNeuron:
+    """Fires at most once, when V(u) = A + psp_slope S u reaches the threshold T - u (Wei et al., ICCV 2023).
+
+    scale multiplies the drive.
+    """
+
+    device: Device
+    t_win: float
+    slope: PspSlope
+    clip: str = "gain"
+    grad_clip: float = 1.0
+    scale: float = 1.0
+    fires = True
+
+    @property
+    def needs_weight_sum(self) -> bool:
+        return self.slope.value != 0
+
+    @property
+    def rule(self) -> tuple[Array, float, float]:
+        return self.slope.array, self.scale, self.t_win
+
+    @property
+    def derivative(self) -> tuple[Array, float, float, float, int]:
+        most = math.inf if self.clip == "none" else self.grad_clip
+        return *self.rule, most, int(self.clip == "separate")
+
+    def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
+        self.device.launch("fire", out.size, drive, weight_sum, *self.rule, out, out.size)
+
+    def gradient(
+        self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
+    ) -> None:
+        inputs = (grad, output, weight_sum, *self.derivative)
+        self.device.launch("spike_gradient", grad.size, *inputs, grad_drive, grad_sum, grad.size)
+
+
+def coding_neuron(device: Device, t_win: float) -> SpikingNeuron:
+    """The first layer of direct encoding: x = clip(T A, 0, T) on the real-valued image (Wei et al., ICCV 2023)."""
+    return SpikingNeuron(device, t_win, PspSlope(device, 0.0), clip="none", scale=t_win)
