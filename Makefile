@@ -20,7 +20,8 @@ test-cuda13: build/cuda13/bin/python
 	rm -rf build/lib
 	build/cuda13/bin/pip install 'cupy-cuda13x >= 14'
 	build/cuda13/bin/pip install '.[cpu,digits,test]'
-	build/cuda13/bin/pytest $(addprefix tests/test_,cuda_libraries.py checkout.py packaging.py check.py kernels_cubins.py)
+	build/cuda13/bin/pytest $(addprefix tests/,device/test_cuda_libraries.py device/compilation/test_kernels_cubins.py \
+		common/test_checkout.py repository/test_packaging.py check/test_check.py)
 
 # mypy does not read package_dir: it gets the tree as it will be installed.
 lint: $(VENV)/for-tests

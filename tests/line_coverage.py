@@ -66,7 +66,7 @@ def run_cooperative(folder: Path) -> None:
     of tiles at an edge."""
     import numpy as np
     from emulator import Emulator, device
-    from tensorcore_case import AMPERE, Case
+    from helpers.tensorcore_case import AMPERE, Case
 
     from ttfs_cupy.check.kernels import check_kernels
     from ttfs_cupy.convolution.first_layer import FirstLayer

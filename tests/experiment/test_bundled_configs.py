@@ -1,0 +1,99 @@
+"""The bundled configs: what they hold, and that they are found."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.configs import BUNDLED, MINIMAL, mistake
+from helpers.environments import REPOSITORY
+
+from ttfs_cupy import data, models
+from ttfs_cupy.experiment import config, config_file
+from ttfs_cupy.experiment.config import load_config
+
+CONFIGS = REPOSITORY / "configs"
+
+
+def test_the_bundled_names() -> None:
+    assert config_file.names() == sorted(BUNDLED)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_configs_load_and_name_things_that_exist(name: str) -> None:
+    loaded = load_config(name)
+    assert loaded.data.dataset in data.DATASETS
+    assert loaded.data.augment in data.AUGMENTATIONS
+    assert loaded.data.root == "datasets"
+    models.read(loaded.network.model)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_every_key_of_a_bundled_config_carries_a_comment(name: str) -> None:
+    text = (CONFIGS / f"{name}.yaml").read_text()
+    keys = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(keys) > 15
+    for line in keys:
+        assert re.fullmatch(r" *[a-z_]+\d?:.* # .+", line), line
+        assert len(line) <= 120, line
+    assert text.startswith("# ")
+
+
+@pytest.mark.parametrize("name", set(BUNDLED) - {"t2fsnn_vgg11_cifar10"})
+def test_sound_defaults_are_a_causal_code_that_ends_at_slope_one(name: str) -> None:
+    network = load_config(name).network
+    assert (network.encoding or models.read(network.model).encoding) == "latency"
+    assert (network.standardize, network.clip) == (False, "gain")
+    assert isinstance(network.psp_slope, config.PspSlopeSchedule)
+    assert (network.psp_slope.at(0), network.psp_slope.at(0.99)) == (0, 1)
+
+
+def test_the_example_run_of_t2fsnn() -> None:
+    loaded = load_config("t2fsnn_vgg11_cifar10")
+    assert (loaded.network.model, loaded.network.clip, loaded.network.grad_clip) == ("vgg11", "separate", 1)
+    assert (loaded.network.psp_slope, loaded.network.standardize, loaded.data.augment) == (1, True, "cifar")
+    assert (loaded.optimizer.name, loaded.optimizer.lr, loaded.optimizer.weight_decay) == ("adam", 1e-4, 0.1)
+    assert (loaded.schedule.name, loaded.schedule.annealing) == ("exponential", 0.999)
+    assert (loaded.training.epochs, loaded.training.batch_size, loaded.training.patience) == (1000, 256, 25)
+
+
+@pytest.mark.parametrize("spelling", ["quickstart", "quickstart.yaml", "configs/quickstart.yaml"])
+def test_a_bundled_config_is_found_from_any_folder(
+    spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert load_config(spelling) == load_config(CONFIGS / "quickstart.yaml")
+    assert mistake(spelling, "data=null").startswith("--set data=null: ")
+
+
+def test_a_file_comes_before_a_bundled_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart.yaml").write_text(f"{MINIMAL}seed: 77\n")
+    assert load_config("quickstart.yaml").seed == 77
+    assert load_config("quickstart").seed == 0
+
+
+def test_a_mistake_in_a_bundled_config_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert mistake("quickstart", "schedule.name=multistep").startswith("configs/quickstart.yaml: schedule.milestones")
+
+
+def test_bundled_configs_are_found_in_an_installed_copy(tmp_path: Path) -> None:
+    # laid out as setup.cfg's package_dir installs it
+    root, package = CONFIGS.parent, tmp_path / "ttfs_cupy"
+    shutil.copytree(root / "ttfs_cupy", package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("configs", "models", "data"):
+        shutil.copytree(root / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "from ttfs_cupy import configs; from ttfs_cupy.experiment.config import load_config\n"
+        "print(configs.__file__, load_config('quickstart').training.epochs)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == [str(package / "configs" / "__init__.py"), "30"]

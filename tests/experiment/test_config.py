@@ -1,0 +1,283 @@
+"""The rules of a config: each key's default and bounds, the rules between keys, and the sentence for a mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.configs import mistake
+
+from ttfs_cupy.experiment.config import Config, load_config
+
+MINIMAL: dict[str, dict[str, Any]] = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
+
+
+def value_of(loaded: Config, key: str) -> Any:
+    found: Any = loaded
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+DEFAULTS = {
+    "seed": 0,
+    "device": "auto",
+    "threads": None,
+    "tune": True,
+    "output": None,
+    "network": {
+        "model": "vgg11",
+        "t_win": 1.0,
+        "psp_slope": 1.0,
+        "clip": "gain",
+        "grad_clip": 1.0,
+        "readout": "potential",
+        "encoding": None,
+        "standardize": False,
+        "weight_mean": 0.0,
+        "weight_std": None,
+        "initial_weights": None,
+        "convolution": "auto",
+        "precision": "split",
+    },
+    "data": {"dataset": "digits", "root": "datasets", "download": False, "augment": "none", "validation": 0.1},
+    "training": {"epochs": 3, "batch_size": 8, "patience": 25},
+    "optimizer": {
+        "name": "adam",
+        "lr": 1e-3,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-8,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "clip_norm": None,
+        "weight_clip": None,
+        "fixed_sign": False,
+    },
+    "schedule": {"name": "exponential", "annealing": 1.0, "milestones": (), "factor": 0.1, "warmup": 0},
+}
+
+
+def test_defaults(minimal: Path) -> None:
+    # compared as text too: that tells the order of the keys
+    assert repr(load_config(minimal).model_dump()) == repr(DEFAULTS)
+
+
+@pytest.mark.parametrize("key", ["data.dataset", "training.epochs", "training.batch_size"])
+def test_required_keys(tmp_path: Path, key: str) -> None:
+    section, name = key.split(".")
+    content = {title: dict(keys) for title, keys in MINIMAL.items()}
+    del content[section][name]
+    path = tmp_path / "my.yaml"
+    path.write_text(str(content))
+    assert mistake(path).startswith(f"{path}: {key} is missing: it must be ")
+
+
+@pytest.mark.parametrize("section", ["data", "training"])
+def test_required_sections(tmp_path: Path, section: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(str({title: keys for title, keys in MINIMAL.items() if title != section}))
+    assert f"{section} is missing: it must be a section with the keys " in mistake(path)
+
+
+WHOLE_FROM_0 = ["-1", "2.5", "2.0", "ten", "'1'", "true", "null", "[1]", ".nan", ".inf"]
+WHOLE_FROM_1 = ["0", "-1", "2.5", "2.0", "ten", "'1'", "true", "[1]", ".nan", ".inf"]
+ANY_NUMBER = ["ten", "'1e-3'", "true", "[1]", ".nan", ".inf", "-.inf", "1e999"]
+POSITIVE = [*ANY_NUMBER, "0", "-1"]
+NAME = ["nosuch", "1", "true", "''", "[a]", "null"]
+FLAG = ["1", "0", "'true'", "null", "[]"]
+TEXT = ["''", "1", "true", "[a]", "1.5", "!!binary YQ=="]
+
+WRONG = {
+    "seed": WHOLE_FROM_0,
+    "device": [*NAME, "'cuda:'", "cuda:x", "cuda:1x", "xcuda:1", "cuda:-1", "gpu", "CPU", "'cuda:1 '"],
+    "threads": WHOLE_FROM_1,
+    "tune": FLAG,
+    "output": TEXT,
+    "network.model": ["''", "[]", "1", "null", "true", "{}", "{linear: 3}"],
+    "network.t_win": [*POSITIVE, "null"],
+    "network.psp_slope": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "network.clip": [*NAME, "gains", "again"],
+    "network.grad_clip": [*POSITIVE, "null"],
+    "network.readout": NAME,
+    "network.encoding": [name for name in NAME if name != "null"],
+    "network.standardize": FLAG,
+    "network.weight_mean": [*ANY_NUMBER, "null"],
+    "network.weight_std": POSITIVE,
+    "network.initial_weights": TEXT,
+    "network.precision": [*NAME, "float64", "null"],
+    "network.convolution": [
+        *NAME,
+        "tensorcore:",
+        "tensorcore:x",
+        "tensorcore:-1",
+        "auto:1",
+        "tensorcore:1:2",
+        "gemm/gemm",
+        "gemm/auto/gemm",
+        "gemm/",
+        "[gemm]",
+    ],
+    "data.dataset": [*TEXT, "null"],
+    "data.root": [*TEXT, "null"],
+    "data.download": FLAG,
+    "data.augment": [*TEXT, "null"],
+    "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],
+    "training.epochs": [*WHOLE_FROM_1, "null"],
+    "training.batch_size": [*WHOLE_FROM_1, "null"],
+    "training.patience": WHOLE_FROM_1,
+    "optimizer.name": NAME,
+    "optimizer.lr": [*POSITIVE, "null"],
+    "optimizer.beta1": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "optimizer.beta2": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "optimizer.eps": [*POSITIVE, "null"],
+    "optimizer.momentum": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "optimizer.weight_decay": [*ANY_NUMBER, "-0.1", "null"],
+    "optimizer.clip_norm": POSITIVE,
+    "optimizer.weight_clip": [
+        "1",
+        "[1]",
+        "[1, 1]",
+        "[1, 0]",
+        "[0, 1, 2]",
+        "[0, x]",
+        "[0, .nan]",
+        "[0, .inf]",
+        "{0, 1}",
+    ],
+    "optimizer.fixed_sign": FLAG,
+    "schedule.name": NAME,
+    "schedule.annealing": [*POSITIVE, "1.1", "null"],
+    "schedule.milestones": ["1", "[0]", "[2, 1]", "[1, 1]", "[1.5]", "[true]", "[x]", "null"],
+    "schedule.factor": [*POSITIVE, "1.1", "null"],
+    "schedule.warmup": WHOLE_FROM_0,
+}
+
+
+def test_a_wrong_algorithm_of_a_layer_is_named(minimal: Path) -> None:
+    message = mistake(minimal, "network.convolution={conv1: direct, conv2: wino}")
+    assert "network.convolution must be auto or one of" in message and "wino" in message
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_wrong_values_are_named(minimal: Path, key: str) -> None:
+    for value in WRONG[key]:
+        message = mistake(minimal, f"{key}={value}")
+        assert message.startswith(f"--set {key}={value}: {key} must be "), message
+
+
+def test_every_key_is_tried() -> None:
+    sections = {key: value for key, value in DEFAULTS.items() if isinstance(value, dict)}
+    keys = {f"{section}.{key}" for section, content in sections.items() for key in content}
+    assert keys | (DEFAULTS.keys() - sections.keys()) == WRONG.keys()
+
+
+RIGHT = [
+    ("seed", "0", 0),
+    ("device", "cuda", "cuda"),
+    ("device", "cuda:12", "cuda:12"),
+    ("device", "cpu", "cpu"),
+    ("threads", "1", 1),
+    ("threads", "null", None),
+    ("output", "runs/a b", "runs/a b"),
+    ("network.model", "vgg7", "vgg7"),
+    ("network.model", "[32, P, {convolution: 64, kernel: 5}]", [32, "P", {"convolution": 64, "kernel": 5}]),
+    ("network.t_win", "3", 3.0),
+    ("network.psp_slope", "0", 0.0),
+    ("network.psp_slope", "1", 1.0),
+    ("network.clip", "none", "none"),
+    ("network.clip", "separate", "separate"),
+    ("network.grad_clip", "11", 11.0),
+    ("network.readout", "spike_times", "spike_times"),
+    ("network.encoding", "direct", "direct"),
+    ("network.standardize", "true", True),
+    ("network.weight_mean", "-1", -1.0),
+    ("network.weight_std", ".5", 0.5),
+    ("tune", "false", False),
+    ("network.convolution", "gemm", "gemm"),
+    ("network.convolution", "gemm/winograd/gemm", "gemm/winograd/gemm"),
+    ("network.convolution", "tensorcore:12", "tensorcore:12"),
+    ("network.convolution", "{conv1: tensorcore:2/gemm/tensorcore:0}", {"conv1": "tensorcore:2/gemm/tensorcore:0"}),
+    ("network.convolution", "{conv1: direct, conv2: auto}", {"conv1": "direct", "conv2": "auto"}),
+    ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
+    ("network.encoding", "null", None),
+    ("data.validation", "1e-3", 0.001),
+    ("training.patience", "null", None),
+    ("optimizer.lr", "1e-3", 0.001),
+    ("optimizer.lr", "3E-5", 3e-5),
+    ("optimizer.lr", "1.e-2", 0.01),
+    ("optimizer.lr", ".5e1", 5.0),
+    ("optimizer.lr", "+1e+1", 10.0),
+    ("optimizer.beta1", "0", 0.0),
+    ("optimizer.clip_norm", "1", 1.0),
+    ("optimizer.weight_clip", "[-1, 1e-1]", (-1.0, 0.1)),
+    ("schedule.annealing", "1e-3", 0.001),
+    ("schedule.warmup", "0", 0),
+]
+
+
+@pytest.mark.parametrize(("key", "text", "expected"), RIGHT)
+def test_right_values(minimal: Path, key: str, text: str, expected: Any) -> None:
+    found = value_of(load_config(minimal, [f"{key}={text}"]), key)
+    assert (type(found), found) == (type(expected), expected)
+
+
+def test_a_message_says_what_would_be_right(minimal: Path) -> None:
+    assert mistake(minimal, "training.epochs=ten").endswith("must be a whole number from 1, not 'ten'")
+    assert mistake(minimal, "network.clip=gian").endswith("must be gain, separate or none, not 'gian'")
+    assert mistake(minimal, "threads=0").endswith("must be a whole number from 1, or null, not 0")
+    assert mistake(minimal, "data.validation=true").endswith("must be a number above 0, below 1, not true")
+    assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
+    assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
+    assert mistake(minimal, "training=null").endswith(
+        "must be a section with the keys epochs, batch_size, patience, not null"
+    )
+    assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
+
+
+@pytest.mark.parametrize("section", ["network", "data", "training", "optimizer", "schedule"])
+def test_a_section_must_be_one(minimal: Path, section: str) -> None:
+    for value in ("null", "3", "[a]", "text"):
+        assert f"{section} must be a section with the keys " in mistake(minimal, f"{section}={value}")
+
+
+# Rules between keys
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["network.clip=separate", "network.psp_slope=0.5"], "network.clip"),
+        (["network.clip=separate", "network.psp_slope={from: 1, to: 1}"], "network.clip"),
+        (["network.clip=none", "network.grad_clip=2"], "network.grad_clip"),
+        (["network.encoding=direct", "network.standardize=true"], "network.standardize"),
+        (["network.initial_weights=a", "network.weight_std=1"], "network.weight_std"),
+        (["network.initial_weights=a", "network.weight_mean=1"], "network.weight_mean"),
+        (["optimizer.momentum=0.9"], "optimizer.momentum"),
+        (["optimizer.name=sgd", "optimizer.beta1=0.8"], "optimizer.beta1"),
+        (["optimizer.name=sgd", "optimizer.beta2=0.8"], "optimizer.beta2"),
+        (["optimizer.name=sgd", "optimizer.eps=1e-6"], "optimizer.eps"),
+        (["schedule.name=multistep"], "schedule.milestones"),
+        (["schedule.milestones=[1]"], "schedule.milestones"),
+        (["schedule.factor=0.5"], "schedule.factor"),
+        (["schedule.name=cosine", "schedule.annealing=0.9"], "schedule.annealing"),
+        (["network.psp_slope={from: 0, to: 1, start: 0.6, end: 0.5}"], "network.psp_slope.start"),
+    ],
+)
+def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: str) -> None:
+    assert f": {key} " in mistake(minimal, *overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["network.clip=separate", "network.psp_slope=1"],
+        ["network.clip=none", "network.grad_clip=1"],
+        ["optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.beta1=0.9"],
+        ["optimizer.beta1=0.8", "optimizer.beta2=0.9", "optimizer.eps=1e-6", "optimizer.momentum=0"],
+        ["schedule.name=multistep", "schedule.milestones=[15, 30, 40]", "schedule.factor=0.4"],
+        ["schedule.name=cosine", "schedule.annealing=1", "schedule.warmup=10"],
+        ["schedule.annealing=0.999"],
+    ],
+)
+def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:
+    load_config(minimal, overrides)

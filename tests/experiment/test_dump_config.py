@@ -1,0 +1,150 @@
+"""A config as text: it loads back to an equal one."""
+
+from pathlib import Path
+
+import pytest
+from helpers.configs import BUNDLED, MINIMAL
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ttfs_cupy.experiment.config import Config, dump_config, load_config
+
+
+def finite(least: float, most: float) -> st.SearchStrategy[float]:
+    return st.floats(least, most, allow_nan=False, exclude_min=True, exclude_max=True)
+
+
+SMALL = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
+positive = finite(0, 1e300)
+share = finite(0, 1)
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12) | st.sampled_from(
+    ["1e-3", "1", "null", "true", "~", "1:30", "0x1", "2024-01-01", "a: b", "- a", "#", "=", "<<", " a ", "\n", "1_0"]
+)
+layers = st.lists(
+    st.integers(1, 9) | words | st.dictionaries(words, st.integers() | st.floats(-1, 1), max_size=2),
+    min_size=1,
+    max_size=4,
+)
+slopes = st.builds(
+    lambda ends, bounds: {"from": ends[0], "to": ends[1], "start": min(bounds), "end": max(bounds)},
+    st.tuples(share, share),
+    st.tuples(share, share),
+)
+contents = st.fixed_dictionaries(
+    {
+        "data": st.fixed_dictionaries({"dataset": words}, optional={"root": words, "validation": share}),
+        "training": st.fixed_dictionaries(
+            {"epochs": st.integers(1), "batch_size": st.integers(1)}, optional={"patience": st.none()}
+        ),
+    },
+    optional={
+        "seed": st.integers(0),
+        "output": words,
+        "network": st.fixed_dictionaries(
+            {},
+            optional={"model": words | layers, "t_win": positive, "psp_slope": share | slopes, "weight_std": positive},
+        ),
+        "optimizer": st.fixed_dictionaries(
+            {},
+            optional={
+                "lr": positive,
+                "clip_norm": st.none() | positive,
+                "weight_clip": st.tuples(finite(-9, 0), finite(0, 9)).map(list),
+                "fixed_sign": st.booleans(),
+            },
+        ),
+        "schedule": st.fixed_dictionaries(
+            {
+                "name": st.just("multistep"),
+                "milestones": st.lists(st.integers(1), min_size=1, max_size=4, unique=True).map(sorted),
+            }
+        ),
+    },
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(contents)
+@example({**SMALL, "output": "\x85"})
+@example({**SMALL, "output": "a\n b\u2028"})
+@example({**SMALL, "output": "1e-3"})
+@example({**SMALL, "output": "données/图"})
+def test_dump_loads_back_to_an_equal_config(tmp_path_factory: pytest.TempPathFactory, content: dict) -> None:
+    original = Config.model_validate(content)
+    path = tmp_path_factory.getbasetemp() / "dumped.yaml"
+    path.write_bytes(dump_config(original).encode())
+    assert load_config(path) == original
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_configs_survive_a_dump(name: str, file: Path) -> None:
+    original = load_config(name)
+    file.write_text(dump_config(original))
+    assert load_config(file) == original
+
+
+def test_dump_writes_lists_on_one_line(file: Path) -> None:
+    file.write_text(f"{MINIMAL}optimizer: {{weight_clip: [-1, 1]}}\n")
+    assert "\n  weight_clip: [-1.0, 1.0]\n" in dump_config(load_config(file))
+
+
+def test_dump_keeps_letters_readable(file: Path) -> None:
+    file.write_text(f"{MINIMAL}output: données/图\n")
+    assert "\noutput: données/图\n" in dump_config(load_config(file))
+
+
+def test_dump_writes_every_key_in_order(file: Path) -> None:
+    file.write_text(f"{MINIMAL}network: {{model: [3, P, {{linear: 4}}], psp_slope: {{from: 0, to: 1}}}}\n")
+    assert dump_config(load_config(file)) == (
+        """seed: 0
+device: auto
+threads: null
+tune: true
+output: null
+network:
+  model: [3, P, {linear: 4}]
+  t_win: 1.0
+  psp_slope:
+    from: 0.0
+    to: 1.0
+    start: 0.0
+    end: 1.0
+  clip: gain
+  grad_clip: 1.0
+  readout: potential
+  encoding: null
+  standardize: false
+  weight_mean: 0.0
+  weight_std: null
+  initial_weights: null
+  convolution: auto
+  precision: split
+data:
+  dataset: digits
+  root: datasets
+  download: false
+  augment: none
+  validation: 0.1
+training:
+  epochs: 3
+  batch_size: 8
+  patience: 25
+optimizer:
+  name: adam
+  lr: 0.001
+  beta1: 0.9
+  beta2: 0.999
+  eps: 1.0e-08
+  momentum: 0.0
+  weight_decay: 0.0
+  clip_norm: null
+  weight_clip: null
+  fixed_sign: false
+schedule:
+  name: exponential
+  annealing: 1.0
+  milestones: []
+  factor: 0.1
+  warmup: 0
+"""
+    )

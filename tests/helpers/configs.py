@@ -1,0 +1,29 @@
+"""Mistakes in configs."""
+
+from pathlib import Path
+
+import pytest
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.experiment.config import load_config
+
+MINIMAL = "data: {dataset: digits}\ntraining: {epochs: 3, batch_size: 8}\n"
+BUNDLED = (
+    "quickstart",
+    "small_fmnist",
+    "t2fsnn_vgg11_cifar10",
+    "vgg11_cifar10",
+    "vgg11_cifar100",
+    "vgg7_fmnist",
+    "vgg7_mnist",
+)
+
+
+def mistake(path: Path | str, *overrides: str) -> str:
+    """The message for that file, which must be one sentence."""
+    with pytest.raises(UserError) as caught:
+        load_config(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "pydantic" not in message
+    return message

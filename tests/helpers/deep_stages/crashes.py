@@ -1,0 +1,12 @@
+"""Reads where nothing is."""
+
+import ctypes
+
+from helpers.deep_stages.fine import Figure
+from ttfs_cupy.check.deep.notes import Notes
+
+
+def run(notes: Notes, device: str) -> None:
+    notes.record(Figure("before", 1.0))
+    notes.say("about to read")
+    ctypes.string_at(0)
