@@ -31,16 +31,16 @@ class Ours:
             # the engine has T2FSNN's clipping at slope 1 only
             clip="separate" if task.psp_slope == 1 else "gain",
         )
-        self.net.tune(task.batch)
+        self.net.tune(task.batch_size)
         self.net.load_state_dict(workload.weights())
         # before the batch is drawn, which may be one that does not fit
-        self.net.plan(task.batch, training=task.work == "step")
+        self.net.plan(task.batch_size, training=task.work == "step")
         self.optimizer = Adam(device, self.net.parameters, LEARNING_RATE)
-        images, labels = workload.batch(task.batch)
+        images, labels = workload.batch(task.batch_size)
         self.encoded = self.net.encode(images)
         self._training_step: TrainingStep | None = None
         if task.work == "step":
-            self._training_step = TrainingStep(self.net, self.optimizer, task.batch, capture=capture)
+            self._training_step = TrainingStep(self.net, self.optimizer, task.batch_size, capture=capture)
             self._training_step.send(device.to_host(self.encoded), labels.astype(np.int32))
 
     def step(self) -> None:

@@ -23,26 +23,28 @@ IN_A_ROW = 20
 CONVOLUTIONS: dict[Pass, int] = {"forward": 2, "data_gradient": 1, "weight_gradient": 2}
 
 
-def lines(device: Device, shape: ConvolutionShape = TYPICAL, batch: int = BATCH) -> Iterator[str]:
+def lines(device: Device, shape: ConvolutionShape = TYPICAL, batch_size: int = BATCH) -> Iterator[str]:
     """A table, row by row, as it is measured."""
     name, peak = known_peak(device.description)
     yield (
         f"{shape.in_channels} -> {shape.out_channels} channels, kernel {shape.kernel}, {shape.in_size} pixels, "
-        f"batch {batch}, psp_slope 1; TFLOP/s as if computed directly"
+        f"batch {batch_size}, psp_slope 1; TFLOP/s as if computed directly"
         + (f"; of {name}'s TF32 peak, {peak:g}" if peak else "; this card's peak is not known here")
     )
     yield f"{'':36}{'ms':>10}{'TFLOP/s':>10}{'of peak':>10}"
     for which in PASSES:
-        flop = 2 * CONVOLUTIONS[which] * batch * shape.multiplications
+        flop = 2 * CONVOLUTIONS[which] * batch_size * shape.multiplications
         for kind in algorithms().values():
             if kind.fits(shape, device) is None:
-                seconds = time(device, kind(device, shape), shape, which, batch)
+                seconds = time(device, kind(device, shape), shape, which, batch_size)
                 yield _line(f"{kind.name} {which}", seconds, flop, peak)
         if has_cudnn():
             from ttfs_cupy.benchmarks.peers import cudnn
 
             for number, allow_tf32 in (("TF32", True), ("float32", False)):
-                seconds = CONVOLUTIONS[which] * cudnn.seconds(shape, batch, which, device.name, allow_tf32=allow_tf32)
+                seconds = CONVOLUTIONS[which] * cudnn.seconds(
+                    shape, batch_size, which, device.name, allow_tf32=allow_tf32
+                )
                 yield _line(f"cuDNN {number} {which}", seconds, flop, peak)
     if has_cudnn():
         yield "cuDNN: the convolutions alone, without the neurons' rule and derivatives, channels last"
@@ -53,9 +55,9 @@ def _line(what: str, seconds: float, flop: float, peak: float) -> str:
     return f"{what:36}{seconds * 1e3:10.3f}{tflops:10.1f}{f'{tflops / peak:.0%}' if peak else '-':>10}"
 
 
-def time(device: Device, algorithm: Algorithm, shape: ConvolutionShape, which: Pass, batch: int) -> float:
+def time(device: Device, algorithm: Algorithm, shape: ConvolutionShape, which: Pass, batch_size: int) -> float:
     """Seconds of a pass, the shortest of a few."""
-    return best_of(_between(device), _body(device, algorithm, shape, which, batch), times=3)
+    return best_of(_between(device), _body(device, algorithm, shape, which, batch_size), times=3)
 
 
 def _between(device: Device) -> Callable[[Callable[[], object], int], float]:
@@ -65,10 +67,10 @@ def _between(device: Device) -> Callable[[Callable[[], object], int], float]:
 
 
 def _body(
-    device: Device, algorithm: Algorithm, shape: ConvolutionShape, which: Pass, batch: int
+    device: Device, algorithm: Algorithm, shape: ConvolutionShape, which: Pass, batch_size: int
 ) -> Callable[[], object]:
     xp, draw = device.xp, np.random.default_rng(0)
-    inner, outer = (batch, *shape.in_size, shape.in_channels), (batch, *shape.out_size, shape.out_channels)
+    inner, outer = (batch_size, *shape.in_size, shape.in_channels), (batch_size, *shape.out_size, shape.out_channels)
     earliness = [draw.random(size, np.float32) * (draw.random(size, np.float32) > 0.5) for size in (inner, outer)]
     images, output = (device.to_device(array) for array in earliness)
     weights = device.to_device(
@@ -77,7 +79,7 @@ def _body(
     )
     grad, weight_sum = (device.to_device(draw.random(outer, np.float32)) for _ in range(2))
     neuron = SpikingNeuron(device, 1.0, PspSlope(device, 1.0))
-    workspace = xp.empty(algorithm.workspace(batch, which), np.float32)
+    workspace = xp.empty(algorithm.workspace(batch_size, which), np.float32)
     if which == "forward":
         out = Activations(xp.empty_like(output), xp.empty_like(output))
         return lambda: algorithm.forward(images, weights, neuron, out, workspace)

@@ -117,20 +117,20 @@ def usage(variant: Variant, architecture: int) -> Usage:
     return next(one for one in cubins.cubin(variant.unit, architecture).usage if one.kernel == variant.kernel)
 
 
-def candidates(shape: ConvolutionShape, batch: int, card: Gpu, *, pooled: bool) -> Iterator[Candidate]:
+def candidates(shape: ConvolutionShape, batch_size: int, card: Gpu, *, pooled: bool) -> Iterator[Candidate]:
     """Every tile of every pass of that layer of spiking neurons, psp_slope 1, that fits the card."""
     device = Compiling(card)
     neuron = SpikingNeuron(device, 1.0, PspSlope(device, 1.0))
     algorithm = _Considering(device, shape)
     height, width = (size // 2 if pooled else size for size in shape.out_size)
-    size = (batch, height, width, shape.out_channels)
+    size = (batch_size, height, width, shape.out_channels)
     winner = device.pages(*size, dtype=np.uint8) if pooled else None
-    images = device.pages(batch, *shape.in_size, shape.in_channels)
+    images = device.pages(batch_size, *shape.in_size, shape.in_channels)
     weights = device.pages(*shape.kernel, shape.in_channels, shape.out_channels)
     out = Activations(device.pages(*size), device.pages(*size), winner)
     outgoing = OutgoingGradient(neuron, device.pages(*size), out)
     for which in PASSES:
-        workspace = device.pages(algorithm.workspace(batch, which))
+        workspace = device.pages(algorithm.workspace(batch_size, which))
         if which == "forward":
             algorithm.forward(images, weights, neuron, out, workspace)
         elif which == "data_gradient":

@@ -66,7 +66,7 @@ class Task:
     """What every side does with the same batch, to be compared. precision: the engine's (network.precision)."""
 
     workload: Workload
-    batch: int
+    batch_size: int
     work: Work = "step"
     psp_slope: float = 1.0
     precision: str = "split"

@@ -23,7 +23,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog="ttfs-bench", description=__doc__)
     add = parser.add_argument
     add("--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them")
-    add("--batch", nargs="+", type=options.count, default=[32, 256], metavar="N", help="batch sizes (default: 32 256)")
+    add(
+        "--batch-size",
+        nargs="+",
+        type=options.count,
+        default=[32, 256],
+        metavar="N",
+        help="batch sizes (default: 32 256)",
+    )
     add("--device", default="auto", help="auto, cuda, cuda:N or cpu")
     add("--against", metavar="PEERS", help=f"{', '.join(sides.PEERS)} or none (default: eager,ann)")
     add("--work", nargs="+", choices=WORKS, default=list(WORKS), help="training step, inference (default: both)")

@@ -37,7 +37,7 @@ class Breakdown:
     """A step, each part of which waited for the device, so that it is longer than an undisturbed one."""
 
     network: str
-    batch: int
+    batch_size: int
     psp_slope: float
     step_milliseconds: float
     parts: list[Part]
@@ -58,8 +58,8 @@ def break_down(task: Task, device: Device, rounds: int) -> Breakdown:
             rounds_of[key].append(seconds)
         rounds_of["", ELSEWHERE].append(max(0.0, step_seconds[-1] - sum(stopwatch.seconds.values())))
     total = median(step_seconds)
-    parts = [_part(key, median(rounds_of[key]), total, *work[key], task.batch) for key in work if key in rounds_of]
-    return Breakdown(task.workload.name, task.batch, task.psp_slope, 1e3 * total, parts)
+    parts = [_part(key, median(rounds_of[key]), total, *work[key], task.batch_size) for key in work if key in rounds_of]
+    return Breakdown(task.workload.name, task.batch_size, task.psp_slope, 1e3 * total, parts)
 
 
 class Stopwatch:
@@ -132,6 +132,6 @@ def _watch_methods(target: object, names: tuple[str, ...], key: Key, stopwatch: 
         setattr(target, name, stopwatch.watch(key, getattr(target, name)))
 
 
-def _part(key: Key, seconds: float, total: float, algorithm: str, flops: int, batch: int) -> Part:
-    gflops = flops * batch / seconds / 1e9 if flops and seconds else None
+def _part(key: Key, seconds: float, total: float, algorithm: str, flops: int, batch_size: int) -> Part:
+    gflops = flops * batch_size / seconds / 1e9 if flops and seconds else None
     return Part(*key, algorithm, 1e3 * seconds, seconds / total, gflops)

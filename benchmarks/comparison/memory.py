@@ -38,7 +38,7 @@ class Weighed:
     """A side's footprint in one task, of its leanest variant; or why there is none."""
 
     network: str
-    batch: int
+    batch_size: int
     work: str
     psp_slope: float
     side: str
@@ -57,7 +57,12 @@ def weigh(task: Task, name: str, variants: Sequence[str], device: str, threads: 
 
 
 def _in_a_process(task: Task, name: str, variant: str, device: str, threads: int | None, steps: int) -> Weighed:
-    options: dict[str, object] = {"side": name, "variant": variant, "network": task.workload.name, "batch": task.batch}
+    options: dict[str, object] = {
+        "side": name,
+        "variant": variant,
+        "network": task.workload.name,
+        "batch-size": task.batch_size,
+    }
     options |= {
         "precision": task.precision,
         "work": task.work,
@@ -70,7 +75,7 @@ def _in_a_process(task: Task, name: str, variant: str, device: str, threads: int
     arguments = [f"--{option}={value}" for option, value in options.items()]
     command = [sys.executable, "-m", __name__, *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    about = (task.workload.name, task.batch, task.work, task.psp_slope, name, variant)
+    about = (task.workload.name, task.batch_size, task.work, task.psp_slope, name, variant)
     if result.returncode:
         return Weighed(*about, None, _problem(result))
     return Weighed(*about, Footprint(**json.loads(result.stdout.splitlines()[-1])))
@@ -90,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--side", required=True)
     parser.add_argument("--variant", default="")
     parser.add_argument("--network", choices=WORKLOADS, required=True)
-    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--work", choices=WORKS, default="step")
     parser.add_argument("--slope", type=float, default=1.0)
     parser.add_argument("--precision", default="split")
@@ -98,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--steps", type=int, default=2)
     parsed = parser.parse_args(arguments)
-    task = Task(WORKLOADS[parsed.network], parsed.batch, parsed.work, parsed.slope, parsed.precision)
+    task = Task(WORKLOADS[parsed.network], parsed.batch_size, parsed.work, parsed.slope, parsed.precision)
     try:
         device, _ = get_device(parsed.device, parsed.threads)
         footprint = _footprint(task, parsed.side, parsed.variant, device, parsed.threads, parsed.steps)

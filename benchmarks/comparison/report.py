@@ -22,9 +22,9 @@ class Report:
         self.device, reason = get_device(parsed.device, parsed.threads)
         self.names = [sides.OURS, *self.peers]
         self.tasks = [
-            Task(WORKLOADS[network], batch, work, parsed.psp_slope, parsed.precision)
+            Task(WORKLOADS[network], batch_size, work, parsed.psp_slope, parsed.precision)
             for network in dict.fromkeys(parsed.networks)
-            for batch in dict.fromkeys(parsed.batch)
+            for batch_size in dict.fromkeys(parsed.batch_size)
             for work in dict.fromkeys(parsed.work)
         ]
         settings = sides.set_up(self.names, self.device, parsed.threads, parsed.precision)

@@ -17,7 +17,7 @@ class Row:
     """
 
     network: str
-    batch: int
+    batch_size: int
     work: str
     psp_slope: float
     side: str
@@ -40,7 +40,7 @@ def rows(task: Task, names: Sequence[str], measured: Measured, flops: Mapping[st
 
 
 def _row(task: Task, name: str, measured: Measured, flops: int, peak: float) -> Row:
-    about = (task.workload.name, task.batch, task.work, task.psp_slope, name)
+    about = (task.workload.name, task.batch_size, task.work, task.psp_slope, name)
     by_variant = {
         variant: measured.seconds[label]
         for variant in variants(name)
@@ -51,7 +51,7 @@ def _row(task: Task, name: str, measured: Measured, flops: int, peak: float) -> 
     variant = min(by_variant, key=lambda each: median(by_variant[each]))
     seconds = by_variant[variant]
     middle = median(seconds)
-    gflops = flops * task.batch / middle / 1e9
+    gflops = flops * task.batch_size / middle / 1e9
     return Row(
         *about,
         variant=variant,
@@ -59,7 +59,7 @@ def _row(task: Task, name: str, measured: Measured, flops: int, peak: float) -> 
         milliseconds=1e3 * middle,
         fastest=1e3 * min(seconds),
         slowest=1e3 * max(seconds),
-        images_per_second=task.batch / middle,
+        images_per_second=task.batch_size / middle,
         gflops=gflops,
         share_of_peak=gflops / peak,
         ratio=middle / median(measured.seconds[OURS]),

@@ -20,7 +20,7 @@ def peak_line(peak: Peak) -> str:
 
 def row_line(row: Row) -> str:
     """One side of a task, under COLUMNS."""
-    start = f"{row.network:9}{row.batch:6}  {row.work:11}{f'{row.side} {row.variant}'.strip():18}"
+    start = f"{row.network:9}{row.batch_size:6}  {row.work:11}{f'{row.side} {row.variant}'.strip():18}"
     if row.milliseconds is None:
         return f"{start}  {row.problem}"
     spread = f"{row.fastest:,.1f} .. {row.slowest:,.1f}"
@@ -52,7 +52,7 @@ def breakdown(of: Breakdown) -> str:
     """Layer by layer, and what lies outside of the convolutions."""
     width = max(len(part.layer) for part in of.parts) + 2
     lines = [
-        f"{of.network}, batch {of.batch}, psp_slope {of.psp_slope:g}: a step of {of.step_milliseconds:,.1f} ms, "
+        f"{of.network}, batch {of.batch_size}, psp_slope {of.psp_slope:g}: a step of {of.step_milliseconds:,.1f} ms, "
         "each part of which waits for the one before",
         "",
         f"{'layer':{width}}{'part':17}{'algorithm':12}{'ms':>10}{'share':>8}{'GFLOP/s':>10}",
@@ -78,16 +78,16 @@ def memory(weighed: Sequence[Weighed]) -> str:
         f"{'network':9}{'batch':>6}  {'work':11}{'side':18}"
         f"{'before':>9}{'peak':>9}{'GPU' if gpu else '':>9}{'ratio':>8}",
     ]
-    ours = {(each.network, each.batch, each.work): each.footprint for each in weighed if each.side == OURS}
+    ours = {(each.network, each.batch_size, each.work): each.footprint for each in weighed if each.side == OURS}
     for each in weighed:
-        base = ours[each.network, each.batch, each.work]
+        base = ours[each.network, each.batch_size, each.work]
         lines.append(_memory_line(each, base.decisive if base else None))
     return "\n".join(lines)
 
 
 def _memory_line(weighed: Weighed, ours: int | None) -> str:
     side = f"{weighed.side} {weighed.variant}".strip()
-    start = f"{weighed.network:9}{weighed.batch:6}  {weighed.work:11}{side:18}"
+    start = f"{weighed.network:9}{weighed.batch_size:6}  {weighed.work:11}{side:18}"
     footprint = weighed.footprint
     if footprint is None:
         return f"{start}  {weighed.problem}"

@@ -37,7 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpu", nargs="+", choices=GPUS, default=list(GPUS), help="default: all of them")
     add("--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them")
     add(
-        "--batch", nargs="+", type=options.count, default=[128, 256], metavar="N", help="batch sizes (default: 128 256)"
+        "--batch-size",
+        nargs="+",
+        type=options.count,
+        default=[128, 256],
+        metavar="N",
+        help="batch sizes (default: 128 256)",
     )
     add("--layers", action="store_true", help="also each layer and pass of ours, and each operation of PyTorch's")
     add("--json", type=Path, metavar="FILE", help="writes all numbers there")
@@ -51,8 +56,8 @@ def conclude(parsed: argparse.Namespace) -> None:
     predictions = []
     for name in dict.fromkeys(parsed.gpu):
         for network in dict.fromkeys(parsed.networks):
-            for batch in dict.fromkeys(parsed.batch):
-                predictions.append(predict(name, network, batch, given))
+            for batch_size in dict.fromkeys(parsed.batch_size):
+                predictions.append(predict(name, network, batch_size, given))
                 say(gpu_tables.row(predictions[-1]))
     say("", gpu_tables.LEGEND)
     if parsed.layers:
@@ -82,19 +87,19 @@ def conclude(parsed: argparse.Namespace) -> None:
         write_atomically(parsed.json, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def predict(gpu_name: str, network: str, batch: int, given: Assumptions) -> Prediction:
+def predict(gpu_name: str, network: str, batch_size: int, given: Assumptions) -> Prediction:
     """All sides of one task. Raises UserError where NVRTC cannot be loaded."""
     gpu, workload = GPUS[gpu_name], WORKLOADS[network]
     layers = layers_of(workload)
-    launched = trace(workload, batch, gpu)
+    launched = trace(workload, batch_size, gpu)
     peers = [
-        gpu_peers.step(layers, side, batch, gpu, given, allow_tf32=allow)
+        gpu_peers.step(layers, side, batch_size, gpu, given, allow_tf32=allow)
         for side in gpu_tables.PEERS
         for allow in ((True, False) if gpu.tf32 else (False,))
     ]
     gains = gpu_changes.gains(launched, given) if gpu.limits.has_tensor_cores else ()
     return Prediction(
-        gpu, network, batch, launched.step(given), launched.step(given, "gemm"), tuple(peers), tuple(gains)
+        gpu, network, batch_size, launched.step(given), launched.step(given, "gemm"), tuple(peers), tuple(gains)
     )
 
 
@@ -103,7 +108,7 @@ def _plain(found: Prediction) -> dict[str, Any]:
     return {
         "gpu": found.gpu.name,
         "network": found.network,
-        "batch": found.batch,
+        "batch_size": found.batch_size,
         "ours": {
             "milliseconds": found.ours.time / 1e3,
             "launches": found.ours.launches,

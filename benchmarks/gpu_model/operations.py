@@ -165,14 +165,14 @@ class Placed:
     layer: LayerShape
     operation: Operation
 
-    def count(self, batch: int) -> int:
+    def count(self, batch_size: int) -> int:
         """Elements."""
         shape, per = self.layer.shape, self.operation.elements
         if per == "weights":
             return shape.weights
         sizes = {"in": shape.in_pixels * shape.in_channels, "out": shape.out_pixels * shape.out_channels}
         pooled = sizes["out"] // 4
-        return batch * {**sizes, "pooled": pooled, "logits": shape.out_channels}[per]
+        return batch_size * {**sizes, "pooled": pooled, "logits": shape.out_channels}[per]
 
 
 def step(layers: Sequence[LayerShape], side: str) -> Iterator[Placed]:

@@ -39,17 +39,17 @@ class LayerShape:
     def passes(self) -> tuple[Pass, ...]:
         return tuple(which for which in PASSES if not (self.is_first and which == "data_gradient"))
 
-    def outputs(self, batch: int) -> int:
+    def outputs(self, batch_size: int) -> int:
         """Neurons that are stored: after pooling."""
-        return batch * self.shape.out_pixels * self.shape.out_channels // (4 if self.pooled else 1)
+        return batch_size * self.shape.out_pixels * self.shape.out_channels // (4 if self.pooled else 1)
 
-    def inputs(self, batch: int) -> int:
-        return batch * self.shape.in_pixels * self.shape.in_channels
+    def inputs(self, batch_size: int) -> int:
+        return batch_size * self.shape.in_pixels * self.shape.in_channels
 
-    def floor_bytes(self, which: Pass, batch: int) -> int:
+    def floor_bytes(self, which: Pass, batch_size: int) -> int:
         """Each activation array once: earliness in and out and the weight sum; in backward also the gradients. Of
         pooling, a byte for each winner. The readout keeps no weight sum and needs its gradient alone."""
-        outputs, inputs = self.outputs(batch), self.inputs(batch)
+        outputs, inputs = self.outputs(batch_size), self.inputs(batch_size)
         out = outputs * (FLOAT_BYTES if self.is_readout else 2 * FLOAT_BYTES) + (outputs if self.pooled else 0)
         if which == "forward":
             return FLOAT_BYTES * inputs + out
@@ -154,19 +154,19 @@ class Trace:
         return Step(tuple(found))
 
 
-def trace(workload: Workload, batch: int, gpu: Gpu) -> Trace:
+def trace(workload: Workload, batch_size: int, gpu: Gpu) -> Trace:
     """Runs the engine's own algorithms on a recorder. Raises UserError where NVRTC cannot be loaded."""
     device = RecordingGpu(gpu)
     layers = layers_of(workload)
-    found = [_candidates(device, layer, which, batch) for layer in layers for which in layer.passes]
-    found.append(Candidates("", "loss", {"": _loss(device, batch)}))
+    found = [_candidates(device, layer, which, batch_size) for layer in layers for which in layer.passes]
+    found.append(Candidates("", "loss", {"": _loss(device, batch_size)}))
     found.append(Candidates("", "optimiser", {"": _optimizer(device, layers)}))
     return Trace(gpu, tuple(found))
 
 
-def _candidates(device: RecordingGpu, layer: LayerShape, which: Pass, batch: int) -> Candidates:
+def _candidates(device: RecordingGpu, layer: LayerShape, which: Pass, batch_size: int) -> Candidates:
     kinds = _kinds(layer, device)
-    choices = {kind.name: _record(device, kind(device, layer.shape), layer, which, batch) for kind in kinds}
+    choices = {kind.name: _record(device, kind(device, layer.shape), layer, which, batch_size) for kind in kinds}
     # the passes of a layer pool together, or none does
     joining = [kind for kind in kinds if kind.joins_pooling]
     tuned = [kind.name for kind in (joining if layer.pooled and joining else kinds)]
@@ -174,8 +174,8 @@ def _candidates(device: RecordingGpu, layer: LayerShape, which: Pass, batch: int
         # full connections are not tuned: theirs is the one that choice.connecting takes
         tuned = [max(kinds, key=lambda kind: kind.rank).name]
     products = 1 if which == "data_gradient" else 2
-    tflop = 2 * products * batch * layer.shape.multiplications / 1e12
-    return Candidates(layer.name, which, choices, tuple(tuned), tflop, layer.floor_bytes(which, batch))
+    tflop = 2 * products * batch_size * layer.shape.multiplications / 1e12
+    return Candidates(layer.name, which, choices, tuple(tuned), tflop, layer.floor_bytes(which, batch_size))
 
 
 def _kinds(layer: LayerShape, device: RecordingGpu) -> list[type[Algorithm]]:
@@ -192,20 +192,20 @@ def _neuron(device: RecordingGpu, layer: LayerShape) -> Neuron:
 
 
 def _record(
-    device: RecordingGpu, algorithm: Algorithm, layer: LayerShape, which: Pass, batch: int
+    device: RecordingGpu, algorithm: Algorithm, layer: LayerShape, which: Pass, batch_size: int
 ) -> tuple[Recorded, ...]:
     """The launches of a pass, with those of the pooling above it."""
     shape, neuron = layer.shape, _neuron(device, layer)
-    full = (batch, *shape.out_size, shape.out_channels)
+    full = (batch_size, *shape.out_size, shape.out_channels)
     joins = layer.pooled and algorithm.joins_pooling
-    pooled = (batch, shape.out_size[0] // 2, shape.out_size[1] // 2, shape.out_channels)
+    pooled = (batch_size, shape.out_size[0] // 2, shape.out_size[1] // 2, shape.out_channels)
     size = pooled if joins else full
-    images = device.pages(batch, *shape.in_size, shape.in_channels)
+    images = device.pages(batch_size, *shape.in_size, shape.in_channels)
     weights = device.pages(*shape.kernel, shape.in_channels, shape.out_channels)
     winner = device.pages(*pooled, dtype=np.uint8)
     weight_sum = None if layer.is_readout else device.pages(*size)
     out = Activations(device.pages(*size), weight_sum, winner if joins else None)
-    workspace = device.pages(algorithm.workspace(batch, which))
+    workspace = device.pages(algorithm.workspace(batch_size, which))
     pool = MaxPool("pool", device, full[1:], (2, 2), (2, 2)) if layer.pooled and not joins else None
     of_pool = Activations(device.pages(*pooled), None, winner)
     device.launches = []
@@ -223,10 +223,10 @@ def _record(
     return tuple(device.launches)
 
 
-def _loss(device: RecordingGpu, batch: int) -> tuple[Recorded, ...]:
-    loss = CrossEntropy(device, batch, CLASSES)
+def _loss(device: RecordingGpu, batch_size: int) -> tuple[Recorded, ...]:
+    loss = CrossEntropy(device, batch_size, CLASSES)
     device.launches = []
-    loss.add(device.pages(batch, CLASSES), device.pages(batch, dtype=np.int32))
+    loss.add(device.pages(batch_size, CLASSES), device.pages(batch_size, dtype=np.int32))
     return tuple(device.launches)
 
 

@@ -32,7 +32,7 @@ class PeerStep:
 
 
 def step(
-    layers: Sequence[LayerShape], side: str, batch: int, gpu: Gpu, given: Assumptions, *, allow_tf32: bool = True
+    layers: Sequence[LayerShape], side: str, batch_size: int, gpu: Gpu, given: Assumptions, *, allow_tf32: bool = True
 ) -> PeerStep:
     """side: eager, which is T2FSNN's way, or ann. allow_tf32: PyTorch's default for convolutions."""
     number = TF32 if allow_tf32 and gpu.tf32 else FFMA
@@ -40,9 +40,9 @@ def step(
     operations = kernels = handled = 0
     for placed in gpu_operations.step(layers, side):
         if placed.operation.convolution:
-            convolutions += _convolution(placed, batch, gpu, given, number)
+            convolutions += _convolution(placed, batch_size, gpu, given, number)
         else:
-            size = placed.count(batch) * (placed.operation.read + placed.operation.written)
+            size = placed.count(batch_size) * (placed.operation.read + placed.operation.written)
             in_cache = size <= given.l2_share * gpu.l2_bytes
             bandwidth = gpu.l2 if in_cache else gpu.memory * given.memory_share
             others += max(size / bandwidth / 1e3, given.shortest_kernel * placed.operation.kernels)
@@ -54,10 +54,10 @@ def step(
     )
 
 
-def _convolution(placed: Placed, batch: int, gpu: Gpu, given: Assumptions, number: str) -> float:
+def _convolution(placed: Placed, batch_size: int, gpu: Gpu, given: Assumptions, number: str) -> float:
     """Microseconds: its products, or each array once."""
     shape = placed.layer.shape
     share = given.cudnn_tf32_share if number == TF32 else given.cudnn_float32_share
-    products = 2 * batch * shape.multiplications / (gpu.tflops(number) * share) / 1e6
-    values = placed.layer.inputs(batch) + batch * shape.out_pixels * shape.out_channels + shape.weights
+    products = 2 * batch_size * shape.multiplications / (gpu.tflops(number) * share) / 1e6
+    values = placed.layer.inputs(batch_size) + batch_size * shape.out_pixels * shape.out_channels + shape.weights
     return max(products, 4 * values / (gpu.memory * given.memory_share) / 1e3, given.shortest_kernel)

@@ -19,7 +19,7 @@ class Prediction:
 
     gpu: Gpu
     network: str
-    batch: int
+    batch_size: int
     ours: Step
     gemm: Step
     peers: tuple[PeerStep, ...]
@@ -60,7 +60,7 @@ def assumptions(given: Assumptions, gpus: Sequence[Gpu]) -> str:
 def row(found: Prediction) -> str:
     """Under COLUMNS."""
     ours = found.ours.time
-    cells = f"{found.gpu.name:9}{found.network:9}{found.batch:6}{ours / 1e3:9.2f}{found.gemm.time / 1e3:9.1f}"
+    cells = f"{found.gpu.name:9}{found.network:9}{found.batch_size:6}{ours / 1e3:9.2f}{found.gemm.time / 1e3:9.1f}"
     for side, width in zip(PEERS, (12, 9), strict=True):
         for number in (TF32, FFMA):
             peer = found.peer(side, number)
@@ -71,7 +71,7 @@ def row(found: Prediction) -> str:
 def layers(found: Prediction) -> str:
     """Each layer and pass of ours, by its longest launch."""
     lines = [
-        f"{found.gpu.name}, {found.network}, batch {found.batch}: {found.ours.time / 1e3:,.2f} ms",
+        f"{found.gpu.name}, {found.network}, batch {found.batch_size}: {found.ours.time / 1e3:,.2f} ms",
         f"{'layer':9}{'pass':17}{'algorithm':12}{'us':>9}{'launches':>10}  {'bound by':15}{'TFLOP/s':>9}{'blocks':>8}"
         f"{'resident':>10}{'warps':>7}{'waves':>7}{'registers':>11}{'KiB':>6}{'MB':>8}{'of floor':>10}",
     ]
@@ -106,7 +106,7 @@ def changes(found: Prediction) -> str:
     """In the order in which they are best made; what each gains alone, and a step with it and those above it."""
     before = found.ours.time
     lines = [
-        f"{found.gpu.name}, {found.network}, batch {found.batch}: what changes would gain, by the model",
+        f"{found.gpu.name}, {found.network}, batch {found.batch_size}: what changes would gain, by the model",
         f"{'alone':>7}{'together, ms':>14}{'T2FSNN':>8}{'ANN':>7}",
     ]
     for gain in found.gains:

@@ -16,20 +16,25 @@ def is_available() -> bool:
     return bool(torch.cuda.is_available() and torch.backends.cudnn.is_available())
 
 
-def seconds(shape: ConvolutionShape, batch: int, which: Pass, device: str, *, allow_tf32: bool) -> float:
+def seconds(shape: ConvolutionShape, batch_size: int, which: Pass, device: str, *, allow_tf32: bool) -> float:
     """Of one convolution, timed by CUDA's events; PyTorch's settings are as before afterwards."""
     clock = peers.clock(device)
     with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=allow_tf32):
-        return best_of(lambda work, times: clock(work, times * IN_A_ROW), body(shape, batch, which, device), times=3)
+        return best_of(
+            lambda work, times: clock(work, times * IN_A_ROW), body(shape, batch_size, which, device), times=3
+        )
 
 
-def body(shape: ConvolutionShape, batch: int, which: Pass, device: str) -> Callable[[], object]:
+def body(shape: ConvolutionShape, batch_size: int, which: Pass, device: str) -> Callable[[], object]:
     """One convolution of that pass, channels last."""
 
     def array(*size: int) -> torch.Tensor:
         return torch.rand(size, device=device).to(memory_format=torch.channels_last)
 
-    images, grad = array(batch, shape.in_channels, *shape.in_size), array(batch, shape.out_channels, *shape.out_size)
+    images, grad = (
+        array(batch_size, shape.in_channels, *shape.in_size),
+        array(batch_size, shape.out_channels, *shape.out_size),
+    )
     weights = array(shape.out_channels, shape.in_channels, *shape.kernel)
     stride, padding = shape.stride, shape.padding
     if which == "forward":

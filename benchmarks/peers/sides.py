@@ -97,7 +97,7 @@ def _eager(task: Task, device: str, *, compiled: bool) -> Running:
     # what an earlier task had compiled counts towards a limit above which torch.compile gives up silently
     torch.compiler.reset()
     net = EagerNetwork(task.workload.spec, task.workload.weights(), device=device, compiled=compiled)
-    images, labels = (torch.from_numpy(array).to(device) for array in task.workload.batch(task.batch))
+    images, labels = (torch.from_numpy(array).to(device) for array in task.workload.batch(task.batch_size))
     times = net.encode(images)
     if task.work == "inference":
         return Running(lambda: net.infer(times), clock(device))
@@ -108,7 +108,7 @@ def _eager(task: Task, device: str, *, compiled: bool) -> Running:
 def _ann(task: Task, device: str, *, variant: str) -> Running:
     memory_format = MEMORY_FORMATS[variant]
     net = Ann(task.workload.spec, task.workload.weights(), device).to(memory_format=memory_format)
-    images, labels = (torch.from_numpy(array).to(device) for array in task.workload.batch(task.batch))
+    images, labels = (torch.from_numpy(array).to(device) for array in task.workload.batch(task.batch_size))
     images = images.contiguous(memory_format=memory_format)
     if task.work == "inference":
         return Running(lambda: net.infer(images), clock(device))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ttfs_cupy.benchmarks.precision.rounding import FLOAT32, FORMATS, WEIGHT_UNIT, Format, earliness_unit
 from ttfs_cupy.convolution.algorithm import Algorithm
-from ttfs_cupy.convolution.choice import Passes
+from ttfs_cupy.convolution.choice import LayerAlgorithms
 from ttfs_cupy.convolution.shape import Activations, OutgoingGradient, rows
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Weighted
@@ -46,16 +46,16 @@ class Rounded:
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """With a mask, of twice the images: earliness beside dLoss/dA, and then the mask beside dLoss/dS."""
-        batch, masked = len(images), outgoing.neuron.needs_weight_sum
+        batch_size, masked = len(images), outgoing.neuron.needs_weight_sum
         halves = 2 if masked else 1
-        inputs = self._array("images", (halves * batch, *images.shape[1:]))
-        grads = self._array("grad", (halves * batch, *outgoing.grad.shape[1:]))
+        inputs = self._array("images", (halves * batch_size, *images.shape[1:]))
+        grads = self._array("grad", (halves * batch_size, *outgoing.grad.shape[1:]))
         unit = earliness_unit(outgoing.neuron.rule[2])
-        self._numbers.round_earliness(images, inputs[:batch], unit)
-        outgoing.to_drive(rows(grads[:batch]), rows(grads[batch:]) if masked else None)
+        self._numbers.round_earliness(images, inputs[:batch_size], unit)
+        outgoing.to_drive(rows(grads[:batch_size]), rows(grads[batch_size:]) if masked else None)
         self._numbers.round(grads, grads)
         if masked:
-            np.not_equal(images, 0, out=inputs[batch:])
+            np.not_equal(images, 0, out=inputs[batch_size:])
         winner = outgoing.out.winner
         if winner is not None and masked:
             winner = np.concatenate([winner, winner])
@@ -102,7 +102,7 @@ class Switch:
             layer.algorithms = _rounded(algorithms, variant, layer.device)
 
 
-def _rounded(algorithms: Passes, variant: Variant, device: Device) -> Passes:
+def _rounded(algorithms: LayerAlgorithms, variant: Variant, device: Device) -> LayerAlgorithms:
     """What is not rounded stays as it is."""
     passes: dict[str, Any] = {}
     if variant.forward != FLOAT32:

@@ -28,7 +28,7 @@ from ttfs_cupy.device import cuda_trouble, get_device
 ROOT = REPOSITORY
 SCRIPTS = ROOT / "benchmarks"
 TINY = Workload("tiny", (5, "P", 7), (2, 8, 6))
-SMALL = ["--networks", "vgg7", "--batch", "2", "--rounds", "1", "--device", DEVICE]
+SMALL = ["--networks", "vgg7", "--batch-size", "2", "--rounds", "1", "--device", DEVICE]
 ours_only = ["--against", "none", "--work", "inference"]
 
 on_a_cpu_only = pytest.mark.skipif(cuda_trouble() is None, reason="this machine has a GPU")
@@ -97,7 +97,7 @@ def test_the_numbers_are_complete_and_consistent(numbers: dict[str, Any]) -> Non
         assert (len(row["seconds"]), row["problem"]) == (1, "")
         assert row["fastest"] <= row["milliseconds"] <= row["slowest"]
         assert row["milliseconds"] == pytest.approx(1e3 * row["seconds"][0])
-        assert row["images_per_second"] == pytest.approx(row["batch"] / row["seconds"][0])
+        assert row["images_per_second"] == pytest.approx(row["batch_size"] / row["seconds"][0])
         assert row["ratio"] == pytest.approx(row["milliseconds"] / base["milliseconds"])
         assert row["share_of_peak"] == pytest.approx(row["gflops"] / numbers["sgemm_peak"]["gflops"])
         if row["variants"]:
@@ -155,7 +155,7 @@ def test_a_process_that_fails_is_told_in_a_sentence() -> None:
 
 
 def test_training_step_of_the_readme(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ["--networks", "vgg7", "--batch", "2", "--rounds", "1"]
+    options = ["--networks", "vgg7", "--batch-size", "2", "--rounds", "1"]
     monkeypatch.setattr(sys, "argv", ["training_step.py", *options])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(SCRIPTS / "training_step.py"), run_name="__main__")
@@ -165,7 +165,7 @@ def test_training_step_of_the_readme(capsys: pytest.CaptureFixture[str], monkeyp
 
 
 def test_peak_memory_of_the_readme(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["peak_memory.py", "--batch", "2", "--steps", "1"])
+    monkeypatch.setattr(sys, "argv", ["peak_memory.py", "--batch-size", "2", "--steps", "1"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(SCRIPTS / "peak_memory.py"), run_name="__main__")
     assert ended.value.code == 0
@@ -192,8 +192,8 @@ def test_our_side_runs_without_pytorch() -> None:
     ("arguments", "message"),
     [
         (["--networks", "vgg9"], "vgg9"),
-        (["--batch", "0"], "must be a whole number from 1, not '0'"),
-        (["--batch", "many"], "must be a whole number from 1, not 'many'"),
+        (["--batch-size", "0"], "must be a whole number from 1, not '0'"),
+        (["--batch-size", "many"], "must be a whole number from 1, not 'many'"),
         (["--rounds", "-1"], "must be a whole number from 1, not '-1'"),
         (["--threads", "0"], "must be a whole number from 1, not '0'"),
         (["--psp-slope", "nan"], "must be a number from 0 to 1, not 'nan'"),
@@ -267,7 +267,7 @@ def test_without_torch_it_runs_alone(capsys: pytest.CaptureFixture[str], monkeyp
 
 
 def test_a_batch_that_is_too_large_leaves_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, _, err = run(capsys, *SMALL, *ours_only, "--batch", "100000000", "--json", tmp_path / "numbers.json")
+    code, _, err = run(capsys, *SMALL, *ours_only, "--batch-size", "100000000", "--json", tmp_path / "numbers.json")
     assert code == 2
     assert err.startswith("error: a batch of 100000000, layer conv1: ")
     assert list(tmp_path.iterdir()) == []
@@ -358,7 +358,7 @@ def test_the_ann_is_our_network_at_slope_0() -> None:
     task = Task(TINY, 6, psp_slope=0.0)
     ours = Ours(task, get_device(DEVICE)[0])
     ann = Ann(TINY.spec, TINY.weights())
-    images, labels = TINY.batch(task.batch)
+    images, labels = TINY.batch(task.batch_size)
     potentials = ann(torch.from_numpy(images))
     mine = ours.net.device.to_host(ours.net.forward(ours.encoded))
     np.testing.assert_allclose(mine, potentials.detach().numpy(), rtol=1e-4, atol=1e-5)

@@ -228,7 +228,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     file = tmp_path_factory.mktemp("model") / "numbers.json"
-    result = run(*["--gpu", "A100", "T4", "--networks", "vgg7", "--batch", "256", "--layers", "--json"], str(file))
+    result = run(*["--gpu", "A100", "T4", "--networks", "vgg7", "--batch-size", "256", "--layers", "--json"], str(file))
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout, json.loads(Path(file).read_text())
 
@@ -273,7 +273,7 @@ def test_the_json_has_everything(found: tuple[str, dict[str, Any]]) -> None:
     [
         (("--gpu", "V100"), "V100"),
         (("--networks", "resnet"), "resnet"),
-        (("--batch", "0"), "'0'"),
+        (("--batch-size", "0"), "'0'"),
         (("--json", "/nowhere/at/all.json"), "/nowhere"),
     ],
 )

@@ -217,7 +217,7 @@ def test_the_real_command(tmp_path: Path) -> None:
     assert records == {
         "environment": {"Tool", "Package", "Machine", "Product", "TorchSettings"},
         "graph": {"Replay", "NanGradient"},
-        "layers": {"Way"},
+        "layers": {"Candidate"},
         "profile": {"Wall"},
         "parity": {"LayerParity", "GradientParity", "Outcome"},
         "bench": {"Speed"},

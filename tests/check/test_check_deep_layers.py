@@ -52,9 +52,9 @@ def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_tile_is_measured(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[tuple[str, str]] = []
 
-    def one(layer: Any, way: Any, which: Any, wanted: Any) -> layers.Way:
+    def one(layer: Any, way: Any, which: Any, wanted: Any) -> layers.Candidate:
         measured.append((which, way.name))
-        return layers.Way(layer.name, layer.batch, which, way.name, 0.0, 1.0, 1.0)
+        return layers.Candidate(layer.name, layer.batch_size, which, way.name, 0.0, 1.0, 1.0)
 
     monkeypatch.setattr(layers, "_measured", one)
     layers.measure(kept, EmulatedGpu(), (SMALL,), 2)
@@ -76,7 +76,7 @@ def test_every_tile_is_measured(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> 
 def one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each kernel, since each is compiled for the emulator by itself."""
     monkeypatch.setattr(
-        layers, "ways_of", lambda device, shape, which: (kind(device, shape) for kind in (Gemm, TensorCore))
+        layers, "candidates_of", lambda device, shape, which: (kind(device, shape) for kind in (Gemm, TensorCore))
     )
 
 
@@ -118,8 +118,8 @@ def test_a_way_that_raises_leaves_the_others(kept: Kept, monkeypatch: pytest.Mon
     layers.measure(kept, CPU, (SMALL,), 2)
     figures, findings = kept.take()
     (wrong,) = [figure for figure in figures if figure["problem"]]
-    assert (wrong["way"], wrong["error"], wrong["problem"]) == ("gemm", None, "RuntimeError: out of order")
-    assert {figure["way"] for figure in figures if not figure["problem"]} == {"gemm", "winograd"}
+    assert (wrong["algorithm"], wrong["error"], wrong["problem"]) == ("gemm", None, "RuntimeError: out of order")
+    assert {figure["algorithm"] for figure in figures if not figure["problem"]} == {"gemm", "winograd"}
     assert [finding.text for finding in findings if finding.attention] == [
         "6x5 16->12 data_gradient gemm RuntimeError: out of order"
     ]
@@ -145,18 +145,20 @@ def test_a_device_that_is_lost_ends_the_stage(kept: Kept, monkeypatch: pytest.Mo
 
 
 def test_layers_end_in_time(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, seconds=layers.SECONDS_OF_A_WAY / 2)
+    kept = Kept(tmp_path, seconds=layers.SECONDS_OF_A_CANDIDATE / 2)
     layers.measure(kept, CPU, (SMALL,), 2)
     assert kept.marked() == ["out of time after 0 ways, in forward of 6x5 16->12"]
 
 
 @pytest.mark.usefixtures("untimed")
 def test_what_the_choice_loses_and_cudnn(kept: Kept) -> None:
-    ways = [layers.Way("a", 1, "forward", way, 0, 1, us) for way, us in (("tensorcore", 300), ("tensorcore:1", 200))]
-    ways += [layers.Way("b", 1, "forward", "gemm", 0, 1, 50.0)]
+    ways = [
+        layers.Candidate("a", 1, "forward", way, 0, 1, us) for way, us in (("tensorcore", 300), ("tensorcore:1", 200))
+    ]
+    ways += [layers.Candidate("b", 1, "forward", "gemm", 0, 1, 50.0)]
     peers = [layers.Cudnn(layer, 1, "forward", "TF32", 400.0, 1) for layer in "ab"]
     assert layers._of_pass(ways, peers, "forward").split("; ") == [
-        "forward: the fastest ways of 2 layers take 250 us",
+        "forward: the fastest candidates of 2 layers take 250 us",
         "untuned is slower: a 1.50 of tensorcore:1",
         "cuDNN TF32 800 us",
     ]

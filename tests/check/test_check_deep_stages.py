@@ -304,7 +304,7 @@ def test_a_first_layer_that_flips(kept: Kept, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_peer_that_is_faster_needs_attention_on_a_gpu(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = dict.fromkeys(speed.Speed.__dataclass_fields__) | {"network": "vgg7", "batch": 9, "problem": ""}
+    row = dict.fromkeys(speed.Speed.__dataclass_fields__) | {"network": "vgg7", "batch_size": 9, "problem": ""}
     rows = [
         row | {"side": "ttfs_cupy", "milliseconds": 2.0, "ratio": 1.0},
         row | {"side": "eager", "milliseconds": None, "problem": "PyTorch ran out of memory"},

@@ -46,7 +46,7 @@ def test_training_and_what_follows(clone: Path, packages: str, tmp_path: Path) -
 
 
 def test_the_benchmark_needs_no_metadata(clone: Path, packages: str) -> None:
-    small = ("--networks", "vgg7", "--batch", "2", "--rounds", "1", "--work", "inference", "--against", "none")
+    small = ("--networks", "vgg7", "--batch-size", "2", "--rounds", "1", "--work", "inference", "--against", "none")
     out = succeeds("-m", "ttfs_cupy.bench", *small, "--device", "cpu", path=packages, here=clone)
     assert "ttfs-cupy " in out and "vgg7" in out
 
@@ -68,7 +68,8 @@ def test_a_script_elsewhere_and_the_processes_that_it_spawns(clone: Path, packag
         """
 import multiprocessing
 
-from ttfs_cupy import benchmarks, config_file, data, models
+from ttfs_cupy import benchmarks, data, models
+from ttfs_cupy.experiment import config_file
 
 
 def layers(spec):

@@ -274,7 +274,7 @@ def _variants() -> list[Variant]:
             case = Case(shape, 1, 1.0, 1.0, pooled, 0, FirstLayer)
             object.__setattr__(case.neuron, "clip", "separate")
             for which in ("forward", "weight_gradient"):
-                found += case.algorithm.kernels(which, 1, case.neuron, has_sum=True, pooled=pooled)
+                found += case.algorithm.kernels(which, 1, case.neuron, has_weight_sum=True, pooled=pooled)
     return found
 
 

@@ -87,14 +87,14 @@ few = settings(max_examples=60, deadline=None, derandomize=True)
 )
 def test_any_network_computes_what_the_reference_does(
     network: tuple[list[Any], Shape],
-    batch: int,
+    batch_size: int,
     seed: int,
     t_win: float,
     slope_and_clip: tuple[float, str],
     readout: str,
 ) -> None:
     slope, clip = slope_and_clip
-    check(*network, batch, seed, t_win=t_win, psp_slope=slope, clip=clip, readout=readout)
+    check(*network, batch_size, seed, t_win=t_win, psp_slope=slope, clip=clip, readout=readout)
 
 
 @few

@@ -72,14 +72,14 @@ def test_deeper_networks(spec: list[Any], input_shape: Shape) -> None:
     ],
     ids=str,
 )
-def test_layers_that_span_many_blocks(spec: list[Any], input_shape: Shape, batch: int) -> None:
-    check(spec, input_shape, batch, classes=11)
+def test_layers_that_span_many_blocks(spec: list[Any], input_shape: Shape, batch_size: int) -> None:
+    check(spec, input_shape, batch_size, classes=11)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 257, 1001])
 @pytest.mark.parametrize("batch", [1, 2, 33])
-def test_batches_and_classes(batch: int, classes: int) -> None:
-    check([5, "P"], (2, 6, 7), batch, classes=classes)
+def test_batches_and_classes(batch_size: int, classes: int) -> None:
+    check([5, "P"], (2, 6, 7), batch_size, classes=classes)
 
 
 def test_a_smaller_batch_uses_the_front_of_the_same_buffers() -> None:

@@ -28,7 +28,7 @@ CLASSES = 10
 class Vgg:
     spec: Sequence[int | str]
     input_shape: tuple[int, int, int]
-    batch: int
+    batch_size: int
 
     @property
     def layers(self) -> list[LayerSpec]:
@@ -36,11 +36,11 @@ class Vgg:
 
     @property
     def images(self) -> np.ndarray:
-        return random_images(self.batch, self.input_shape, seed=1)
+        return random_images(self.batch_size, self.input_shape, seed=1)
 
     @property
     def labels(self) -> np.ndarray:
-        return np.arange(self.batch) % CLASSES
+        return np.arange(self.batch_size) % CLASSES
 
 
 # 12 GFLOP an image and pass for vgg11, in float64: two images, in a batch of odd size for the smaller net

@@ -46,10 +46,10 @@ def by_every_algorithm(
 
 
 def check(
-    spec: Sequence[Any], input_shape: Shape, batch: int = 3, seed: int = 0, classes: int = CLASSES, **rule: Any
+    spec: Sequence[Any], input_shape: Shape, batch_size: int = 3, seed: int = 0, classes: int = CLASSES, **rule: Any
 ) -> list[earliness.Response]:
     """A net at Kaiming init on random images, forward and backward, against the reference."""
-    images, labels = random_images(batch, input_shape, seed), np.arange(batch) % classes
+    images, labels = random_images(batch_size, input_shape, seed), np.arange(batch_size) % classes
     for net in by_every_algorithm(spec, input_shape, classes, seed=seed, **rule):
         responses = comparison.check(net, read(spec, classes), images, labels, **rule)
     return responses

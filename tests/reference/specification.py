@@ -93,9 +93,9 @@ def kaiming_weights(layers: Sequence[LayerSpec], input_shape: tuple[int, int, in
     }
 
 
-def random_images(batch: int, input_shape: tuple[int, int, int], seed: int, silent: float = 0.19) -> np.ndarray:
+def random_images(batch_size: int, input_shape: tuple[int, int, int], seed: int, silent: float = 0.19) -> np.ndarray:
     """float32 images in [0, 1], NCHW, with about that share of black pixels, which latency coding leaves silent."""
     rng = np.random.default_rng(seed)
-    images = rng.random((batch, *input_shape), np.float32)
+    images = rng.random((batch_size, *input_shape), np.float32)
     images[rng.random(images.shape) < silent] = 0
     return images

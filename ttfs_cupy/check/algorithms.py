@@ -93,7 +93,7 @@ def _compile_ahead(device: Device) -> None:
             if kind.fits(shape, device) is None:
                 algorithm, joined = kind(device, shape), pooled and kind.joins_pooling
                 for which, slope in product(PASSES, PSP_SLOPES):
-                    variants += algorithm.kernels(which, IMAGES, neuron, has_sum=slope != 0, pooled=joined)
+                    variants += algorithm.kernels(which, IMAGES, neuron, has_weight_sum=slope != 0, pooled=joined)
     device.compile_ahead(variants)
 
 

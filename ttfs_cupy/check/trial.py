@@ -60,13 +60,13 @@ class Trial:
     def forward(self, algorithm: Algorithm, *, pooled: bool, times: int = 1) -> list[Activations]:
         """What it leaves, `times` times, on the host."""
         device, xp, size = self.device, self.device.xp, self.out_shape(pooled=pooled)
-        has_sum = self.neuron.needs_weight_sum
+        has_weight_sum = self.neuron.needs_weight_sum
         images, weights = device.to_device(self.inputs), device.to_device(self.weights)
         found = []
         for _ in range(times):
             out = Activations(
                 xp.full(size, np.nan, np.float32),
-                xp.full(size, np.nan, np.float32) if has_sum else None,
+                xp.full(size, np.nan, np.float32) if has_weight_sum else None,
                 xp.full(size, 99, np.uint8) if pooled else None,
             )
             algorithm.forward(images, weights, self.neuron, out, self._workspace(algorithm, "forward"))

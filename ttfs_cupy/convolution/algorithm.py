@@ -52,13 +52,15 @@ class Algorithm(Protocol):
     def variants(self, which: Pass) -> "dict[int, Algorithm]":
         """The ways to cut a pass into blocks that it can be told to take, by number; none where it has but one."""
 
-    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+    def kernels(
+        self, which: Pass, batch_size: int, neuron: Neuron, *, has_weight_sum: bool, pooled: bool
+    ) -> list[Variant]:
         """Every variant of a cooperative kernel that such a pass may launch, or weighs before it chooses.
 
-        has_sum: what neuron.needs_weight_sum will be; pooled: with pooling joined to it.
+        has_weight_sum: what neuron.needs_weight_sum will be; pooled: with pooling joined to it.
         """
 
-    def workspace(self, batch: int, which: Pass) -> int:
+    def workspace(self, batch_size: int, which: Pass) -> int:
         """How many float32 values of scratch memory a pass needs for that batch."""
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:

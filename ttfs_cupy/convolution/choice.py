@@ -15,7 +15,7 @@ SEPARATOR = "/"
 
 
 @dataclass(frozen=True)
-class Passes:
+class LayerAlgorithms:
     """The algorithms of a layer's three passes."""
 
     forward: Algorithm
@@ -44,7 +44,7 @@ class Passes:
 
 def choose(
     name: str, device: Device, shape: ConvolutionShape, layer: str, precision: Precision = DEFAULT_PRECISION
-) -> Passes:
+) -> LayerAlgorithms:
     """The algorithms of that name, or of three names with slashes between them, for a layer.
 
     `auto` takes the one that suits the layer's shape, of those that are as exact as precision. A number behind a name
@@ -64,7 +64,7 @@ def choose(
         if algorithm is None:
             raise UserError(f"layer {layer}: {_no_variant(kind(device, shape), part, which)}")
         chosen.append(algorithm)
-    return Passes(*chosen)
+    return LayerAlgorithms(*chosen)
 
 
 def variant(algorithm: Algorithm, name: str, which: Pass) -> Algorithm | None:
@@ -86,11 +86,11 @@ def named(convolution: str | Mapping[str, str], layer: str) -> str:
     return convolution if isinstance(convolution, str) else convolution.get(layer, AUTO)
 
 
-def connecting(device: Device, shape: ConvolutionShape, precision: Precision = DEFAULT_PRECISION) -> Passes:
+def connecting(device: Device, shape: ConvolutionShape, precision: Precision = DEFAULT_PRECISION) -> LayerAlgorithms:
     """The algorithms of a full connection; a kernel that covers its input makes of it a convolution."""
     kinds = [kind for kind in candidates(shape, device, precision) if kind.connects]
     best = max(kinds, key=lambda kind: kind.rank)(device, shape)
-    return Passes(best, best, best)
+    return LayerAlgorithms(best, best, best)
 
 
 def candidates(

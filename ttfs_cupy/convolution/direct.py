@@ -50,13 +50,15 @@ class Direct:
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         return {}
 
-    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+    def kernels(
+        self, which: Pass, batch_size: int, neuron: Neuron, *, has_weight_sum: bool, pooled: bool
+    ) -> list[Variant]:
         return []
 
-    def workspace(self, batch: int, which: Pass) -> int:
+    def workspace(self, batch_size: int, which: Pass) -> int:
         if which == "data_gradient":
-            return Gemm(self.device, self.shape).workspace(batch, which)
-        groups = parts(batch * self.shape.out_pixels, GROUP_ROWS)
+            return Gemm(self.device, self.shape).workspace(batch_size, which)
+        groups = parts(batch_size * self.shape.out_pixels, GROUP_ROWS)
         return groups * self.shape.weights if which == "weight_gradient" else 0
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:

@@ -176,26 +176,32 @@ class FirstLayer:
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         return {}
 
-    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+    def kernels(
+        self, which: Pass, batch_size: int, neuron: Neuron, *, has_weight_sum: bool, pooled: bool
+    ) -> list[Variant]:
         if which == "forward":
-            return [self._forward_variant(neuron, has_sum=has_sum, pooled=pooled)]
-        return [self._gradient_variant(neuron, has_sum=has_sum, pooled=pooled)] if which == "weight_gradient" else []
+            return [self._forward_variant(neuron, has_weight_sum=has_weight_sum, pooled=pooled)]
+        return (
+            [self._gradient_variant(neuron, has_weight_sum=has_weight_sum, pooled=pooled)]
+            if which == "weight_gradient"
+            else []
+        )
 
-    def workspace(self, batch: int, which: Pass) -> int:
+    def workspace(self, batch_size: int, which: Pass) -> int:
         shape = self.shape
         if which == "forward":
             return 0
         if which == "data_gradient":
             windows = shape.out_size[0] // 2 * (shape.out_size[1] // 2) * shape.out_channels
-            return batch * windows + Gemm(self.device, shape).workspace(batch, which)
-        ranges, _ = self._ranges(batch)
+            return batch_size * windows + Gemm(self.device, shape).workspace(batch_size, which)
+        ranges, _ = self._ranges(batch_size)
         return parts_of_tree(ranges, FAN) * shape.patch_size * CHANNELS_OF_A_THREAD * self._lanes * self._channel_blocks
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a tile's neurons by one reading of its pixels, then the neurons' rule, and pooling."""
         tiles = Tiles.fastest(self.shape, FORWARD, self._lanes)
-        has_sum, pooled = neuron.needs_weight_sum, out.winner is not None
-        variant = self._forward_variant(neuron, has_sum=has_sum, pooled=pooled)
+        has_weight_sum, pooled = neuron.needs_weight_sum, out.winner is not None
+        variant = self._forward_variant(neuron, has_weight_sum=has_weight_sum, pooled=pooled)
         self.device.launch_blocks(
             variant,
             *(len(images) * tiles.count * self._channel_blocks, _weight_bytes(self.shape) + tiles.halo_bytes),
@@ -214,12 +220,12 @@ class FirstLayer:
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
         """Summed over ranges of tiles, and these in a tree, whose nodes the last blocks to come add."""
-        neuron, out, batch = outgoing.neuron, outgoing.out, len(images)
+        neuron, out, batch_size = outgoing.neuron, outgoing.out, len(images)
         *rule, _ = neuron.derivative
         tiles = Tiles.fastest(self.shape, WEIGHT_GRADIENT, self._lanes)
-        ranges, range_tiles = self._ranges(batch)
-        has_sum, pooled = neuron.needs_weight_sum, out.winner is not None
-        variant = self._gradient_variant(neuron, has_sum=has_sum, pooled=pooled)
+        ranges, range_tiles = self._ranges(batch_size)
+        has_weight_sum, pooled = neuron.needs_weight_sum, out.winner is not None
+        variant = self._gradient_variant(neuron, has_weight_sum=has_weight_sum, pooled=pooled)
         self.device.launch_blocks(
             variant,
             *(ranges * self._channel_blocks, max(tiles.halo_bytes, LEFT_BYTES + self._part_bytes)),
@@ -227,28 +233,30 @@ class FirstLayer:
                 images,
                 outgoing.grad,
                 out.output,
-                out.weight_sum if has_sum else None,
+                out.weight_sum if has_weight_sum else None,
                 out.winner,
                 *rule,
             ),
             *(grad_weights, workspace, self.arrived, parts_of_tree(ranges, FAN)),
-            *(ranges, range_tiles, batch * tiles.count),
+            *(ranges, range_tiles, batch_size * tiles.count),
             *(self.shape.out_channels, self._lanes, *tiles.arguments, *self._sizes),
         )
 
-    def _forward_variant(self, neuron: Neuron, *, has_sum: bool, pooled: bool) -> Variant:
-        return self._variant("first_layer_forward", FORWARD, neuron, has_sum, pooled)
+    def _forward_variant(self, neuron: Neuron, *, has_weight_sum: bool, pooled: bool) -> Variant:
+        return self._variant("first_layer_forward", FORWARD, neuron, has_weight_sum, pooled)
 
-    def _gradient_variant(self, neuron: Neuron, *, has_sum: bool, pooled: bool) -> Variant:
+    def _gradient_variant(self, neuron: Neuron, *, has_weight_sum: bool, pooled: bool) -> Variant:
         more = {"SEPARATE": int(neuron.derivative[-1]), "FAN": FAN}
-        return self._variant("first_layer_weight_gradient", WEIGHT_GRADIENT, neuron, has_sum, pooled, **more)
+        return self._variant("first_layer_weight_gradient", WEIGHT_GRADIENT, neuron, has_weight_sum, pooled, **more)
 
-    def _variant(self, kernel: str, work: Work, neuron: Neuron, has_sum: bool, pooled: bool, **more: int) -> Variant:
+    def _variant(
+        self, kernel: str, work: Work, neuron: Neuron, has_weight_sum: bool, pooled: bool, **more: int
+    ) -> Variant:
         shape = self.shape
         constants: Constants = (
             *(("CHANNELS", shape.in_channels), ("KERNEL_H", shape.kernel[0]), ("KERNEL_W", shape.kernel[1])),
             *(("STRIDE_H", shape.stride[0]), ("STRIDE_W", shape.stride[1]), ("THREADS", work.threads)),
-            *(("HAS_SUM", int(has_sum)), ("FIRES", int(neuron.fires))),
+            *(("HAS_SUM", int(has_weight_sum)), ("FIRES", int(neuron.fires))),
             *(("POOLED", int(pooled)), ("VECTOR", 4 if shape.out_channels % 4 == 0 else 1)),
             *more.items(),
         )
@@ -279,9 +287,9 @@ class FirstLayer:
         assert self.device.gpu is not None
         return max(1, self.device.gpu.multiprocessors // self._channel_blocks)
 
-    def _ranges(self, batch: int) -> tuple[int, int]:
+    def _ranges(self, batch_size: int) -> tuple[int, int]:
         """How many ranges a batch's tiles are summed in, and how many tiles each has."""
-        count = batch * Tiles.fastest(self.shape, WEIGHT_GRADIENT, self._lanes).count
+        count = batch_size * Tiles.fastest(self.shape, WEIGHT_GRADIENT, self._lanes).count
         range_tiles = parts(count, self._most_ranges)
         return parts(count, range_tiles), range_tiles
 

@@ -46,19 +46,21 @@ class Gemm:
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         return {}
 
-    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+    def kernels(
+        self, which: Pass, batch_size: int, neuron: Neuron, *, has_weight_sum: bool, pooled: bool
+    ) -> list[Variant]:
         return []
 
-    def workspace(self, batch: int, which: Pass) -> int:
+    def workspace(self, batch_size: int, which: Pass) -> int:
         shape = self.shape
-        count = batch * shape.out_pixels
+        count = batch_size * shape.out_pixels
         if which == "forward":
             return self.device.workers * self._chunk_workspace(count)
         if which == "weight_gradient":
             groups = min(self._most_groups, parts(count, FEWEST_ROWS))
             return groups * shape.weights + self.device.workers * self._chunk_workspace(count)
         patch_size = shape.taps * shape.out_channels
-        patches = min(self._chunk_rows(patch_size), batch * shape.in_pixels) * patch_size
+        patches = min(self._chunk_rows(patch_size), batch_size * shape.in_pixels) * patch_size
         return count * shape.out_channels + shape.weights + self.device.workers * patches
 
     # Forward

@@ -51,14 +51,14 @@ class ConvolutionShape:
         """Of one such convolution of one image, computed directly."""
         return self.out_pixels * self.weights
 
-    def reach(self, images: int) -> int:
+    def reach(self, batch_size: int) -> int:
         """More than any index of a kernel of its passes, with so many images.
 
         Of inputs, of neurons (all of them, also where pooling is joined and arrays hold a quarter), and of the lines
         that a kernel slides over, whose padding no array has.
         """
         lines = max(self.in_size[0], self.out_size[0] * self.stride[0]) + 2 * self.kernel[0]
-        return images * max(self.in_pixels * self.in_channels, self.out_pixels * self.out_channels, lines)
+        return batch_size * max(self.in_pixels * self.in_channels, self.out_pixels * self.out_channels, lines)
 
     def flattened(self) -> "ConvolutionShape":
         """The same products where the kernel covers its input: over one pixel that has all pixels' channels."""
@@ -80,12 +80,12 @@ class Activations:
     weight_sum: Array | None = None
     winner: Array | None = None
 
-    def of(self, batch: int, *, with_sum: bool) -> "Activations":
+    def of(self, batch_size: int, *, with_weight_sum: bool) -> "Activations":
         """The front of the arrays, for a smaller batch; without the weight sum where nobody needs it."""
         return Activations(
-            self.output[:batch],
-            self.weight_sum[:batch] if with_sum and self.weight_sum is not None else None,
-            None if self.winner is None else self.winner[:batch],
+            self.output[:batch_size],
+            self.weight_sum[:batch_size] if with_weight_sum and self.weight_sum is not None else None,
+            None if self.winner is None else self.winner[:batch_size],
         )
 
 

@@ -21,7 +21,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import write_atomically
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.convolution.algorithm import PASSES, VARIANT, Algorithm, Pass, Precision
-from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, Passes, candidates, variant
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, LayerAlgorithms, candidates, variant
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
@@ -78,14 +78,14 @@ class Tuner:
         self._cache = cache or TuningCache()
 
     def choose(
-        self, shape: ConvolutionShape, batch: int, *, is_first: bool, precision: Precision = DEFAULT_PRECISION
-    ) -> Passes:
+        self, shape: ConvolutionShape, batch_size: int, *, is_first: bool, precision: Precision = DEFAULT_PRECISION
+    ) -> LayerAlgorithms:
         """The fastest algorithm of each pass; a first layer has no data gradient, whose algorithm is its forward's."""
         kinds = {kind.name: kind for kind in candidates(shape, self._device, precision)}
         if len(kinds) == 1:
             names: dict[Pass, str] = dict.fromkeys(PASSES, next(iter(kinds)))
         else:
-            images = min(batch, MOST_IMAGES if self._device.gpu is None else MOST_IMAGES_ON_GPU)
+            images = min(batch_size, MOST_IMAGES if self._device.gpu is None else MOST_IMAGES_ON_GPU)
             passes: tuple[Pass, ...] = ("forward", "weight_gradient") if is_first else PASSES
             key = self._key(shape, images, passes, precision)
             found = self._cache.get(key)
@@ -100,7 +100,7 @@ class Tuner:
                 self._cache.put(key, found)
             names = {which: found.get(which, found["forward"].partition(VARIANT)[0]) for which in PASSES}
         chosen = {which: self._made(kinds, name, shape, which) for which, name in names.items()}
-        return Passes(**{which: one for which, one in chosen.items() if one is not None})
+        return LayerAlgorithms(**{which: one for which, one in chosen.items() if one is not None})
 
     def _made(
         self, kinds: Mapping[str, type[Algorithm]], name: str, shape: ConvolutionShape, which: Pass
@@ -110,9 +110,9 @@ class Tuner:
         return variant(kind(self._device, shape), name, which) if kind else None
 
     def _time(
-        self, shape: ConvolutionShape, images: int, passes: Iterable[Pass], kinds: Iterable[type[Algorithm]]
+        self, shape: ConvolutionShape, batch_size: int, passes: Iterable[Pass], kinds: Iterable[type[Algorithm]]
     ) -> dict[str, str]:
-        timed, compared = (_Trial(self._device, shape, count) for count in (images, COMPARED_IMAGES))
+        timed, compared = (_Trial(self._device, shape, count) for count in (batch_size, COMPARED_IMAGES))
         algorithms = [kind(self._device, shape) for kind in kinds]
         chosen: dict[str, str] = {}
         ways_of = {
@@ -141,13 +141,12 @@ class Tuner:
                 times.append(timed(agreeing[name]))
         return min(seconds, key=lambda name: statistics.median(seconds[name]))
 
-    def _key(self, shape: ConvolutionShape, images: int, passes: Iterable[Pass], precision: Precision) -> str:
+    def _key(self, shape: ConvolutionShape, batch_size: int, passes: Iterable[Pass], precision: Precision) -> str:
         device = self._device
         sizes = (shape.in_size, shape.in_channels, shape.out_channels, shape.kernel, shape.stride, shape.padding)
         where = f"{device.description}, {platform.processor() or platform.machine()}"
-        return (
-            f"{where}; ttfs_cupy {__version__} {_digest()}; {sizes}; {images} images; {precision}; {' '.join(passes)}"
-        )
+        engine = f"ttfs_cupy {__version__} {_digest()}"
+        return f"{where}; {engine}; {sizes}; {batch_size} images; {precision}; {' '.join(passes)}"
 
 
 @cache
@@ -173,11 +172,14 @@ class _Given:
 class _Trial:
     """One layer's passes on random images; what they read is the same for every algorithm."""
 
-    def __init__(self, device: Device, shape: ConvolutionShape, images: int):
+    def __init__(self, device: Device, shape: ConvolutionShape, batch_size: int):
         self._device = device
         self._shape = shape
         rng = np.random.default_rng(0)
-        outer, inner = (images, *shape.out_size, shape.out_channels), (images, *shape.in_size, shape.in_channels)
+        outer, inner = (
+            (batch_size, *shape.out_size, shape.out_channels),
+            (batch_size, *shape.in_size, shape.in_channels),
+        )
         earliness = [rng.random(size, np.float32) * (rng.random(size, np.float32) > 0.5) for size in (inner, outer)]
         spread = np.float32(np.sqrt(2 / shape.patch_size))
         weights = spread * rng.standard_normal((*shape.kernel, *inner[3:], *outer[3:]), np.float32)
@@ -199,7 +201,9 @@ class _Trial:
     def kernels(self, algorithm: Algorithm, which: Pass) -> list[Variant]:
         """That running and comparing the pass may launch."""
         images = len(self._given.images)
-        each = (algorithm.kernels(which, images, self._neuron, has_sum=has, pooled=False) for has in (False, True))
+        each = (
+            algorithm.kernels(which, images, self._neuron, has_weight_sum=has, pooled=False) for has in (False, True)
+        )
         return [variant for some in each for variant in some]
 
     def agrees(self, algorithm: Algorithm, which: Pass) -> bool:
@@ -238,13 +242,13 @@ class _Trial:
         """The pass, and the arrays that it writes and that may be compared."""
         given, xp = self._given, self._device.xp
         workspace = xp.empty(algorithm.workspace(len(given.images), which), np.float32)
-        has_sum = neuron.needs_weight_sum
+        has_weight_sum = neuron.needs_weight_sum
         if which == "forward":
             places = [self._place(given.output, name) for name in ("output", "sum")]
-            out = Activations(places[0], places[1] if has_sum else None)
-            written = [out.weight_sum if has_sum else out.output]
+            out = Activations(places[0], places[1] if has_weight_sum else None)
+            written = [out.weight_sum if has_weight_sum else out.output]
             return lambda: algorithm.forward(given.images, given.weights, neuron, out, workspace), written
-        spikes = Activations(given.output, given.weight_sum if has_sum else None)
+        spikes = Activations(given.output, given.weight_sum if has_weight_sum else None)
         outgoing = OutgoingGradient(neuron, given.grad, spikes)
         if which == "data_gradient":
             target = self._place(given.images, which)

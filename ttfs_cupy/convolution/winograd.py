@@ -72,23 +72,25 @@ class Winograd:
     def variants(self, which: Pass) -> dict[int, Algorithm]:
         return {}
 
-    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+    def kernels(
+        self, which: Pass, batch_size: int, neuron: Neuron, *, has_weight_sum: bool, pooled: bool
+    ) -> list[Variant]:
         return [reductions.FIND_SPIKES] if which == "forward" and self.device.gpu is not None else []
 
-    def workspace(self, batch: int, which: Pass) -> int:
+    def workspace(self, batch_size: int, which: Pass) -> int:
         shape, device = self.shape, self.device
         inner, outer = shape.in_channels, shape.out_channels
         if which == "weight_gradient":
             groups = self._most_groups
-            rows = 2 * self._product_tiles(whole_tiles(*shape.out_size).tiles(batch))
+            rows = 2 * self._product_tiles(whole_tiles(*shape.out_size).tiles(batch_size))
             piece = self._floats(rows, inner) + self._floats(rows, self._paneled(outer))
             return groups * self._floats(inner, outer) + min(groups, device.workers) * piece
         size, all_halves, depth, columns, spiked = (
-            (shape.out_size, (1, 2), inner, outer, batch * shape.in_pixels)
+            (shape.out_size, (1, 2), inner, outer, batch_size * shape.in_pixels)
             if which == "forward"
             else (shape.in_size, (1,), outer, inner, 0)
         )
-        block = max(self._block_workspace(tile_grids(*size), batch, halves) for halves in all_halves)
+        block = max(self._block_workspace(tile_grids(*size), batch_size, halves) for halves in all_halves)
         return self._floats(depth, self._paneled(columns)) + spiked + device.workers * block
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
@@ -207,13 +209,13 @@ class Winograd:
         return transformed
 
     def _in_blocks(
-        self, grids: list[TileGrid], batch: int, workspace: Array, used: int, halves: int, body: _BlockBody
+        self, grids: list[TileGrid], batch_size: int, workspace: Array, used: int, halves: int, body: _BlockBody
     ) -> None:
         """Calls the body for each block of each grid, the device's workers sharing them."""
-        per_worker = self._block_workspace(grids, batch, halves)
+        per_worker = self._block_workspace(grids, batch_size, halves)
         blocks = []
         for grid in grids:
-            cuts = self._cuts(grid.tiles(batch), halves, alone=len(grids) == 1)
+            cuts = self._cuts(grid.tiles(batch_size), halves, alone=len(grids) == 1)
             blocks += [(grid, first, last) for first, last in pairwise(cuts)]
 
         def task(index: int, worker: int) -> None:
@@ -258,19 +260,19 @@ class Winograd:
         cuts = [tiles * index // blocks // unit * unit for index in range(blocks)]
         return [*sorted(set(cuts)), tiles]
 
-    def _block_workspace(self, grids: list[TileGrid], batch: int, halves: int) -> int:
+    def _block_workspace(self, grids: list[TileGrid], batch_size: int, halves: int) -> int:
         """Also enough for fewer images, whose blocks may be larger."""
-        tiles = min(self._most_block_tiles(halves) + ROWS_AT_A_TIME, max(grid.tiles(batch) for grid in grids))
+        tiles = min(self._most_block_tiles(halves) + ROWS_AT_A_TIME, max(grid.tiles(batch_size) for grid in grids))
         return self._floats(halves * tiles, self.shape.in_channels) + self._floats(
             halves * tiles, self.shape.out_channels
         )
 
-    def _grids_of_sums(self, images: int) -> list[TileGrid]:
+    def _grids_of_sums(self, batch_size: int) -> list[TileGrid]:
         """Small tiles at the ends of a side; or whole ones that overhang, where a pass over all sums for each size of
         tile would take longer than the products that small tiles spare. images: of both halves."""
 
         def rows(grids: list[TileGrid]) -> int:
-            return sum(g.positions[0] * g.positions[1] * (g.tiles(images) + ROWS_OF_A_PASS) for g in grids)
+            return sum(g.positions[0] * g.positions[1] * (g.tiles(batch_size) + ROWS_OF_A_PASS) for g in grids)
 
         size = self.shape.out_size
         return min(tile_grids(*size), [whole_tiles(*size)], key=rows)

@@ -25,8 +25,8 @@ class TileGrid:
         """Points of interpolation: how many products a tile takes, vertically and horizontally."""
         return self.size[0] + BORDER, self.size[1] + BORDER
 
-    def tiles(self, batch: int) -> int:
-        return batch * self.count[0] * self.count[1]
+    def tiles(self, batch_size: int) -> int:
+        return batch_size * self.count[0] * self.count[1]
 
     def from_pixel(self, padding: tuple[int, int] = (0, 0)) -> tuple[int, ...]:
         """As kernels take it; with padding, by the pixels that its tiles read."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from ttfs_cupy.convolution.choice import Passes
+from ttfs_cupy.convolution.choice import LayerAlgorithms
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.neuron import Neuron
@@ -41,9 +41,9 @@ class Layer(ABC):
     def neurons(self) -> int:
         return int(np.prod(self.out_shape))
 
-    def reach(self, images: int) -> int:
+    def reach(self, batch_size: int) -> int:
         """More than any index of a kernel that runs this layer for so many images."""
-        return images * int(np.prod(self.in_shape))
+        return batch_size * int(np.prod(self.in_shape))
 
     def public(self, output: np.ndarray) -> np.ndarray:
         """An output (batch, height, width, channels) in PyTorch's order, (batch, channels, height, width)."""
@@ -61,7 +61,7 @@ class Weighted(Layer):
         device: Device,
         shape: ConvolutionShape,
         neuron: Neuron,
-        algorithms: Passes,
+        algorithms: LayerAlgorithms,
         *,
         fires: bool,
         flat: bool = False,
@@ -77,8 +77,8 @@ class Weighted(Layer):
         self.weights: Array = None
         self.grad_weights: Array = None
 
-    def reach(self, images: int) -> int:
-        return self.shape.reach(images)
+    def reach(self, batch_size: int) -> int:
+        return self.shape.reach(batch_size)
 
     def public(self, output: np.ndarray) -> np.ndarray:
         return output.reshape(len(output), -1) if self.flat else super().public(output)

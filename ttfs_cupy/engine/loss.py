@@ -19,12 +19,12 @@ class Totals:
 class CrossEntropy:
     """softmax cross-entropy, mean over the batch; prediction is the argmax (SPEC, "Readout")."""
 
-    def __init__(self, device: Device, batch: int, classes: int):
+    def __init__(self, device: Device, batch_size: int, classes: int):
         xp = device.xp
         self._device = device
-        self.grad = xp.empty((batch, classes), np.float32)
-        self._row_loss = xp.empty(batch, np.float32)
-        self._row_correct = xp.empty(batch, np.int32)
+        self.grad = xp.empty((batch_size, classes), np.float32)
+        self._row_loss = xp.empty(batch_size, np.float32)
+        self._row_correct = xp.empty(batch_size, np.int32)
         self._arrived = xp.zeros(1, np.int32)
         self._totals = xp.zeros(3, np.float64)
 

@@ -36,7 +36,7 @@ class Network:
         device: Device,
         layers: Sequence[Layer],
         encoder: Encoder,
-        slope: PspSlope,
+        psp_slope: PspSlope,
         classes: int,
         wanted_precision: Precision = DEFAULT_PRECISION,
     ):
@@ -46,7 +46,7 @@ class Network:
         self.classes = classes
         self.t_win = encoder.t_win
         self.wanted_precision = wanted_precision
-        self._slope = slope
+        self._psp_slope = psp_slope
         self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
         self._plan: Plan | None = None
         self.last_inputs: Array | None = None
@@ -61,14 +61,14 @@ class Network:
 
     @property
     def psp_slope(self) -> float:
-        return self._slope.value
+        return self._psp_slope.value
 
     @psp_slope.setter
     def psp_slope(self, value: float) -> None:
-        leaves_or_meets_0 = (value != 0) != (self._slope.value != 0)
-        self._slope.value = value
+        leaves_or_meets_0 = (value != 0) != (self._psp_slope.value != 0)
+        self._psp_slope.value = value
         if leaves_or_meets_0 and self._plan is not None:
-            self.compile_ahead(self._plan.batch, training=self._plan.training)
+            self.compile_ahead(self._plan.batch_size, training=self._plan.training)
 
     @property
     def algorithms(self) -> dict[str, str]:
@@ -144,23 +144,23 @@ class Network:
 
     # What the trainer calls: no checks, no copies, nothing allocated once planned
 
-    def plan(self, batch: int, *, training: bool = False) -> None:
+    def plan(self, batch_size: int, *, training: bool = False) -> None:
         """Makes the arrays for up to `batch` images, unless those at hand suffice; new ones start `loss` anew.
 
         Raises UserError where they do not fit into memory.
         """
         if self._plan is not None:
-            if batch <= self._plan.batch and (self._plan.training or not training):
+            if batch_size <= self._plan.batch_size and (self._plan.training or not training):
                 return
-            batch, training = max(batch, self._plan.batch), training or self._plan.training
+            batch_size, training = max(batch_size, self._plan.batch_size), training or self._plan.training
             self._plan = None  # its memory is free for the next one
-        self.compile_ahead(batch, training=training)
-        plan = Plan(stages_of(self.layers), batch, training=training)
+        self.compile_ahead(batch_size, training=training)
+        plan = Plan(stages_of(self.layers), batch_size, training=training)
         plan.allocate(self.device)
-        self.loss = CrossEntropy(self.device, batch, self.classes)
+        self.loss = CrossEntropy(self.device, batch_size, self.classes)
         self._plan = plan
 
-    def compile_ahead(self, batch: int, *, training: bool, slopes: Iterable[float] | None = None) -> None:
+    def compile_ahead(self, batch_size: int, *, training: bool, slopes: Iterable[float] | None = None) -> None:
         """Has the kernels ready that batches of up to so many images ask for while psp_slope has these values.
 
         slopes: None for the present one. Only whether they are 0 matters. Raises UserError where one does not compile.
@@ -177,13 +177,13 @@ class Network:
             if training:
                 passes += ("weight_gradient", "data_gradient") if index else ("weight_gradient",)
             # a direct code's neurons have a slope of their own
-            each_sum = sums if layer.neuron.slope is self._slope else {layer.neuron.needs_weight_sum}
+            each_sum = sums if layer.neuron.psp_slope is self._psp_slope else {layer.neuron.needs_weight_sum}
             # whoever watches sees every neuron; few images may be cut otherwise than many
-            for which, has_sum, images in product(passes, sorted(each_sum), (1, batch)):
+            for which, has_weight_sum, images in product(passes, sorted(each_sum), (1, batch_size)):
                 algorithm, joined = layer.algorithms.of(which), stage.pool is not None
                 for pooled in {joined, joined and which != "forward"}:
                     variants |= dict.fromkeys(
-                        algorithm.kernels(which, images, layer.neuron, has_sum=has_sum, pooled=pooled)
+                        algorithm.kernels(which, images, layer.neuron, has_weight_sum=has_weight_sum, pooled=pooled)
                     )
         self.device.compile_ahead(variants)
 
@@ -192,13 +192,13 @@ class Network:
         """The plan at hand: another one has its arrays elsewhere."""
         return self._plan
 
-    def tune(self, batch: int, tuner: Tuner | None = None) -> None:
+    def tune(self, batch_size: int, tuner: Tuner | None = None) -> None:
         """Chooses each convolution's algorithms by timing them for batches of that many images."""
         tuner = tuner or Tuner(self.device)
         for index, layer in enumerate(self.layers):
             if isinstance(layer, Weighted) and not layer.flat:
                 layer.algorithms = tuner.choose(
-                    layer.shape, batch, is_first=index == 0, precision=self.wanted_precision
+                    layer.shape, batch_size, is_first=index == 0, precision=self.wanted_precision
                 )
         self._plan = None
 
@@ -210,12 +210,12 @@ class Network:
         plan = self._planned(len(inputs), training=training)
         self.last_inputs = inputs
         for stage, slots in zip(plan.stages, plan.slots, strict=True):
-            batch = len(inputs)
-            out = slots.activations(batch, with_sum=training and self._needs_sum(stage.layer))
+            batch_size = len(inputs)
+            out = slots.activations(batch_size, with_weight_sum=training and self._needs_sum(stage.layer))
             workspace = slots.forward_workspace.array
             if watch is not None and stage.pool is not None:
                 assert slots.unpooled is not None
-                every = Activations(slots.unpooled.array[:batch])
+                every = Activations(slots.unpooled.array[:batch_size])
                 stage.layer.forward(inputs, every, workspace)
                 watch(stage.layer, every.output)
                 stage.pool.forward(every.output, out, workspace)
@@ -229,15 +229,15 @@ class Network:
     def differentiate(self, inputs: Array, labels: Array) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`."""
         readout = self.run(inputs, training=True)
-        batch, plan = len(inputs), self._planned(len(inputs), training=True)
+        batch_size, plan = len(inputs), self._planned(len(inputs), training=True)
         grad = self.loss.add(readout, labels).reshape(-1, *self.layers[-1].out_shape)
         for index in reversed(range(len(plan.stages))):
             stage, slots = plan.stages[index], plan.slots[index]
             below = plan.slots[index - 1] if index else None
-            under = below.output.array[:batch] if below else inputs
-            grad_under = _grad(below, batch) if below else None
+            under = below.output.array[:batch_size] if below else inputs
+            grad_under = _grad(below, batch_size) if below else None
             assert slots.backward_workspace is not None
-            out = slots.activations(batch, with_sum=self._needs_sum(stage.layer))
+            out = slots.activations(batch_size, with_weight_sum=self._needs_sum(stage.layer))
             stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
             grad = grad_under
 
@@ -246,8 +246,8 @@ class Network:
         self.differentiate(inputs, labels)
         optimizer.step()
 
-    def _planned(self, batch: int, *, training: bool) -> Plan:
-        self.plan(batch, training=training)
+    def _planned(self, batch_size: int, *, training: bool) -> Plan:
+        self.plan(batch_size, training=training)
         assert self._plan is not None
         return self._plan
 
@@ -280,9 +280,9 @@ class Network:
         return self.device.to_device(targets.astype(np.int32))
 
 
-def _grad(slots: StageSlots, batch: int) -> Array:
+def _grad(slots: StageSlots, batch_size: int) -> Array:
     assert slots.grad is not None
-    return slots.grad.array[:batch]
+    return slots.grad.array[:batch_size]
 
 
 def _commas(sizes: tuple[int, ...]) -> str:

@@ -33,11 +33,11 @@ class Stage:
     def out_shape(self) -> tuple[int, int, int]:
         return self.layers[-1].out_shape
 
-    def workspace(self, batch: int, *passes: Pass) -> int:
+    def workspace(self, batch_size: int, *passes: Pass) -> int:
         """float32 values of scratch memory for the greediest of these passes."""
         if not isinstance(self.layer, Weighted):
             return 0
-        return max(self.layer.algorithms.of(which).workspace(batch, which) for which in passes)
+        return max(self.layer.algorithms.of(which).workspace(batch_size, which) for which in passes)
 
 
 def stages_of(layers: Sequence[Layer]) -> list[Stage]:
@@ -66,17 +66,17 @@ class StageSlots:
     forward_workspace: Slot
     backward_workspace: Slot | None
 
-    def activations(self, batch: int, *, with_sum: bool) -> Activations:
+    def activations(self, batch_size: int, *, with_weight_sum: bool) -> Activations:
         whole = Activations(self.output.array, _array(self.weight_sum), _array(self.winner))
-        return whole.of(batch, with_sum=with_sum)
+        return whole.of(batch_size, with_weight_sum=with_weight_sum)
 
 
 class Plan:
     """The arena of a network for up to `batch` images. Nothing is allocated before allocate()."""
 
-    def __init__(self, stages: Sequence[Stage], batch: int, *, training: bool):
+    def __init__(self, stages: Sequence[Stage], batch_size: int, *, training: bool):
         self.stages = list(stages)
-        self.batch = batch
+        self.batch_size = batch_size
         self.training = training
         self._arena = Arena()
         self.slots = [self._reserve(index, stage) for index, stage in enumerate(self.stages)]
@@ -89,34 +89,36 @@ class Plan:
         """Takes the memory. Raises UserError that says what it needs, what is free, and what would fit; and for a batch
         that has more elements than kernels can count."""
         for layer in (stage.layer for stage in self.stages):
-            if trouble := count_trouble(f"a batch of {self.batch}, layer {layer.name}", layer.reach(self.batch)):
+            if trouble := count_trouble(
+                f"a batch of {self.batch_size}, layer {layer.name}", layer.reach(self.batch_size)
+            ):
                 raise UserError(trouble)
         free = device.free_bytes()
         if self.bytes > free:
             raise UserError(
-                f"a batch of {self.batch} needs {self.bytes / 2**20:,.0f} MiB for {self._purpose} on {device.name}, "
-                f"where {free / 2**20:,.0f} MiB are free; {self._advice(free)}"
+                f"a batch of {self.batch_size} needs {self.bytes / 2**20:,.0f} MiB for {self._purpose} on "
+                f"{device.name}, where {free / 2**20:,.0f} MiB are free; {self._advice(free)}"
             )
         self._arena.allocate(device.xp.empty(self.bytes, np.uint8))
 
     def _reserve(self, index: int, stage: Stage) -> StageSlots:
         """The places of one stage, each for as long as something needs what lies there."""
-        count, batch, reserve = len(self.stages), self.batch, self._arena.reserve
+        count, batch_size, reserve = len(self.stages), self.batch_size, self._arena.reserve
         backward = 2 * count - index
         # the stage above reads the output, and in training both stages' backward passes do
         last = backward if self.training else index + 1
-        shape = (batch, *stage.out_shape)
+        shape = (batch_size, *stage.out_shape)
         pools = isinstance(stage.layers[-1], MaxPool)
         keeps_sum = self.training and stage.layer.is_spiking
         hands_on = self.training and index < count - 1
-        full = (batch, *stage.layer.out_shape)
+        full = (batch_size, *stage.layer.out_shape)
         return StageSlots(
             output=reserve(shape, index, last),
             weight_sum=reserve(shape, index, last) if keeps_sum else None,
             winner=reserve(shape, index, last, np.uint8) if pools else None,
             grad=reserve(shape, backward - 1, backward) if hands_on else None,
             unpooled=reserve(full, index, index) if stage.pool is not None else None,
-            forward_workspace=reserve((stage.workspace(batch, "forward"),), index, index),
+            forward_workspace=reserve((stage.workspace(batch_size, "forward"),), index, index),
             backward_workspace=reserve((self._backward_workspace(index, stage),), backward, backward)
             if self.training
             else None,
@@ -124,7 +126,7 @@ class Plan:
 
     def _backward_workspace(self, index: int, stage: Stage) -> int:
         passes: tuple[Pass, ...] = ("weight_gradient", "data_gradient") if index else ("weight_gradient",)
-        return stage.workspace(self.batch, *passes)
+        return stage.workspace(self.batch_size, *passes)
 
     @property
     def _purpose(self) -> str:
@@ -132,7 +134,7 @@ class Plan:
 
     def _advice(self, free: int) -> str:
         """The largest batch that fits, by bisection over plans."""
-        fits, too_large = 0, self.batch
+        fits, too_large = 0, self.batch_size
         while too_large - fits > 1:
             middle = (fits + too_large) // 2
             if Plan(self.stages, middle, training=self.training).bytes <= free:

@@ -27,7 +27,7 @@ def _memory(plan: Plan | None) -> str:
     if plan is None:
         return ""
     purpose = "training" if plan.training else "inference"
-    return f"\n{plan.bytes:,} bytes in one arena, for {purpose} with batches of up to {plan.batch}"
+    return f"\n{plan.bytes:,} bytes in one arena, for {purpose} with batches of up to {plan.batch_size}"
 
 
 def _counts(layer: Layer, first: bool) -> tuple[int, int, int]:

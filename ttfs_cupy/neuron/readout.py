@@ -13,26 +13,26 @@ class PotentialReadout:
 
     device: Device
     t_win: float
-    slope: PspSlope
+    psp_slope: PspSlope
     fires = False
 
     @property
     def needs_weight_sum(self) -> bool:
-        return self.slope.value != 0
+        return self.psp_slope.value != 0
 
     @property
     def rule(self) -> tuple[Array, float, float]:
-        return self.slope.array, 1.0, self.t_win
+        return self.psp_slope.array, 1.0, self.t_win
 
     @property
     def derivative(self) -> tuple[Array, float, float, float, int]:
         return *self.rule, math.inf, 0
 
     def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
-        self.device.launch("potential", out.size, drive, weight_sum, self.slope.array, self.t_win, out, out.size)
+        self.device.launch("potential", out.size, drive, weight_sum, self.psp_slope.array, self.t_win, out, out.size)
 
     def gradient(
         self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
     ) -> None:
-        slope = self.slope.array
+        slope = self.psp_slope.array
         self.device.launch("potential_gradient", grad.size, grad, slope, self.t_win, grad_drive, grad_sum, grad.size)

@@ -21,7 +21,7 @@ class SpikingNeuron:
 
     device: Device
     t_win: float
-    slope: PspSlope
+    psp_slope: PspSlope
     clip: str = "gain"
     grad_clip: float = 1.0
     scale: float = 1.0
@@ -29,11 +29,11 @@ class SpikingNeuron:
 
     @property
     def needs_weight_sum(self) -> bool:
-        return self.slope.value != 0
+        return self.psp_slope.value != 0
 
     @property
     def rule(self) -> tuple[Array, float, float]:
-        return self.slope.array, self.scale, self.t_win
+        return self.psp_slope.array, self.scale, self.t_win
 
     @property
     def derivative(self) -> tuple[Array, float, float, float, int]:

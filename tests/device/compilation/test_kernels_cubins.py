@@ -55,8 +55,17 @@ def test_products_of_warpgroups_overlap(taps):
     tile, units = group_tiles(taps)[0], []
     # whole channels, those of a last block, and those that cannot be copied four at a time
     copies = ((1, 4), (0, 4), (0, 1))
-    for rows, (whole, vector), has_sum, split, ranged in product((0, 1), copies, (0, 1), (0, 1), {0, int(taps == 1)}):
-        names = {"ROWS": rows, "WHOLE": whole, "HAS_SUM": has_sum, "SPLIT": split, "VECTOR": vector, "RANGED": ranged}
+    for rows, (whole, vector), has_weight_sum, split, ranged in product(
+        (0, 1), copies, (0, 1), (0, 1), {0, int(taps == 1)}
+    ):
+        names = {
+            "ROWS": rows,
+            "WHOLE": whole,
+            "HAS_SUM": has_weight_sum,
+            "SPLIT": split,
+            "VECTOR": vector,
+            "RANGED": ranged,
+        }
         units.append(Unit("tensorcore_forward", (*tile.constants, *names.items(), ("GROUPS", 1), ("FAN", 8))))
     found = cubins.compiled([(unit, "90a") for unit in units])
     assert len(found) == len(units)

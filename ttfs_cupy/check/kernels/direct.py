@@ -67,17 +67,17 @@ def direct_weight_gradient(trial: KernelTrial) -> None:
         earliness = trial.spikes(rows, out)
         # of a neuron that passes gradients on
         grad[1, 0], earliness[1, 0] = np.nan, 0.5
-        for group_rows, with_sum in itertools.product((rows, rows // 3 + 1), (0, 1)):
-            rule = (np.full(1, with_sum, np.float32), 1.0, 1.0, 5.0, with_sum)
+        for group_rows, with_weight_sum in itertools.product((rows, rows // 3 + 1), (0, 1)):
+            rule = (np.full(1, with_weight_sum, np.float32), 1.0, 1.0, 5.0, with_weight_sum)
             given = outgoing(grad, earliness, weight_sum, *rule)
             expected, bound = [], []
             for first in range(0, rows, group_rows):
                 part = slice(first, first + group_rows)
-                values, mask = patches[part], with_sum * (patches[part] != 0)
+                values, mask = patches[part], with_weight_sum * (patches[part] != 0)
                 expected.append(values.T @ given.to_drive[part] + mask.T @ given.to_sum[part])
                 bound.append(values.T @ given.drive_size[part] + mask.T @ given.sum_size[part])
             groups = -(-rows // group_rows)
-            arguments = (images, grad, earliness, weight_sum if with_sum else None, *rule)
+            arguments = (images, grad, earliness, weight_sum if with_weight_sum else None, *rule)
             cut = (trial.blank(groups, shape.patch_size, out), groups, group_rows, rows, out)
             (sums,) = trial.launch(groups * out, *arguments, *cut, *_sizes(shape))
             trial.compare(sums, np.array(expected), np.array(bound))

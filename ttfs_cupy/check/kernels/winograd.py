@@ -214,14 +214,16 @@ class _Gradients(NamedTuple):
     to_sum: Rounded
 
 
-def _gradients(trial: KernelTrial, size: tuple[int, int], channels: int, pooled: bool, has_sum: int) -> _Gradients:
+def _gradients(
+    trial: KernelTrial, size: tuple[int, int], channels: int, pooled: bool, has_weight_sum: int
+) -> _Gradients:
     shape = (BATCH, size[0] // 2, size[1] // 2, channels) if pooled else (BATCH, *size, channels)
     grad, earliness, weight_sum = trial.normal(*shape), trial.spikes(*shape), trial.uniform(-0.5, 4, *shape)
-    rule = (np.full(1, has_sum, np.float32), 1.0, 1.0, 5.0, has_sum)
+    rule = (np.full(1, has_weight_sum, np.float32), 1.0, 1.0, 5.0, has_weight_sum)
     given = outgoing(grad, earliness, weight_sum, *rule)
     winner = trial.random.integers(0, 4, shape).astype(np.uint8) if pooled else None
     spread = [_spread(array, winner, size) for array in given]
-    arrays = (grad, earliness, weight_sum if has_sum else None, winner)
+    arrays = (grad, earliness, weight_sum if has_weight_sum else None, winner)
     return _Gradients(arrays, rule, Rounded(spread[0], spread[2]), Rounded(spread[1], spread[3]))
 
 
@@ -238,8 +240,8 @@ def _spread(pooled: np.ndarray, winner: np.ndarray | None, size: tuple[int, int]
 
 @check(tolerance=TOLERANCE)
 def winograd_drive_gradient(trial: KernelTrial) -> None:
-    for case, pooled, has_sum in product(CASES, (False, True), (0, 1)):
-        gradients = _gradients(trial, case.image, case.channels, pooled, has_sum)
+    for case, pooled, has_weight_sum in product(CASES, (False, True), (0, 1)):
+        gradients = _gradients(trial, case.image, case.channels, pooled, has_weight_sum)
         values, bounds = (_cut(array, case, case.padding, 2) for array in gradients.to_drive)
         for first, count in case.chunks():
             expected, _ = transformed(INPUT, values[first : first + count])
@@ -253,9 +255,9 @@ def winograd_drive_gradient(trial: KernelTrial) -> None:
 def winograd_gradient(trial: KernelTrial) -> None:
     turned = {size: matrix.T for size, matrix in OUTPUT.items()}
     of_tile = {size: turned[size + 2] for size in (2, 3, 4)}
-    for case, pooled, has_sum in product(CASES, (False, True), (0, 1)):
-        gradients = _gradients(trial, case.outputs, case.channels, pooled, has_sum)
-        halves = 1 + has_sum
+    for case, pooled, has_weight_sum in product(CASES, (False, True), (0, 1)):
+        gradients = _gradients(trial, case.outputs, case.channels, pooled, has_weight_sum)
+        halves = 1 + has_weight_sum
         both = (gradients.to_drive, gradients.to_sum)[:halves]
         values, bounds = ([_cut(half[place], case, (0, 0), 0) for half in both] for place in range(2))
         for (first, count), panel in product(case.chunks(), (32, case.channels)):
@@ -263,7 +265,7 @@ def winograd_gradient(trial: KernelTrial) -> None:
             expected, _ = transformed(of_tile, np.concatenate([half[part] for half in values]))
             _, sizes = transformed(of_tile, np.concatenate([half[part] for half in bounds]))
             expected, sizes = (_in_panels(array, panel) for array in (expected, sizes))
-            after = (first, count, has_sum, *case.outputs, case.channels, panel, *case.grid())
+            after = (first, count, has_weight_sum, *case.outputs, case.channels, panel, *case.grid())
             before = (*gradients.arrays, *gradients.rule)
             _launch_stack(trial, expected[0].size // halves, before, expected, sizes, after)
 

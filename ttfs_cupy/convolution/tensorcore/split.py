@@ -111,28 +111,30 @@ class TensorCore:
         numbers = [number for number, each in enumerate(needed) if each <= gpu.block_shared_bytes]
         return {number: type(self)(self.device, self.shape, number) for number in numbers}
 
-    def kernels(self, which: Pass, images: int, neuron: Neuron, *, has_sum: bool, pooled: bool) -> list[Variant]:
+    def kernels(
+        self, which: Pass, batch_size: int, neuron: Neuron, *, has_weight_sum: bool, pooled: bool
+    ) -> list[Variant]:
         if which == "forward":
             sliding = Sliding.forward(self.shape, pooled=pooled)
-            weighed = self._weighed(self._forward_candidates(sliding, images, int(has_sum)))
+            weighed = self._weighed(self._forward_candidates(sliding, batch_size, int(has_weight_sum)))
             groups = any(variant.needs_warpgroups for variant in weighed)
             return [*weighed, PACKING, *([PACKING_FOR_GROUPS] if groups else [])]
         kind = _kind(neuron, pooled=pooled)
         if which == "data_gradient":
-            return self._weighed(self._gradient_candidates(Sliding.backward(self.shape), images, kind))
-        candidates = self._sum_candidates(images)
-        launched = [launch.with_constants(HAS_SUM=int(has_sum), **dict(kind)) for launch in candidates]
+            return self._weighed(self._gradient_candidates(Sliding.backward(self.shape), batch_size, kind))
+        candidates = self._sum_candidates(batch_size)
+        launched = [launch.with_constants(HAS_SUM=int(has_weight_sum), **dict(kind)) for launch in candidates]
         return [*self._weighed(candidates), *self._weighed(launched)]
 
-    def workspace(self, batch: int, which: Pass) -> int:
+    def workspace(self, batch_size: int, which: Pass) -> int:
         if which == "forward":
-            return self._packed_weights + self._forward_parts(batch)
+            return self._packed_weights + self._forward_parts(batch_size)
         if which == "data_gradient":
             return 0
         # a smaller batch may be cut otherwise, but into no more ranges than this
         shape, gpu = self.shape, self.device.gpu
         assert gpu is not None
-        return max(tile.parts_size(shape, tile.most_ranges(shape, batch, gpu)) for tile in sum_tiles(shape))
+        return max(tile.parts_size(shape, tile.most_ranges(shape, batch_size, gpu)) for tile in sum_tiles(shape))
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a block of neurons by one reading of its inputs, then the neurons' rule, and pooling."""
@@ -199,55 +201,57 @@ class TensorCore:
         fragments = parts(shape.in_channels, CHUNK) * shape.taps * parts(shape.out_channels, CHUNK)
         return fragments * WARP * FLOATS_OF_A_LANE
 
-    def _forward_parts(self, batch: int) -> int:
+    def _forward_parts(self, batch_size: int) -> int:
         """Floats of forward's ranges of channels, at most."""
         shape, sliding, gpu = self.shape, Sliding.forward(self.shape), self.device.gpu
         assert gpu is not None
         ranges = forward_ranges(shape)
-        return max(tile.parts_size(sliding, batch, shape.out_channels, ranges) for tile in _forward_tiles(shape, gpu))
+        return max(
+            tile.parts_size(sliding, batch_size, shape.out_channels, ranges) for tile in _forward_tiles(shape, gpu)
+        )
 
     # How the work is cut into blocks
 
-    def _forward_launch(self, sliding: Sliding, images: int, has_sum: int) -> Launch:
+    def _forward_launch(self, sliding: Sliding, batch_size: int, has_weight_sum: int) -> Launch:
         last = len(forward_tiles(self.shape.taps)) - 1
-        key = ("forward", sliding, images, has_sum)
-        return self._chosen(key, lambda: self._forward_candidates(sliding, images, has_sum), last)
+        key = ("forward", sliding, batch_size, has_weight_sum)
+        return self._chosen(key, lambda: self._forward_candidates(sliding, batch_size, has_weight_sum), last)
 
-    def _gradient_launch(self, sliding: Sliding, images: int, kind: Constants) -> Launch:
-        key = ("data_gradient", sliding, images, kind)
-        return self._chosen(key, lambda: self._gradient_candidates(sliding, images, kind))
+    def _gradient_launch(self, sliding: Sliding, batch_size: int, kind: Constants) -> Launch:
+        key = ("data_gradient", sliding, batch_size, kind)
+        return self._chosen(key, lambda: self._gradient_candidates(sliding, batch_size, kind))
 
-    def _sum_launch(self, images: int) -> Launch:
+    def _sum_launch(self, batch_size: int) -> Launch:
         """The same for whatever kind of neurons, with and without the mask: the workspace depends on it."""
-        return self._chosen(("weight_gradient", images), lambda: self._sum_candidates(images))
+        return self._chosen(("weight_gradient", batch_size), lambda: self._sum_candidates(batch_size))
 
-    def _forward_candidates(self, sliding: Sliding, images: int, has_sum: int) -> list[Launch]:
+    def _forward_candidates(self, sliding: Sliding, batch_size: int, has_weight_sum: int) -> list[Launch]:
         shape, gpu = self.shape, self.device.gpu
         assert gpu is not None
-        options = (("HAS_SUM", has_sum), ("SPLIT", int(self.split)), ("VECTOR", _vector(sliding.channels)))
+        options = (("HAS_SUM", has_weight_sum), ("SPLIT", int(self.split)), ("VECTOR", _vector(sliding.channels)))
         ranges = forward_ranges(shape)
 
         def of(tile: ProductTile) -> Launch:
             # of a batch that is larger than any, there are too few counters
-            counters = parts_of_tree(ranges, FAN) * tile.blocks(sliding, images, shape.out_channels)
+            counters = parts_of_tree(ranges, FAN) * tile.blocks(sliding, batch_size, shape.out_channels)
             own = ranges if counters <= len(self.arrived) else 1
             kind = (("GROUPS", int(tile.in_groups)), *options, ("RANGED", int(own > 1)), ("FAN", FAN))
-            return tile.launch("tensorcore_forward", kind, sliding, images, shape.out_channels, ranges=own)
+            return tile.launch("tensorcore_forward", kind, sliding, batch_size, shape.out_channels, ranges=own)
 
         return [of(tile) for tile in _forward_tiles(shape, gpu)]
 
-    def _gradient_candidates(self, sliding: Sliding, images: int, kind: Constants) -> list[Launch]:
+    def _gradient_candidates(self, sliding: Sliding, batch_size: int, kind: Constants) -> list[Launch]:
         options = (("VECTOR", _vector(sliding.channels)), *kind)
-        given = ("tensorcore_data_gradient", options, sliding, images, self.shape.in_channels)
+        given = ("tensorcore_data_gradient", options, sliding, batch_size, self.shape.in_channels)
         return [tile.launch(*given, staged=True) for tile in gradient_tiles(sliding.taps)]
 
-    def _sum_candidates(self, images: int) -> list[Launch]:
+    def _sum_candidates(self, batch_size: int) -> list[Launch]:
         """Of the neurons that take most."""
         shape, gpu = self.shape, self.device.gpu
         assert gpu is not None
         vector = ("VECTOR", _vector(math.gcd(shape.in_channels, shape.out_channels)))
         greediest = (vector, ("HAS_SUM", 1), ("FIRES", 1), ("POOLED", 1), ("SEPARATE", 0))
-        given = ("tensorcore_weight_gradient", greediest, shape, images, gpu)
+        given = ("tensorcore_weight_gradient", greediest, shape, batch_size, gpu)
         return [tile.launch(*given) for tile in sum_tiles(shape)]
 
     def _chosen(self, key: tuple[object, ...], candidates: Callable[[], list[Launch]], last: int = -1) -> Launch:

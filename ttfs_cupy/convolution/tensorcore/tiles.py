@@ -102,14 +102,14 @@ class Sliding:
     def taps(self) -> int:
         return self.kernel[0] * self.kernel[1]
 
-    def pixels(self, images: int) -> int:
+    def pixels(self, batch_size: int) -> int:
         """That are computed; of pooling, those of whole windows."""
         height, width = self.out_size
-        return images * (height // 2 * (width // 2) * 4 if self.pooled_out else height * width)
+        return batch_size * (height // 2 * (width // 2) * 4 if self.pooled_out else height * width)
 
-    def halo_pixels(self, images: int, block_pixels: int) -> int:
+    def halo_pixels(self, batch_size: int, block_pixels: int) -> int:
         """What the block that sees most sees, in pixels of the padded images, whole lines of them."""
-        return _halo_pixels(self, images, block_pixels)
+        return _halo_pixels(self, batch_size, block_pixels)
 
     def first_line(self, pixel: np.ndarray) -> np.ndarray:
         """Of the halo, that these pixels' kernels see, images one below the other."""
@@ -126,8 +126,8 @@ class Sliding:
 
 
 @lru_cache(maxsize=1024)
-def _halo_pixels(sliding: Sliding, images: int, block_pixels: int) -> int:
-    pixels = sliding.pixels(min(images, IMAGES_OF_EVERY_HALO))
+def _halo_pixels(sliding: Sliding, batch_size: int, block_pixels: int) -> int:
+    pixels = sliding.pixels(min(batch_size, IMAGES_OF_EVERY_HALO))
     first = np.arange(0, pixels, block_pixels)
     last = np.minimum(first + block_pixels, pixels) - 1
     lines = int((sliding.first_line(last) - sliding.first_line(first)).max()) + sliding.kernel[0]
@@ -166,10 +166,10 @@ class ProductTile:
             *(("STAGES", self.stages), ("TAPS", self.taps)),
         )
 
-    def shared_bytes(self, sliding: Sliding, images: int, *, staged: bool = False, pooled: bool = False) -> int:
+    def shared_bytes(self, sliding: Sliding, batch_size: int, *, staged: bool = False, pooled: bool = False) -> int:
         """staged: with room for the earliness and the weight sums that belong to the halo's gradients; pooled: and for
         the winners."""
-        halo = sliding.halo_pixels(images, self.pixels)
+        halo = sliding.halo_pixels(batch_size, self.pixels)
         tables = parts(halo + sliding.taps, CHUNK_PIECES)
         ring = self.stages * self.taps * self.channels * CHUNK_PIECES
         pieces = tables + (4 if staged else 2) * halo * CHUNK_PIECES + ring
@@ -180,7 +180,7 @@ class ProductTile:
         kernel: str,
         options: Constants,
         sliding: Sliding,
-        images: int,
+        batch_size: int,
         out_channels: int,
         *,
         staged: bool = False,
@@ -190,27 +190,29 @@ class ProductTile:
         whole = int(sliding.channels % CHUNK == 0 and out_channels % self.channels == 0)
         rows = int(sliding.kernel[1] == self.taps)
         variant = Variant(kernel, (*self.constants, ("ROWS", rows), ("WHOLE", whole), *options), self.threads)
-        halo, chunks = sliding.halo_pixels(images, self.pixels), parts(sliding.channels, CHUNK)
+        halo, chunks = sliding.halo_pixels(batch_size, self.pixels), parts(sliding.channels, CHUNK)
         range_chunks = parts(chunks, ranges)
         ranges = parts(chunks, range_chunks)
         return Launch(
             variant,
-            blocks=self.blocks(sliding, images, out_channels) * ranges,
-            shared_bytes=self.shared_bytes(sliding, images, staged=staged, pooled=bool(dict(options).get("POOLED"))),
+            blocks=self.blocks(sliding, batch_size, out_channels) * ranges,
+            shared_bytes=self.shared_bytes(
+                sliding, batch_size, staged=staged, pooled=bool(dict(options).get("POOLED"))
+            ),
             block=product_block(variant, sliding.taps, range_chunks, halo, ranges),
             halo_pixels=halo,
             ranges=ranges,
             range_chunks=range_chunks,
-            parts_size=self.parts_size(sliding, images, out_channels, ranges),
+            parts_size=self.parts_size(sliding, batch_size, out_channels, ranges),
         )
 
-    def blocks(self, sliding: Sliding, images: int, out_channels: int) -> int:
+    def blocks(self, sliding: Sliding, batch_size: int, out_channels: int) -> int:
         """Of one range of the channels that are summed over."""
-        return parts(sliding.pixels(images), self.pixels) * parts(out_channels, self.channels)
+        return parts(sliding.pixels(batch_size), self.pixels) * parts(out_channels, self.channels)
 
-    def parts_size(self, sliding: Sliding, images: int, out_channels: int, ranges: int) -> int:
+    def parts_size(self, sliding: Sliding, batch_size: int, out_channels: int, ranges: int) -> int:
         """Floats of the sums of so many ranges, A and S, and of the tree's nodes."""
-        sums = 2 * self.channels * self.pixels * self.blocks(sliding, images, out_channels)
+        sums = 2 * self.channels * self.pixels * self.blocks(sliding, batch_size, out_channels)
         return parts_of_tree(ranges, FAN) * sums
 
 
@@ -276,14 +278,16 @@ class SumTile:
         sums = self.out_channels * self.in_channels * self.all_taps
         return parts_of_tree(ranges, FAN) * self.tiles(shape) * sums
 
-    def most_ranges(self, shape: ConvolutionShape, images: int, gpu: GpuLimits) -> int:
+    def most_ranges(self, shape: ConvolutionShape, batch_size: int, gpu: GpuLimits) -> int:
         """That the pixels are cut into; with fewer images there are no more."""
         wanted = self.blocks_of_multiprocessor * gpu.multiprocessors // self.tiles(shape)
-        return max(1, min(wanted, MOST_RANGES, images * shape.out_pixels // FEWEST_RANGE_PIXELS))
+        return max(1, min(wanted, MOST_RANGES, batch_size * shape.out_pixels // FEWEST_RANGE_PIXELS))
 
-    def launch(self, kernel: str, options: Constants, shape: ConvolutionShape, images: int, gpu: GpuLimits) -> Launch:
-        pixels = images * shape.out_pixels
-        range_pixels = parts(parts(pixels, self.most_ranges(shape, images, gpu)), STEP) * STEP
+    def launch(
+        self, kernel: str, options: Constants, shape: ConvolutionShape, batch_size: int, gpu: GpuLimits
+    ) -> Launch:
+        pixels = batch_size * shape.out_pixels
+        range_pixels = parts(parts(pixels, self.most_ranges(shape, batch_size, gpu)), STEP) * STEP
         ranges = parts(pixels, range_pixels)
         whole = int(shape.out_channels % self.out_channels == 0 and shape.in_channels % self.in_channels == 0)
         variant = Variant(kernel, (*self.constants, ("WHOLE", whole), *options), self.threads)

@@ -40,13 +40,13 @@ class BatchStep(ABC):
     training: bool
     called: str
 
-    def __init__(self, network: Network, batch: int, *, capture: bool = True):
+    def __init__(self, network: Network, batch_size: int, *, capture: bool = True):
         self._network = network
-        self._batch = batch
+        self._batch_size = batch_size
         self._streams = network.device.streams
         self._captures = capture and not is_blocking()
         shape = network.layers[0].in_shape
-        self._feed = Feed(network.device, self._streams, batch, shape) if self._streams else None
+        self._feed = Feed(network.device, self._streams, batch_size, shape) if self._streams else None
         self._given: tuple[Array, Array] | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
         self._warm: set[_Kind] = set()
@@ -63,8 +63,8 @@ class BatchStep(ABC):
         They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
         ValueError for more than `batch` images.
         """
-        if len(inputs) > self._batch:
-            raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch}")
+        if len(inputs) > self._batch_size:
+            raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch_size}")
         if self._feed is not None:
             self._feed.send(inputs, labels)
         else:
@@ -80,7 +80,7 @@ class BatchStep(ABC):
             assert self._given is not None
             self._work(*self._given)
             return
-        self._network.plan(self._batch, training=self.training)
+        self._network.plan(self._batch_size, training=self.training)
         with self._streams.step():
             self._launch(self._streams, *self._feed.take())
 

@@ -26,14 +26,14 @@ class Evaluator(BatchStep):
     training = False
     called = "evaluations"
 
-    def __init__(self, network: Network, batch: int, *, capture: bool = True):
-        super().__init__(network, batch, capture=capture)
+    def __init__(self, network: Network, batch_size: int, *, capture: bool = True):
+        super().__init__(network, batch_size, capture=capture)
         self._rates = FiringRates(network)
 
     def over(self, batches: Batches, description: str) -> Evaluation:
         """Every image of a set. Nothing is read back before the last batch; `network.loss` starts anew."""
         network, rates = self._network, self._rates
-        network.plan(self._batch, training=self.training)
+        network.plan(self._batch_size, training=self.training)
         network.loss.reset()
         rates.reset()
         bar = tqdm(batches.epoch(0), total=len(batches), desc=description, unit="batch", leave=False, disable=None)

@@ -17,12 +17,12 @@ class Feed:
     step always reads the same arrays, and one graph does for all of them; two arrays in turn would need two.
     """
 
-    def __init__(self, device: Device, streams: Streams, batch: int, shape: tuple[int, ...]):
+    def __init__(self, device: Device, streams: Streams, batch_size: int, shape: tuple[int, ...]):
         self._streams = streams
-        whole, empty = (batch, *shape), device.xp.empty
-        self._buffers = [_Buffer(streams, batch, shape) for _ in range(2)]
-        self._waiting: _Pair = (empty(whole, np.float32), empty(batch, np.int32))
-        self._arrays: _Pair = (empty(whole, np.float32), empty(batch, np.int32))
+        whole, empty = (batch_size, *shape), device.xp.empty
+        self._buffers = [_Buffer(streams, batch_size, shape) for _ in range(2)]
+        self._waiting: _Pair = (empty(whole, np.float32), empty(batch_size, np.int32))
+        self._arrays: _Pair = (empty(whole, np.float32), empty(batch_size, np.int32))
         self._taken = streams.event()
         # the arrays may lie where others lay, which what was launched before still reads
         streams.mark(self._taken)
@@ -56,6 +56,6 @@ class Feed:
 class _Buffer:
     """Pinned arrays for one batch. copied: the last of them has left."""
 
-    def __init__(self, streams: Streams, batch: int, shape: tuple[int, ...]):
-        self.arrays: _Pair = (streams.pinned((batch, *shape), np.float32), streams.pinned((batch,), np.int32))
+    def __init__(self, streams: Streams, batch_size: int, shape: tuple[int, ...]):
+        self.arrays: _Pair = (streams.pinned((batch_size, *shape), np.float32), streams.pinned((batch_size,), np.int32))
         self.copied: Event = streams.event()

@@ -20,8 +20,8 @@ class TrainingStep(BatchStep):
     training = True
     called = "training steps"
 
-    def __init__(self, network: Network, optimizer: Optimizer, batch: int, *, capture: bool = True):
-        super().__init__(network, batch, capture=capture)
+    def __init__(self, network: Network, optimizer: Optimizer, batch_size: int, *, capture: bool = True):
+        super().__init__(network, batch_size, capture=capture)
         self._optimizer = optimizer
         if network.device.streams is not None and is_blocking():
             logger.info("all is launched kernel by kernel, not as one CUDA graph: CUDA_LAUNCH_BLOCKING is set")

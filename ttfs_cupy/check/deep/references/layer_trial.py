@@ -15,11 +15,14 @@ from ttfs_cupy.neuron import PspSlope, SpikingNeuron
 class LayerTrial:
     """On a whole batch of random images, at psp_slope 1, and forward at 0, too."""
 
-    def __init__(self, device: Device, shape: ConvolutionShape, batch: int):
-        self.device, self.shape, self.batch = device, shape, batch
+    def __init__(self, device: Device, shape: ConvolutionShape, batch_size: int):
+        self.device, self.shape, self.batch_size = device, shape, batch_size
         self.name = f"{shape.in_size[0]}x{shape.in_size[1]} {shape.in_channels}->{shape.out_channels}"
         draw = np.random.default_rng(0)
-        inner, outer = (batch, *shape.in_size, shape.in_channels), (batch, *shape.out_size, shape.out_channels)
+        inner, outer = (
+            (batch_size, *shape.in_size, shape.in_channels),
+            (batch_size, *shape.out_size, shape.out_channels),
+        )
         weights = draw.standard_normal((*shape.kernel, inner[3], outer[3]), np.float32)
         self.images, self.output = (
             device.to_device(draw.random(size, np.float32) * (draw.random(size, np.float32) > 0.4))
@@ -28,10 +31,12 @@ class LayerTrial:
         self.weights = device.to_device(weights * np.float32(np.sqrt(2 / shape.patch_size)))
         self.grad = device.to_device(draw.standard_normal(outer, np.float32))
         self.weight_sum = device.to_device(draw.random(outer, np.float32))
-        self.with_sum, self.without_sum = (SpikingNeuron(device, 1.0, PspSlope(device, slope)) for slope in (1.0, 0.0))
+        self.with_weight_sum, self.without_sum = (
+            SpikingNeuron(device, 1.0, PspSlope(device, slope)) for slope in (1.0, 0.0)
+        )
 
     def flop(self, which: Pass) -> float:
-        return 2 * CONVOLUTIONS[which] * self.batch * self.shape.multiplications
+        return 2 * CONVOLUTIONS[which] * self.batch_size * self.shape.multiplications
 
     def wanted(self, which: Pass) -> list[Array]:
         """In float64: of forward the weight sum, and the earliness at psp_slope 0, on which no spike hangs."""
@@ -47,11 +52,11 @@ class LayerTrial:
             return [products.data_gradient(by_drive, w) * mask]
         return [products.weight_gradient(x, by_drive) + products.weight_gradient(mask, by_drive * (1 - y))]
 
-    def errors(self, way: Algorithm, which: Pass, wanted: list[Array]) -> list[float]:
+    def errors(self, algorithm: Algorithm, which: Pass, wanted: list[Array]) -> list[float]:
         """In the norm; infinite where something is not finite, or was not written."""
         found = []
-        for neuron in (self.with_sum, self.without_sum)[: len(wanted)]:
-            body, written = self.body(way, which, neuron)
+        for neuron in (self.with_weight_sum, self.without_sum)[: len(wanted)]:
+            body, written = self.body(algorithm, which, neuron)
             written[...] = np.nan
             body()
             self.device.synchronize()
@@ -65,18 +70,18 @@ class LayerTrial:
         distance = float(((actual - wanted) ** 2).sum()) ** 0.5
         return distance / float((wanted**2).sum()) ** 0.5 if np.isfinite(distance) else float("inf")
 
-    def body(self, way: Algorithm, which: Pass, neuron: SpikingNeuron) -> tuple[Callable[[], None], Array]:
+    def body(self, algorithm: Algorithm, which: Pass, neuron: SpikingNeuron) -> tuple[Callable[[], None], Array]:
         """The pass, and the array that it writes."""
         xp = self.device.xp
-        workspace = xp.empty(way.workspace(self.batch, which), np.float32)
-        has_sum = neuron.needs_weight_sum
+        workspace = xp.empty(algorithm.workspace(self.batch_size, which), np.float32)
+        has_weight_sum = neuron.needs_weight_sum
         if which == "forward":
-            output, total = xp.empty_like(self.output), xp.empty_like(self.output) if has_sum else None
+            output, total = xp.empty_like(self.output), xp.empty_like(self.output) if has_weight_sum else None
             out = Activations(output, total)
-            written = total if has_sum else output
-            return lambda: way.forward(self.images, self.weights, neuron, out, workspace), written
+            written = total if has_weight_sum else output
+            return lambda: algorithm.forward(self.images, self.weights, neuron, out, workspace), written
         outgoing = OutgoingGradient(neuron, self.grad, Activations(self.output, self.weight_sum))
         target = xp.empty_like(self.images if which == "data_gradient" else self.weights)
         if which == "data_gradient":
-            return lambda: way.data_gradient(outgoing, self.weights, target, workspace), target
-        return lambda: way.weight_gradient(self.images, outgoing, target, workspace), target
+            return lambda: algorithm.data_gradient(outgoing, self.weights, target, workspace), target
+        return lambda: algorithm.weight_gradient(self.images, outgoing, target, workspace), target

@@ -28,14 +28,14 @@ BACKWARD: tuple[Pass, ...] = ("data_gradient", "weight_gradient")
 @dataclass(frozen=True)
 class Case:
     workload: Workload
-    batch: int
+    batch_size: int
     psp_slope: float = 1.0
     precision: str = "split"
     tuned: bool = False
 
     def __str__(self) -> str:
         tuned = ", tuned" if self.tuned else ""
-        return f"{self.workload.name} {self.batch}, psp_slope {self.psp_slope:g}, {self.precision}{tuned}"
+        return f"{self.workload.name} {self.batch_size}, psp_slope {self.psp_slope:g}, {self.precision}{tuned}"
 
 
 CASES = {
@@ -54,7 +54,7 @@ class Replay:
     """Steps, replayed beside launched. graphs: how many were recorded."""
 
     network: str
-    batch: int
+    batch_size: int
     psp_slope: float
     precision: str
     tuned: bool
@@ -96,7 +96,7 @@ def replay(notes: Notes, device: Device, case: Case) -> None:
     finally:
         logging.getLogger("ttfs_cupy").removeHandler(said)
     same = launched.bits == replayed.bits
-    about = (case.workload.name, case.batch, case.psp_slope, case.precision, case.tuned)
+    about = (case.workload.name, case.batch_size, case.psp_slope, case.precision, case.tuned)
     notes.record(Replay(*about, same, replayed.graphs, replayed.loss, replayed.algorithms))
     if not same:
         notes.attention(f"{case}: a step has other bits as a graph than kernel by kernel")
@@ -120,10 +120,10 @@ def _trained(device: Device, case: Case, *, capture: bool) -> _Trained:
     )
     network.load_state_dict(workload.weights())
     if case.tuned:
-        network.tune(case.batch)
-    network.plan(case.batch, training=True)
-    step = TrainingStep(network, Adam(device, network.parameters, LEARNING_RATE), case.batch, capture=capture)
-    images, labels = workload.batch(case.batch)
+        network.tune(case.batch_size)
+    network.plan(case.batch_size, training=True)
+    step = TrainingStep(network, Adam(device, network.parameters, LEARNING_RATE), case.batch_size, capture=capture)
+    images, labels = workload.batch(case.batch_size)
     inputs = device.to_host(network.encode(images))
     for _ in range(STEPS):
         step.send(inputs, labels.astype(np.int32))

@@ -35,7 +35,7 @@ class Use:
     """A layer as it is run. flat: a full connection. fires: its neurons do; a readout's do not."""
 
     shape: ConvolutionShape
-    batch: int
+    batch_size: int
     pooled: bool = False
     flat: bool = False
     fires: bool = True
@@ -82,30 +82,32 @@ def variants_of(device: Device) -> list[Variant]:
     listing = Listing(device)
     uses = [Use(shape, IMAGES, pooled) for shape, pooled in SHAPES]
     models_of = [(workload.spec, workload.input_shape, BATCH) for workload in WORKLOADS.values()]
-    for model, input_shape, batch in ((TINY_NETWORK, TINY_INPUT, TINY_BATCH), *models_of):
+    for model, input_shape, batch_size in ((TINY_NETWORK, TINY_INPUT, TINY_BATCH), *models_of):
         network = models.build(list(model), input_shape, CLASSES, device=listing)
-        uses += _uses(network, batch)
-        _train_and_evaluate(listing, network, batch)
+        uses += _uses(network, batch_size)
+        _train_and_evaluate(listing, network, batch_size)
     for use in dict.fromkeys(uses):
         for neuron in _neurons(listing, use):
-            for way in _ways(listing, use):
-                for which, pooled in product(PASSES, {False, use.pooled and way.joins_pooling}):
-                    has_sum = neuron.needs_weight_sum
-                    listing.compile_ahead(way.kernels(which, use.batch, neuron, has_sum=has_sum, pooled=pooled))
+            for algorithm in _algorithms(listing, use):
+                for which, pooled in product(PASSES, {False, use.pooled and algorithm.joins_pooling}):
+                    has_weight_sum = neuron.needs_weight_sum
+                    listing.compile_ahead(
+                        algorithm.kernels(which, use.batch_size, neuron, has_weight_sum=has_weight_sum, pooled=pooled)
+                    )
     return list(listing.variants)
 
 
-def _uses(network: Network, batch: int) -> Iterator[Use]:
+def _uses(network: Network, batch_size: int) -> Iterator[Use]:
     """Its layers: those before a pooling are tuned without it, and then run with it."""
     for stage in stages_of(network.layers):
         layer = stage.layer
         if isinstance(layer, Weighted):
-            yield Use(layer.shape, batch, stage.pool is not None, layer.flat, layer.is_spiking)
+            yield Use(layer.shape, batch_size, stage.pool is not None, layer.flat, layer.is_spiking)
 
 
-def _train_and_evaluate(device: Device, network: Network, batch: int) -> None:
+def _train_and_evaluate(device: Device, network: Network, batch_size: int) -> None:
     """What is neither layer nor pooling: the loss, the update, the firing rates."""
-    images, labels = np.zeros((batch, *network.layers[0].in_shape), np.float32), np.zeros(batch, np.int32)
+    images, labels = np.zeros((batch_size, *network.layers[0].in_shape), np.float32), np.zeros(batch_size, np.int32)
     network.train_step(images, labels, Adam(device, network.parameters, LEARNING_RATE))
     network.run(images, watch=FiringRates(network).watch)
 
@@ -118,7 +120,7 @@ def _neurons(device: Device, use: Use) -> list[Neuron]:
     return [*clipped, SpikingNeuron(device, 1.0, slopes[0], clip="separate")]
 
 
-def _ways(device: Device, use: Use) -> Iterator[Algorithm]:
+def _algorithms(device: Device, use: Use) -> Iterator[Algorithm]:
     """Each lists the candidates that it weighs, which are those that the tuner times."""
     for kind in algorithms().values():
         if kind.fits(use.shape, device) is None and (kind.connects or not use.flat):

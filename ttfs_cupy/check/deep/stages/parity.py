@@ -27,7 +27,7 @@ class LayerParity:
     """deviation: of earliness, in the norm, of neurons that fire in both. flips: the share that fires in one alone."""
 
     network: str
-    batch: int
+    batch_size: int
     psp_slope: float
     layer: str
     deviation: float
@@ -39,7 +39,7 @@ class GradientParity:
     """Of a layer's weights, in the norm."""
 
     network: str
-    batch: int
+    batch_size: int
     psp_slope: float
     weights: str
     deviation: float
@@ -50,7 +50,7 @@ class Outcome:
     """predictions: the share of images for which both say the same class."""
 
     network: str
-    batch: int
+    batch_size: int
     psp_slope: float
     loss: float
     loss_in_float64: float
@@ -62,18 +62,18 @@ def run(notes: Notes, name: str) -> None:
     trouble = tools.torch_trouble(device)
     if trouble:
         return notes.found(f"{trouble}: whole networks are not compared")
-    for workload, batch in CASES[device.target]:
-        at_slope_0(notes, device, workload, batch)
-        at_slope_1(notes, device, workload, batch)
+    for workload, batch_size in CASES[device.target]:
+        at_slope_0(notes, device, workload, batch_size)
+        at_slope_1(notes, device, workload, batch_size)
     return None
 
 
-def at_slope_0(notes: Notes, device: Device, workload: Workload, batch: int) -> None:
+def at_slope_0(notes: Notes, device: Device, workload: Workload, batch_size: int) -> None:
     from ttfs_cupy.check.deep.references.networks import ordinary
 
-    ours = _computed(device, workload, batch, 0.0, "none")
+    ours = _computed(device, workload, batch_size, 0.0, "none")
     wanted = ordinary(workload, ours.images, ours.labels, device.name)
-    about, wrong = (workload.name, batch, 0.0), []
+    about, wrong = (workload.name, batch_size, 0.0), []
     for (layer, times), theirs in zip(ours.times.items(), wanted.outputs, strict=True):
         # without a spike earliness is 0
         earliness = np.where(np.isinf(times), 0.0, ours.t_win - times.astype(np.float64))
@@ -84,7 +84,7 @@ def at_slope_0(notes: Notes, device: Device, workload: Workload, batch: int) -> 
     notes.record(Outcome(*about, ours.loss, wanted.loss, same))
     if not abs(ours.loss - wanted.loss) <= OUTPUTS * max(1.0, abs(wanted.loss)):
         wrong.append(f"loss {ours.loss:.6f} beside {wanted.loss:.6f}")
-    text = f"{workload.name} {batch}, psp_slope 0 beside float64"
+    text = f"{workload.name} {batch_size}, psp_slope 0 beside float64"
     if wrong:
         notes.attention(f"{text}: {', '.join(wrong)}")
     else:
@@ -93,12 +93,12 @@ def at_slope_0(notes: Notes, device: Device, workload: Workload, batch: int) -> 
         )
 
 
-def at_slope_1(notes: Notes, device: Device, workload: Workload, batch: int) -> None:
+def at_slope_1(notes: Notes, device: Device, workload: Workload, batch_size: int) -> None:
     from ttfs_cupy.check.deep.references.networks import spiking
 
-    ours = _computed(device, workload, batch, 1.0, "separate")
+    ours = _computed(device, workload, batch_size, 1.0, "separate")
     wanted = spiking(workload, ours.images, ours.labels, device.name)
-    about, flips = (workload.name, batch, 1.0), []
+    about, flips = (workload.name, batch_size, 1.0), []
     for (layer, times), theirs in zip(ours.times.items(), wanted.times, strict=True):
         both = np.isfinite(times) & np.isfinite(theirs)
         flips.append(float((np.isfinite(times) != np.isfinite(theirs)).mean()))
@@ -111,7 +111,7 @@ def at_slope_1(notes: Notes, device: Device, workload: Workload, batch: int) -> 
         wrong = []
     same = _same(ours.potentials, wanted.potentials)
     notes.record(Outcome(*about, ours.loss, wanted.loss, same))
-    text = f"{workload.name} {batch}, psp_slope 1 beside float64"
+    text = f"{workload.name} {batch_size}, psp_slope 1 beside float64"
     if wrong:
         notes.attention(f"{text}: {', '.join(wrong)}")
     shares = " ".join(f"{share:.0e}" if share else "0" for share in flips)
@@ -131,8 +131,8 @@ class _Computed:
     potentials: np.ndarray
 
 
-def _computed(device: Device, workload: Workload, batch: int, psp_slope: float, clip: str) -> _Computed:
-    network, images, labels = _network(device, workload, batch, psp_slope, clip)
+def _computed(device: Device, workload: Workload, batch_size: int, psp_slope: float, clip: str) -> _Computed:
+    network, images, labels = _network(device, workload, batch_size, psp_slope, clip)
     encoded = network.encode(images)
     loss, gradients = network.loss_and_gradients(encoded, labels)
     times = network.spike_times()
@@ -141,13 +141,13 @@ def _computed(device: Device, workload: Workload, batch: int, psp_slope: float, 
 
 
 def _network(
-    device: Device, workload: Workload, batch: int, psp_slope: float, clip: str
+    device: Device, workload: Workload, batch_size: int, psp_slope: float, clip: str
 ) -> tuple[Network, np.ndarray, np.ndarray]:
     network = models.build(
         list(workload.spec), workload.input_shape, CLASSES, device=device, psp_slope=psp_slope, clip=clip
     )
     network.load_state_dict(workload.weights())
-    images, labels = workload.batch(batch)
+    images, labels = workload.batch(batch_size)
     return network, images, labels.astype(np.int32)
 
 

@@ -82,14 +82,14 @@ def run(notes: Notes, name: str) -> None:
 
 def works(device: Device, task: Task) -> Iterator[tuple[str, Callable[[], object]]]:
     """What is profiled of a network, tuned, by name."""
-    about = f"{task.workload.name} {task.batch}"
+    about = f"{task.workload.name} {task.batch_size}"
     for capture in (True, False) if device.streams else (False,):
         ours = Ours(task, device, capture=capture)
         for _ in range(WARM_UPS_OF_GRAPHS):
             ours.finished_step()
         yield f"{about} step, {'as a graph' if capture else 'launched'}", ours.step
-    evaluator, inputs = Evaluator(ours.net, task.batch), device.to_host(ours.encoded)
-    labels = task.workload.batch(task.batch)[1].astype(np.int32)
+    evaluator, inputs = Evaluator(ours.net, task.batch_size), device.to_host(ours.encoded)
+    labels = task.workload.batch(task.batch_size)[1].astype(np.int32)
 
     def evaluate() -> None:
         evaluator.send(inputs, labels)

@@ -16,7 +16,7 @@ from ttfs_cupy.check.deep.notes import Notes
 from ttfs_cupy.convolution.tuner import TuningCache
 from ttfs_cupy.device import Device, get_device
 
-# Network and batch, most wanted first; rounds.
+# Network and batch size, most wanted first; rounds.
 TASKS = {
     "cuda": (("vgg11", 128), ("vgg7", 128), ("vgg11", 512), ("vgg7", 512)),
     "cpu": (("vgg7", 2),),
@@ -29,7 +29,7 @@ class Speed:
     """A side's training step. ratio: its time to the engine's. problem: why there are no numbers."""
 
     network: str
-    batch: int
+    batch_size: int
     side: str
     variant: str
     milliseconds: float | None
@@ -54,31 +54,31 @@ def run(notes: Notes, name: str) -> None:
     trouble = tools.torch_trouble(device)
     if trouble:
         notes.found(f"{trouble}: the engine is timed alone")
-    for network, batch in TASKS[device.target]:
+    for network, batch_size in TASKS[device.target]:
         if notes.left < 5:
-            notes.attention(f"out of time before {network} {batch}")
+            notes.attention(f"out of time before {network} {batch_size}")
             break
-        compare(notes, device, network, batch, alone=trouble is not None)
+        compare(notes, device, network, batch_size, alone=trouble is not None)
     for choice in tuned(device):
         notes.record(choice)
         notes.say(f"{choice.layer}: {choice.passes}")
 
 
-def compare(notes: Notes, device: Device, network: str, batch: int, *, alone: bool) -> None:
+def compare(notes: Notes, device: Device, network: str, batch_size: int, *, alone: bool) -> None:
     """alone: without PyTorch's sides."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bench.json"
-        arguments = ["--device", device.name, "--networks", network, "--batch", str(batch), "--work", "step"]
+        arguments = ["--device", device.name, "--networks", network, "--batch-size", str(batch_size), "--work", "step"]
         arguments += ["--rounds", str(ROUNDS[device.target]), "--json", str(file), *(["--against", "none"] * alone)]
         # whoever else uses the CPU makes threads that wait for each other slow
         arguments += ["--threads", "1"] if device.target == "cpu" else []
         code = command.main(arguments)
         if code:
-            return notes.attention(f"{network} {batch}: ttfs_cupy.bench ended with exit code {code}")
+            return notes.attention(f"{network} {batch_size}: ttfs_cupy.bench ended with exit code {code}")
         rows = json.loads(file.read_text())["results"]
     for row in rows:
         notes.record(Speed(**{field: row[field] for field in Speed.__dataclass_fields__}))
-    text = f"{network} {batch}, a step: {', '.join(map(_side, rows))}"
+    text = f"{network} {batch_size}, a step: {', '.join(map(_side, rows))}"
     # of a few images on a CPU the times say nothing
     slower = device.gpu is not None and any((row["ratio"] or 1) < 1 for row in rows)
     return (notes.attention if slower else notes.found)(text)

@@ -30,10 +30,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def hot(device: Device, shape: ConvolutionShape, batch: int) -> None:
+def hot(device: Device, shape: ConvolutionShape, batch_size: int) -> None:
     """The three passes, one after the other, twice: the first time they warm up."""
-    trial, way = LayerTrial(device, shape, batch), suited(shape, device)(device, shape)
-    bodies = [trial.body(way, which, trial.with_sum)[0] for which in PASSES]
+    trial, algorithm = LayerTrial(device, shape, batch_size), suited(shape, device)(device, shape)
+    bodies = [trial.body(algorithm, which, trial.with_weight_sum)[0] for which in PASSES]
     for _ in range(ROUNDS):
         for body in bodies:
             body()
@@ -56,17 +56,17 @@ def shapes(device: Device) -> None:
     for kind in algorithms().values():
         if kind.fits(shape, device) is None:
             for which in PASSES:
-                for way in kind(device, shape).variants(which).values():
-                    _pass(Trial(device, shape, IMAGES, 1.0, pooled), way, which)
+                for algorithm in kind(device, shape).variants(which).values():
+                    _pass(Trial(device, shape, IMAGES, 1.0, pooled), algorithm, which)
 
 
-def _pass(trial: Trial, way: Algorithm, which: Pass) -> None:
-    print(way.name, which, trial.shape, flush=True)
-    pooled = trial.pooled and way.joins_pooling
+def _pass(trial: Trial, algorithm: Algorithm, which: Pass) -> None:
+    print(algorithm.name, which, trial.shape, flush=True)
+    pooled = trial.pooled and algorithm.joins_pooling
     if which == "forward":
-        trial.forward(way, pooled=pooled)
+        trial.forward(algorithm, pooled=pooled)
     else:
-        trial.backward(way, which, pooled=pooled)
+        trial.backward(algorithm, which, pooled=pooled)
 
 
 if __name__ == "__main__":

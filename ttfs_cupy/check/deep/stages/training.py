@@ -49,7 +49,7 @@ class Fed:
     """Images of CIFAR-10's size per second: as the loader makes them, and as a network trains on them."""
 
     network: str
-    batch: int
+    batch_size: int
     augmentation: str
     loader: float
     training: float
@@ -58,11 +58,11 @@ class Fed:
 def run(notes: Notes, name: str) -> None:
     device, _ = get_device(name)
     quickstart(notes, device, min(60, notes.left / 2))
-    workload, batch, size = FED[device.target]
+    workload, batch_size, size = FED[device.target]
     for augment in AUGMENTATIONS:
         if notes.left < 2 * SECONDS[device.target] + 1:
-            return notes.attention(f"out of time before {workload.name} {batch} with augmentation {augment}")
-        fed(notes, device, workload, batch, size, augment)
+            return notes.attention(f"out of time before {workload.name} {batch_size} with augmentation {augment}")
+        fed(notes, device, workload, batch_size, size, augment)
     return None
 
 
@@ -91,18 +91,18 @@ def quickstart(notes: Notes, device: Device, seconds: float) -> None:
     return (notes.found if found.test_accuracy >= ACCURACY[device.target] else notes.attention)(text)
 
 
-def fed(notes: Notes, device: Device, workload: Workload, batch: int, size: int, augment: str) -> None:
+def fed(notes: Notes, device: Device, workload: Workload, batch_size: int, size: int, augment: str) -> None:
     channels, height, width = workload.input_shape
     draw = np.random.default_rng(0)
     pixels = draw.integers(0, 256, (size, height, width, channels), dtype=np.uint8)
     images = ImageSet(pixels, draw.integers(0, CLASSES, size).astype(np.int32))
     network = models.build(list(workload.spec), workload.input_shape, CLASSES, device=device, psp_slope=1.0)
-    network.plan(batch, training=True)
-    step = TrainingStep(network, Adam(device, network.parameters, LEARNING_RATE), batch)
-    loader = Batches(images, batch, encode=network.encoder, shuffle=True, augment=augmentation(augment))
+    network.plan(batch_size, training=True)
+    step = TrainingStep(network, Adam(device, network.parameters, LEARNING_RATE), batch_size)
+    loader = Batches(images, batch_size, encode=network.encoder, shuffle=True, augment=augmentation(augment))
     alone, training = (_images_per_second(device, loader, each) for each in (None, step))
-    notes.record(Fed(workload.name, batch, augment, alone, training))
-    about = f"{workload.name} {batch}, augmentation {augment}"
+    notes.record(Fed(workload.name, batch_size, augment, alone, training))
+    about = f"{workload.name} {batch_size}, augmentation {augment}"
     notes.found(f"{about}: the loader alone {alone:.0f} images/s, training {training:.0f}")
 
 
