@@ -317,7 +317,7 @@ def test_a_peer_that_is_faster_needs_attention_on_a_gpu(kept: Kept, monkeypatch:
         Path(arguments[arguments.index("--json") + 1]).write_text(json.dumps({"results": rows}))
         return 0
 
-    monkeypatch.setattr(speed.bench, "main", bench)
+    monkeypatch.setattr(speed.command, "main", bench)
     speed.compare(kept, CPU, "vgg7", 9, alone=False)
     speed.compare(kept, device_of(Machine()), "vgg7", 9, alone=True)
     figures, (on_cpu, on_gpu) = kept.take()

@@ -128,7 +128,7 @@ def test_a_gpu_without_cupy_is_told_what_to_install(
     )
     assert device.cuda_trouble() == sentence
     with pytest.raises(UserError, match=f"device 'cuda' cannot be used: {sentence}; device 'cpu' works everywhere"):
-        device.get("cuda")
+        device.get_device("cuda")
     report = check.Report()
     gpus(report)
     assert report.problems == [sentence]

@@ -8,6 +8,7 @@ import pytest
 
 from ttfs_cupy import device as devices
 from ttfs_cupy import models
+from ttfs_cupy.common.cores import available_cores
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.libraries import cupy_library
@@ -21,7 +22,7 @@ class TestGet:
         assert device.description == "CPU, 3 threads"
 
     def test_all_cores_unless_told_otherwise(self):
-        assert devices.get_device("cpu")[0].workers == devices.available_cores() >= 1
+        assert devices.get_device("cpu")[0].workers == available_cores() >= 1
 
     def test_auto_falls_back_and_says_why(self, monkeypatch):
         monkeypatch.setattr(devices, "cuda_trouble", lambda: "the driver is on holiday")

@@ -61,6 +61,10 @@ class Network:
 
     @property
     def psp_slope(self) -> float:
+        """λ, in [0, 1]: how much the weight sum adds to a membrane potential's growth (SPEC, "A spiking layer").
+
+        It may be set between two steps. Raises UserError for a value outside [0, 1].
+        """
         return self._psp_slope.value
 
     @psp_slope.setter
@@ -145,7 +149,7 @@ class Network:
     # What the trainer calls: no checks, no copies, nothing allocated once planned
 
     def plan(self, batch_size: int, *, training: bool = False) -> None:
-        """Makes the arrays for up to `batch` images, unless those at hand suffice; new ones start `loss` anew.
+        """Makes the arrays for up to `batch_size` images, unless those at hand suffice; new ones start `loss` anew.
 
         Raises UserError where they do not fit into memory.
         """

@@ -53,6 +53,7 @@ class Optimizer(ABC):
 
     @property
     def lr(self) -> float:
+        """The learning rate of the next step; it may be set between two steps."""
         return self._lr
 
     @lr.setter
@@ -93,6 +94,7 @@ class Optimizer(ABC):
         return {name: self.device.to_host(array).copy() for name, array in arrays.items()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Takes arrays named and shaped like state_dict(). Raises KeyError for one that is missing."""
         targets = {**self._moments, "counts": self._counts}
         if self._birth_sign is not None:
             targets["birth_sign"] = self._birth_sign
@@ -105,7 +107,10 @@ class Optimizer(ABC):
 
 
 class Adam(Optimizer):
-    """Bias-corrected moments: W -= lr m / (sqrt(v) + eps)."""
+    """Bias-corrected moments: W -= lr m / (sqrt(v) + eps) (Kingma and Ba, ICLR 2015), with decoupled decay.
+
+    parameters: a network's, all weights in one array. The arithmetic is in kernels/optimizer.cu.
+    """
 
     def __init__(
         self,
@@ -147,7 +152,7 @@ class Adam(Optimizer):
 
 
 class Sgd(Optimizer):
-    """W -= lr v with v = momentum v + g."""
+    """W -= lr v with v = momentum v + g, and decoupled decay. parameters: a network's."""
 
     def __init__(
         self,

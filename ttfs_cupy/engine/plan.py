@@ -72,7 +72,7 @@ class StageSlots:
 
 
 class Plan:
-    """The arena of a network for up to `batch` images. Nothing is allocated before allocate()."""
+    """The arena of a network for up to `batch_size` images. Nothing is allocated before allocate()."""
 
     def __init__(self, stages: Sequence[Stage], batch_size: int, *, training: bool):
         self.stages = list(stages)

@@ -52,26 +52,32 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
+        """Every key as resolved."""
         return self.path / "config.yaml"
 
     @property
     def metrics(self) -> Path:
+        """A line of JSON an epoch, and one of the test set."""
         return self.path / "metrics.jsonl"
 
     @property
     def log(self) -> Path:
+        """What the console showed, with times."""
         return self.path / "log.txt"
 
     @property
     def best(self) -> Path:
+        """The weights of the best epoch by validation accuracy."""
         return self.path / "best.safetensors"
 
     @property
     def last(self) -> Path:
+        """All that `--resume` goes on from."""
         return self.path / "last.safetensors"
 
     @property
     def files(self) -> tuple[Path, ...]:
+        """All that a run may write."""
         return self.config, self.metrics, self.log, self.best, self.last
 
     def discard(self) -> None:

@@ -25,6 +25,7 @@ class LearningRateSchedule:
     warmup: int = 0
 
     def at(self, step: int) -> float:
+        """The learning rate with which that step, counted from 0 over the whole run, is taken."""
         epoch = step // self.steps_per_epoch
         if self.name == "exponential":
             share = self.annealing**epoch

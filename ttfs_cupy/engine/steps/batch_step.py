@@ -26,7 +26,7 @@ def is_blocking() -> bool:
 
 
 class BatchStep(ABC):
-    """Work on up to `batch` images at a time: send() a batch, then run() on it.
+    """Work on up to `batch_size` images at a time: send() a batch, then run() on it.
 
     The first batch of a kind is worked on kernel by kernel, which loads the kernels and has cuBLAS set itself up; the
     second is recorded, and from then on replayed. Numbers that change from step to step lie in device memory, so a
@@ -61,7 +61,7 @@ class BatchStep(ABC):
         """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,).
 
         They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
-        ValueError for more than `batch` images.
+        ValueError for more than `batch_size` images.
         """
         if len(inputs) > self._batch_size:
             raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch_size}")

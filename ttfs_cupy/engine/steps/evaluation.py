@@ -21,7 +21,7 @@ class Evaluation:
 
 
 class Evaluator(BatchStep):
-    """Measures a network, as it is at the time, in batches of up to `batch` images."""
+    """Measures a network, as it is at the time, in batches of up to `batch_size` images."""
 
     training = False
     called = "evaluations"

@@ -10,7 +10,7 @@ _Pair = tuple[Array, Array]
 
 
 class Feed:
-    """Takes up to `batch` images of `shape` at a time to fixed arrays.
+    """Takes up to `batch_size` images of `shape` at a time to fixed arrays.
 
     The host fills one of two pinned buffers, whose copy arrives in a waiting array. A step begins by taking that over
     into the arrays that it reads, a copy within the device that takes microseconds, and the next batch may arrive. So a

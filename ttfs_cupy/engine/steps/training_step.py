@@ -11,7 +11,7 @@ logger = logging.getLogger("ttfs_cupy")
 
 
 class TrainingStep(BatchStep):
-    """Steps of an optimiser, of up to `batch` images each.
+    """Steps of an optimiser, of up to `batch_size` images each.
 
     The learning rate and psp_slope may change between two steps; the optimiser's other settings are those of the
     recording.

@@ -1,0 +1,118 @@
+"""What `from ttfs_cupy import ...` gives: quick to import, whole, typed, with docstrings; and README needs no more."""
+
+import ast
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.environments import REPOSITORY, python
+
+import ttfs_cupy
+
+FACE = REPOSITORY / "ttfs_cupy" / "__init__.py"
+HEAVY = ("torch", "torchvision", "cupy", "pydantic", "sklearn", "matplotlib")
+SMALL = ["network.model=[8, P]", "training.batch_size=64", "network.psp_slope=0"]
+OBJECTS = sorted(set(ttfs_cupy.__all__) - {"__version__"})
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_name_is_there_and_says_what_it_is(name: str) -> None:
+    found = getattr(ttfs_cupy, name)
+    assert found.__name__ == name
+    assert (found.__doc__ or "").strip() and not found.__doc__.startswith(f"{name}("), "a docstring of its own"
+
+
+def test_what_types_see_is_what_is_imported() -> None:
+    tree = ast.parse(FACE.read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        node.module: sorted(alias.name for alias in node.names)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert seen == {f"ttfs_cupy.{room}": sorted(names) for room, names in ttfs_cupy._ROOMS.items()}
+    assert sorted([*ttfs_cupy._ROOM_OF, "UserError", "__version__"]) == sorted(ttfs_cupy.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'ttfs_cupy' has no attribute 'Adamw'"):
+        _ = ttfs_cupy.Adamw
+    assert set(ttfs_cupy.__all__) <= set(dir(ttfs_cupy))
+
+
+def test_importing_loads_nothing_heavy_and_nor_does_a_network() -> None:
+    code = (
+        "import sys, ttfs_cupy; first = sorted(sys.modules)\n"
+        "ttfs_cupy.build([4], (1, 8, 8), 10, 'cpu'); ttfs_cupy.Batches; ttfs_cupy.Adam; ttfs_cupy.TrainingStep\n"
+        "import json; print(json.dumps([first, sorted(sys.modules)]))"
+    )
+    result = python(code)
+    assert result.stderr == ""
+    first, second = json.loads(result.stdout)
+    assert not {*HEAVY, "numpy"} & set(first)
+    assert not set(HEAVY) & set(second)
+
+
+def public_functions() -> list[Any]:
+    """Functions, and methods of classes, that the face gives."""
+    found: list[Any] = []
+    for name in OBJECTS:
+        one = getattr(ttfs_cupy, name)
+        if inspect.isclass(one):
+            members = vars(one).items()
+            found += [value for key, value in members if inspect.isfunction(value) and not key.startswith("_")]
+        else:
+            found.append(one)
+    return found
+
+
+@pytest.mark.parametrize("function", public_functions(), ids=lambda function: function.__qualname__)
+def test_every_public_function_is_typed(function: Any) -> None:
+    signature = inspect.signature(function)
+    untyped = [
+        name
+        for name, parameter in signature.parameters.items()
+        if name not in ("self", "cls") and parameter.annotation is inspect.Parameter.empty
+    ]
+    assert untyped == []
+    assert signature.return_annotation is not inspect.Signature.empty
+
+
+def sources() -> dict[str, str]:
+    """The code that users are shown: README's, and the notebook's."""
+    readme = (REPOSITORY / "README.md").read_text()
+    cells = json.loads((REPOSITORY / "notebooks/first_steps.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return {
+        "README.md": "\n".join(re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)),
+        "first_steps.ipynb": "\n".join(code),
+    }
+
+
+@pytest.mark.parametrize("name", sources())
+def test_users_are_shown_the_public_face_alone(name: str) -> None:
+    used = {
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(sources()[name]))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ttfs_cupy")
+        for alias in node.names
+    }
+    assert used
+    assert {module for module, _ in used} == {"ttfs_cupy"}
+    assert {one for _, one in used} <= set(ttfs_cupy.__all__)
+
+
+def test_a_whole_run_from_python(tmp_path: Path) -> None:
+    config = ttfs_cupy.load_config("quickstart", ["device=cpu", "tune=false", "training.epochs=1", *SMALL])
+    experiment = ttfs_cupy.prepare(config)
+    run = ttfs_cupy.RunDirectory.create(tmp_path / "run", ttfs_cupy.dump_config(experiment.config))
+    sets = (experiment.training, experiment.validation)
+    ttfs_cupy.Trainer(experiment.config, experiment.network, experiment.optimizer(), *sets, run).fit()
+    assert all(file.exists() for file in (run.config, run.metrics, run.best, run.last))
+    result = ttfs_cupy.Evaluator(experiment.network, 64).over(experiment.test, "test")
+    assert isinstance(result, ttfs_cupy.Evaluation)
+    assert result.totals.images == len(experiment.test.images)
+    assert result.totals.accuracy > 0.15
