@@ -147,7 +147,7 @@ def test_a_device_that_is_lost_ends_the_stage(kept: Kept, monkeypatch: pytest.Mo
 def test_layers_end_in_time(tmp_path: Path) -> None:
     kept = Kept(tmp_path, seconds=layers.SECONDS_OF_A_CANDIDATE / 2)
     layers.measure(kept, CPU, (SMALL,), 2)
-    assert kept.marked() == ["out of time after 0 ways, in forward of 6x5 16->12"]
+    assert kept.marked() == ["out of time after 0 candidates, in forward of 6x5 16->12"]
 
 
 @pytest.mark.usefixtures("untimed")
