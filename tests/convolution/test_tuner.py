@@ -96,7 +96,7 @@ def test_a_choice_is_remembered(cache: TuningCache, monkeypatch: pytest.MonkeyPa
     "changed",
     [
         {"threads": 1},
-        {"batch": 5},
+        {"batch_size": 5},
         {"shape": ConvolutionShape((9, 9), 17, 20, (3, 3))},
         {"version": "0"},
         {"is_first": True},
@@ -108,7 +108,7 @@ def test_what_a_choice_depends_on(changed: dict[str, Any], cache: TuningCache, m
     if "version" in changed:
         monkeypatch.setattr(tuner, "__version__", changed["version"])
     device = CpuDevice(changed.get("threads", 2))
-    arguments = (changed.get("shape", SHAPE), changed.get("batch", 4))
+    arguments = (changed.get("shape", SHAPE), changed.get("batch_size", 4))
     Tuner(device, cache).choose(*arguments, is_first=changed.get("is_first", False))
     assert len(json.loads(cache.path.read_text())) == 2
 

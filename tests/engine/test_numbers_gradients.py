@@ -79,7 +79,7 @@ few = settings(max_examples=60, deadline=None, derandomize=True)
 @few
 @given(
     network=networks(),
-    batch=st.integers(1, 4),
+    batch_size=st.integers(1, 4),
     seed=st.integers(0, 1000),
     t_win=st.sampled_from([0.5, 1.0, 3.0]),
     slope_and_clip=st.sampled_from(SLOPE_AND_CLIP),

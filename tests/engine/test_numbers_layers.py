@@ -61,7 +61,7 @@ def test_deeper_networks(spec: list[Any], input_shape: Shape) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "input_shape", "batch"),
+    ("spec", "input_shape", "batch_size"),
     [
         ([37], (3, 23, 19), 5),  # 80,845 neurons
         ([37, pool(3, 2), 41], (3, 23, 19), 5),  # overlapping windows, 36,630 and 40,590 more
@@ -77,7 +77,7 @@ def test_layers_that_span_many_blocks(spec: list[Any], input_shape: Shape, batch
 
 
 @pytest.mark.parametrize("classes", [2, 10, 257, 1001])
-@pytest.mark.parametrize("batch", [1, 2, 33])
+@pytest.mark.parametrize("batch_size", [1, 2, 33])
 def test_batches_and_classes(batch_size: int, classes: int) -> None:
     check([5, "P"], (2, 6, 7), batch_size, classes=classes)
 
@@ -122,7 +122,9 @@ def test_windows_slopes_and_clips(t_win: float, slope: float, clip: str, grad_cl
 @pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize(("slope", "clip"), SLOPE_AND_CLIP)
 def test_a_readout_that_fires(t_win: float, slope: float, clip: str) -> None:
-    responses = check([9, "P", 10], (3, 8, 10), batch=6, t_win=t_win, psp_slope=slope, clip=clip, readout="spike_times")
+    responses = check(
+        [9, "P", 10], (3, 8, 10), batch_size=6, t_win=t_win, psp_slope=slope, clip=clip, readout="spike_times"
+    )
     assert 0 < np.count_nonzero(responses[-1].output) < responses[-1].output.size, "some classes fire, some do not"
 
 
