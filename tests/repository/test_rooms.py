@@ -18,6 +18,7 @@ FOLDERS = {
     "benchmarks": f"{PACKAGE}.benchmarks",
 }
 COMMANDS = {"train", "evaluate", "bench"}
+FOLDERS_OF_TESTS = sorted({path.parent for path in (REPOSITORY / "tests").rglob("test_*.py")})
 MOST_MODULES, MOST_LINES = 15, 400
 
 Imports = Mapping[str, set[str]]
@@ -146,7 +147,7 @@ def test_rooms_stay_small() -> None:
     assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in (REPOSITORY / "tests").rglob("test_*.py")}))
+@pytest.mark.parametrize("folder", FOLDERS_OF_TESTS, ids=lambda folder: folder.name)
 def test_tests_lie_in_folders_of_the_rooms_names(folder: Path) -> None:
     name = folder.relative_to(REPOSITORY / "tests")
     places = [REPOSITORY / name, REPOSITORY / PACKAGE / name]
