@@ -107,7 +107,7 @@ class Assumptions:
             if entry.metadata
         ]
 
-    def but(self, **values: float) -> "Assumptions":
+    def changed(self, **values: float) -> "Assumptions":
         """With other values of these, whether they are its own, of costs or of first_layer."""
         own = {name: value for name, value in values.items() if hasattr(self, name)}
         first = {name: value for name, value in values.items() if hasattr(self.first_layer, name)}

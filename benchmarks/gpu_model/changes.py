@@ -25,7 +25,7 @@ class Change:
             gpu = replace(gpu, mma_share=1.0)
         if self.half:
             gpu = replace(gpu, tf32=gpu.half)
-        return trace.step(given.but(**self.costs), gpu=gpu)
+        return trace.step(given.changed(**self.costs), gpu=gpu)
 
     def and_also(self, other: "Change") -> "Change":
         return Change(

@@ -118,7 +118,7 @@ def test_the_engine_counts_with_the_same_rates(gpu: Gpu) -> None:
 
 
 def test_a_change_alters_what_it_names() -> None:
-    changed = GIVEN.but(memory_share=0.5, of_part=32.0, first_rate=1.0)
+    changed = GIVEN.changed(memory_share=0.5, of_part=32.0, first_rate=1.0)
     assert (changed.memory_share, changed.costs.of_part, changed.first_layer.first_rate) == (0.5, 32.0, 1.0)
     assert replace(changed, memory_share=0.85, costs=GIVEN.costs, first_layer=GIVEN.first_layer) == GIVEN
 
