@@ -54,9 +54,9 @@ def _by_numpy(device: Device, size: int) -> float:
 
 
 def _by_torch(device: Device, size: int) -> float:
-    from ttfs_cupy.benchmarks.peers import sides as peers
+    from ttfs_cupy.benchmarks.peers import pytorch
 
-    return best_of(peers.clock(device.name), peers.multiplication(size, device.name))
+    return best_of(pytorch.clock(device.name), pytorch.multiplication(size, device.name))
 
 
 def _matrices(size: int) -> Iterator[np.ndarray]:

@@ -58,18 +58,18 @@ def side(name: str, variant: str, device: Device) -> Side:
         from ttfs_cupy.benchmarks import ours
 
         return ours.side(name, device)
-    from ttfs_cupy.benchmarks.peers import sides as of_torch
+    from ttfs_cupy.benchmarks.peers import pytorch
 
-    return of_torch.side(name, variant, device.name)
+    return pytorch.side(name, variant, device.name)
 
 
 def set_up(names: Sequence[str], device: Device, threads: int | None, precision: str) -> dict[str, bool | int | str]:
     """Prepares PyTorch if one of the sides runs on it; returns its settings by name. precision: the engine's."""
     if not any(name in PEERS for name in names):
         return {}
-    from ttfs_cupy.benchmarks.peers import sides as of_torch
+    from ttfs_cupy.benchmarks.peers import pytorch
 
-    return of_torch.set_up(device.name, threads, precision)
+    return pytorch.set_up(device.name, threads, precision)
 
 
 def peak_gpu_bytes(name: str, device: Device) -> int | None:
@@ -79,9 +79,9 @@ def peak_gpu_bytes(name: str, device: Device) -> int | None:
     if name == OURS:
         # the pool gives nothing back by itself
         return int(device.xp.get_default_memory_pool().total_bytes())
-    from ttfs_cupy.benchmarks.peers import sides as of_torch
+    from ttfs_cupy.benchmarks.peers import pytorch
 
-    return of_torch.peak_gpu_bytes()
+    return pytorch.peak_gpu_bytes()
 
 
 def free_memory(names: Sequence[str], device: Device) -> None:
@@ -91,6 +91,6 @@ def free_memory(names: Sequence[str], device: Device) -> None:
         return
     device.xp.get_default_memory_pool().free_all_blocks()
     if any(name in PEERS for name in names):
-        from ttfs_cupy.benchmarks.peers import sides as of_torch
+        from ttfs_cupy.benchmarks.peers import pytorch
 
-        of_torch.free_gpu_memory()
+        pytorch.free_gpu_memory()

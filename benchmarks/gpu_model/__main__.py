@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ttfs_cupy.benchmarks import options
-from ttfs_cupy.benchmarks.gpu_model import changes as gpu_changes
+from ttfs_cupy.benchmarks.gpu_model import changes, tables
 from ttfs_cupy.benchmarks.gpu_model import peers as gpu_peers
-from ttfs_cupy.benchmarks.gpu_model import tables as gpu_tables
 from ttfs_cupy.benchmarks.gpu_model.assumptions import GPUS, Assumptions
 from ttfs_cupy.benchmarks.gpu_model.operations import step as operations
 from ttfs_cupy.benchmarks.gpu_model.ours import Part, layers_of, trace
@@ -52,22 +51,22 @@ def _parser() -> argparse.ArgumentParser:
 def conclude(parsed: argparse.Namespace) -> None:
     options.check_files(parsed.json, None)
     given = Assumptions()
-    say(gpu_tables.assumptions(given, [GPUS[name] for name in dict.fromkeys(parsed.gpu)]), "", gpu_tables.COLUMNS)
+    say(tables.assumptions(given, [GPUS[name] for name in dict.fromkeys(parsed.gpu)]), "", tables.COLUMNS)
     predictions = []
     for name in dict.fromkeys(parsed.gpu):
         for network in dict.fromkeys(parsed.networks):
             for batch_size in dict.fromkeys(parsed.batch_size):
                 predictions.append(predict(name, network, batch_size, given))
-                say(gpu_tables.row(predictions[-1]))
-    say("", gpu_tables.LEGEND)
+                say(tables.row(predictions[-1]))
+    say("", tables.LEGEND)
     if parsed.layers:
         for found in predictions:
-            say("", gpu_tables.layers(found))
+            say("", tables.layers(found))
         for network in dict.fromkeys(parsed.networks):
-            say("", gpu_tables.operations(network))
+            say("", tables.operations(network))
     for found in predictions:
         if found.gains:
-            say("", gpu_tables.changes(found))
+            say("", tables.changes(found))
     if parsed.json is not None:
         content = {
             "assumptions": dataclasses.asdict(given),
@@ -79,7 +78,7 @@ def conclude(parsed: argparse.Namespace) -> None:
                         {"layer": placed.layer.name, **dataclasses.asdict(placed.operation)}
                         for placed in operations(layers_of(WORKLOADS[network]), side)
                     ]
-                    for side in gpu_tables.PEERS
+                    for side in tables.PEERS
                 }
                 for network in parsed.networks
             },
@@ -94,10 +93,10 @@ def predict(gpu_name: str, network: str, batch_size: int, given: Assumptions) ->
     launched = trace(workload, batch_size, gpu)
     peers = [
         gpu_peers.step(layers, side, batch_size, gpu, given, allow_tf32=allow)
-        for side in gpu_tables.PEERS
+        for side in tables.PEERS
         for allow in ((True, False) if gpu.tf32 else (False,))
     ]
-    gains = gpu_changes.gains(launched, given) if gpu.limits.has_tensor_cores else ()
+    gains = changes.gains(launched, given) if gpu.limits.has_tensor_cores else ()
     return Prediction(
         gpu, network, batch_size, launched.step(given), launched.step(given, "gemm"), tuple(peers), tuple(gains)
     )

@@ -1,5 +1,5 @@
-"""What a block of the first layer's kernels (kernels/cooperative/first_layer*.cu) asks of a multiprocessor, and how
-long that takes: an estimate, as convolution/tensorcore_costs.py has it for the kernels on tensor cores.
+"""What a block of the first layer's kernels (kernels/cooperative/first_layer) asks of a multiprocessor, and how
+long that takes: an estimate, as convolution/tensorcore/costs.py has it for the kernels on tensor cores.
 
 Whatever is busy longest decides: the lanes that compute in float32 (FFMA), the schedulers, shared memory, the L2; or,
 in the weight gradient, the loads that each warp waits for.

@@ -1,12 +1,13 @@
 """How long a recorded launch takes on a GPU: the resource that is busy longest decides.
 
-For the kernels on tensor cores that is the engine's own estimate, by which it chooses tiles (tensorcore_costs.py), and
-the bytes from memory; for the first layer's, gpu_first_layer.py and these bytes. Times are microseconds.
+For the kernels on tensor cores that is the engine's own estimate, by which it chooses tiles
+(convolution/tensorcore/costs.py), and the bytes from memory; for the first layer's, first_layer.py and these bytes.
+Times are microseconds.
 """
 
 from dataclasses import dataclass, replace
 
-from ttfs_cupy.benchmarks.gpu_model import first_layer as gpu_first_layer
+from ttfs_cupy.benchmarks.gpu_model import first_layer
 from ttfs_cupy.benchmarks.gpu_model.assumptions import Assumptions, Gpu
 from ttfs_cupy.benchmarks.gpu_model.first_layer import FirstLayerBlock
 from ttfs_cupy.benchmarks.gpu_model.recorder import Recorded, registers
@@ -73,7 +74,7 @@ def _cooperative(recorded: Recorded, gpu: Gpu, given: Assumptions, memory: float
     limits, clock = gpu.limits, gpu.clock * 1e3  # clocks in a microsecond
     taken = registers(variant, gpu.architecture)
     resident = limits.resident_blocks(variant.threads, taken, recorded.shared_bytes)
-    if not variant.kernel.startswith("tensorcore_") and variant.kernel not in gpu_first_layer.KERNELS:
+    if not variant.kernel.startswith("tensorcore_") and variant.kernel not in first_layer.KERNELS:
         # packing and reductions, which handle bytes
         of_all = limits.multiprocessors * resident
         sizes = {"registers": taken, "resident": resident, "warps": resident * variant.threads // WARP}
@@ -81,8 +82,8 @@ def _cooperative(recorded: Recorded, gpu: Gpu, given: Assumptions, memory: float
 
     rounds = Rounds.of(recorded.blocks, limits.multiprocessors, resident)
     block: Block | FirstLayerBlock
-    if variant.kernel in gpu_first_layer.KERNELS:
-        block = gpu_first_layer.block_of(variant, dict(recorded.values), given.first_layer, given.costs)
+    if variant.kernel in first_layer.KERNELS:
+        block = first_layer.block_of(variant, dict(recorded.values), given.first_layer, given.costs)
         needed = _first_layer_needs(block, variant.threads, rounds, gpu, given)
     else:
         block = block_of(recorded, given)
@@ -99,7 +100,7 @@ def _cooperative(recorded: Recorded, gpu: Gpu, given: Assumptions, memory: float
 def _first_layer_needs(
     block: FirstLayerBlock, threads: int, rounds: Rounds, gpu: Gpu, given: Assumptions
 ) -> dict[str, float]:
-    return gpu_first_layer.needs(
+    return first_layer.needs(
         *(block, threads, rounds, gpu.ffma_lanes, gpu.rates.l2_bytes),
         loads_ahead=gpu.capability >= (9, 0),
         costs=given.first_layer,

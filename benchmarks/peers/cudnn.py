@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from ttfs_cupy.benchmarks.measure import best_of
-from ttfs_cupy.benchmarks.peers import sides as peers
+from ttfs_cupy.benchmarks.peers import pytorch
 from ttfs_cupy.convolution.algorithm import Pass
 from ttfs_cupy.convolution.shape import ConvolutionShape
 
@@ -18,7 +18,7 @@ def is_available() -> bool:
 
 def seconds(shape: ConvolutionShape, batch_size: int, which: Pass, device: str, *, allow_tf32: bool) -> float:
     """Of one convolution, timed by CUDA's events; PyTorch's settings are as before afterwards."""
-    clock = peers.clock(device)
+    clock = pytorch.clock(device)
     with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=allow_tf32):
         return best_of(
             lambda work, times: clock(work, times * IN_A_ROW), body(shape, batch_size, which, device), times=3

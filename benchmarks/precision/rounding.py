@@ -11,7 +11,7 @@ import numpy as np
 
 FLOAT32 = "float32"
 
-# As in kernels/cooperative/operands.h and convolution/tensorcore.py
+# As in kernels/cooperative/tensorcore/operands.h and convolution/tensorcore/split.py
 LARGEST_HALF = 65504.0
 SMALLEST_NORMAL_HALF = 2.0**-14
 UNIT_BITS = 8

@@ -20,7 +20,7 @@ from ttfs_cupy.benchmarks import measure, work
 from ttfs_cupy.benchmarks.comparison import memory, results, sides, tables
 from ttfs_cupy.benchmarks.measure import Measured, Running, Side
 from ttfs_cupy.benchmarks.ours import Ours
-from ttfs_cupy.benchmarks.peers import sides as peers
+from ttfs_cupy.benchmarks.peers import pytorch
 from ttfs_cupy.benchmarks.peers.ann import Ann
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task, Workload
 from ttfs_cupy.device import cuda_trouble, get_device
@@ -394,7 +394,7 @@ def test_tf32_is_as_pytorch_has_it_unless_the_engine_has_none(
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = own, not own
     kept = precision != "float32"
     settings = {"cuda.matmul.allow_tf32": kept and not own, "cudnn.allow_tf32": kept and own, "cudnn.benchmark": True}
-    assert peers.set_up("cuda:0", None, precision) == settings
+    assert pytorch.set_up("cuda:0", None, precision) == settings
     # the peak is of float32 all the same
-    peers.multiplication(8, "cpu")()
+    pytorch.multiplication(8, "cpu")()
     assert torch.backends.cuda.matmul.allow_tf32 == settings["cuda.matmul.allow_tf32"]

@@ -18,16 +18,10 @@ from ttfs_cupy.benchmarks.gpu_model import (
     __main__ as gpu_model,
 )
 from ttfs_cupy.benchmarks.gpu_model import (
-    kernels as gpu_kernels,
-)
-from ttfs_cupy.benchmarks.gpu_model import (
-    operations as gpu_operations,
-)
-from ttfs_cupy.benchmarks.gpu_model import (
-    ours as gpu_ours,
-)
-from ttfs_cupy.benchmarks.gpu_model import (
-    peers as gpu_peers,
+    kernels,
+    operations,
+    ours,
+    peers,
 )
 from ttfs_cupy.benchmarks.gpu_model.assumptions import GPUS, Assumptions, Gpu
 from ttfs_cupy.benchmarks.gpu_model.ours import LayerShape, Step, layers_of, trace
@@ -89,14 +83,14 @@ FORWARD = Recorded(
 
 
 def test_a_launch_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_kernels, "registers", lambda variant, architecture: 197)
+    monkeypatch.setattr(kernels, "registers", lambda variant, architecture: 197)
     gpu = GPUS["A100"]
-    block = gpu_kernels.block_of(FORWARD, GIVEN)
+    block = kernels.block_of(FORWARD, GIVEN)
     # 5 products of 64 channels, 128 pixels, 9 taps of 128 channels
     assert block.macs == 5 * 64 * 128 * 9 * 128
     # 8 chunks: 9 taps of 64 bytes for each channel, and 4 pieces of 16 bytes for each pixel of the halo
     assert block.l2_bytes == 8 * (9 * 64 * 64 + 204 * 64)
-    timed = gpu_kernels.timed(FORWARD, gpu, GIVEN)
+    timed = kernels.timed(FORWARD, gpu, GIVEN)
     assert (timed.resident, timed.warps) == (1, 8)
     assert timed.waves == pytest.approx(4096 / 108)
     # 38 blocks for the busiest multiprocessor, of 1024 multiply-adds a clock at 90 % and, with two warps, 85 % of that
@@ -164,13 +158,13 @@ def test_operations_are_those_that_run(network: str, side: str) -> None:
     net.train_step(inputs, labels, optimizer)
     with Counting() as counting:
         net.train_step(inputs, labels, optimizer)
-    assert counting.counts == gpu_operations.counts(layers_of(workload), side)
+    assert counting.counts == operations.counts(layers_of(workload), side)
 
 
 def test_passes_cost_what_they_move() -> None:
     """An operation whose arrays do not fit the cache takes its bytes at the memory's speed."""
     layers = layers_of(WORKLOADS["vgg11"])
-    one, two = (gpu_peers.step(layers, "eager", batch, GPUS["A100"], GIVEN) for batch in (512, 1024))
+    one, two = (peers.step(layers, "eager", batch, GPUS["A100"], GIVEN) for batch in (512, 1024))
     assert two.others / one.others == pytest.approx(2, rel=0.05)
     assert two.bytes / one.bytes == pytest.approx(2, rel=0.01)
     assert two.convolutions == pytest.approx(2 * one.convolutions, rel=0.01)
@@ -185,7 +179,7 @@ def test_the_passes_of_a_pooled_layer_pool_together(gpu: str) -> None:
     layer = LayerShape("conv1", FIRST, pooled=True, is_first=True)
     device = RecordingGpu(GPUS[gpu])
     for which in layer.passes:
-        found = gpu_ours._candidates(device, layer, which, 8)
+        found = ours._candidates(device, layer, which, 8)
         assert set(found.tuned) == {"first_layer", "tensorcore"} & set(found.choices)
         assert {"gemm", "direct", "first_layer"} <= set(found.choices)
 

@@ -39,6 +39,6 @@ def test_nvrtc_compiles_what_is_emulated(name):
 
 @pytest.mark.parametrize("name", FOR_WARPGROUPS)
 def test_nvrtc_compiles_what_is_emulated_of_warpgroups(name):
-    names = ("cuda", "common", "neuron", "cooperative/warp", "cooperative/warpgroup")
+    names = ("cuda", "common", "neuron", "cooperative/warp", "cooperative/tensorcore/warpgroup")
     code, _ = nvrtc.compile_text("".join(map(source.header, names)) + FOR_WARPGROUPS[name], f"{name}.cu", "90a")
     assert code

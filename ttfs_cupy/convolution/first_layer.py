@@ -1,5 +1,5 @@
 """Convolution on a GPU for patches of few values, such as a first layer's of one or three channels, as
-direct.py is on a CPU; by kernels/cooperative/first_layer*.cu. Any kernel, stride and padding; all of it in float32.
+direct.py is on a CPU; by kernels/cooperative/first_layer. Any kernel, stride and padding; all of it in float32.
 
 The order in which a gradient is summed depends on the shapes and on the GPU, and so do its bits. The data gradient,
 which a first layer never needs, is left to `gemm`.
@@ -30,7 +30,7 @@ MOST_CHANNELS_OF_A_BLOCK = CHANNELS_OF_A_THREAD * WARP
 # Of a tile; more only where a single window sees more.
 MOST_HALO_BYTES = 16 << 10
 
-# As in kernels/cooperative/first_layer_weight_gradient.cu: of how many of a patch's values threads leave sums at a time
+# As in first_layer_weight_gradient.cu: of how many of a patch's values threads leave sums at a time
 PLACES_AT_ONCE = 6
 
 # How many blocks' parts of a sum are added by one.

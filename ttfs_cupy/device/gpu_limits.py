@@ -41,7 +41,7 @@ class GpuLimits:
 
     @property
     def has_warpgroups(self) -> bool:
-        """Whether it has what kernels/cooperative/warpgroup.h needs, which no newer GPU has either."""
+        """Whether it has what kernels/cooperative/tensorcore/warpgroup.h needs, which no newer GPU has either."""
         return self.capability == (9, 0)
 
     @property

@@ -1,7 +1,7 @@
 """Sums over many values: the gradient's norm, the loss, counts of spikes. Here alone the two targets part.
 
 A CPU's threads each have a contiguous share (kernels/reductions.cpp). A GPU's blocks read parts together, neighbouring
-threads neighbouring addresses (kernels/cooperative/prepare_update.cu and others); where the sum of all is needed, the
+threads neighbouring addresses (kernels/cooperative/reductions); where the sum of all is needed, the
 block that comes last adds the parts, so that a launch is enough. Parts depend on the sizes alone, and so do the bits.
 
 By counting, for vgg11 on an H100 (3.35 TB/s): the norm reads 10.1 million gradients, 40.4 MB, 12.1 us at least;

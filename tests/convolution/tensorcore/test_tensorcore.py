@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from reference import earliness
 
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.convolution.tensorcore import split as tensorcore
+from ttfs_cupy.convolution.tensorcore import split
 from ttfs_cupy.convolution.tensorcore import tiles as tensorcore_tiles
 from ttfs_cupy.convolution.tensorcore.split import TensorCore
 from ttfs_cupy.device import CpuDevice
@@ -112,7 +112,7 @@ def test_numbers_beyond_a_half_count_as_the_largest() -> None:
     case.weights[0, 0, 2, 1] = 1e6
     out = case.forward(fires=False)
     assert out.weight_sum is not None
-    assert out.weight_sum[0, 0, 0, 1] == tensorcore.LARGEST_WEIGHT
+    assert out.weight_sum[0, 0, 0, 1] == split.LARGEST_WEIGHT
     assert np.isfinite(out.output).all()
 
 
@@ -294,7 +294,7 @@ def test_every_tile_computes_the_same(index: int, capability: tuple[int, int], m
             found = candidates(*taps)
             return [found[index % len(found)]]
 
-        monkeypatch.setattr(tensorcore, name, one)
+        monkeypatch.setattr(split, name, one)
     case = Case(WHOLE, 2, 1.0, 1.0, True, 9, capability=capability)
     check_spikes(case, UNROUNDED)
     check_data_gradient(case, fires=True)

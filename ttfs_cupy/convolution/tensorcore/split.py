@@ -61,7 +61,7 @@ FLOATS_OF_A_LANE = 8
 class TensorCore:
     """Like every Algorithm; raises nothing that `fits` would not have said.
 
-    tile: which of the candidates of tensorcore_tiles it takes, where it fits; None for the one that should be fastest.
+    tile: which of the candidates of tiles.py it takes, where it fits; None for the one that should be fastest.
     """
 
     device: Device

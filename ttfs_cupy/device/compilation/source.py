@@ -26,7 +26,7 @@ _PARAMETER = re.compile(r"(const\s+)?([a-z ]+?)\s*(\*)?\s*(?:__restrict__\s+)?(O
 # Files of kernels for both targets, and for the CPU alone: what a GPU leaves to cuBLAS.
 SHARED, CPU_ONLY = ".cu", ".cpp"
 
-# Kernels whose threads work together, for GPUs alone, lie in a folder of their own.
+# Kernels whose threads work together, for GPUs alone, lie in a folder of their own, by topic.
 COOPERATIVE = "cooperative"
 
 # What comes before a kernel file's text; of the CPU's also what its own files share with cooperative ones
@@ -126,7 +126,7 @@ def flat_units() -> list[Unit]:
 
 def path(file: str) -> Path:
     """Where a kernel file lies, named without its ending."""
-    places = (FOLDER / f"{file}{SHARED}", FOLDER / COOPERATIVE / f"{file}{SHARED}")
+    places = (FOLDER / f"{file}{SHARED}", *_cooperative(f"{file}{SHARED}"))
     return next((place for place in places if place.exists()), FOLDER / f"{file}{CPU_ONLY}")
 
 
@@ -141,9 +141,10 @@ def header(name: str) -> str:
 
 def files(target: str = "cuda") -> tuple[str, ...]:
     """The stems of all kernel files of a target, cuda, cpu or cooperative: the folder is the only list of them."""
+    if target == COOPERATIVE:
+        return tuple(sorted(path.stem for path in _cooperative(f"*{SHARED}")))
     endings = (SHARED, CPU_ONLY) if target == "cpu" else (SHARED,)
-    folder = FOLDER / COOPERATIVE if target == COOPERATIVE else FOLDER
-    return tuple(sorted(path.stem for path in folder.iterdir() if path.suffix in endings))
+    return tuple(sorted(path.stem for path in FOLDER.iterdir() if path.suffix in endings))
 
 
 def headers(target: str) -> str:
@@ -153,7 +154,7 @@ def headers(target: str) -> str:
 
 def cuda_text(file: str, constants: Constants = NO_CONSTANTS) -> str:
     """What NVRTC compiles for one kernel file; constants are those of a variant of a cooperative kernel."""
-    if path(file).parent.name != COOPERATIVE:
+    if FOLDER / COOPERATIVE not in path(file).parents:
         return headers("cuda") + text(file)
     parts = [header(name) for name in ("cuda", "common", "neuron", f"{COOPERATIVE}/warp")]
     return "".join([*parts, *(f"#define {name} {value}\n" for name, value in constants), cooperative_text(file)])
@@ -169,8 +170,12 @@ def cooperative_text(file: str) -> str:
 
 def _cooperative_header(name: str) -> Path:
     """One of theirs, or one that they share with the CPU's kernels."""
-    own = FOLDER / COOPERATIVE / name
-    return own if own.exists() else FOLDER / name
+    return next(iter(_cooperative(name)), FOLDER / name)
+
+
+def _cooperative(pattern: str) -> list[Path]:
+    """Files of that name in the folder of cooperative kernels, or below it."""
+    return sorted((FOLDER / COOPERATIVE).rglob(pattern))
 
 
 @cache

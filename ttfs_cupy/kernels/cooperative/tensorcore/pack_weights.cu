@@ -1,6 +1,6 @@
 // Weights in the order in which tensor cores take them, each as the sum of two halves (spiking_inputs.h): (chunks of 16 input
 // channels, taps, fragments of 16 output channels) of 64 pieces of 16 bytes, 0 beyond the last channel. In all orders the
-// channels that a lane multiplies by its inputs' four neighbours are those. Called by ttfs_cupy/convolution/tensorcore.py.
+// channels that a lane multiplies by its inputs' four neighbours are those. Called by convolution/tensorcore/split.py.
 
 #include "operands.h"
 

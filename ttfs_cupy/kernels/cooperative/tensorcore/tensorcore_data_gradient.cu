@@ -3,7 +3,7 @@
 // weight sum; nothing is stored of it. Where the convolution skips pixels (stride), the gradients lie so far apart.
 //
 // Constants: those of implicit_gemm.h; FIRES, 0 where the layer's output is membrane potentials; POOLED, 1 where 2x2 pooling
-// is joined to it; SEPARATE, 1 for T2FSNN's way to clip. Called by ttfs_cupy/convolution/tensorcore.py.
+// is joined to it; SEPARATE, 1 for T2FSNN's way to clip. Called by convolution/tensorcore/split.py.
 
 #include "operands.h"
 #include "copies.h"

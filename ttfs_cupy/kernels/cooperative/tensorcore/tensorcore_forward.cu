@@ -5,7 +5,7 @@
 // whoever comes last adds the ranges (arrivals.h).
 //
 // Constants: those of implicit_gemm.h and of spiking_inputs.h; GROUPS, 1 to multiply by warpgroups, which only compute
-// capability 9.0 can; RANGED, 1 where there are several ranges; FAN. Called by ttfs_cupy/convolution/tensorcore.py.
+// capability 9.0 can; RANGED, 1 where there are several ranges; FAN. Called by convolution/tensorcore/split.py.
 
 #include "operands.h"
 #include "copies.h"

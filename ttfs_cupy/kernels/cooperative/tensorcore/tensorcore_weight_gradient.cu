@@ -12,7 +12,7 @@
 // Constants: WARPS_OUT and WARPS_IN (a block's warps), WARP_IN, STRIPS and TAPS (each warp has 64 output channels, 8 WARP_IN
 // input channels, and STRIPS times TAPS taps), HALO and PAIRED (as in steps.h), FAN, VECTOR and WHOLE (as in copies.h),
 // HAS_SUM (0 where psp_slope is 0), and FIRES, POOLED, SEPARATE (as in tensorcore_data_gradient.cu). Called by
-// ttfs_cupy/convolution/tensorcore.py.
+// convolution/tensorcore/split.py.
 
 #include "operands.h"
 #include "copies.h"
