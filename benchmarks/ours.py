@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from ttfs_cupy import models
 from ttfs_cupy.benchmarks.measure import Running, Side, clock_between
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, Task
 from ttfs_cupy.device import Device
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.models import build
 
 # On a GPU the first step is launched kernel by kernel, the second recorded, the third replayed like all that follow.
 WARM_UPS_OF_GRAPHS = 3
@@ -21,7 +21,7 @@ class Ours:
 
     def __init__(self, task: Task, device: Device, *, capture: bool = True):
         workload = task.workload
-        self.net = models.build(
+        self.net = build(
             list(workload.spec),
             workload.input_shape,
             CLASSES,

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ttfs_cupy import models
 from ttfs_cupy.check.report import PLEASE_REPORT, Report
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.models import build
 
 # Every kind of layer, odd sizes, a rectangular kernel with stride and padding.
 TINY_NETWORK = (16, "P", {"convolution": 21, "kernel": (3, 2), "stride": (2, 1), "padding": (1, 0)}, {"linear": 33})
@@ -50,7 +50,7 @@ def _differentiate(device: Device, psp_slope: float) -> Gradients:
 
 def _tiny_network(device: Device, psp_slope: float) -> tuple[Network, np.ndarray, np.ndarray]:
     """With a batch of images, some of whose pixels are black, and labels, int32."""
-    network = models.build(list(TINY_NETWORK), input_shape=TINY_INPUT, device=device, seed=0, psp_slope=psp_slope)
+    network = build(list(TINY_NETWORK), input_shape=TINY_INPUT, device=device, seed=0, psp_slope=psp_slope)
     draw = np.random.default_rng(0)
     images = draw.random((TINY_BATCH, *TINY_INPUT)).astype(np.float32)
     images[images < 0.3] = 0

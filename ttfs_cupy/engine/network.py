@@ -25,7 +25,7 @@ Watcher = Callable[[Layer, Array], None]
 
 
 class Network:
-    """A deep TTFS network; ttfs_cupy.models.build makes one.
+    """A deep TTFS network; ttfs_cupy.build makes one.
 
     Sizes at this boundary are (channels, height, width), as PyTorch users expect; arguments may be NumPy or CuPy
     arrays, and results are arrays of the network's device.

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy import data, models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO
-from ttfs_cupy.data import Batches, Dataset, ImageSet
+from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, split
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
+from ttfs_cupy.models import build
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def prepare(config: Config, *, training: bool = True) -> Experiment:
     Raises UserError for whatever does not fit.
     """
     device, reason = get_device(config.device, config.threads)
-    dataset = data.load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
+    dataset = load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
     network = _network(config, device, dataset)
-    to_train, validation = data.split(len(dataset.train), config.data.validation, config.seed)
+    to_train, validation = split(len(dataset.train), config.data.validation, config.seed)
     batch_size = config.training.batch_size
     if batch_size > len(to_train):
         raise UserError(
@@ -82,7 +82,7 @@ def prepare(config: Config, *, training: bool = True) -> Experiment:
             encode=network.encoder,
             shuffle=True,
             seed=config.seed,
-            augment=data.augmentation(config.data.augment),
+            augment=augmentation(config.data.augment),
         ),
         _in_order(dataset.train.take(validation), batch_size, network),
         _in_order(dataset.test, batch_size, network),
@@ -102,7 +102,7 @@ def _in_order(images: ImageSet, batch_size: int, network: Network) -> Batches:
 def _network(config: Config, device: Device, dataset: Dataset) -> Network:
     wanted = config.network
     slope = wanted.psp_slope
-    network = models.build(
+    network = build(
         wanted.model,
         dataset.input_shape,
         dataset.classes,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttfs_cupy import models
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, WORKLOADS, Workload
 from ttfs_cupy.check.algorithms import finite_share
 from ttfs_cupy.check.deep.notes import Notes
@@ -16,6 +15,7 @@ from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.models import build
 
 # Launched, recorded, and replayed twice.
 STEPS = 4
@@ -110,7 +110,7 @@ def replay(notes: Notes, device: Device, case: Case) -> None:
 
 def _trained(device: Device, case: Case, *, capture: bool) -> _Trained:
     workload = case.workload
-    network = models.build(
+    network = build(
         list(workload.spec),
         workload.input_shape,
         CLASSES,

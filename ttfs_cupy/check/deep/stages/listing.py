@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy import models
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, WORKLOADS
 from ttfs_cupy.check.algorithms import IMAGES, SHAPES
 from ttfs_cupy.check.network import TINY_BATCH, TINY_INPUT, TINY_NETWORK
@@ -22,6 +21,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.plan import stages_of
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
+from ttfs_cupy.models import build
 from ttfs_cupy.neuron import Neuron, PotentialReadout, PspSlope, SpikingNeuron
 
 BATCH = 128
@@ -83,7 +83,7 @@ def variants_of(device: Device) -> list[Variant]:
     uses = [Use(shape, IMAGES, pooled) for shape, pooled in SHAPES]
     models_of = [(workload.spec, workload.input_shape, BATCH) for workload in WORKLOADS.values()]
     for model, input_shape, batch_size in ((TINY_NETWORK, TINY_INPUT, TINY_BATCH), *models_of):
-        network = models.build(list(model), input_shape, CLASSES, device=listing)
+        network = build(list(model), input_shape, CLASSES, device=listing)
         uses += _uses(network, batch_size)
         _train_and_evaluate(listing, network, batch_size)
     for use in dict.fromkeys(uses):

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttfs_cupy import models
 from ttfs_cupy.benchmarks.workload import CLASSES, WORKLOADS, Workload
 from ttfs_cupy.check.deep import tools
 from ttfs_cupy.check.deep.notes import Notes
 from ttfs_cupy.check.deep.stages.graphs import TINY
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.models import build
 
 CASES = {"cuda": ((WORKLOADS["vgg7"], 64), (WORKLOADS["vgg11"], 64)), "cpu": ((TINY, 8),)}
 
@@ -143,9 +143,7 @@ def _computed(device: Device, workload: Workload, batch_size: int, psp_slope: fl
 def _network(
     device: Device, workload: Workload, batch_size: int, psp_slope: float, clip: str
 ) -> tuple[Network, np.ndarray, np.ndarray]:
-    network = models.build(
-        list(workload.spec), workload.input_shape, CLASSES, device=device, psp_slope=psp_slope, clip=clip
-    )
+    network = build(list(workload.spec), workload.input_shape, CLASSES, device=device, psp_slope=psp_slope, clip=clip)
     network.load_state_dict(workload.weights())
     images, labels = workload.batch(batch_size)
     return network, images, labels.astype(np.int32)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ttfs_cupy import models
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, WORKLOADS, Workload
 from ttfs_cupy.check.deep import tools
 from ttfs_cupy.check.deep.notes import Notes
@@ -21,6 +20,7 @@ from ttfs_cupy.data import AUGMENTATIONS, Batch, Batches, ImageSet, augmentation
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.models import build
 
 # Of the quickstart, on the test set: a whole run reaches 0.97; the first epoch, on a CPU, says less.
 EPOCHS = {"cuda": 30, "cpu": 1}
@@ -96,7 +96,7 @@ def fed(notes: Notes, device: Device, workload: Workload, batch_size: int, size:
     draw = np.random.default_rng(0)
     pixels = draw.integers(0, 256, (size, height, width, channels), dtype=np.uint8)
     images = ImageSet(pixels, draw.integers(0, CLASSES, size).astype(np.int32))
-    network = models.build(list(workload.spec), workload.input_shape, CLASSES, device=device, psp_slope=1.0)
+    network = build(list(workload.spec), workload.input_shape, CLASSES, device=device, psp_slope=1.0)
     network.plan(batch_size, training=True)
     step = TrainingStep(network, Adam(device, network.parameters, LEARNING_RATE), batch_size)
     loader = Batches(images, batch_size, encode=network.encoder, shuffle=True, augment=augmentation(augment))
