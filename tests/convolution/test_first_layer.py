@@ -150,7 +150,7 @@ def _outgoing(case: Case, fires: bool) -> tuple[OutgoingGradient, Array, Array]:
 
 
 def test_t2fsnns_clip() -> None:
-    """Derivatives clipped apart (SPEC, `separate`)."""
+    """Derivatives clipped apart (docs/model.md, `separate`)."""
     case = Case(SHAPE, 2, 1.0, 1.0, False, 4, FirstLayer)
     object.__setattr__(case.neuron, "clip", "separate")
     draw = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Adam and SGD over several steps, beside plain loops in float64 (SPEC, "Optimisers")."""
+"""Adam and SGD over several steps, beside plain loops in float64 (docs/model.md, "Optimisers")."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def run(optimizer: Optimizer, steps: Sequence[np.ndarray]) -> np.ndarray:
 
 @dataclass
 class Plain:
-    """The rules of SPEC.md, written out. momentum None: Adam."""
+    """The rules of docs/model.md, written out. momentum None: Adam."""
 
     lr: float = LR
     momentum: float | None = None

@@ -1,4 +1,4 @@
-"""Learning rates at exact points of a run (SPEC, "Optimisers")."""
+"""Learning rates at exact points of a run (docs/model.md, "Optimisers")."""
 
 import math
 from typing import Any

@@ -11,7 +11,7 @@ from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.models import ConvolutionSpec, LinearSpec, ModelSpec, PoolSpec
 
-# SPEC.md's table: numbers are 3x3 convolutions with padding 1, P is 2x2 pooling
+# The papers' tables: numbers are 3x3 convolutions with padding 1, P is 2x2 pooling
 TABLE = {
     "vgg7": "64 128 P 256 256 P 512 512 P",
     "vgg11": "128 128 128 P 256 256 256 P 512 512 512 512 P",

@@ -132,8 +132,22 @@ def test_it_names_keys_that_the_config_knows() -> None:
     assert [key for key in sorted(dotted) if key.split(".")[1] not in content[key.split(".")[0]]] == []
 
 
-@pytest.mark.parametrize("page", ["docs/design.md", "CHANGELOG.md"])
+PAGES = ["CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_other_pages_name_files_that_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     paths = re.findall(r"`((?:ttfs_cupy|models|data|configs|docs|tests|benchmarks|notebooks)/[\w./-]*)`", text)
     assert [path for path in paths if not (ROOT / path).exists()] == []
+    links = [link for link in re.findall(r"\]\(([^)\s#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_the_code_names_sections_of_the_model_that_exist() -> None:
+    headings = set(re.findall(r"^#+ (.*)$", (ROOT / "docs/model.md").read_text(), re.MULTILINE))
+    files = [path for folder in ("ttfs_cupy", "tests") for path in (ROOT / folder).rglob("*.*")]
+    texts = [path.read_text() for path in files if path.suffix in (".py", ".cu", ".cpp", ".h")]
+    named = {heading for text in texts for heading in re.findall(r"docs/model\.md,\s+\"([^\"\n]+)\"", text)}
+    assert len(named) > 5
+    assert named <= headings

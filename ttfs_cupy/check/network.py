@@ -110,6 +110,6 @@ def _compare_with_cpu(report: Report, device: Device, psp_slope: float, on_devic
 
 
 def _flips(one: Network, other: Network) -> int:
-    """Neurons that fire in one of the two only (SPEC, "Sensitivity")."""
+    """Neurons that fire in one of the two only (docs/model.md, "Sensitivity")."""
     times, expected = one.spike_times(), other.spike_times()
     return sum(int((np.isinf(times[name]) != np.isinf(expected[name])).sum()) for name in times)

@@ -115,7 +115,7 @@ class Weighted(Layer):
 
 
 class MaxPool(Layer):
-    """The earliest spike of each window; the gradient goes to the winner (SPEC, "Max pooling")."""
+    """The earliest spike of each window; the gradient goes to the winner (docs/model.md, "Max pooling")."""
 
     def __init__(self, name: str, device: Device, in_shape: Shape, kernel: tuple[int, int], stride: tuple[int, int]):
         height, width = ((size - k) // s + 1 for size, k, s in zip(in_shape, kernel, stride, strict=False))

@@ -17,7 +17,7 @@ class Totals:
 
 
 class CrossEntropy:
-    """softmax cross-entropy, mean over the batch; prediction is the argmax (SPEC, "Readout")."""
+    """softmax cross-entropy, mean over the batch; prediction is the argmax (docs/model.md, "Readout")."""
 
     def __init__(self, device: Device, batch_size: int, classes: int):
         xp = device.xp

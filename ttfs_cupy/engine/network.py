@@ -61,7 +61,7 @@ class Network:
 
     @property
     def psp_slope(self) -> float:
-        """λ, in [0, 1]: how much the weight sum adds to a membrane potential's growth (SPEC, "A spiking layer").
+        """λ, in [0, 1]: how much of the weight sum a membrane potential grows by (docs/model.md, "A spiking layer").
 
         It may be set between two steps. Raises UserError for a value outside [0, 1].
         """

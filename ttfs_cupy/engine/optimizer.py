@@ -1,4 +1,4 @@
-"""Adam and SGD over all weights at once (SPEC, "Optimisers"); their state and decisions stay on the device."""
+"""Adam and SGD over all weights at once (docs/model.md, "Optimisers"); their state and decisions stay on the device."""
 
 import math
 from abc import ABC, abstractmethod

@@ -135,7 +135,7 @@ Convolution = Annotated[
 
 
 class NetworkConfig(_Section):
-    """The network, its neurons and its input code (SPEC: `psp_slope`, `clip` and the rest)."""
+    """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest)."""
 
     model: Model = "vgg11"
     t_win: Positive = 1.0

@@ -1,4 +1,4 @@
-"""How the learning rate changes over a run (SPEC, "Optimisers")."""
+"""How the learning rate changes over a run (docs/model.md, "Optimisers")."""
 
 import math
 from bisect import bisect_right

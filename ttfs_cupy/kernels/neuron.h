@@ -1,4 +1,4 @@
-// The spiking neuron's rule and derivatives (SPEC "A spiking layer"; Wei et al., ICCV 2023), one neuron at a time, for all
+// The spiking neuron's rule and derivatives (docs/model.md, "A spiking layer"; Wei et al., ICCV 2023), one neuron at a time, for all
 // kernels that apply them.
 //
 //   A = drive, S = weight_sum, u = time since the window opened, L = psp_slope, T = t_win

@@ -1,4 +1,4 @@
-// Optimisers over all weights of a network at once (SPEC "Optimisers"); arrays of n values, one per weight.
+// Optimisers over all weights of a network at once (docs/model.md, "Optimisers"); arrays of n values, one per weight.
 // update: {apply (0 or 1), gradient scale, learning rate, first-moment and second-moment bias corrections}, in device
 // memory, made by decide_update (update.h). Called by engine/optimizer.py.
 

@@ -1,4 +1,4 @@
-// Max pooling of spikes: the earliest in the window wins, a maximum over earliness (SPEC "Max pooling"). NHWC, no
+// Max pooling of spikes: the earliest in the window wins, a maximum over earliness (docs/model.md, "Max pooling"). NHWC, no
 // padding. winner keeps one byte per output: the position in the window, row by row, or 255 if all are silent.
 // Called by engine/layers.py.
 

@@ -1,4 +1,4 @@
-// What becomes of a step (SPEC "Optimisers"), for both targets. Called by reductions.cpp and by
+// What becomes of a step (docs/model.md, "Optimisers"), for both targets. Called by reductions.cpp and by
 // cooperative/prepare_update.cu.
 
 // squares: of the whole gradient, summed. A gradient that is not finite is skipped (the weights stay as they are), one longer

@@ -1,4 +1,4 @@
-"""Input encoders: from pixels to the first layer's input, in earliness (SPEC, "Input encoders")."""
+"""Input encoders: from pixels to the first layer's input, in earliness (docs/model.md, "Input encoders")."""
 
 from dataclasses import dataclass
 from types import ModuleType

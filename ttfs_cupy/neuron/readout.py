@@ -1,4 +1,4 @@
-"""The readout that does not fire: its membrane potential as its window ends (SPEC, "Readout")."""
+"""The readout that does not fire: its membrane potential as its window ends (docs/model.md, "Readout")."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The spike-time rule: when a neuron fires, in closed form, and the derivatives (SPEC, "A spiking layer").
+"""The spike-time rule: when a neuron fires, in closed form, and the derivatives (docs/model.md, "A spiking layer").
 
 The arithmetic itself is in kernels/neuron.h; what is here launches it.
 """

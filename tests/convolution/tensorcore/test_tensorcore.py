@@ -260,7 +260,7 @@ def test_more_ranges_than_a_block_adds() -> None:
 
 
 def test_t2fsnns_clip() -> None:
-    """Derivatives clipped apart (SPEC, `separate`)."""
+    """Derivatives clipped apart (docs/model.md, `separate`)."""
     case = Case(ConvolutionShape((5, 5), 8, 12, (3, 3), padding=(1, 1)), 2, 1.0, 1.0, False, 4)
     object.__setattr__(case.neuron, "clip", "separate")
     draw = np.random.default_rng(0)

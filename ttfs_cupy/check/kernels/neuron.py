@@ -1,4 +1,4 @@
-"""Checks of neuron.cu: SPEC "A spiking layer" in float64, and how rounding may move it."""
+"""Checks of neuron.cu: docs/model.md, "A spiking layer" in float64, and how rounding may move it."""
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def _compare_spikes(
     inside = np.minimum(numerator / np.where(fires, growth, 1), t_win)
     expected = np.where(a >= t_win, t_win, np.where(fires, inside, 0))
 
-    # SPEC "Sensitivity": a neuron may flip where rounding decides, and nowhere else
+    # docs/model.md, "Sensitivity": a neuron may flip where rounding decides, and nowhere else
     terms = 1 + slope * np.abs(s)
     sizes = np.abs(a) + t_win * terms
     undecided = (np.abs(numerator) <= ROUNDING * sizes) | (np.abs(growth) <= ROUNDING * terms)

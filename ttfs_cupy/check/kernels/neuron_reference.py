@@ -1,4 +1,4 @@
-"""A spiking neuron in float64 (SPEC, "A spiking layer"), for the checks of all kernels that fire or differentiate."""
+"""A spiking neuron in float64 (docs/model.md), for the checks of all kernels that fire or differentiate."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,8 @@ def compare_spikes(
 ) -> None:
     """The earliness that a kernel made of a drive and a weight sum of its own, against float64's.
 
-    A neuron may fall on the other side of a brink only where rounding of A and S decides (SPEC, "Sensitivity").
+    A neuron may fall on the other side of a brink only where rounding of A and S decides
+    (docs/model.md, "Sensitivity").
     """
     slope, t_win = float(np.float32(slope)), float(np.float32(t_win))
     a, s = drive.value, weight_sum.value

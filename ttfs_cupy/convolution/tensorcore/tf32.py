@@ -1,7 +1,7 @@
 """As tensorcore, with one product for A and one for S: halves have TF32's 11 significant bits, forward, too.
 
-Five products become two. Where a neuron is near the brink it may flip, which the next layer's weight sums feel (SPEC,
-"Sensitivity"): it is for those who have measured that their network bears it.
+Five products become two. Where a neuron is near the brink it may flip, which the next layer's weight sums feel
+(docs/model.md, "Sensitivity"): it is for those who have measured that their network bears it.
 """
 
 from ttfs_cupy.convolution.algorithm import PASSES, TF32

@@ -46,7 +46,7 @@ class LayerTrial:
         if which == "forward":
             return [products.forward(mask, w), xp.clip(products.forward(x, w), 0, 1)]
         y, total = self.output.astype(np.float64), self.weight_sum.astype(np.float64)
-        # the neuron of SPEC at psp_slope 1 and t_win 1, its gain bounded by 1; a weight sum here is not negative
+        # the neuron at psp_slope 1 and t_win 1 (docs/model.md), its gain bounded by 1; no weight sum here is negative
         by_drive = xp.where(y > 0, self.grad.astype(np.float64) / (1 + total), 0.0)
         if which == "data_gradient":
             return [products.data_gradient(by_drive, w) * mask]
