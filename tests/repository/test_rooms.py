@@ -132,6 +132,29 @@ def test_every_room_is_listed() -> None:
     assert above == {PACKAGE, *(f"{PACKAGE}.{command}" for command in COMMANDS), f"{PACKAGE}.configs"}
 
 
+def drawn() -> set[tuple[str, str]]:
+    """The arrows of the picture, between rooms without what lies in them."""
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", (REPOSITORY / "docs/design.md").read_text(), re.DOTALL)
+    return set(re.findall(r"^ *(\w+)(?:\[.*?\])? --> (\w+)", picture, re.MULTILINE))
+
+
+def test_the_picture_draws_every_room_and_what_it_imports() -> None:
+    arrows: set[tuple[str, str]] = set()
+    for module, others in imports().items():
+        for other in others:
+            one, another = (name.split(".")[1] if name != PACKAGE else "" for name in (module, other))
+            one = "commands" if one in COMMANDS else one
+            arrows |= {(one, another)} if one and another and one != another else set()
+    names = {room.split(".")[1] for room in order() if room != PACKAGE} | {"commands"}
+    assert {name for arrow in drawn() for name in arrow} == names
+    assert drawn() <= arrows
+    # what is not drawn follows from what is
+    below = drawn()
+    while larger := {(a, c) for a, b in below for other, c in below if b == other} - below:
+        below |= larger
+    assert arrows <= below
+
+
 def test_the_kernels_folder_holds_kernels_and_nothing_else() -> None:
     endings = {path.suffix for path in (REPOSITORY / "ttfs_cupy/kernels").rglob("*") if path.is_file()}
     assert endings == {".cu", ".cpp", ".h"}
