@@ -1,4 +1,4 @@
-"""How long a training step takes PyTorch: cuDNN's convolutions and every element-wise pass (gpu_operations)."""
+"""How long a training step takes PyTorch: cuDNN's convolutions and every element-wise pass (operations.py)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
