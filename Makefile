@@ -11,8 +11,9 @@ CUDA = $(shell $(BIN)/python -c 'import importlib.metadata as m; m.version("cupy
 train: $(VENV)/for-training
 	$(BIN)/python -m ttfs_cupy.train configs/quickstart.yaml
 
+# A file's tests share what they set up, so each file goes to one process.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 # What depends on CUDA's version, with a cupy-cuda13x that is there before the wheel: in an environment of its own. The
 # wheel is what runs: it is not editable, and pytest by itself does not look into the current folder.

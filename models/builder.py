@@ -10,7 +10,7 @@ import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
-from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, choose, connecting, named
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, algorithms_named, connecting, name_for
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.layers import Layer, MaxPool, Shape, Weighted
@@ -47,8 +47,8 @@ def build(
     model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
     input_shape: (channels, height, width) of an image.
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
-    convolution: the algorithm, auto, gemm or winograd, or three with slashes between them for forward, data gradient
-    and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
+    convolution: auto, or an algorithm such as gemm or winograd, or three with slashes between them for forward, data
+    gradient and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
     precision: float32, split or tf32; without tensor cores all of it is float32.
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
@@ -104,7 +104,8 @@ class _Builder:
                 name = self._name("conv")
                 self._check_fit(name, kernel, padding)
                 shape = ConvolutionShape(self._shape[:2], self._shape[2], channels, kernel, stride, padding)
-                algorithms = choose(named(self.convolution, name), self.device, shape, name, self.precision)
+                wanted = name_for(self.convolution, name)
+                algorithms = algorithms_named(wanted, self.device, shape, name, self.precision)
                 self._append(Weighted(name, self.device, shape, neuron, algorithms, fires=True))
             case PoolSpec(kernel, stride):
                 name = self._name("pool")

@@ -1,7 +1,7 @@
 """ttfs_cupy trains deep spiking neural networks with time-to-first-spike coding, on CuPy and CUDA kernels.
 
-This is all that a script or a notebook needs; what is not named here may change without notice. A name is imported once
-it is used, so that `import ttfs_cupy` is quick and loads neither torch nor CuPy.
+This is all that a script or a notebook needs; what is not named here may change without notice. Most names are
+imported once they are used, so that `import ttfs_cupy` is quick and loads neither torch nor CuPy.
 """
 
 from importlib import import_module

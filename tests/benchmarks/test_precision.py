@@ -14,7 +14,7 @@ from ttfs_cupy.benchmarks.precision import rounded
 from ttfs_cupy.benchmarks.precision.evaluation import sums_of_a_layer
 from ttfs_cupy.benchmarks.precision.rounded import Rounded, Switch, Variant
 from ttfs_cupy.benchmarks.precision.rounding import FORMATS, WEIGHT_UNIT, Format
-from ttfs_cupy.convolution.choice import choose
+from ttfs_cupy.convolution.choice import algorithms_named
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device.cpu import CpuDevice
 from ttfs_cupy.engine.network import Network
@@ -38,7 +38,7 @@ class Layer:
     def __init__(self, algorithm: str, psp_slope: float = 1.0):
         generator = np.random.default_rng(3)
         self.device = CpuDevice()
-        self.algorithm = choose(algorithm, self.device, SHAPE, "conv1").forward
+        self.algorithm = algorithms_named(algorithm, self.device, SHAPE, "conv1").forward
         self.neuron = SpikingNeuron(self.device, 1.0, PspSlope(self.device, psp_slope))
         self.images = generator.random((BATCH, *SHAPE.in_size, 5), np.float32)
         self.images[self.images < 0.3] = 0
@@ -140,7 +140,7 @@ def test_operands_left_as_they_are_change_nothing(
     monkeypatch.setitem(FORMATS, UNROUNDED.name, UNROUNDED)
     net = network("auto", psp_slope, readout)
     for layer in net.layers[:3:2]:
-        layer.algorithms = choose("winograd", net.device, layer.shape, layer.name)  # type: ignore[attr-defined]
+        layer.algorithms = algorithms_named("winograd", net.device, layer.shape, layer.name)  # type: ignore[attr-defined]
     images, labels = batch()
     encoded = net.encode(images)
     loss, gradients = net.loss_and_gradients(encoded, labels)

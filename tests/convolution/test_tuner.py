@@ -92,6 +92,20 @@ def test_a_choice_is_remembered(cache: TuningCache, monkeypatch: pytest.MonkeyPa
     assert again.name == first.name
 
 
+def test_what_is_remembered_is_of_these_algorithms_and_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, read_text = set[Path](), Path.read_text
+
+    def noted(path: Path) -> str:
+        read.add(path)
+        return read_text(path)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    tuner._digest.__wrapped__()
+    folder = Path(tuner.__file__).parent
+    assert read >= set(folder.rglob("*.py")) > {folder / "tensorcore" / "tiles.py"}
+    assert {path.name for path in read} >= {"neuron.h", "winograd.cu", "tensorcore_forward.cu", "steps.h"}
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -212,7 +226,7 @@ def test_a_first_layers_variant_is_of_its_own_passes(cache: TuningCache, monkeyp
     monkeypatch.setattr(Tuner, "_fastest", lambda self, agreeing: max(agreeing))
     passes = Tuner(EmulatedGpu(), cache).choose(point, 2, is_first=True)
     assert passes.name == "tensorcore:6/tensorcore/tensorcore:4"
-    assert choice.choose(passes.name, EmulatedGpu(), point, "conv1").name == passes.name
+    assert choice.algorithms_named(passes.name, EmulatedGpu(), point, "conv1").name == passes.name
 
 
 @emulated

@@ -279,7 +279,7 @@ FLAT = [
 @pytest.mark.parametrize(("kernel", "rest"), FLAT)
 def test_shares_of_a_thread_each_do_not(kernel: str, rest: Any) -> None:
     """As these ran on GPUs, and as CPUs like them: a warp's lanes read 32 sectors for the bytes of 4."""
-    headers = "".join(map(source.header, ("cross_entropy", "update")))
+    headers = "".join(map(source.header, ("cross_entropy", "decide_update")))
     flat = Emulator(headers + source.text("reductions"), file_name="reductions.cpp")
     values = aligned(64 * 4096)
     report = flat.launch(kernel, 4, 256, 0, values, *rest(values))

@@ -1,4 +1,4 @@
-// Stands for cooperative/warpgroup.h, which finds WARPGROUP defined and adds nothing: the same names, signatures and
+// Stands for cooperative/tensorcore/warpgroup.h, which finds WARPGROUP defined and adds nothing: the same names, signatures and
 // layouts. All is done by the runtime. Sums and left factors go by their addresses: products run on after the call.
 
 #define WARPGROUP 128

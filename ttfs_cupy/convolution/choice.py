@@ -42,7 +42,7 @@ class LayerAlgorithms:
         return all(self.of(which).joins_pooling for which in PASSES)
 
 
-def choose(
+def algorithms_named(
     name: str, device: Device, shape: ConvolutionShape, layer: str, precision: Precision = DEFAULT_PRECISION
 ) -> LayerAlgorithms:
     """The algorithms of that name, or of three names with slashes between them, for a layer.
@@ -81,7 +81,7 @@ def _no_variant(algorithm: Algorithm, name: str, which: Pass) -> str:
     return f"{algorithm.name} {there}, but {', '.join(known) or 'none at all'}; leave the number out"
 
 
-def named(convolution: str | Mapping[str, str], layer: str) -> str:
+def name_for(convolution: str | Mapping[str, str], layer: str) -> str:
     """A layer's entry where each layer has one, `auto` where it has none; or the one name for all layers."""
     return convolution if isinstance(convolution, str) else convolution.get(layer, AUTO)
 

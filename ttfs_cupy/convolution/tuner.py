@@ -151,10 +151,10 @@ class Tuner:
 
 @cache
 def _digest() -> str:
-    """Of all kernels and of this package, which numbers the variants: others are other algorithms. Read once, not for
-    every layer."""
+    """Of all kernels and of this folder and those below it, which number the variants: others are other algorithms.
+    Read once, not for every layer."""
     texts = [cpu_library.library_source(), *(source.cuda_text(file) for file in source.files(source.COOPERATIVE))]
-    texts += [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    texts += [path.read_text() for path in sorted(Path(__file__).parent.rglob("*.py"))]
     return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
 
 

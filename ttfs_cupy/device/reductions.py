@@ -64,7 +64,7 @@ def prepare_update(
     counts: Array,
     settings: tuple[float, float, float],
 ) -> None:
-    """Decides about a step by the norm of its gradients: update and counts are those of kernels/update.h.
+    """Decides about a step by the norm of its gradients: update and counts are those of kernels/decide_update.h.
 
     sums: float32 (PARTS,), scratch. arrived: int32 (1,), 0 before the first call. settings: clip_norm, beta1, beta2.
     """

@@ -1,6 +1,6 @@
 // Optimisers over all weights of a network at once (docs/model.md, "Optimisers"); arrays of n values, one per weight.
 // update: {apply (0 or 1), gradient scale, learning rate, first-moment and second-moment bias corrections}, in device
-// memory, made by decide_update (update.h). Called by engine/optimizer.py.
+// memory, made by decide_update (decide_update.h). Called by engine/optimizer.py.
 
 // Decoupled decay, then weight_clip's limits.
 DEVICE float settled(float w, float decay, float low, float high) {

@@ -1,6 +1,7 @@
 // Patches (im2col) for convolutions as matrix products. Images are NHWC; a patch row is (kernel_h, kernel_w, channels),
 // the order of the weights (kernel_h, kernel_w, in, out). Only the rows [first_row, first_row + rows) of the whole
-// patch matrix are made, so the buffer stays bounded. Called by ttfs_cupy/convolution/gemm.py.
+// patch matrix are made, so the buffer stays bounded. Called by convolution/gemm.py, and sum_parts
+// by convolution/direct.py, too.
 
 // Forward and weight gradient: row = (image, out_y, out_x). Outside the image is silence. With has_mask, the rows
 // after the first `rows` hold the mask of the same patches: 1 where x != 0.

@@ -1,6 +1,6 @@
 // Max pooling of spikes: the earliest in the window wins, a maximum over earliness (docs/model.md, "Max pooling"). NHWC, no
 // padding. winner keeps one byte per output: the position in the window, row by row, or 255 if all are silent.
-// Called by engine/layers.py.
+// Called by engine/layers.py, and the gradient by convolution/first_layer.py, too.
 
 KERNEL void earliest_spike(const float* __restrict__ earliness, float* __restrict__ pooled,
                            unsigned char* __restrict__ winner, int pixels, int channels, int in_h, int in_w, int out_h,

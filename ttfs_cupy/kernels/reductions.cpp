@@ -1,5 +1,5 @@
-// Sums over many values on a CPU, whose threads each have a contiguous share; a GPU's are in cooperative/. Called by
-// device/reductions.py.
+// Sums over many values on a CPU, whose threads each have a contiguous share; a GPU's are in cooperative/reductions/.
+// Called by device/reductions.py.
 
 // Squares of the gradient, summed over each of `parts` contiguous shares; eight running sums make it vectorisable and
 // keep the order fixed.
@@ -18,7 +18,7 @@ KERNEL void sum_squares(const float* __restrict__ grad, float* __restrict__ sums
     }
 }
 
-// Decides about the step by the sums of sum_squares (update.h).
+// Decides about the step by the sums of sum_squares (decide_update.h).
 KERNEL void prepare_update(const float* __restrict__ sums, const float* __restrict__ learning_rate,
                            float* __restrict__ update, long long* __restrict__ counts, float clip_norm, float beta1,
                            float beta2, int parts) {

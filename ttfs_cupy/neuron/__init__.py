@@ -4,10 +4,10 @@ What a layer computes before that, A and S, is of ttfs_cupy.convolution.
 """
 
 from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
+from ttfs_cupy.neuron.interface import Neuron
 from ttfs_cupy.neuron.psp_slope import PspSlope
 from ttfs_cupy.neuron.readout import PotentialReadout
-from ttfs_cupy.neuron.rule import Neuron
-from ttfs_cupy.neuron.spiking import CLIP_MODES, SpikingNeuron, coding_neuron
+from ttfs_cupy.neuron.spike_time import CLIP_MODES, SpikingNeuron, coding_neuron
 
 __all__ = [
     "CLIP_MODES",

@@ -38,7 +38,7 @@ def said(value: float, meaning: str) -> float:
 
 @dataclass(frozen=True)
 class Costs:
-    """Instructions are a warp's, counted in the assembler's output for sm_80 (kernels/disassembly.py); those for sm_90
+    """Instructions are a warp's, counted in the assembler's output for sm_80 (disassembly.py); those for sm_90
     are up to a tenth more. A test counts the main loops again. What begins with `of_` is an estimate, no count."""
 
     forward_stage: float = said(38, "instructions of a stage of tensorcore_forward, besides its taps")

@@ -1,8 +1,8 @@
-"""Convolution on a GPU's tensor cores, without a patch matrix (kernels/cooperative). Any kernel, stride and padding.
+"""Convolution on a GPU's tensor cores, without a patch matrix. Any kernel, stride and padding.
 
-Forward takes operands split in two halves, which together are nearly as exact as float32: a network's mask jumps
-(docs/model.md, "Sensitivity"). Backward takes TF32. How work is cut into blocks depends on the shapes and on the GPU,
-unless a variant is named (tensorcore:2); and so do the bits.
+Its kernels are in kernels/cooperative/tensorcore. Forward takes operands split in two halves, which together are nearly
+as exact as float32: a network's mask jumps (docs/model.md, "Sensitivity"). Backward takes TF32. How work is cut into
+blocks depends on the shapes and on the GPU, unless a variant is named (tensorcore:2); and so do the bits.
 """
 
 import math

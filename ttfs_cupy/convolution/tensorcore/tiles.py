@@ -1,4 +1,4 @@
-"""How the products on tensor cores are cut into blocks: what a block computes, sees and needs (kernels/cooperative).
+"""How the products on tensor cores are cut into blocks: what a block computes, sees and needs.
 
 The candidates are listed here, and the one that a GPU should be fastest with is found by counting: how many of its
 blocks fit into a multiprocessor, how many rounds they need, and what a block asks for (costs.py).

@@ -1,4 +1,4 @@
-"""CuPy, imported only when a GPU is asked for, and here alone; and why a GPU cannot be used."""
+"""CuPy, imported here first, and only when a GPU or its compiler is asked for; and why a GPU cannot be used."""
 
 import ctypes
 from contextlib import suppress

@@ -1,11 +1,11 @@
-// The gradient's norm, and what becomes of the step (update.h), in one launch: each block sums the squares of parts, and the
+// The gradient's norm, and what becomes of the step (decide_update.h), in one launch: each block sums the squares of parts, and the
 // block that comes last adds these sums. Called by device/reductions.py.
 //
 // It reads every gradient once: of vgg11 40.4 MB, 12.1 us at an H100's 3.35 TB/s.
 
 #include "last_block.h"
 #include "block_sums.h"
-#include "update.h"
+#include "decide_update.h"
 
 // grad (n) -> sums (parts), each of part_size values, a multiple of 4; arrived: 0 between two launches.
 KERNEL void __launch_bounds__(THREADS) prepare_update_by_blocks(

@@ -1,5 +1,5 @@
 // What becomes of a step (docs/model.md, "Optimisers"), for both targets. Called by reductions.cpp and by
-// cooperative/prepare_update.cu.
+// cooperative/reductions/prepare_update.cu.
 
 // squares: of the whole gradient, summed. A gradient that is not finite is skipped (the weights stay as they are), one longer
 // than clip_norm is scaled to it. update: as optimizer.cu takes it; counts: {applied, skipped, clipped} steps.
