@@ -16,6 +16,8 @@ CLIP_MODES = ("gain", "separate", "none")
 class SpikingNeuron:
     """Fires at most once, when V(u) = A + psp_slope S u reaches the threshold T - u (Wei et al., ICCV 2023).
 
+    As earliness x = T - u: T if A >= T; else (A + psp_slope T S) / (1 + psp_slope S), where both are positive; else 0.
+
     scale multiplies the drive.
     """
 
