@@ -1,5 +1,6 @@
-// Cross-entropy of softmax(potentials), mean over the batch, with its gradient, for both targets: a row's classes are shared
-// out to a team, one thread on a CPU, a warp on a GPU. Called by reductions.cpp and by cooperative/reductions/cross_entropy_rows.cu.
+// Cross-entropy of softmax(potentials), mean over the batch, with its gradient, for both targets: a row's classes are
+// shared out to a team, one thread on a CPU, a warp on a GPU. Called by reductions.cpp and by
+// cooperative/reductions/cross_entropy_rows.cu.
 
 struct Largest {
     float value;

@@ -1,5 +1,5 @@
-// The spiking neuron's rule and derivatives (docs/model.md, "A spiking layer"; Wei et al., ICCV 2023), one neuron at a time, for all
-// kernels that apply them.
+// The spiking neuron's rule and derivatives (docs/model.md, "A spiking layer"; Wei et al., ICCV 2023), one at a time, for
+// all kernels that apply them.
 //
 //   A = drive, S = weight_sum, u = time since the window opened, L = psp_slope, T = t_win
 //   V(u) = A + L S u   membrane potential        theta(u) = T - u   dynamic threshold
