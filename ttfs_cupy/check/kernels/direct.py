@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
-from ttfs_cupy.check.kernels.neuron_reference import Rounded, compare_spikes, outgoing
+from ttfs_cupy.check.kernels.references.neuron import Rounded, compare_spikes, outgoing
 from ttfs_cupy.check.kernels.registry import check
 from ttfs_cupy.convolution.shape import ConvolutionShape
 

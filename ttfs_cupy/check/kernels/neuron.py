@@ -3,7 +3,7 @@
 import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
-from ttfs_cupy.check.kernels.neuron_reference import outgoing
+from ttfs_cupy.check.kernels.references.neuron import outgoing
 from ttfs_cupy.check.kernels.registry import check
 
 # several blocks, several shares, and odd

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
-from ttfs_cupy.check.kernels.neuron_reference import Rounded, compare_spikes, outgoing
+from ttfs_cupy.check.kernels.references.neuron import Rounded, compare_spikes, outgoing
+from ttfs_cupy.check.kernels.references.winograd import INPUT, OUTPUT, WEIGHTS, require_convolution, transformed
 from ttfs_cupy.check.kernels.registry import check
-from ttfs_cupy.check.kernels.winograd_reference import INPUT, OUTPUT, WEIGHTS, require_convolution, transformed
 
 BATCH = 5
 TOLERANCE = 2e-6
