@@ -119,7 +119,7 @@ def test_what_is_not_finite_is_never_lost(way: str, which: Pass, operand: str) -
 
 @pytest.mark.parametrize("way", ["first_layer", "direct", "winograd", "split", "tf32"])
 def test_a_neuron_of_nan_is_silent(way: str) -> None:
-    """And one of an infinite drive fires at once: the rule of SPEC, read with comparisons that NaN fails."""
+    """And one of an infinite drive fires at once: the rule of docs/model.md, read with comparisons that NaN fails."""
     kind, shape, capability = WAYS[way]
     case = Case(shape, 1, 0.0, 1.0, False, 0, kind, capability)
     for number in (np.nan, np.inf):

@@ -21,7 +21,7 @@ from ttfs_cupy.convolution.tensorcore.split import TensorCore
 from ttfs_cupy.convolution.tensorcore.tiles import forward_tiles
 from ttfs_cupy.convolution.tuner import Tuner, TuningCache
 from ttfs_cupy.convolution.winograd import Winograd
-from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.device import CpuDevice, parts
 from ttfs_cupy.engine.layers import Weighted
 
 emulated = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -103,6 +103,7 @@ def test_what_is_remembered_is_of_these_algorithms_and_kernels(monkeypatch: pyte
     tuner._digest.__wrapped__()
     folder = Path(tuner.__file__).parent
     assert read >= set(folder.rglob("*.py")) > {folder / "tensorcore" / "tiles.py"}
+    assert Path(parts.__file__) in read
     assert {path.name for path in read} >= {"neuron.h", "winograd.cu", "tensorcore_forward.cu", "steps.h"}
 
 

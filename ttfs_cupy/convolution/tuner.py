@@ -24,7 +24,7 @@ from ttfs_cupy.convolution.algorithm import PASSES, VARIANT, Algorithm, Pass, Pr
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, LayerAlgorithms, candidates, variant
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.device import Array, Device
+from ttfs_cupy.device import Array, Device, parts
 from ttfs_cupy.device.compilation import cpu_library, source
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
@@ -115,20 +115,21 @@ class Tuner:
         timed, compared = (_Trial(self._device, shape, count) for count in (batch_size, COMPARED_IMAGES))
         algorithms = [kind(self._device, shape) for kind in kinds]
         chosen: dict[str, str] = {}
-        ways_of = {
-            which: [way for one in algorithms for way in one.variants(which).values() or [one]] for which in passes
+        candidates_of = {
+            which: [candidate for one in algorithms for candidate in one.variants(which).values() or [one]]
+            for which in passes
         }
         self._device.compile_ahead(
             [
                 variant
-                for which, ways in ways_of.items()
-                for way in ways
+                for which, found in candidates_of.items()
+                for algorithm in found
                 for one in (timed, compared)
-                for variant in one.kernels(way, which)
+                for variant in one.kernels(algorithm, which)
             ]
         )
-        for which, ways in ways_of.items():
-            agreeing = [algorithm for algorithm in ways if compared.agrees(algorithm, which)]
+        for which, found in candidates_of.items():
+            agreeing = [algorithm for algorithm in found if compared.agrees(algorithm, which)]
             chosen[which] = self._fastest({algorithm.name: timed.body(algorithm, which) for algorithm in agreeing})
         return chosen
 
@@ -151,10 +152,11 @@ class Tuner:
 
 @cache
 def _digest() -> str:
-    """Of all kernels and of this folder and those below it, which number the variants: others are other algorithms.
-    Read once, not for every layer."""
+    """Of all kernels, and of what numbers the variants and cuts work: others are other algorithms. Read once, not for
+    every layer."""
     texts = [cpu_library.library_source(), *(source.cuda_text(file) for file in source.files(source.COOPERATIVE))]
-    texts += [path.read_text() for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    modules = [*sorted(Path(__file__).parent.rglob("*.py")), Path(parts.__file__)]
+    texts += [path.read_text() for path in modules]
     return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
 
 
