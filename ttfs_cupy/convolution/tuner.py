@@ -24,7 +24,7 @@ from ttfs_cupy.convolution.algorithm import PASSES, VARIANT, Algorithm, Pass, Pr
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, LayerAlgorithms, candidates, variant
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.device import Array, Device, parts
+from ttfs_cupy.device import Array, Device
 from ttfs_cupy.device.compilation import cpu_library, source
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
@@ -152,11 +152,12 @@ class Tuner:
 
 @cache
 def _digest() -> str:
-    """Of all kernels, and of what numbers the variants and cuts work: others are other algorithms. Read once, not for
-    every layer."""
+    """Of all kernels, and of the rooms that number the variants and cut work: others are other algorithms. Read once,
+    not for every layer."""
     texts = [cpu_library.library_source(), *(source.cuda_text(file) for file in source.files(source.COOPERATIVE))]
-    modules = [*sorted(Path(__file__).parent.rglob("*.py")), Path(parts.__file__)]
-    texts += [path.read_text() for path in modules]
+    here = Path(__file__).parent
+    rooms = (here, here.parent / "device")
+    texts += [path.read_text() for room in rooms for path in sorted(room.rglob("*.py"))]
     return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
 
 

@@ -126,8 +126,8 @@ def flat_units() -> list[Unit]:
 
 def path(file: str) -> Path:
     """Where a kernel file lies, named without its ending."""
-    places = (FOLDER / f"{file}{SHARED}", *_cooperative(f"{file}{SHARED}"))
-    return next((place for place in places if place.exists()), FOLDER / f"{file}{CPU_ONLY}")
+    flat = FOLDER / f"{file}{SHARED}"
+    return flat if flat.exists() else _below(FOLDER / COOPERATIVE).get(flat.name, FOLDER / f"{file}{CPU_ONLY}")
 
 
 def text(file: str) -> str:
@@ -142,7 +142,7 @@ def header(name: str) -> str:
 def files(target: str = "cuda") -> tuple[str, ...]:
     """The stems of all kernel files of a target, cuda, cpu or cooperative: the folder is the only list of them."""
     if target == COOPERATIVE:
-        return tuple(sorted(path.stem for path in _cooperative(f"*{SHARED}")))
+        return tuple(sorted(path.stem for path in _below(FOLDER / COOPERATIVE).values() if path.suffix == SHARED))
     endings = (SHARED, CPU_ONLY) if target == "cpu" else (SHARED,)
     return tuple(sorted(path.stem for path in FOLDER.iterdir() if path.suffix in endings))
 
@@ -170,12 +170,13 @@ def cooperative_text(file: str) -> str:
 
 def _cooperative_header(name: str) -> Path:
     """One of theirs, or one that they share with the CPU's kernels."""
-    return next(iter(_cooperative(name)), FOLDER / name)
+    return _below(FOLDER / COOPERATIVE).get(name, FOLDER / name)
 
 
-def _cooperative(pattern: str) -> list[Path]:
-    """Files of that name in the folder of cooperative kernels, or below it."""
-    return sorted((FOLDER / COOPERATIVE).rglob(pattern))
+@cache
+def _below(folder: Path) -> dict[str, Path]:
+    """The files in a folder and below it, by name. Looked up once: a text is asked for at every look at the cache."""
+    return {path.name: path for path in folder.rglob("*")}
 
 
 @cache
