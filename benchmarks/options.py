@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from ttfs_cupy.benchmarks.workload import WORKLOADS
 from ttfs_cupy.common.errors import UserError
 
 
@@ -25,6 +26,21 @@ def slope(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
     return value
+
+
+def add_networks_and_batch_sizes(parser: argparse.ArgumentParser, batch_sizes: list[int]) -> None:
+    """What to run: every network with every batch size. batch_sizes: the default."""
+    parser.add_argument(
+        "--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them"
+    )
+    parser.add_argument(
+        "--batch-size",
+        nargs="+",
+        type=count,
+        default=batch_sizes,
+        metavar="N",
+        help=f"batch sizes (default: {' '.join(map(str, batch_sizes))})",
+    )
 
 
 def check_files(json: Path | None, plot: Path | None) -> None:

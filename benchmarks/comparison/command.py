@@ -7,7 +7,7 @@ from pathlib import Path
 from ttfs_cupy.benchmarks import options
 from ttfs_cupy.benchmarks.comparison import sides
 from ttfs_cupy.benchmarks.comparison.report import Report
-from ttfs_cupy.benchmarks.workload import WORKLOADS, WORKS
+from ttfs_cupy.benchmarks.workload import WORKS
 from ttfs_cupy.common import command_line
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
@@ -22,15 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog="ttfs-bench", description=__doc__)
     add = parser.add_argument
-    add("--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them")
-    add(
-        "--batch-size",
-        nargs="+",
-        type=options.count,
-        default=[32, 256],
-        metavar="N",
-        help="batch sizes (default: 32 256)",
-    )
+    options.add_networks_and_batch_sizes(parser, [32, 256])
     add("--device", default="auto", help="auto, cuda, cuda:N or cpu")
     add("--against", metavar="PEERS", help=f"{', '.join(sides.PEERS)} or none (default: eager,ann)")
     add("--work", nargs="+", choices=WORKS, default=list(WORKS), help="training step, inference (default: both)")

@@ -34,15 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog="python -m ttfs_cupy.benchmarks.gpu_model", description=__doc__)
     add = parser.add_argument
     add("--gpu", nargs="+", choices=GPUS, default=list(GPUS), help="default: all of them")
-    add("--networks", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all of them")
-    add(
-        "--batch-size",
-        nargs="+",
-        type=options.count,
-        default=[128, 256],
-        metavar="N",
-        help="batch sizes (default: 128 256)",
-    )
+    options.add_networks_and_batch_sizes(parser, [128, 256])
     add("--layers", action="store_true", help="also each layer and pass of ours, and each operation of PyTorch's")
     add("--json", type=Path, metavar="FILE", help="writes all numbers there")
     return parser
