@@ -8,6 +8,7 @@ import pytest
 from emulator import why_not
 from emulator.device import EmulatedGpu
 from helpers.kept_notes import Kept
+from helpers.tensorcore_case import RESULTS_OF_KERNELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,11 +23,6 @@ from ttfs_cupy.device.compilation.source import Variant
 
 SMALL = ConvolutionShape((6, 5), 16, 12, (3, 3), padding=(1, 1))
 CPU = CpuDevice(1)
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path)
 
 
 class Spoiled(EmulatedGpu):
@@ -93,16 +89,7 @@ def test_ways_are_compared_with_float64(kept: Kept) -> None:
 
 @pytest.mark.usefixtures("untimed", "one_tile")
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-@pytest.mark.parametrize(
-    ("kernel", "place", "which"),
-    [
-        # output, weight sum, gradients of the inputs and of the weights, by their place among the arguments
-        ("tensorcore_forward", 8, "forward"),
-        ("tensorcore_forward", 9, "forward"),
-        ("tensorcore_data_gradient", 9, "data_gradient"),
-        ("tensorcore_weight_gradient", 9, "weight_gradient"),
-    ],
-)
+@pytest.mark.parametrize(("kernel", "place", "which"), RESULTS_OF_KERNELS)
 def test_a_way_that_is_wrong_is_named(kernel: str, place: int, which: str, kept: Kept) -> None:
     layers.measure(kept, Spoiled(kernel, place), (SMALL,), 2)
     (text,) = kept.marked()

@@ -1,8 +1,6 @@
 """The stages of a deep check: each finds what is planted, on an emulated GPU, a stand-in for one, or made-up tools."""
 
 import json
-import stat
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_stand_in import Machine, Stream, device_of
+from cuda_stand_in import Machine, device_of
 from emulator.device import EmulatedGpu
 from helpers.kept_notes import Kept
 from hypothesis import given
@@ -44,25 +42,6 @@ from ttfs_cupy.device.compilation.source import Unit
 
 SMALL = ConvolutionShape((6, 5), 16, 12, (3, 3), padding=(1, 1))
 CPU = CpuDevice(1)
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path)
-
-
-@pytest.fixture
-def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Makes a tool of that name, in Python, and puts it first on PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-    def make(name: str, code: str) -> None:
-        (folder / name).write_text(f"#!{sys.executable}\nimport sys\nfrom pathlib import Path\n{code}\n")
-        (folder / name).chmod(0o755 | stat.S_IXUSR)
-
-    return make
 
 
 # environment
@@ -186,15 +165,8 @@ def test_a_graph_has_the_bits_of_launches(kept: Kept) -> None:
     assert (figure["graphs"], figure["same_bits"], finding.attention) == (1, True, False)
 
 
-def test_a_graph_that_computes_something_else(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Stream.end_capture
-
-    def lossy(self: Stream) -> Any:
-        graph = real(self)
-        graph.nodes.pop()
-        return graph
-
-    monkeypatch.setattr(Stream, "end_capture", lossy)
+@pytest.mark.usefixtures("lossy_graphs")
+def test_a_graph_that_computes_something_else(kept: Kept) -> None:
     graphs.replay(kept, device_of(Machine()), CASE)
     assert kept.marked() == [f"{CASE}: a step has other bits as a graph than kernel by kernel"]
 
@@ -263,21 +235,26 @@ def test_what_is_seen_is_parted_by_what_ran() -> None:
 # parity
 
 
-def test_a_network_that_is_not_the_same(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
+def spoil(monkeypatch: pytest.MonkeyPatch, layer: str, neurons: Any, factor: float) -> None:
+    """Our network's weights into these neurons of a layer are multiplied by that from now on."""
     real = parity._network
 
     def spoiled(*given: Any) -> Any:
         network, images, labels = real(*given)
         weights = network.state_dict()
-        weights["conv2.weight"] *= 1.01
+        weights[f"{layer}.weight"][neurons] *= factor
         network.load_state_dict(weights)
         return network, images, labels
 
+    monkeypatch.setattr(parity, "_network", spoiled)
+
+
+def test_a_network_that_is_not_the_same(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
     for at in (parity.at_slope_0, parity.at_slope_1):
         at(kept, CPU, graphs.TINY, 8)
         assert kept.marked() == []
-    monkeypatch.setattr(parity, "_network", spoiled)
+    spoil(monkeypatch, "conv2", slice(None), 1.01)
     parity.at_slope_0(kept, CPU, graphs.TINY, 8)
     (text,) = kept.marked()
     assert text.startswith("tiny 8, psp_slope 0 beside float64: conv2 deviates by ") and "conv1 deviates" not in text
@@ -285,16 +262,7 @@ def test_a_network_that_is_not_the_same(kept: Kept, monkeypatch: pytest.MonkeyPa
 
 def test_a_first_layer_that_flips(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    real = parity._network
-
-    def spoiled(*given: Any) -> Any:
-        network, images, labels = real(*given)
-        weights = network.state_dict()
-        weights["conv1.weight"][0] *= -1
-        network.load_state_dict(weights)
-        return network, images, labels
-
-    monkeypatch.setattr(parity, "_network", spoiled)
+    spoil(monkeypatch, "conv1", 0, -1)
     parity.at_slope_1(kept, CPU, graphs.TINY, 8)
     (text,) = kept.marked()
     assert "the first layer is not the same: " in text

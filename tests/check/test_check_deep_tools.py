@@ -1,6 +1,5 @@
 """The stages of a deep check that run other programs: made-up ones, which find, hang and fail."""
 
-import stat
 import sys
 import time
 from collections.abc import Callable
@@ -15,25 +14,6 @@ from ttfs_cupy.check.deep.stages import nvidia
 from ttfs_cupy.device import CpuDevice
 
 CPU = CpuDevice(1)
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path)
-
-
-@pytest.fixture
-def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Makes a tool of that name, in Python, and puts it first on PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-    def make(name: str, code: str) -> None:
-        (folder / name).write_text(f"#!{sys.executable}\nimport sys\nfrom pathlib import Path\n{code}\n")
-        (folder / name).chmod(0o755 | stat.S_IXUSR)
-
-    return make
 
 
 TABLE = """a line of the program

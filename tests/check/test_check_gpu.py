@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from emulator import why_not
 from emulator.device import EmulatedGpu
+from helpers.tensorcore_case import RESULTS_OF_KERNELS
 
 from ttfs_cupy import check
 from ttfs_cupy.benchmarks import passes
@@ -84,16 +85,7 @@ def test_all_agree(small: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     assert "FAILED" not in said
 
 
-@pytest.mark.parametrize(
-    ("kernel", "place", "which"),
-    [
-        # output, weight sum, gradients of the inputs and of the weights, by their place among the arguments
-        ("tensorcore_forward", 8, "forward"),
-        ("tensorcore_forward", 9, "forward"),
-        ("tensorcore_data_gradient", 9, "data_gradient"),
-        ("tensorcore_weight_gradient", 9, "weight_gradient"),
-    ],
-)
+@pytest.mark.parametrize(("kernel", "place", "which"), RESULTS_OF_KERNELS)
 def test_a_wrong_kernel_is_named(
     kernel: str, place: int, which: str, small: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

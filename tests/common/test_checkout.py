@@ -5,9 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.environments import REPOSITORY, run, without
+from helpers.environments import CODE, REPOSITORY, run, without
 
-FOLDERS = ("ttfs_cupy", "models", "data", "configs", "benchmarks")
 ONE_EPOCH = ("--device", "cpu", "--set", "training.epochs=1", "--no-tune")
 
 
@@ -15,7 +14,7 @@ ONE_EPOCH = ("--device", "cpu", "--set", "training.epochs=1", "--no-tune")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As git lays it out, as far as Python might look at it."""
     root = tmp_path_factory.mktemp("checkout") / "clone"
-    for folder in (*FOLDERS, "docs", "tests"):
+    for folder in (*CODE, "docs", "tests"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("setup.cfg", "pyproject.toml"):
         shutil.copy(REPOSITORY / file, root)
@@ -127,8 +126,8 @@ def test_an_installed_package_looks_nowhere_else(clone: Path, packages: str, tmp
     """Such as one that was installed with --target into a project which has a package `models` of its own."""
     project = tmp_path / "project"
     shutil.copytree(clone / "ttfs_cupy", project / "ttfs_cupy")
-    for folder in FOLDERS[1:]:
-        shutil.copytree(clone / folder, project / "ttfs_cupy" / folder)
+    for folder in CODE.keys() - {"ttfs_cupy"}:
+        shutil.copytree(clone / folder, project / CODE[folder])
     (project / "models").mkdir()
     (project / "models" / "__init__.py").write_text("raise AssertionError('of the project')")
     code = "from ttfs_cupy import models; print(models.__file__)"

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+from helpers.configs import MINIMAL
 
 
 @pytest.fixture
 def minimal(tmp_path: Path) -> Path:
     path = tmp_path / "my.yaml"
-    path.write_text("data: {dataset: digits}\ntraining: {epochs: 3, batch_size: 8}\n")
+    path.write_text(MINIMAL)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in configs."""
+"""Configs, and mistakes in them."""
 
 from pathlib import Path
 

@@ -7,6 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+# Its folders of code, and what each is below an installation's site-packages
+CODE = {
+    "ttfs_cupy": "ttfs_cupy",
+    "models": "ttfs_cupy/models",
+    "data": "ttfs_cupy/data",
+    "configs": "ttfs_cupy/configs",
+    "benchmarks": "ttfs_cupy/benchmarks",
+}
 
 
 def site_packages() -> list[Path]:

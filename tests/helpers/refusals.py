@@ -1,8 +1,12 @@
-"""What holds for a command that refuses: one sentence, exit code 2, nothing left behind."""
+"""What holds for whatever refuses: one sentence; of a command also exit code 2, and nothing left behind."""
 
 from pathlib import Path
 
+import pytest
+
 from helpers.commands import Outcome
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data import load_dataset
 
 
 def refused(outcome: Outcome, *words: str) -> str:
@@ -20,3 +24,13 @@ def refused(outcome: Outcome, *words: str) -> str:
 def tree(folder: Path) -> dict[str, bytes | None]:
     """All that is in a folder: by path, a file's content, None for a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def refused_dataset(root: Path, *expected: str | Path, name: str, download: bool = False) -> None:
+    """Loading must fail with one line that holds every text `expected`."""
+    with pytest.raises(UserError) as caught:
+        load_dataset(name, root, download)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    for text in expected:
+        assert str(text) in sentence, sentence

@@ -17,6 +17,14 @@ from ttfs_cupy.neuron import PotentialReadout, PspSlope, SpikingNeuron
 Array = np.ndarray
 
 # Whose forward multiplies by warps, and by warpgroups.
+# Output, weight sum, gradients of the inputs and of the weights, by their place among a kernel's arguments
+RESULTS_OF_KERNELS = [
+    ("tensorcore_forward", 8, "forward"),
+    ("tensorcore_forward", 9, "forward"),
+    ("tensorcore_data_gradient", 9, "data_gradient"),
+    ("tensorcore_weight_gradient", 9, "weight_gradient"),
+]
+
 AMPERE, HOPPER = (8, 0), (9, 0)
 
 

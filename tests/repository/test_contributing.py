@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from helpers.environments import REPOSITORY
+from helpers.environments import CODE, REPOSITORY
 
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text()
 RECIPES = dict(re.findall(r"<!-- file: (\S+) -->\n +```\w+\n(.*?)^ +```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -30,7 +30,7 @@ print("twin" in algorithms(), "stripes" in DATASETS)
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository's code with what the recipes add."""
     folder = tmp_path_factory.mktemp("contributed")
-    for name in ("ttfs_cupy", "models", "data", "configs", "benchmarks"):
+    for name in CODE:
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for file, code in RECIPES.items():
         assert not (REPOSITORY / file).exists()

@@ -15,20 +15,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from helpers.environments import REPOSITORY, site_packages
+from helpers.environments import CODE, REPOSITORY, site_packages
 
 from ttfs_cupy.device.libraries import cuda_libraries
 
 ROOT = REPOSITORY
-# folders of the repository, and what they are called once installed
-FOLDERS = {
-    "ttfs_cupy": "ttfs_cupy",
-    "models": "ttfs_cupy/models",
-    "data": "ttfs_cupy/data",
-    "configs": "ttfs_cupy/configs",
-    "benchmarks": "ttfs_cupy/benchmarks",
-}
-SHIPPED = (".py", ".cu", ".h", ".yaml", ".typed")
+SHIPPED = (".py", ".cu", ".cpp", ".h", ".yaml", ".typed")
 # Building the kernels with zig takes some ten seconds of one core; the rest is for a machine that does much else.
 PATIENCE = 300
 
@@ -39,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree, target = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
     for file in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, tree)
-    for folder in FOLDERS:
+    for folder in CODE:
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target), str(tree))
     (file,) = target.glob("ttfs_cupy-*.whl")
@@ -66,10 +58,10 @@ def pip(*arguments: str) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", CODE)
 def test_every_module_kernel_and_yaml_file_is_in_the_wheel(names: set[str], folder: str) -> None:
     files = [path for path in (ROOT / folder).rglob("*") if path.suffix in SHIPPED or path.name == "py.typed"]
-    expected = {f"{FOLDERS[folder]}/{path.relative_to(ROOT / folder).as_posix()}" for path in files}
+    expected = {f"{CODE[folder]}/{path.relative_to(ROOT / folder).as_posix()}" for path in files}
     assert expected
     assert expected <= names
 

@@ -62,8 +62,8 @@ def public_functions() -> list[Any]:
     for name in OBJECTS:
         one = getattr(ttfs_cupy, name)
         if inspect.isclass(one):
-            members = vars(one).items()
-            found += [value for key, value in members if inspect.isfunction(value) and not key.startswith("_")]
+            members = (getattr(one, key) for key in vars(one) if not key.startswith("_"))
+            found += [member for member in members if inspect.isroutine(member)]
         else:
             found.append(one)
     return found

@@ -6,17 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from helpers.environments import REPOSITORY
+from helpers.environments import CODE, REPOSITORY
 
 PACKAGE = "ttfs_cupy"
-# folders of the repository, and what they are imported as
-FOLDERS = {
-    "ttfs_cupy": PACKAGE,
-    "models": f"{PACKAGE}.models",
-    "data": f"{PACKAGE}.data",
-    "configs": f"{PACKAGE}.configs",
-    "benchmarks": f"{PACKAGE}.benchmarks",
-}
+# by their folders of the repository, what packages are imported as
+FOLDERS = {folder: place.replace("/", ".") for folder, place in CODE.items()}
 COMMANDS = {"train", "evaluate", "bench"}
 FOLDERS_OF_TESTS = sorted({path.parent for path in (REPOSITORY / "tests").rglob("test_*.py")})
 MOST_MODULES, MOST_LINES = 15, 400
