@@ -56,10 +56,13 @@ def test_the_first_unused_folder(tmp_path: Path) -> None:
     assert names == ["quickstart", "quickstart-2", "quickstart-3"]
 
 
-def test_a_log_that_cannot_be_written_is_a_users_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_cannot_be_written_is_a_users_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     logger = logging.getLogger("ttfs_cupy")
     monkeypatch.setattr(RunDirectory, "log", Path("/dev/full"))
-    monkeypatch.setattr(logger, "level", logging.INFO)
+    # by setLevel: a logger remembers what it was not to say
+    caplog.set_level(logging.INFO, logger.name)
     RunDirectory(tmp_path).keep_log()
     handler = logger.handlers[-1]
     try:
