@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from helpers.environments import REPOSITORY
+from helpers.processes import ends
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,7 +89,7 @@ def test_one_that_does_not_end_well_leaves_the_others(name: str, how: str, said:
 def test_what_a_hanging_stage_has_started_is_killed_with_it(tmp_path: Path) -> None:
     deep.run([stage("hangs", most=3)], tmp_path, 60, "cpu")
     child = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert ends(child)
 
 
 def test_a_mistake_of_the_users_is_one_sentence(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals,
     assert found_before(kept["hangs"])
     assert out.endswith((tmp_path / SUMMARY).read_text())
     child = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert ends(child)
 
 
 @pytest.mark.skipif(

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from helpers.kept_notes import Kept
+from helpers.processes import ends
 
 from ttfs_cupy.check.deep import tools
 from ttfs_cupy.check.deep.stages import nvidia
@@ -90,7 +90,7 @@ def test_a_command_out_of_time_is_killed_with_all_that_it_started(tmp_path: Path
     assert time.monotonic() - start < 20
     assert (ended.text, ended.code) == ("begun\n", None)
     pid = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert ends(pid)
 
 
 def test_a_tool_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
