@@ -4,6 +4,9 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from ttfs_cupy.common.errors import UserError, shown
+from ttfs_cupy.common.numbers import SMALLEST, check_count, check_number, check_positive
+
 SCHEDULES = ("exponential", "multistep", "cosine")
 
 
@@ -24,8 +27,24 @@ class LearningRateSchedule:
     factor: float = 0.1
     warmup: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises UserError that names what is none of this."""
+        check_positive("lr", self.lr)
+        for name in ("steps_per_epoch", "epochs"):
+            check_count(name, getattr(self, name))
+        check_count("warmup", self.warmup, least=0)
+        if self.name not in SCHEDULES:
+            raise UserError(f"name must be one of {', '.join(SCHEDULES)}, not {shown(self.name)}")
+        for name in ("annealing", "factor"):
+            check_number(name, getattr(self, name), "a number above 0, up to 1", least=SMALLEST, most=1)
+        if not isinstance(self.milestones, (tuple, list)):
+            raise UserError(f"milestones must be epochs, such as (15, 30), not {shown(self.milestones)}")
+        for milestone in self.milestones:
+            check_count("a milestone", milestone)
+
     def at(self, step: int) -> float:
         """The learning rate with which that step, counted from 0 over the whole run, is taken."""
+        step = check_count("step", step, least=0)
         epoch = step // self.steps_per_epoch
         if self.name == "exponential":
             share = self.annealing**epoch
