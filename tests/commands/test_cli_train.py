@@ -157,8 +157,8 @@ def test_the_test_set_is_measured_with_the_best_weights(tmp_path: Path, monkeypa
     settings = {"network__model": "[32, P]", "training__batch_size": 32, "schedule__name": "exponential"}
     first = run_small(tmp_path / "first", **settings, training__epochs=1)
     at = LearningRateSchedule.at
-    # after the first epoch's 41 steps, steps so wide that nothing fires any more
-    monkeypatch.setattr(LearningRateSchedule, "at", lambda self, step: at(self, step) if step < 41 else 1.0)
+    # after the first epoch's 41 steps, steps so wide that they spoil the weights
+    monkeypatch.setattr(LearningRateSchedule, "at", lambda self, step: at(self, step) if step < 41 else 100.0)
     run = run_small(tmp_path / "run", **settings, training__epochs=2)
     _, spoilt, last = metrics(run)
     assert last["best_epoch"] == 1
