@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.wording import one_line, shown
 
 from .cifar import read_cifar
 from .digits import read_digits
@@ -69,12 +70,24 @@ def load_dataset(name: str, root: Path, download: bool = False) -> Dataset:
     if name not in DATASETS:
         raise UserError(f"there is no data set {name!r}; there are {', '.join(DATASETS)}")
     source = DATASETS[name]
-    train, test = (
-        checked(raw, source.shape, source.classes, source.maximum)
-        for raw in source.read(Path(root).expanduser(), download)
-    )
-    mean, std = _statistics(source, train)
+    try:
+        train, test = (
+            checked(raw, source.shape, source.classes, source.maximum) for raw in source.read(_folder(root), download)
+        )
+        mean, std = _statistics(source, train)
+    except MemoryError as error:
+        raise UserError(f"the data set {name} under {root} does not fit into memory ({one_line(error)})") from error
     return Dataset(name, train, test, source.classes, mean, std)
+
+
+def _folder(root: Path) -> Path:
+    """Raises UserError for a path that can be none."""
+    if "\0" in str(root):
+        raise UserError(f"data.root {shown(str(root))} holds a NUL character, which no path may")
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"data.root {shown(str(root))} has no meaning here: {one_line(error)}") from None
 
 
 def _statistics(source: Source, train: ImageSet) -> Statistics:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import metrics, run_small, small, timeless, train
+from helpers.privileges import without_privileges
 from helpers.refusals import refused, tree
 
 from ttfs_cupy import train as train_command
@@ -22,8 +23,6 @@ from ttfs_cupy.experiment.prepare import Experiment
 
 # an empty working directory
 pytestmark = pytest.mark.usefixtures("here")
-
-NOBODY = 65534
 
 
 def test_an_output_with_a_run_in_it_is_left_alone(good_run: Path) -> None:
@@ -48,19 +47,6 @@ def test_a_file_where_the_output_should_be(below: str, here: Path) -> None:
 def test_an_output_with_too_long_a_name(here: Path) -> None:
     refused(train(*small(here / ("x" * 300))), "x" * 300, "name too long")
     assert tree(here) == {}
-
-
-@contextlib.contextmanager
-def without_privileges() -> Iterator[None]:
-    """Root may write anywhere: be nobody for a while, if need be."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o000])
