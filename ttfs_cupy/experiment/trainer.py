@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
 from ttfs_cupy.experiment.metrics import MetricsFile
+from ttfs_cupy.experiment.progress import Progress
 from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
 
@@ -26,19 +27,6 @@ logger = logging.getLogger("ttfs_cupy")
 
 # Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
 SECONDS_BETWEEN_READINGS = 0.25
-
-
-@dataclass
-class Progress:
-    """Where a run stands between two epochs."""
-
-    epochs: int = 0
-    step: int = 0
-    best_epoch: int = 0
-    best_accuracy: float = -1.0
-    epochs_without_improvement: int = 0
-    skipped: int = 0
-    clipped: int = 0
 
 
 class Trainer:
@@ -86,9 +74,10 @@ class Trainer:
         """Goes on where last.safetensors ends."""
         arrays, metadata = checkpoint.load(self.run.last)
         try:
-            self.progress = Progress(**metadata["progress"])
+            self.progress = Progress.from_metadata(metadata.get("progress"), len(self.training))
             self.network.load_state_dict(_without_prefix(arrays, "network."))
             self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
+            self.progress.check_counts(self.optimizer.counts)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
         self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
