@@ -156,7 +156,7 @@ def test_a_cache_that_is_no_file_is_no_error(there: Callable[[Path], None], cach
     "entry",
     [
         *(7, {}, {"forward": "gemm"}, {"sideways": "gemm"}, dict.fromkeys(PASSES, "nonsense")),
-        *(dict.fromkeys(PASSES, ["gemm"]), dict.fromkeys(PASSES, f"gemm:{'9' * 5000}")),
+        *({key: ["gemm"] for key in PASSES}, dict.fromkeys(PASSES, f"gemm:{'9' * 5000}")),
     ],
     ids=lambda entry: str(entry)[:40],
 )
