@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ttfs_cupy.common import command_line
 from ttfs_cupy.engine.steps.evaluation import Evaluator
-from ttfs_cupy.experiment import run_directory
+from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.prepare import load_best, prepare
 from ttfs_cupy.experiment.run_directory import RunDirectory
@@ -29,11 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a key of the config, such as data.root=DIR",
     )
     parsed = parser.parse_args(arguments)
-    return command_line.run(lambda: _evaluate(parsed))
+    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
     run = RunDirectory.existing(parsed.run)
+    best_weights.require(run)
     overrides = [
         run_directory.OWN_WEIGHTS,
         *parsed.set,

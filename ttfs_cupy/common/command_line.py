@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.interruption import Interruptions
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -20,8 +21,28 @@ class Parser(argparse.ArgumentParser):
         self.exit(USER_ERROR, f"error: {message}: see {self.prog} --help\n")
 
 
-def run(command: Callable[[], None]) -> int:
-    """Runs a command; returns the process's exit code."""
+def run(command: Callable[[], None], *, process_ends: bool = False) -> int:
+    """Runs a command; returns the process's exit code.
+
+    process_ends: nothing is left to do after it. Ctrl-C and SIGTERM are ignored from then on.
+    """
+    interruptions = Interruptions()
+    try:
+        interruptions.install()
+        code = _outcome(command)
+        interruptions.arrived()
+    except KeyboardInterrupt:
+        interruptions.arrived()
+        print("interrupted", file=sys.stderr)
+        # as shells have it
+        code = 128 + interruptions.number
+    finally:
+        interruptions.remove(process_ends=process_ends)
+    return code
+
+
+def _outcome(command: Callable[[], None]) -> int:
+    """The exit code of a command that is not interrupted."""
     logger = logging.getLogger("ttfs_cupy")
     logger.setLevel(logging.INFO)
     console = logging.StreamHandler(sys.stdout)
@@ -45,9 +66,6 @@ def run(command: Callable[[], None]) -> int:
         # of a disk that is full, say, while data are unpacked to a temporary folder
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
     finally:
         for handler in list(logger.handlers):
             logger.removeHandler(handler)

@@ -1,4 +1,4 @@
-"""The training loop: epochs, validation, early stopping, best weights, interruption and resumption."""
+"""The training loop: epochs, validation, early stopping, best weights, and resumption."""
 
 import logging
 import time
@@ -55,23 +55,20 @@ class Trainer:
         self.metrics = MetricsFile(run.metrics)
 
     def fit(self) -> None:
-        """Trains until the last epoch, or until early stopping; Ctrl-C ends with the best weights on disk.
+        """Trains until the last epoch, or until early stopping.
 
-        Raises KeyboardInterrupt after an interruption, and UserError when the loss is no longer finite: the weights
-        on disk are then the last good ones.
+        Wherever it is interrupted, the run goes on from its last whole epoch. Raises UserError when the loss is no
+        longer finite (the weights on disk are then the last good ones), and where another process writes to the run.
         """
-        try:
+        with self.run.claimed():
             if not self.progress.epochs:
                 self._save_last()
             while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
                 self._epoch()
-        except KeyboardInterrupt:
-            if not self.run.best.exists():
-                self._save_best()
-            raise
 
     def resume(self) -> None:
-        """Goes on where last.safetensors ends."""
+        """Goes on where last.safetensors ends. Claims the run: `fit` is to follow."""
+        self.run.claim()
         arrays, metadata = checkpoint.load(self.run.last)
         try:
             self.progress = Progress.from_metadata(metadata.get("progress"), len(self.training))
@@ -81,6 +78,9 @@ class Trainer:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
         self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
+        if not self.progress.best_epoch:
+            # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
+            self.run.best.unlink(missing_ok=True)
 
     def _epoch(self) -> None:
         start = time.perf_counter()
