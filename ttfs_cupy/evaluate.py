@@ -4,7 +4,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ttfs_cupy.common import command_line
 from ttfs_cupy.engine.steps.evaluation import Evaluator
@@ -19,7 +18,7 @@ logger = logging.getLogger("ttfs_cupy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = command_line.Parser(prog="ttfs-evaluate", description=__doc__)
-    parser.add_argument("run", metavar="RUN_DIR", type=Path, help="the directory that ttfs-train made")
+    parser.add_argument("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
     parser.add_argument(
         "--set",

@@ -3,13 +3,13 @@
 import argparse
 import json
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ttfs_cupy.common import command_line
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.typed_command import typed
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import dump_config, load_config
@@ -23,16 +23,20 @@ logger = logging.getLogger("ttfs_cupy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = _parser().parse_args(arguments)
-    command = _resume if parsed.resume else _start
+    command = _resume if parsed.resume is not None else _start
     return command_line.run(lambda: command(parsed), process_ends=arguments is None)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog="ttfs-train", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("config", nargs="?", help="a YAML file, or the name of a bundled one such as quickstart")
-    which.add_argument("--resume", metavar="RUN_DIR", help="go on with an interrupted run")
-    parser.add_argument("--output", metavar="DIR", help="the run's directory (default: runs/NAME_OF_CONFIG)")
+    which.add_argument(
+        "config", nargs="?", type=command_line.path, help="a YAML file, or the name of a bundled one such as quickstart"
+    )
+    which.add_argument("--resume", type=command_line.path, metavar="RUN_DIR", help="go on with an interrupted run")
+    parser.add_argument(
+        "--output", type=command_line.path, metavar="DIR", help="the run's directory (default: runs/NAME_OF_CONFIG)"
+    )
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu")
     parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
     parser.add_argument(
@@ -53,13 +57,13 @@ def _start(parsed: argparse.Namespace) -> None:
     overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
     overrides += [f"seed={parsed.seed}"] if parsed.seed is not None else []
     overrides += ["tune=false"] if parsed.no_tune else []
-    overrides += [f"output={json.dumps(parsed.output)}"] if parsed.output is not None else []
+    overrides += [f"output={json.dumps(str(parsed.output))}"] if parsed.output is not None else []
     config = load_config(parsed.config, overrides)
     # before anything is prepared: two starts at once do not get one directory
     if config.output is not None:
         run = RunDirectory.claim_new(Path(config.output))
     else:
-        run = RunDirectory.claim_unused(Path("runs") / Path(parsed.config).stem)
+        run = RunDirectory.claim_unused(Path("runs") / parsed.config.stem)
         config = config.model_copy(update={"output": str(run.path)})
     with run.claimed():
         try:
@@ -76,7 +80,7 @@ def _start(parsed: argparse.Namespace) -> None:
 def _resume(parsed: argparse.Namespace) -> None:
     if parsed.output is not None or parsed.seed is not None or parsed.set:
         raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
-    run = RunDirectory.existing(Path(parsed.resume))
+    run = RunDirectory.existing(parsed.resume)
     with run.claimed():
         # what was killed before it had written any weights begins anew
         has_begun = run.has_begun
@@ -138,9 +142,8 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1
-    config, output = shlex.quote(str(run.config)), shlex.quote(f"{run.path}-seed-{seed}")
-    logger.info("  python -m ttfs_cupy.evaluate %s", shlex.quote(str(run.path)))
-    logger.info("  python -m ttfs_cupy.train %s --seed %d --output %s", config, seed, output)
+    logger.info("  %s", typed("evaluate", run.path))
+    logger.info("  %s", typed("train", run.config, "--seed", str(seed), "--output", Path(f"{run.path}-seed-{seed}")))
 
 
 if __name__ == "__main__":

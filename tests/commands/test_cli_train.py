@@ -197,8 +197,8 @@ def test_evaluate_gives_the_accuracy_of_the_run(quickstart: Path) -> None:
 def test_what_a_run_says_to_try_next_works(tmp_path: Path) -> None:
     run = run_small(tmp_path / "a run", training__epochs=1)
     tips = [shlex.split(line) for line in (run / "log.txt").read_text().splitlines()[-2:]]
-    # after date and time
-    assert [tip[2:5] for tip in tips] == [["python", "-m", f"ttfs_cupy.{command}"] for command in ("evaluate", "train")]
+    # after date, time and the interpreter
+    assert [tip[3:5] for tip in tips] == [["-m", f"ttfs_cupy.{command}"] for command in ("evaluate", "train")]
     assert evaluate(*tips[0][5:]).code == 0
     again = train(*tips[1][5:])
     assert (again.code, again.err) == (0, "")

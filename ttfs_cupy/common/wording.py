@@ -19,9 +19,10 @@ def shown(value: object, most: int = MOST) -> str:
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
-    """An exception's message without line breaks and control characters, its type's name if it has none."""
-    text = "".join(character if character.isprintable() else " " for character in str(error))
-    return shortened(" ".join(text.split()) or type(error).__name__, most)
+    """An exception's message on one line, its type's name if it has none; what cannot be printed as \\x1b."""
+    text = " ".join(str(error).split())
+    seen = (one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return shortened("".join(seen) or type(error).__name__, most)
 
 
 def shortened(text: str, most: int) -> str:

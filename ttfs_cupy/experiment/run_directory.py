@@ -12,6 +12,7 @@ from pathlib import Path
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import clear_temporaries, write_atomically
 from ttfs_cupy.common.folder_lock import FolderLock, InUseError
+from ttfs_cupy.common.typed_command import typed
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -145,7 +146,7 @@ class RunDirectory:
     @property
     def resume_command(self) -> str:
         """What goes on with the run, as a user types it."""
-        return f"python -m ttfs_cupy.train --resume {shlex.quote(str(self.path))}"
+        return typed("train", "--resume", self.path)
 
     @property
     def has_begun(self) -> bool:
@@ -174,7 +175,7 @@ class RunDirectory:
     def keep_log(self) -> None:
         """Sends the log to log.txt too, with times; the console gets the messages alone."""
         try:
-            handler = _LogFile(self.log, encoding="utf-8")
+            handler = _LogFile(self.log, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(f"{self.log} cannot be written: {error.strerror}") from None
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
