@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from ttfs_cupy.common import command_line
+from ttfs_cupy.engine.diagnosis import silence, silent_layers
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import load_config
@@ -51,6 +52,9 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
     for name, rate in result.firing_rates.items():
         logger.info("firing rate    %-8s %.3f", name, rate)
+    silent = silent_layers(result.firing_rates)
+    if silent:
+        logger.warning("%s", silence(silent, "test"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Where a command's words go: closed streams, readers that leave early, terminals that cannot show them."""
 
 import io
+import logging
 import os
 import shlex
 import subprocess
@@ -73,12 +74,17 @@ def test_closed_streams(whole: Path, tmp_path: Path) -> None:
     assert "try next" in (run / "log.txt").read_text()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
-    ended = shell(f"{command('run')} > /dev/full", tmp_path)
-    assert ended.returncode == 2
-    assert ended.stderr == "error: the output cannot be written: No space left on device\n"
-    assert tree(tmp_path) == {}
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_an_output_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", Full())
+    monkeypatch.setattr(sys, "stderr", said)
+    assert command_line.run(lambda: logging.getLogger("ttfs_cupy").info("hello")) == command_line.USER_ERROR
+    assert said.getvalue() == "error: the output cannot be written: No space left on device\n"
 
 
 def test_help_of_which_the_first_line_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batch, Batches
-from ttfs_cupy.engine.diagnosis import first_non_finite_layer
+from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silence, silent_layers
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
@@ -53,6 +53,7 @@ class Trainer:
         self.progress = Progress()
         self.rates = learning_rates(config, len(training))
         self.metrics = MetricsFile(run.metrics)
+        self._told_silent: set[str] = set()
 
     def fit(self) -> None:
         """Trains until the last epoch, or until early stopping.
@@ -113,6 +114,14 @@ class Trainer:
             self._save_best()
         self._save_last()
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
+        self._warn_of_silence(validation.firing_rates)
+
+    def _warn_of_silence(self, firing_rates: dict[str, float]) -> None:
+        """Once for each layer."""
+        silent = [name for name in silent_layers(firing_rates) if name not in self._told_silent]
+        if silent:
+            logger.warning("%s", silence(silent, "validation"))
+            self._told_silent.update(silent)
 
     def _train(self) -> Totals:
         network, progress = self.network, self.progress
