@@ -7,8 +7,8 @@ from helpers.commands import evaluate, metrics, small, train
 from ttfs_cupy.engine.diagnosis import silence, silent_layers
 
 HELP = (
-    "and what is silent does not learn; raise network.weight_mean or network.weight_std, begin with network.psp_slope 0, "
-    "or lower optimizer.lr"
+    "and what is silent does not learn; raise network.weight_mean or network.weight_std, begin with "
+    "network.psp_slope 0, or lower optimizer.lr"
 )
 
 
