@@ -20,7 +20,7 @@ def split(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArr
         raise UserError(f"the validation share must be at least 0 and less than 1, not {share}")
     held_out = round(share * count)
     if share > 0 and held_out == 0:
-        raise UserError(f"a validation share of {share} of {count} images is none at all: raise it, or set 0")
+        raise UserError(f"a validation share of {share} of {count} images is none at all: raise it")
     if share > 0 and held_out == count:
         raise UserError(f"a validation share of {share} of {count} images leaves none for training: lower it")
     order = generator(seed, Stream.SPLIT).permutation(count).astype(np.int64)
