@@ -20,7 +20,6 @@ from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelS
 from ttfs_cupy.neuron import CLIP_MODES, Neuron, PotentialReadout, PspSlope, SpikingNeuron, coding_neuron
 from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
 
-_FLOAT32 = np.finfo(np.float32)
 READOUTS = ("potential", "spike_times")
 
 # From and to. Times scale with the window, and gradients with it or against it: in these bounds neither they nor their
@@ -28,6 +27,8 @@ READOUTS = ("potential", "spike_times")
 WINDOWS = (1e-6, 1e6)
 # Of the weights' deviation, and to of their mean: far beyond what trains, and sums of such weights stay in float32.
 WEIGHTS = (1e-6, 1e6)
+# A gain of less in each layer, and no gradient reaches the first one.
+GAIN_BOUNDS = (1e-6, float(np.finfo(np.float32).max))
 MAX_CLASSES = MAX_PIXELS = 1_000_000
 
 
@@ -64,7 +65,7 @@ def build(
     _check_sizes(input_shape, classes, seed)
     _check_number("t_win", t_win, *WINDOWS)
     _check_number("psp_slope", psp_slope, 0, 1)
-    _check_number("grad_clip", grad_clip, float(_FLOAT32.smallest_normal), float(_FLOAT32.max))
+    _check_number("grad_clip", grad_clip, *GAIN_BOUNDS)
     _check_number("weight_mean", weight_mean, -WEIGHTS[1], WEIGHTS[1])
     if weight_std is not None:
         _check_number("weight_std", weight_std, *WEIGHTS)
@@ -168,7 +169,7 @@ class _Builder:
             raise UserError(
                 f"layer {name} does not fit: its window of {kernel[0]} x {kernel[1]} is larger than its input, "
                 f"{self._shape[0]} x {self._shape[1]}{_padded(padding)} "
-                f"(images are {self._input}); leave out layers above it or use larger images"
+                f"(images are {self._input}); leave out this layer or some below it, or use larger images"
             )
 
 
@@ -186,7 +187,7 @@ def _check_countable(name: str, shape: ConvolutionShape) -> None:
         if number > MAX_ELEMENTS:
             raise UserError(
                 f"layer {name} is too large: it has {number:,} {what}, and kernels count up to {MAX_ELEMENTS:,}; "
-                "use fewer channels or neurons, or a smaller kernel"
+                "make it or the layers below it smaller"
             )
 
 

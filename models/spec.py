@@ -80,9 +80,7 @@ def _load(name: str | Path, where: str) -> Any:
         except OSError as error:
             raise UserError(f"{where} cannot be read: {error.strerror or error}") from None
         except RuntimeError:
-            raise UserError(
-                f"{where} cannot be read: there is no user with the home folder that ~ stands for"
-            ) from None
+            raise UserError(f"{where} cannot be read: its ~ names no user of this machine") from None
     else:
         close = difflib.get_close_matches(str(name), names(), n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"bundled are {', '.join(names())}, else give a YAML file"

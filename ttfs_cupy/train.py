@@ -1,7 +1,6 @@
 """Trains a network from a YAML file: python -m ttfs_cupy.train configs/quickstart.yaml."""
 
 import argparse
-import json
 import logging
 import shlex
 import sys
@@ -48,12 +47,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _start(parsed: argparse.Namespace) -> None:
-    overrides = list(parsed.set)
-    overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
-    overrides += [f"seed={parsed.seed}"] if parsed.seed is not None else []
-    overrides += ["tune=false"] if parsed.no_tune else []
-    overrides += [f"output={json.dumps(parsed.output)}"] if parsed.output is not None else []
-    config = load_config(parsed.config, overrides)
+    overrides = [*parsed.set, *(["tune=false"] if parsed.no_tune else [])]
+    options = {"device": parsed.device, "seed": parsed.seed, "output": parsed.output}
+    config = load_config(parsed.config, overrides, options)
     if config.output is None:
         config = config.model_copy(
             update={"output": str(run_directory.unused(Path("runs") / Path(parsed.config).stem))}
@@ -75,9 +71,8 @@ def _resume(parsed: argparse.Namespace) -> None:
         raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
     run = RunDirectory.existing(Path(parsed.resume))
     # the device may change: a run may move to another machine (its bits then differ from there on)
-    overrides = [run_directory.OWN_WEIGHTS]
-    overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
-    _train(prepare(load_config(run.config, overrides)), run, resume=True)
+    config = load_config(run.config, [run_directory.OWN_WEIGHTS], {"device": parsed.device})
+    _train(prepare(config), run, resume=True)
 
 
 def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:

@@ -28,6 +28,8 @@ _WORDS |= {f"{sign}{word}": float(f"{sign}inf") for sign in ("", "+", "-") for w
 _INTEGERS = ((10, re.compile(r"[-+]?[0-9]+")), (8, re.compile(r"0o[0-7]+")), (16, re.compile(r"0x[0-9a-fA-F]+")))
 # a number with a point or an exponent
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+# {linear:3} where {linear: 3} was meant
+_NO_SPACE = re.compile(r"\w+:\S+")
 
 _TAG = "tag:yaml.org,2002:"
 _KINDS: dict[str, type] = {"null": type(None), "bool": bool, "int": int, "float": float}
@@ -176,6 +178,8 @@ class _Text:
             if event.anchor is not None:
                 self._anchors[event.anchor] = key
             value = self._value(self._next(), depth + 1)
+            if value is None and event.implicit[0] and _NO_SPACE.fullmatch(key):
+                raise TextError(line, f"{one_line(key, 40)} is one word to YAML: write a space after its colon")
             if key == "<<" and event.implicit[0]:
                 # of several, the first one with a key has the say
                 for source in value if isinstance(value, list) else [value]:

@@ -30,7 +30,7 @@ from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT, sentence
 from ttfs_cupy.experiment.schedule import SCHEDULES
-from ttfs_cupy.models.builder import READOUTS, WEIGHTS, WINDOWS
+from ttfs_cupy.models.builder import GAIN_BOUNDS, READOUTS, WEIGHTS, WINDOWS
 from ttfs_cupy.neuron import CLIP_MODES
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
@@ -42,7 +42,9 @@ MAX_THREADS = 1024
 # The next number below 1 that is not 1 in float32, rounded down.
 BELOW_ONE = 0.9999999
 # Squares of gradients below 1e-20 are 0 in float32: with a smaller eps, Adam's steps have no bound.
-LEAST_EPS = 1e-20
+EPSILONS = (1e-20, 1.0)
+# Smaller gradients get lost in Adam's eps: nothing would be learnt.
+NORM_BOUNDS = (1e-6, float(FLOAT32.max))
 
 
 def _bound(must: str) -> PydanticCustomError:
@@ -59,6 +61,10 @@ def _up_to(most: float) -> Callable[[Any], Any]:
     return check
 
 
+def _between(least: float, most: float) -> Any:
+    return Field(ge=least, le=most, description=f"a number from {short(least)} to {short(most)}")
+
+
 def _held_by_float32(value: float) -> float:
     least, most = float(FLOAT32.smallest_normal), float(FLOAT32.max)
     if value != 0 and not least <= abs(value) <= most:
@@ -70,12 +76,12 @@ def _without_home_sign(path: str) -> str:
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError:
-        raise _bound("a path, and there is no user with the home folder that its ~ stands for") from None
+        raise _bound("a path whose ~ names a user of this machine") from None
 
 
 # A description says what is right, and ends the sentence that a user gets to read: "... must be {description}".
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
-Text = Annotated[str, Field(strict=True, min_length=1, description="text")]
+Text = Annotated[str, Field(strict=True, min_length=1, description="some text")]
 PathText = Annotated[Text, AfterValidator(_without_home_sign)]
 Seed = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_SEED))]
 Whole = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_COUNT))]
@@ -83,9 +89,8 @@ Count = Annotated[int, Field(strict=True, ge=1, description="a whole number from
 Threads = Annotated[
     int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MAX_THREADS))
 ]
-Number = Annotated[
-    float, Field(strict=True, allow_inf_nan=False, description="a number"), AfterValidator(_held_by_float32)
-]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a number")]
+Number = Annotated[Real, AfterValidator(_held_by_float32)]
 Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
 NotNegative = Annotated[Number, Field(ge=0, description="a number from 0")]
 Share = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
@@ -93,17 +98,12 @@ ProperShare = Annotated[Number, Field(gt=0, lt=1, description="a number above 0,
 ShareBelowOne = Annotated[
     Number, Field(ge=0, lt=1, description="a number from 0 to below 1"), AfterValidator(_up_to(BELOW_ONE))
 ]
-Window = Annotated[
-    Number, Field(ge=WINDOWS[0], le=WINDOWS[1], description=f"a number from {short(WINDOWS[0])} to {short(WINDOWS[1])}")
-]
-Mean = Annotated[
-    Number,
-    Field(ge=-WEIGHTS[1], le=WEIGHTS[1], description=f"a number from {short(-WEIGHTS[1])} to {short(WEIGHTS[1])}"),
-]
-Deviation = Annotated[
-    Number, Field(ge=WEIGHTS[0], le=WEIGHTS[1], description=f"a number from {short(WEIGHTS[0])} to {short(WEIGHTS[1])}")
-]
-Epsilon = Annotated[Number, Field(ge=LEAST_EPS, description=f"a number from {short(LEAST_EPS)}")]
+Window = Annotated[Real, _between(*WINDOWS)]
+GainBound = Annotated[Real, _between(*GAIN_BOUNDS)]
+Mean = Annotated[Real, _between(-WEIGHTS[1], WEIGHTS[1])]
+Deviation = Annotated[Real, _between(*WEIGHTS)]
+Epsilon = Annotated[Real, _between(*EPSILONS)]
+NormBound = Annotated[Real, _between(*NORM_BOUNDS)]
 Factor = Annotated[Number, Field(gt=0, le=1, description="a number above 0, up to 1")]
 
 
@@ -203,7 +203,7 @@ class NetworkConfig(_Section):
     t_win: Window = 1.0
     psp_slope: PspSlope = 1.0
     clip: str = _one_of(CLIP_MODES, "gain")
-    grad_clip: Positive = 1.0
+    grad_clip: GainBound = 1.0
     readout: str = _one_of(READOUTS, "potential")
     encoding: str | None = _one_of(ENCODINGS, None)
     standardize: Flag = False
@@ -279,7 +279,7 @@ class OptimizerConfig(_Section):
     eps: Epsilon = 1e-8
     momentum: ShareBelowOne = 0.0
     weight_decay: NotNegative = 0.0
-    clip_norm: Positive | None = None
+    clip_norm: NormBound | None = None
     weight_clip: WeightRange | None = None
     fixed_sign: Flag = False
 
@@ -289,8 +289,8 @@ class OptimizerConfig(_Section):
         if self.lr * self.weight_decay > 1:
             raise _conflict(
                 "optimizer.weight_decay",
-                f"is {short(self.weight_decay)}: a step takes lr times that off each weight, "
-                f"with lr {short(self.lr)} more than all of it; lower one of them",
+                f"is {self.weight_decay:g}: a step takes lr times that off each weight, "
+                f"with lr {self.lr:g} more than all of it; lower one of them",
             )
         return self
 
