@@ -35,12 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(parsed: argparse.Namespace) -> None:
     run = RunDirectory.existing(parsed.run)
     best_weights.require(run)
-    overrides = [
-        run_directory.OWN_WEIGHTS,
-        *parsed.set,
-        *([f"device={parsed.device}"] if parsed.device is not None else []),
-    ]
-    experiment = prepare(load_config(run.config, overrides), training=False)
+    config = load_config(run.config, [run_directory.OWN_WEIGHTS, *parsed.set], {"device": parsed.device})
+    experiment = prepare(config, training=False)
     network = experiment.network
     epoch = load_best(network, run.best)
     result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")

@@ -1,7 +1,6 @@
 """Trains a network from a YAML file: python -m ttfs_cupy.train configs/quickstart.yaml."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -53,12 +52,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _start(parsed: argparse.Namespace) -> None:
-    overrides = list(parsed.set)
-    overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
-    overrides += [f"seed={parsed.seed}"] if parsed.seed is not None else []
-    overrides += ["tune=false"] if parsed.no_tune else []
-    overrides += [f"output={json.dumps(str(parsed.output))}"] if parsed.output is not None else []
-    config = load_config(parsed.config, overrides)
+    overrides = [*parsed.set, *(["tune=false"] if parsed.no_tune else [])]
+    output = None if parsed.output is None else str(parsed.output)
+    options = {"device": parsed.device, "seed": parsed.seed, "output": output}
+    config = load_config(parsed.config, overrides, options)
     # before anything is prepared: two starts at once do not get one directory
     if config.output is not None:
         run = RunDirectory.claim_new(Path(config.output))
@@ -86,8 +83,8 @@ def _resume(parsed: argparse.Namespace) -> None:
         has_begun = run.has_begun
         overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
         # the device may change: a run may move to another machine (its bits then differ from there on)
-        overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
-        _train(prepare(load_config(run.config, overrides)), run, resume=has_begun)
+        config = load_config(run.config, overrides, {"device": parsed.device})
+        _train(prepare(config), run, resume=has_begun)
 
 
 def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
