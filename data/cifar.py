@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.reading import is_file, is_there, open_file, reason
-from ttfs_cupy.common.wording import one_line, shown
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import message_of
 
 from .cifar_pickle import REMEDY, Array, unpickled
 from .images import Raw
@@ -95,7 +96,7 @@ def _batch(path: Path, label_key: str, classes: int) -> tuple[NDArray[np.uint8],
     try:
         rows = data.rows(ROW) if isinstance(data, Array) else None
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {one_line(error)}: {REMEDY}") from None
+        raise UserError(f"{path} is damaged: {message_of(error)}: {REMEDY}") from None
     if rows is None:
         found = data if isinstance(data, Array) else type(data).__name__
         raise UserError(f"{path} must hold 'data', uint8 (N, {ROW}) for 32x32 pixels in 3 colours, not {found}")
@@ -142,7 +143,7 @@ def _extract(archive: Path, prefix: str, target: Path, files: tuple[str, ...]) -
             raise error.reason from None
         # a damaged archive may raise nearly anything
         except Exception as error:
-            raise UserError(f"{archive} cannot be unpacked ({one_line(error)}): fetch it again") from error
+            raise UserError(f"{archive} cannot be unpacked ({message_of(error)}): fetch it again") from error
     missing = [file for file in files if not (target / file).exists()]
     if missing:
         raise UserError(f"{archive} does not hold {', '.join(missing)}: fetch it again")

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.reading import open_file, reason
-from ttfs_cupy.common.wording import one_line, shown
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import message_of
 
 REMEDY = "delete it, and unpack the archive anew or set data.download: true"
 
@@ -124,7 +125,7 @@ def unpickled(path: Path) -> dict[Any, Any]:
         raise
     # a damaged pickle may raise nearly anything
     except Exception as error:
-        raise UserError(f"{path} is damaged, or no CIFAR file ({one_line(error)}): {REMEDY}") from error
+        raise UserError(f"{path} is damaged, or no CIFAR file ({message_of(error)}): {REMEDY}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no CIFAR file: it holds a {type(content).__name__}, not a dictionary")
     return content

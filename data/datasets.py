@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.wording import one_line, shown
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import message_of
 
 from .cifar import read_cifar
 from .digits import read_digits
@@ -76,7 +77,7 @@ def load_dataset(name: str, root: Path, download: bool = False) -> Dataset:
         )
         mean, std = _statistics(source, train)
     except MemoryError as error:
-        raise UserError(f"the data set {name} under {root} does not fit into memory ({one_line(error)})") from error
+        raise UserError(f"the data set {name} under {root} does not fit into memory ({message_of(error)})") from error
     return Dataset(name, train, test, source.classes, mean, std)
 
 
@@ -87,7 +88,7 @@ def _folder(root: Path) -> Path:
     try:
         return Path(root).expanduser()
     except RuntimeError as error:
-        raise UserError(f"data.root {shown(str(root))} has no meaning here: {one_line(error)}") from None
+        raise UserError(f"data.root {shown(str(root))} has no meaning here: {message_of(error)}") from None
 
 
 def _statistics(source: Source, train: ImageSet) -> Statistics:

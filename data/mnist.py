@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.reading import is_file, open_file, reason
-from ttfs_cupy.common.wording import one_line
+from ttfs_cupy.common.wording import message_of
 
 from .images import Raw
 from .torchvision_access import downloading, torchvision
@@ -99,7 +99,7 @@ def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             with gzip.open(file) as unzipped:
                 return _content(unzipped, path, dimensions, size * LARGEST_RATIO, exact=False)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} cannot be unzipped ({one_line(error)}): fetch it again") from error
+        raise UserError(f"{path} cannot be unzipped ({message_of(error)}): fetch it again") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({reason(error)})") from error
 

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.packages import imported
-from ttfs_cupy.common.wording import one_line
+from ttfs_cupy.common.wording import message_of
 
 
 def torchvision(submodule: str) -> ModuleType:
@@ -25,6 +25,6 @@ def downloading(name: str, root: Path) -> Iterator[None]:
         yield
     except (RuntimeError, OSError, http.client.HTTPException) as error:
         raise UserError(
-            f"the data set {name} could not be downloaded into {root} ({one_line(error)}): "
+            f"the data set {name} could not be downloaded into {root} ({message_of(error)}): "
             "check the network, or put its files there yourself"
         ) from error

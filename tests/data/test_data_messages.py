@@ -188,12 +188,12 @@ SENTENCES: list[tuple[str, Callable[[Path], str], str]] = [
     (
         "class names that are no text",
         cifar_file({"label_names": ["a", ["b"]]}, "batches.meta"),
-        f"{CIFAR}/batches.meta holds a list among 'label_names', where class names are text: {REMEDY}",
+        f"{CIFAR}/batches.meta holds ['b'] among 'label_names', where class names are text: {REMEDY}",
     ),
     (
         "a label of thousands of digits",
         cifar_file({"data": IMAGES, "labels": [0, 1, 10**5000]}),
-        f"{CIFAR}/test_batch holds the label a whole number of 16610 bits, outside the 10 classes 0..9",
+        f"{CIFAR}/test_batch holds the label a number of more than 100 digits, outside the 10 classes 0..9",
     ),
     (
         "memory for many objects",

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.interruption import Interruptions
-from ttfs_cupy.common.wording import one_line, shortened, shown
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import message_of, shortened
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -105,17 +106,17 @@ def _outcome(command: Callable[[], None]) -> int:
         console.step_aside()
         return OUTPUT_CLOSED
     except UserError as error:
-        _complain(f"error: {one_line(error, MOST)}")
+        _complain(f"error: {message_of(error, MOST)}")
         return USER_ERROR
     except MemoryError as error:
         _complain(
-            f"error: the memory does not suffice ({one_line(error)}): end other programs, or raise the limit that is "
+            f"error: the memory does not suffice ({message_of(error)}): end other programs, or raise the limit that is "
             "set (ulimit -v, or a container's)"
         )
         return USER_ERROR
     except OSError as error:
         # of a disk that is full, say, while data are unpacked to a temporary folder
-        _complain(f"error: {one_line(error)}")
+        _complain(f"error: {message_of(error)}")
         return USER_ERROR
     finally:
         for handler in list(logger.handlers):

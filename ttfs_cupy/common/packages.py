@@ -5,7 +5,7 @@ import importlib.util
 from types import ModuleType
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.wording import one_line
+from ttfs_cupy.common.wording import message_of
 
 
 def imported(module: str, package: str, install: str) -> ModuleType:
@@ -23,9 +23,11 @@ def imported(module: str, package: str, install: str) -> ModuleType:
             raise UserError(f"{package} is not installed: {install}") from error
         if isinstance(error, MemoryError) or _speaks_of_memory(error):
             remedy = "end other programs, or raise the limit that is set (ulimit -v)"
-            raise UserError(f"the memory does not suffice to import {package} ({one_line(error)}): {remedy}") from error
+            raise UserError(
+                f"the memory does not suffice to import {package} ({message_of(error)}): {remedy}"
+            ) from error
         raise UserError(
-            f"{package} is installed, but cannot be imported ({one_line(error)}): install it anew, {install}"
+            f"{package} is installed, but cannot be imported ({message_of(error)}): install it anew, {install}"
         ) from error
 
 

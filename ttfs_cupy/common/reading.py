@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.wording import shown
+from ttfs_cupy.common.shown import shown
 
 _REASONS = {
     errno.ENOENT: "no such file",

@@ -12,7 +12,8 @@ import safetensors.numpy
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import write_atomically
 from ttfs_cupy.common.reading import open_file, reason
-from ttfs_cupy.common.wording import one_line, shown
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import message_of
 
 # The types that NumPy has, by safetensors's names. bfloat16 is the upper half of a float32, and is read as that.
 _NUMPY = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
@@ -41,7 +42,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise UserError(f"weights '{path}' cannot be read: {reason(error)}") from None
     except safetensors.SafetensorError as error:
         raise UserError(
-            f"weights '{path}' cannot be read: it is not a whole safetensors file ({one_line(error)})"
+            f"weights '{path}' cannot be read: it is not a whole safetensors file ({message_of(error)})"
         ) from None
     except MemoryError:
         raise UserError(f"weights '{path}' do not fit into memory") from None
@@ -91,7 +92,7 @@ def _metadata(path: Path, written: str) -> dict[str, Any]:
     try:
         metadata = json.loads(written)
     except ValueError as error:
-        raise UserError(f"weights '{path}' cannot be read: its metadata are not JSON ({one_line(error)})") from None
+        raise UserError(f"weights '{path}' cannot be read: its metadata are not JSON ({message_of(error)})") from None
     except RecursionError:
         raise UserError(f"weights '{path}' cannot be read: its metadata are nested too deeply") from None
     if not isinstance(metadata, dict):

@@ -7,7 +7,8 @@ from typing import Any
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import write_atomically
 from ttfs_cupy.common.reading import open_file, reason
-from ttfs_cupy.common.wording import one_line, shown
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import message_of
 
 # bytes; an epoch's line has some hundreds
 LARGEST = 1 << 28
@@ -51,7 +52,7 @@ def _line(path: Path, number: int, text: str) -> dict[str, Any]:
     try:
         line = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{path}, line {number}, cannot be read: it is not JSON ({one_line(error)})") from None
+        raise UserError(f"{path}, line {number}, cannot be read: it is not JSON ({message_of(error)})") from None
     except RecursionError:
         raise UserError(f"{path}, line {number}, cannot be read: it is nested too deeply") from None
     if not isinstance(line, dict):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from ttfs_cupy.common.wording import shown
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.engine.optimizer import StepCounts
 from ttfs_cupy.experiment.checkpoint import is_number, is_whole
 
