@@ -143,9 +143,13 @@ def test_no_paths(arguments: list[str], sentence: str, tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(MemoryError(), "MemoryError"), (MemoryError("Unable to allocate 2. TiB"), "Unable to allocate 2. TiB")],
+    [
+        (MemoryError(), "MemoryError"),
+        (MemoryError("Unable to allocate 2. TiB"), "Unable to allocate 2. TiB"),
+        (OSError(12, "Cannot allocate memory"), "[Errno 12] Cannot allocate memory"),
+    ],
 )
-def test_no_memory(error: MemoryError, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_memory(error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody knows here whether a batch is to blame."""
 
     def fails() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -109,14 +110,11 @@ def _outcome(command: Callable[[], None]) -> int:
         _complain(f"error: {message_of(error, MOST)}")
         return USER_ERROR
     except MemoryError as error:
-        _complain(
-            f"error: the memory does not suffice ({message_of(error)}): end other programs, or raise the limit that is "
-            "set (ulimit -v, or a container's)"
-        )
+        _complain(_no_memory(error))
         return USER_ERROR
     except OSError as error:
         # of a disk that is full, say, while data are unpacked to a temporary folder
-        _complain(f"error: {message_of(error)}")
+        _complain(_no_memory(error) if error.errno == errno.ENOMEM else f"error: {message_of(error)}")
         return USER_ERROR
     finally:
         for handler in list(logger.handlers):
@@ -124,6 +122,13 @@ def _outcome(command: Callable[[], None]) -> int:
             if handler is not console:
                 handler.close()
     return 0
+
+
+def _no_memory(error: BaseException) -> str:
+    return (
+        f"error: the memory does not suffice ({message_of(error)}): end other programs, or raise the limit that is set "
+        "(ulimit -v, or a container's)"
+    )
 
 
 class _Console(logging.StreamHandler[Any]):
