@@ -23,7 +23,7 @@ INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 
 # characters of a sentence, which may name long paths
-MOST = 2000
+MOST = 600
 
 logger = logging.getLogger("ttfs_cupy")
 

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import shortened
 
 _REASONS = {
     errno.ENOENT: "no such file",
@@ -71,7 +72,7 @@ def _mode(path: Path) -> int | None:
     except ValueError:
         raise UserError(f"{shown(str(path))} can be no path: it holds a NUL character") from None
     except OSError as error:
-        raise UserError(f"{path} is out of reach: {reason(error)}") from None
+        raise UserError(f"{shortened(str(path), 300)} is out of reach: {reason(error)}") from None
 
 
 def _other_kind(mode: int) -> str | None:
