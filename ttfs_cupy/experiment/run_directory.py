@@ -12,7 +12,6 @@ from pathlib import Path
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import clear_temporaries, write_atomically
 from ttfs_cupy.common.folder_lock import FolderLock, InUseError
-from ttfs_cupy.common.reading import is_file
 from ttfs_cupy.common.typed_command import typed
 
 logger = logging.getLogger("ttfs_cupy")
@@ -175,8 +174,9 @@ class RunDirectory:
 
     def keep_log(self) -> None:
         """Sends the log to log.txt too, with times; the console gets the messages alone. Raises UserError."""
-        # to open a pipe would wait for a reader
-        is_file(self.log)
+        # to open one would wait for a reader
+        if self.log.is_fifo():
+            raise UserError(f"{self.log} is a pipe, not a file")
         try:
             handler = _LogFile(self.log, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
