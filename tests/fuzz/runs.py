@@ -68,7 +68,8 @@ class Pairs(_Runs):
         seeds = random.sample(range(SEEDS), 2)
         if kind == "resume":
             seeds = [seeds[0]] * 2
-            killed(here / "run", seeds[0], fsyncs=random.randint(1, 12), folder=here)
+            # the first is the config's
+            killed(here / "run", seeds[0], fsyncs=random.randint(2, 12), folder=here)
         arguments = {
             "output": [small(here / "run", seed=seed, **SETTINGS) for seed in seeds],
             "default": [without_output(small(here, seed=seed, **SETTINGS)) for seed in seeds],

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.commands import Outcome
-
 from ttfs_cupy import train as train_command
 
 # An exit code that no command gives.
