@@ -62,6 +62,42 @@ def test_the_first_unused_folder(tmp_path: Path) -> None:
     assert {path.name for path in base.parent.iterdir()} == {"quickstart", "quickstart-2"}
 
 
+def test_a_claim_clears_what_a_killed_process_left(tmp_path: Path) -> None:
+    ours = [f".{name}-0123cdef" for name in ("config.yaml", "metrics.jsonl", "best.safetensors", "last.safetensors")]
+    # as earlier versions named them
+    ours += [".last.safetensors-x3_k0zq9"]
+    others = [
+        ".last.safetensors-",
+        ".last.safetensors-backup1.old",
+        ".other.yaml-0123cdef",
+        "last.safetensors-0123cdef",
+    ]
+    for name in (*ours, *others):
+        (tmp_path / name).touch()
+    with RunDirectory(tmp_path).claimed():
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
+
+
+def test_reading_claims_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / ".config.yaml-0123cdef").touch()
+    run = RunDirectory.existing(tmp_path)
+    assert run.owner() is None
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", ".config.yaml-0123cdef"}
+
+
+def test_discarding_leaves_a_run_at_work_alone(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", "seed: 0\n")
+    with run.claimed():
+        with pytest.raises(UserError, match="in use by this process"):
+            RunDirectory(run.path).discard()
+        assert run.config.exists()
+    RunDirectory(run.path).discard()
+    # which that object had not made
+    assert list(tmp_path.rglob("*")) == [run.path]
+
+
 def test_a_log_that_cannot_be_written_is_a_users_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

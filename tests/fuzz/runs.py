@@ -68,7 +68,8 @@ class Pairs(_Runs):
         seeds = random.sample(range(SEEDS), 2)
         if kind == "resume":
             seeds = [seeds[0]] * 2
-            killed(here / "run", seeds[0], fsyncs=random.randint(1, 12), folder=here)
+            # the first is the config's
+            killed(here / "run", seeds[0], fsyncs=random.randint(2, 12), folder=here)
         arguments = {
             "output": [small(here / "run", seed=seed, **SETTINGS) for seed in seeds],
             "default": [without_output(small(here, seed=seed, **SETTINGS)) for seed in seeds],
@@ -166,7 +167,7 @@ class Signals(_Runs):
     def _holds(self, run: Path, seed: int, outcome: Outcome) -> str:
         """Whether what was said is so."""
         (said,) = [line for line in outcome.out.splitlines() if line.startswith("interrupted: ")]
-        assert said.endswith(f" -m ttfs_cupy.train --resume {run}"), said
+        assert "; go on with: " in said and said.endswith(f" --resume {run}"), said
         checkpoint.load(run / "last.safetensors")
         has_best = (run / "best.safetensors").exists()
         assert ("there are no best weights yet" in said) == (not has_best), (said, has_best)

@@ -16,7 +16,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment import best_weights, checkpoint
 from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
 from ttfs_cupy.experiment.metrics import MetricsFile
 from ttfs_cupy.experiment.progress import Progress
@@ -166,14 +166,10 @@ class Trainer:
             return slope.at(step / (self.config.training.epochs * len(self.training)))
         return slope
 
-    def _slope_is_final(self) -> bool:
-        slope = self.config.network.psp_slope
-        return not isinstance(slope, PspSlopeSchedule) or self.network.psp_slope == slope.at(1.0)
-
     def _judge(self, accuracy: float) -> bool:
-        """Whether these weights are the best so far. While psp_slope still moves, the network is not yet the one that
-        will be used, so its accuracy neither counts as the best nor against the patience."""
-        if not self._slope_is_final():
+        """Whether these weights are the best so far. While psp_slope still moves, their accuracy neither counts as the
+        best nor against the patience."""
+        if self.progress.epochs < best_weights.first_epoch(self.config):
             return False
         if accuracy > self.progress.best_accuracy:
             self.progress.best_accuracy = accuracy
