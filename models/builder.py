@@ -237,7 +237,7 @@ def _check_statistics(channels: int, mean: Any, std: Any) -> None:
             continue
         values = np.asarray(statistic)
         if values.shape != (channels,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-            raise UserError(f"{name} must hold {channels} numbers, one for each channel, not {shown(statistic)}")
+            raise UserError(f"{name} must hold one number for each of {channels} channels, not {shown(statistic)}")
         if name == "std" and not (values > 0).all():
             raise UserError(f"std must hold numbers above 0, not {shown(statistic)}")
 

@@ -161,6 +161,14 @@ def test_a_key_that_is_no_word(file: Path, key: str) -> None:
     assert mistake(file) == f"{file}, line 3: a key must be a word, not a list, a mapping or an alias"
 
 
+@pytest.mark.parametrize(
+    "text", [f"a: [&a {'x' * 9000}{', *a' * 1000}]\n", f"a: [&a {{{'x' * 900}: 1}}{', *a' * 1000}]\n"]
+)
+def test_long_texts_are_copied_within_bounds(file: Path, text: str) -> None:
+    file.write_text(text)
+    assert mistake(file) == f"{file}, line 1: from here on the copies that aliases stand for are longer than 256 KiB"
+
+
 def test_merging_multiplies_nothing(file: Path) -> None:
     file.write_text(f"a0: &a0 {{x: 1}}\n{MERGED}")
     assert mistake(file).startswith(f"{file}: a0 is not a key: ")

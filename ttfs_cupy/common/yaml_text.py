@@ -99,6 +99,7 @@ class _Text:
         self._anchors: dict[str, Any] = {}
         self._unfinished: set[str] = set()
         self._values = 0
+        self._characters = 0  # of copies
 
     def document(self) -> Any:
         self._next()
@@ -156,6 +157,12 @@ class _Text:
 
     def _copy(self, value: Any, depth: int, line: int) -> Any:
         self._enter(depth, line)
+        # a text, or a mapping's keys
+        self._characters += len("".join(value)) if isinstance(value, (str, dict)) else 0
+        if self._characters > MAX_BYTES:
+            raise TextError(
+                line, f"from here on the copies that aliases stand for are longer than {MAX_BYTES >> 10} KiB"
+            )
         if isinstance(value, dict):
             return {key: self._copy(below, depth + 1, line) for key, below in value.items()}
         if isinstance(value, list):
