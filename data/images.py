@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.errors import UserError, shown
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
 
 
 @dataclass(frozen=True, eq=False)

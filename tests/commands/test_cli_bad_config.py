@@ -45,8 +45,8 @@ GOOD = "data: {dataset: digits}\ntraining: {epochs: 1, batch_size: 64}\n"
         (GOOD + "optimizer: {lr: -0.1}\n", ["optimizer.lr", "-0.1"]),
         (GOOD + "optimizer: {lr: .nan}\n", ["optimizer.lr", "nan"]),
         (GOOD + "optimizer: {lr: .inf}\n", ["optimizer.lr", "inf"]),
-        (GOOD + "network: {t_win: 0}\n", ["network.t_win", "above 0"]),
-        (GOOD + "network: {t_win: -1}\n", ["network.t_win", "above 0"]),
+        (GOOD + "network: {t_win: 0}\n", ["network.t_win", "from 1e-6 to 1e6"]),
+        (GOOD + "network: {t_win: -1}\n", ["network.t_win", "from 1e-6 to 1e6"]),
         (GOOD + "network: {psp_slope: 2}\n", ["network.psp_slope", "from 0 to 1"]),
         ("data: {dataset: digits}\ntraining: {epochs: 0, batch_size: 1}\n", ["training.epochs"]),
         ("data: {dataset: digits}\ntraining: {epochs: 1, batch_size: -8}\n", ["training.batch_size", "-8"]),
@@ -95,7 +95,7 @@ def test_command_lines(arguments: list[str], words: list[str], here: Path) -> No
 def test_the_process_itself_says_one_sentence_and_exits_with_two(here: Path) -> None:
     command = [sys.executable, "-m", "ttfs_cupy.train", "quickstart", "--set", "network.t_win=0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    refused(Outcome(done.returncode, done.stdout, done.stderr), "network.t_win", "above 0")
+    refused(Outcome(done.returncode, done.stdout, done.stderr), "network.t_win", "from 1e-6 to 1e6")
     assert done.stdout == ""
     assert tree(here) == {}
 

@@ -54,7 +54,7 @@ def spoilt(chance: random.Random, array: np.ndarray) -> Any:
         lambda: array[0] if len(array.shape) and len(array) else array,
         lambda: array[..., ::-1] if array.ndim else array,
         lambda: np.repeat(array, 2, axis=-1)[..., ::2] if array.ndim else array,
-        lambda: np.pad(array, [(0, chance.randrange(3)) for _ in array.shape]),
+        lambda: array.repeat(1 + chance.randrange(2), axis=0) if array.ndim else array,
         lambda: array.astype(chance.choice(DTYPES)),
         lambda: array.astype(chance.choice(DTYPES)),
         lambda: _misaligned(array),

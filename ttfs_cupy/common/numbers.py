@@ -3,7 +3,8 @@
 import math
 import numbers
 
-from ttfs_cupy.common.errors import UserError, shown
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
 
 # Of float32, in which all of them end: the smallest that has all its digits, and the largest
 SMALLEST, LARGEST = 2.0**-126, 3.4028234663852886e38

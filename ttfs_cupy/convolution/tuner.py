@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.reading import open_file
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.convolution.algorithm import PASSES, VARIANT, Algorithm, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, LayerAlgorithms, candidates, variant
@@ -39,6 +41,8 @@ COMPARED_IMAGES = 2
 ROUNDS = 3
 # An algorithm that is this much slower at first sight is not timed again.
 HOPELESS = 1.5
+# bytes; a layer's choice has some hundreds
+LARGEST_CACHE = 1 << 26
 
 
 class TuningCache:
@@ -50,8 +54,7 @@ class TuningCache:
 
     def get(self, key: str) -> dict[str, str] | None:
         """Pass to algorithm, or None if that was never tuned here."""
-        found = self._read().get(key)
-        return found if isinstance(found, dict) and set(found) <= set(PASSES) else None
+        return self._read().get(key)
 
     def put(self, key: str, choice: dict[str, str]) -> None:
         self._choices = {**self._read(), key: choice}
@@ -63,11 +66,21 @@ class TuningCache:
     def _read(self) -> dict[str, dict[str, str]]:
         if self._choices is None:
             try:
-                content = json.loads(self.path.read_text())
-            except (OSError, ValueError):
+                with open_file(self.path) as file:
+                    content = json.loads(file.read(LARGEST_CACHE))
+            # nested by the thousand, or longer than that: nothing that was written here
+            except (OSError, ValueError, RecursionError):
                 content = {}
-            self._choices = content if isinstance(content, dict) else {}
+            # what is not a choice would be in the way when others are put beside it
+            entries = content.items() if isinstance(content, dict) else ()
+            self._choices = {key: choice for key, choice in entries if _is_choice(choice)}
         return self._choices
+
+
+def _is_choice(entry: object) -> TypeGuard[dict[str, str]]:
+    return (
+        isinstance(entry, dict) and set(entry) <= set(PASSES) and all(isinstance(name, str) for name in entry.values())
+    )
 
 
 class Tuner:
@@ -92,9 +105,7 @@ class Tuner:
             if (
                 found is None
                 or set(found) != set(passes)
-                or not all(
-                    isinstance(found[which], str) and self._made(kinds, found[which], shape, which) for which in passes
-                )
+                or not all(self._made(kinds, found[which], shape, which) for which in passes)
             ):
                 found = self._time(shape, images, passes, kinds.values())
                 self._cache.put(key, found)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttfs_cupy.common.errors import UserError, shown
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.numbers import check_not_negative, check_number, check_positive, is_number
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array, Device, reductions
 from ttfs_cupy.engine.parameters import Parameters, as_array
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.errors import shown
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Weighted
 

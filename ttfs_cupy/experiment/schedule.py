@@ -4,8 +4,9 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from ttfs_cupy.common.errors import UserError, shown
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.numbers import SMALLEST, check_count, check_number, check_positive
+from ttfs_cupy.common.shown import shown
 
 SCHEDULES = ("exponential", "multistep", "cosine")
 

@@ -5,8 +5,9 @@ from types import ModuleType
 
 import numpy as np
 
-from ttfs_cupy.common.errors import UserError, shown
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.numbers import check_positive
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array
 
 ENCODINGS = ("latency", "direct")
