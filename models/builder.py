@@ -211,7 +211,7 @@ def _check_weights(layers: Sequence[Layer], device: Device) -> None:
 
 
 def _check_sizes(input_shape: tuple[int, int, int], classes: int, seed: int) -> None:
-    right = isinstance(input_shape, Sequence) and len(input_shape) == 3 and all(map(_is_whole, input_shape))
+    right = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and all(map(_is_whole, input_shape))
     if not right or not all(1 <= size <= MAX_PIXELS for size in input_shape):
         raise UserError(
             f"input_shape must be (channels, height, width), each from 1 to {MAX_PIXELS}, not {shown(input_shape)}"

@@ -192,10 +192,8 @@ def test_files(text: str, file: Path) -> None:
 def test_a_validation_share() -> None:
     with pytest.raises(UserError) as caught:
         split(1437, 1e-5, 0)
-    assert (
-        str(caught.value)
-        == "a validation share of 1e-05 of 1437 images is none at all: it must be at least 0.0007, which is one image"
-    )
+    said = "a validation share of 1e-05 of 1437 images is none at all: it must be at least 0.0007, which is one image"
+    assert str(caught.value) == said
 
 
 def test_a_missing_file() -> None:

@@ -52,5 +52,5 @@ class LearningRateSchedule:
         elif self.name == "multistep":
             share = self.factor ** bisect_right(self.milestones, epoch)
         else:
-            share = 0.5 * (1 + math.cos(math.pi * step / (self.steps_per_epoch * self.epochs)))
+            share = 0.5 * (1 + math.cos(math.pi * step / (int(self.steps_per_epoch) * int(self.epochs))))
         return self.lr * share * min(1.0, (step + 1) / max(1, self.warmup))
