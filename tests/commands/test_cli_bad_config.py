@@ -76,7 +76,9 @@ def test_config_cannot_be_read(here: Path) -> None:
     [
         ([], ["config", "--resume", "--help"]),
         (["quickstart", "--seed", "many"], ["--seed", "'many'", "--help"]),
-        (["quickstart", "--seed", "-1"], ["seed", "-1"]),
+        (["quickstart", "--seed", "-1"], ["error: --seed -1: seed must be"]),
+        (["quickstart", "--device", "gpu"], ["error: --device gpu: device must be auto, cuda"]),
+        (["quickstart", "--output", ""], ["error: --output '': output must be"]),
         (["quickstart", "--outptu", "x"], ["--outptu", "--help"]),
         (["quickstart", "--set", "seed"], ["--set seed", "key.sub=value"]),
         (["quickstart", "--set", "seed.x=1"], ["--set seed.x=1", "seed"]),
@@ -106,6 +108,7 @@ def test_the_process_itself_says_one_sentence_and_exits_with_two(here: Path) -> 
         ({"training__batch_size": 1294}, ["training.batch_size 1294", "1293 images", "digits"]),
         ({"network__model": "[8, P, P, P, 16, P]"}, ["pool4", "2 x 2", "1 x 1", "8 x 8"]),
         ({"network__model": "[{convolution: 8, kernel: 11, padding: 1}]"}, ["conv1", "11 x 11", "8 x 8"]),
+        ({"network__model": "[100000, 1000000000]"}, ["conv2 is too large", "weights"]),
         ({"network__model": "vgg12"}, ["vgg12", "did you mean 'vgg11'"]),
         ({"network__model": "vgg11x.yaml"}, ["vgg11x.yaml", "No such file"]),
         ({"network__model": "[8, Q]"}, ["layer 2", "'Q'"]),

@@ -221,7 +221,7 @@ class Configs:
 
     def _damaged(self, text: str, random: random.Random) -> bytes:
         for _ in range(random.choice((0, 0, 1, 1, 2, 4))):
-            text = random.choice((_damaged_text, _other_value, _other_value, _other_node, _other_node))(text, random)
+            text = random.choice(_DAMAGES)(text, random)
         content = text.encode("utf-8", "surrogatepass")
         if random.random() < 0.1:
             content = random.choice(_ENCODINGS)(text, random)
@@ -297,6 +297,14 @@ def _other_node(text: str, random: random.Random) -> str:
             if isinstance(holder, dict):
                 holder[random.choice((*map(str, holder), "nosuch", "lr", "1", ""))] = holder[key]
     return str(yaml.safe_dump(content))
+
+
+def _multiplied(text: str, random: random.Random) -> str:
+    """Aliases that stand for 9^11 values, in front or behind."""
+    return LAUGHS + text if random.random() < 0.5 else f"{text}\n{LAUGHS}"
+
+
+_DAMAGES = (*[_damaged_text, _other_value, _other_node] * 5, _multiplied)
 
 
 def _places(content: Any, depth: int) -> Any:
