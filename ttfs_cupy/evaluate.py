@@ -39,7 +39,9 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         *parsed.set,
         *([f"device={parsed.device}"] if parsed.device is not None else []),
     ]
-    experiment = prepare(load_config(run.config, overrides), training=False)
+    # whoever names an algorithm here gets that one, or is refused it
+    of_run = not any(item.startswith("network.convolution") for item in parsed.set)
+    experiment = prepare(load_config(run.config, overrides), training=False, of_run=of_run)
     network = experiment.network
     epoch = load_best(network, run.best)
     result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")

@@ -77,7 +77,7 @@ def _resume(parsed: argparse.Namespace) -> None:
     # the device may change: a run may move to another machine (its bits then differ from there on)
     overrides = [run_directory.OWN_WEIGHTS]
     overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
-    _train(prepare(load_config(run.config, overrides)), run, resume=True)
+    _train(prepare(load_config(run.config, overrides), of_run=True), run, resume=True)
 
 
 def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:

@@ -1,6 +1,6 @@
 """Layers in a row: the plan of their buffers, forward, event-driven backward, and the public boundary (NCHW)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -196,11 +196,14 @@ class Network:
         """The plan at hand: another one has its arrays elsewhere."""
         return self._plan
 
-    def tune(self, batch_size: int, tuner: Tuner | None = None) -> None:
-        """Chooses each convolution's algorithms by timing them for batches of that many images."""
+    def tune(self, batch_size: int, tuner: Tuner | None = None, *, only: Collection[str] | None = None) -> None:
+        """Chooses each convolution's algorithms by timing them for batches of that many images.
+
+        only: the names of the layers that this is for.
+        """
         tuner = tuner or Tuner(self.device)
         for index, layer in enumerate(self.layers):
-            if isinstance(layer, Weighted) and not layer.flat:
+            if isinstance(layer, Weighted) and not layer.flat and (only is None or layer.name in only):
                 layer.algorithms = tuner.choose(
                     layer.shape, batch_size, is_first=index == 0, precision=self.wanted_precision
                 )
