@@ -42,11 +42,13 @@ class _Group:
         statistics = self.statistics()
         if self.version == 2:
             limits = [self.number("memory.max"), self.number("memory.high")]
-            used, given_up = self.number("memory.current"), ("active_file", "inactive_file", "slab_reclaimable")
+            used = self.number("memory.current")
+            given_up = ["active_file", "inactive_file", "slab_reclaimable"]
         else:
             # the second one is of the groups above, too, of which a container may not see the files
             limits = [self.number("memory.limit_in_bytes"), statistics.get("hierarchical_memory_limit")]
-            used, given_up = self.number("memory.usage_in_bytes"), ("total_active_file", "total_inactive_file")
+            used = self.number("memory.usage_in_bytes")
+            given_up = ["total_active_file", "total_inactive_file"]
         known = [limit for limit in limits if limit is not None and limit < _NO_LIMIT]
         if not known or used is None:
             return None
