@@ -36,7 +36,9 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     run = RunDirectory.existing(parsed.run)
     best_weights.require(run)
     config = load_config(run.config, [run_directory.OWN_WEIGHTS, *parsed.set], {"device": parsed.device})
-    experiment = prepare(config, training=False)
+    # whoever names an algorithm here gets that one, or is refused it
+    of_run = not any(item.startswith("network.convolution") for item in parsed.set)
+    experiment = prepare(config, training=False, of_run=of_run)
     network = experiment.network
     epoch = load_best(network, run.best)
     result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")

@@ -84,7 +84,7 @@ def _resume(parsed: argparse.Namespace) -> None:
         overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
         # the device may change: a run may move to another machine (its bits then differ from there on)
         config = load_config(run.config, overrides, {"device": parsed.device})
-        _train(prepare(config), run, resume=has_begun)
+        _train(prepare(config, of_run=True), run, resume=has_begun)
 
 
 def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:

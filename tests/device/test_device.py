@@ -8,7 +8,7 @@ import pytest
 
 from ttfs_cupy import device as devices
 from ttfs_cupy import models
-from ttfs_cupy.common.cores import available_cores
+from ttfs_cupy.common import cores
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.libraries import cupy_library
@@ -16,13 +16,23 @@ from ttfs_cupy.engine.optimizer import Adam
 
 
 class TestGet:
-    def test_cpu(self):
+    def test_cpu(self, monkeypatch):
+        monkeypatch.setattr(cores, "usable_cores", lambda: 4)
         device, reason = devices.get_device("cpu", threads=3)
         assert (device.name, device.workers, reason) == ("cpu", 3, "asked for")
         assert device.description == "CPU, 3 threads"
 
-    def test_all_cores_unless_told_otherwise(self):
-        assert devices.get_device("cpu")[0].workers == available_cores() >= 1
+    def test_all_cores_unless_told_otherwise(self, monkeypatch):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        assert devices.get_device("cpu")[0].workers == cores.available_cores() >= 1
+
+    @pytest.mark.parametrize("threads", [5, 10**6, 10**23])
+    def test_no_more_threads_than_cores(self, threads, monkeypatch):
+        monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+        monkeypatch.setattr(devices, "cuda_trouble", lambda: "no GPU")
+        device, reason = devices.get_device("cpu", threads)
+        assert (device.workers, reason) == (4, "asked for; threads is more than its 4 cores")
+        assert devices.get_device("auto", threads)[1] == "no GPU; threads is more than its 4 cores"
 
     def test_auto_falls_back_and_says_why(self, monkeypatch):
         monkeypatch.setattr(devices, "cuda_trouble", lambda: "the driver is on holiday")

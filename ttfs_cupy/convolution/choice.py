@@ -14,6 +14,14 @@ DEFAULT_PRECISION = SPLIT
 SEPARATOR = "/"
 
 
+class UnavailableError(UserError):
+    """What is named for a layer does not run here: another device, or another layer, may have it."""
+
+    def __init__(self, layer: str, trouble: str):
+        super().__init__(f"layer {layer}: {trouble}")
+        self.layer = layer
+
+
 @dataclass(frozen=True)
 class LayerAlgorithms:
     """The algorithms of a layer's three passes."""
@@ -48,8 +56,8 @@ def algorithms_named(
     """The algorithms of that name, or of three names with slashes between them, for a layer.
 
     `auto` takes the one that suits the layer's shape, of those that are as exact as precision. A number behind a name
-    and a colon is that of a variant. Raises UserError, naming the layer, for an algorithm that is not known, does not
-    fit or is less exact.
+    and a colon is that of a variant. Raises UserError, naming the layer, for an algorithm that is not known or is less
+    exact; UnavailableError, which is one, for an algorithm or a variant that does not fit the layer on this device.
     """
     names = name.split(SEPARATOR)
     names = names * len(PASSES) if len(names) == 1 else names
@@ -62,7 +70,7 @@ def algorithms_named(
         kind = _known(part.partition(VARIANT)[0], device, shape, layer, precision)
         algorithm = variant(kind(device, shape), part, which)
         if algorithm is None:
-            raise UserError(f"layer {layer}: {_no_variant(kind(device, shape), part, which)}")
+            raise UnavailableError(layer, _no_variant(kind(device, shape), part, which))
         chosen.append(algorithm)
     return LayerAlgorithms(*chosen)
 
@@ -118,7 +126,7 @@ def _known(name: str, device: Device, shape: ConvolutionShape, layer: str, preci
         raise UserError(f"convolution must be one of {AUTO}, {', '.join(algorithms())}, not {name!r}")
     trouble = algorithms()[name].fits(shape, device)
     if trouble:
-        raise UserError(f"layer {layer}: {trouble}; choose {AUTO} or gemm")
+        raise UnavailableError(layer, f"{trouble}; choose {AUTO} or gemm")
     if _is_coarser(algorithms()[name], precision):
         raise UserError(
             f"layer {layer}: {name} computes in {algorithms()[name].precision}, and precision is {precision}; "

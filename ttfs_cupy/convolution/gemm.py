@@ -55,13 +55,14 @@ class Gemm:
         shape = self.shape
         count = batch_size * shape.out_pixels
         if which == "forward":
-            return self.device.workers * self._chunk_workspace(count)
+            return self._of_workers(parts(count, self._chunk_rows(shape.patch_size)), self._chunk_workspace(count))
         if which == "weight_gradient":
             groups = min(self._most_groups, parts(count, FEWEST_ROWS))
-            return groups * shape.weights + self.device.workers * self._chunk_workspace(count)
-        patch_size = shape.taps * shape.out_channels
-        patches = min(self._chunk_rows(patch_size), batch_size * shape.in_pixels) * patch_size
-        return count * shape.out_channels + shape.weights + self.device.workers * patches
+            return groups * shape.weights + self._of_workers(groups, self._chunk_workspace(count))
+        patch_size, in_rows = shape.taps * shape.out_channels, batch_size * shape.in_pixels
+        chunk_rows = self._chunk_rows(patch_size)
+        patches = self._of_workers(parts(in_rows, chunk_rows), min(chunk_rows, in_rows) * patch_size)
+        return count * shape.out_channels + shape.weights + patches
 
     # Forward
 
@@ -171,6 +172,10 @@ class Gemm:
 
     def _group_rows(self, count: int) -> int:
         return max(parts(count, self._most_groups), FEWEST_ROWS)
+
+    def _of_workers(self, tasks: int, each: int) -> int:
+        """Scratch memory of all workers that get one of the tasks."""
+        return min(tasks, self.device.workers) * each
 
     def _chunk_workspace(self, count: int) -> int:
         chunk_rows = min(self._chunk_rows(self.shape.patch_size), count)

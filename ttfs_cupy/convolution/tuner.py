@@ -10,7 +10,8 @@ import json
 import logging
 import platform
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.device.compilation import cpu_library, source
+from ttfs_cupy.device.compilation.cache import cache_folder, places
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
 
@@ -46,35 +48,55 @@ LARGEST_CACHE = 1 << 26
 
 
 class TuningCache:
-    """What was fastest, in a JSON file; one that cannot be read counts as empty, one that cannot be written stays."""
+    """What was fastest, in JSON files, the first of which that knows counts; one that cannot be read counts as empty.
+
+    path: of the one file to read and write; None for tuning.json in each place of the cache.
+    """
 
     def __init__(self, path: Path | None = None):
-        self.path = path or cpu_library.cache_folder() / "tuning.json"
-        self._choices: dict[str, dict[str, str]] | None = None
+        self.path = path
+        self._read: dict[Path, dict[str, dict[str, str]]] = {}
 
     def get(self, key: str) -> dict[str, str] | None:
         """Pass to algorithm, or None if that was never tuned here."""
-        return self._read().get(key)
+        for choices in self._files():
+            if key in choices:
+                return choices[key]
+        return None
+
+    def all(self) -> dict[str, dict[str, str]]:
+        """Whatever was tuned, by key."""
+        return dict(ChainMap(*self._files()))
 
     def put(self, key: str, choice: dict[str, str]) -> None:
-        self._choices = {**self._read(), key: choice}
+        """Keeps it for this process, and in a file if one can be written."""
         try:
-            write_atomically(self.path, json.dumps(self._choices, indent=1, sort_keys=True).encode())
+            path = self.path or cache_folder() / self._name
+            self._read[path] = {**self._choices(path), key: choice}
+            write_atomically(path, json.dumps(self._read[path], indent=1, sort_keys=True).encode())
         except UserError as error:
             logger.debug("the tuner's choice is not kept: %s", error)
 
-    def _read(self) -> dict[str, dict[str, str]]:
-        if self._choices is None:
+    @property
+    def _name(self) -> str:
+        return "tuning.json" if self.path is None else self.path.name
+
+    def _files(self) -> Iterator[dict[str, dict[str, str]]]:
+        for folder in places() if self.path is None else (self.path.parent,):
+            yield self._choices(folder / self._name)
+
+    def _choices(self, path: Path) -> dict[str, dict[str, str]]:
+        if path not in self._read:
             try:
-                with open_file(self.path) as file:
+                with open_file(path) as file:
                     content = json.loads(file.read(LARGEST_CACHE))
             # nested by the thousand, or longer than that: nothing that was written here
             except (OSError, ValueError, RecursionError):
                 content = {}
             # what is not a choice would be in the way when others are put beside it
             entries = content.items() if isinstance(content, dict) else ()
-            self._choices = {key: choice for key, choice in entries if _is_choice(choice)}
-        return self._choices
+            self._read[path] = {key: choice for key, choice in entries if _is_choice(choice)}
+        return self._read[path]
 
 
 def _is_choice(entry: object) -> TypeGuard[dict[str, str]]:

@@ -90,8 +90,13 @@ class Winograd:
             if which == "forward"
             else (shape.in_size, (1,), outer, inner, 0)
         )
-        block = max(self._block_workspace(tile_grids(*size), batch_size, halves) for halves in all_halves)
-        return self._floats(depth, self._paneled(columns)) + spiked + device.workers * block
+        grids = tile_grids(*size)
+        blocks = max(
+            min(device.workers, self._most_blocks(grids, batch_size, halves))
+            * self._block_workspace(grids, batch_size, halves)
+            for halves in all_halves
+        )
+        return self._floats(depth, self._paneled(columns)) + spiked + blocks
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:
         """S and A of a block by the same products, then the neurons' rule, and pooling, as tiles leave."""
@@ -255,10 +260,17 @@ class Winograd:
 
     def _cuts(self, tiles: int, halves: int, *, alone: bool) -> list[int]:
         """Where blocks of about one size begin and end; of a grid that is alone, an even number for two workers."""
-        most, pair = self._most_block_tiles(halves), 2 if alone else 1
-        blocks, unit = pair * parts(tiles, pair * most), ROWS_AT_A_TIME // halves
+        blocks, unit = self._blocks(tiles, halves, alone=alone), ROWS_AT_A_TIME // halves
         cuts = [tiles * index // blocks // unit * unit for index in range(blocks)]
         return [*sorted(set(cuts)), tiles]
+
+    def _blocks(self, tiles: int, halves: int, *, alone: bool) -> int:
+        most, pair = self._most_block_tiles(halves), 2 if alone else 1
+        return pair * parts(tiles, pair * most)
+
+    def _most_blocks(self, grids: list[TileGrid], batch_size: int, halves: int) -> int:
+        """Of all grids together, for up to so many images."""
+        return sum(self._blocks(grid.tiles(batch_size), halves, alone=len(grids) == 1) for grid in grids)
 
     def _block_workspace(self, grids: list[TileGrid], batch_size: int, halves: int) -> int:
         """Also enough for fewer images, whose blocks may be larger."""

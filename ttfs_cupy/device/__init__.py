@@ -1,5 +1,6 @@
 """A device is this machine's CPU or one CUDA GPU: arrays, kernel launches, matrix products, parallel tasks."""
 
+from ttfs_cupy.common.cores import bounded_threads
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.numbers import check_count
 from ttfs_cupy.common.shown import shown
@@ -25,6 +26,8 @@ __all__ = [
 def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, str]:
     """The device of that name (auto, cuda, cuda:N or cpu) and why it is this one.
 
+    threads: of a CPU; None for OMP_NUM_THREADS, else one for each core. More than there are cores are not made, which
+    the reason then says: they would slow each other down, and each has memory of its own.
     Raises UserError for a name that is none of these, a GPU that is not there, or threads below 1.
     """
     if not isinstance(name, str):
@@ -32,11 +35,11 @@ def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, 
     if threads is not None:
         threads = check_count("threads", threads)
     if name == "cpu":
-        return CpuDevice(threads), "asked for"
+        return _cpu(threads, "asked for")
     if name == "auto":
         trouble = cuda_trouble()
         if trouble:
-            return CpuDevice(threads), trouble
+            return _cpu(threads, trouble)
         return CudaDevice(0), "a usable GPU was found"
     kind, _, number = name.partition(":")
     if kind != "cuda" or (name != "cuda" and not number.isdecimal()):
@@ -46,3 +49,11 @@ def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, 
     if trouble:
         raise UserError(f"device '{name}' cannot be used: {trouble}; device 'cpu' works everywhere")
     return CudaDevice(index), "asked for"
+
+
+def _cpu(threads: int | None, reason: str) -> tuple[CpuDevice, str]:
+    if not threads:
+        return CpuDevice(), reason
+    bounded = bounded_threads(threads)
+    cores = f"{bounded} core{'s' if bounded > 1 else ''}"
+    return CpuDevice(bounded), reason if bounded == threads else f"{reason}; threads is more than its {cores}"

@@ -2,19 +2,18 @@
 
 import ctypes
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
-from ttfs_cupy.common.cores import available_cores
+from ttfs_cupy.common.control_groups import memory_left
+from ttfs_cupy.common.cores import default_threads
 from ttfs_cupy.common.forks import renew_in_children
 from ttfs_cupy.device.arrays import Array, Stack, to_host
 from ttfs_cupy.device.compilation import cpu_library, source
@@ -47,7 +46,7 @@ class CpuDevice:
     streams = None
 
     def __init__(self, threads: int | None = None):
-        self.workers = threads or available_cores()
+        self.workers = threads or default_threads()
         self.description = f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
         self.after_fork()
         renew_in_children(self)
@@ -150,17 +149,9 @@ class CpuDevice:
         return time.perf_counter() - start
 
     def free_bytes(self) -> int:
-        return min(psutil.virtual_memory().available, _left_in_control_group())
-
-
-def _left_in_control_group() -> int:
-    """What a container's limit leaves to this process; without a limit, more than any machine has."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit = (folder / "memory.max").read_text().strip()
-        return int(limit) - int((folder / "memory.current").read_text())
-    except (OSError, ValueError):  # no such file, or "max"
-        return sys.maxsize
+        left = memory_left()
+        available: int = psutil.virtual_memory().available
+        return available if left is None else min(available, left)
 
 
 def _wait_for(others: list[Future[None]]) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import product
 from typing import Any, TypeVar, cast
@@ -252,12 +252,15 @@ class Network:
         return self._plan
 
     @_in_turn
-    def tune(self, batch_size: int, tuner: Tuner | None = None) -> None:
-        """Chooses each convolution's algorithms by timing them for batches of that many images."""
+    def tune(self, batch_size: int, tuner: Tuner | None = None, *, only: Collection[str] | None = None) -> None:
+        """Chooses each convolution's algorithms by timing them for batches of that many images.
+
+        only: the names of the layers that this is for.
+        """
         batch_size = check_count("batch_size", batch_size)
         tuner = tuner or Tuner(self.device)
         for index, layer in enumerate(self.layers):
-            if isinstance(layer, Weighted) and not layer.flat:
+            if isinstance(layer, Weighted) and not layer.flat and (only is None or layer.name in only):
                 layer.algorithms = tuner.choose(
                     layer.shape, batch_size, is_first=index == 0, precision=self.wanted_precision
                 )

@@ -1,6 +1,8 @@
 """From a config to the things that it describes: device, data, network, optimiser."""
 
+import logging
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.convolution.choice import AUTO
+from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
 from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, split
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
@@ -16,6 +18,8 @@ from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
 from ttfs_cupy.models import build
+
+logger = logging.getLogger("ttfs_cupy")
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,16 @@ class Experiment:
         )
 
 
-def prepare(config: Config, *, training: bool = True) -> Experiment:
+def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> Experiment:
     """Loads the data, builds the network, tunes it and plans its arrays; the config then names its algorithms.
 
+    of_run: the config is a run's own, whose algorithms were chosen for the device that it ran on. Where this device
+    lacks one, its layer's are chosen anew, which the log says in a line.
     Raises UserError for whatever does not fit.
     """
     device, reason = get_device(config.device, config.threads)
     dataset = load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
-    network = _network(config, device, dataset)
+    network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
     to_train, validation = split(len(dataset.train), config.data.validation, config.seed)
     batch_size = config.training.batch_size
     if batch_size > len(to_train):
@@ -67,6 +73,10 @@ def prepare(config: Config, *, training: bool = True) -> Experiment:
         )
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
+    if lacking:
+        if config.tune and training:
+            network.tune(batch_size, only=lacking)
+        logger.info("%s", _chosen_anew(config, network, lacking))
     config = _with_algorithms(config, network)
     network.compile_ahead(batch_size, training=training, slopes=_slopes(config))
     network.plan(batch_size, training=training)
@@ -89,10 +99,36 @@ def prepare(config: Config, *, training: bool = True) -> Experiment:
     )
 
 
+def _network_of_run(config: Config, device: Device, dataset: Dataset) -> tuple[Network, list[str]]:
+    """The network with what this device has of the algorithms that a run's config names; and the layers that lack
+    theirs, whose algorithms are chosen by shape."""
+    wanted, named = config, config.network.convolution
+    lacking: list[str] = []
+    while True:
+        try:
+            return _network(wanted, device, dataset), lacking
+        except UnavailableError as error:
+            # it comes before weights are drawn, so beginning again is cheap
+            if isinstance(named, str) or error.layer in lacking:
+                raise
+            lacking.append(error.layer)
+            wanted = _convolved_by(config, {**named, **dict.fromkeys(lacking, AUTO)})
+
+
+def _chosen_anew(config: Config, network: Network, lacking: Sequence[str]) -> str:
+    convolution = config.network.convolution
+    changes = (f"{name} by {network.algorithms[name]}, not {name_for(convolution, name)}" for name in lacking)
+    return f"{network.device.name} lacks algorithms that this run was made with: it convolves {', '.join(changes)}"
+
+
 def _with_algorithms(config: Config, network: Network) -> Config:
     """What convolves each layer is part of what a run is resumed, and evaluated, with."""
     chosen = {name: algorithms for name, algorithms in network.algorithms.items() if name.startswith("conv")}
-    return config.model_copy(update={"network": config.network.model_copy(update={"convolution": chosen})})
+    return _convolved_by(config, chosen)
+
+
+def _convolved_by(config: Config, algorithms: Mapping[str, str]) -> Config:
+    return config.model_copy(update={"network": config.network.model_copy(update={"convolution": algorithms})})
 
 
 def _in_order(images: ImageSet, batch_size: int, network: Network) -> Batches:

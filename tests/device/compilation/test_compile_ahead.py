@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -134,7 +135,9 @@ def test_two_processes_at_once(folder: Path) -> None:
     two = [started(folder, "-c", SCRIPT) for _ in range(2)]
     count = len(source.flat_units())
     for process in two:
-        assert process.communicate(timeout=300) == (f"started\n{count}\n", "")
+        said, told = process.communicate(timeout=300)
+        assert said == f"started\n{count}\n"
+        assert re.fullmatch(r"(compiling \d+ kernels for this GPU.*\n)?", told)
     assert wholes(folder) == count and len(files(folder)) == 2 * count
 
 
@@ -162,11 +165,23 @@ def test_a_kill_in_the_middle(whom: str, folder: Path, requests: list[compile_po
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = python(SCRIPT, variables={"TTFS_CUPY_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)})
-    assert done.stdout == f"started\n{len(source.flat_units())}\n"
-    assert "for want of a cache" in done.stderr and len(done.stderr.splitlines()) == 1
-    # nothing is left behind
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    variables = {name: str(tmp_path / "file") for name in ("TTFS_CUPY_CACHE", "XDG_CACHE_HOME")}
+    done, again = (python(SCRIPT, variables={**variables, "TMPDIR": str(tmp_path)}) for _ in range(2))
+    count = len(source.flat_units())
+    assert done.stdout == again.stdout == f"started\n{count}\n"
+    trouble, progress = done.stderr.splitlines()
+    assert "set TTFS_CUPY_CACHE" in trouble and f"compiling {count} kernels" in progress
+    # they are kept in a folder of the user's, where the next start finds them
+    assert again.stderr == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", f"ttfs_cupy-{os.getuid()}"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the superuser may write everywhere")
+def test_a_ready_made_read_only_cache(folder: Path, requests: list[compile_pool.Request]) -> None:
+    made = cubins.compiled(JOBS)
+    for path in (folder, folder.parent):
+        path.chmod(0o555)
+    assert cubins.compiled(JOBS) == made and len(requests) == len(JOBS)
 
 
 def test_a_name_that_is_taken(folder: Path) -> None:
@@ -227,8 +242,9 @@ def test_no_nvrtc(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bar_is_for_terminals(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    cubins.compiled(JOBS, progress=True)
-    assert capfd.readouterr() == ("", "")
+    for told in ("compiling 3 kernels for this GPU: once, for some seconds to minutes\n", ""):
+        cubins.compiled(JOBS, progress=True)
+        assert capfd.readouterr() == ("", told)
 
 
 @pytest.mark.parametrize(

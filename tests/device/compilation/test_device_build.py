@@ -1,13 +1,17 @@
 """The library of kernels: its cache, and the compilers that may build it."""
 
 import ctypes
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from helpers.environments import python
+from helpers.processes import ends
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device.compilation import cpu_library
@@ -61,9 +65,7 @@ def test_an_entry_is_not_used_for_something_else(change, cache, monkeypatch, no_
     elif change == "source":
         monkeypatch.setattr(cpu_library, "library_source", lambda: "int another;")
     elif change == "compiler":
-        compiler = cpu_library.find_compiler()
-        other = cpu_library.Compiler(compiler.command, compiler.extra_flags, "another version")
-        monkeypatch.setattr(cpu_library, "find_compiler", lambda: other)
+        monkeypatch.setenv("CXX", cpu_library.find_compiler().command[0])
     else:
         monkeypatch.setattr(cpu_library, "_cpu_flags", lambda: "flags: fewer")
     with pytest.raises(AssertionError, match="a build"):
@@ -108,45 +110,28 @@ def test_two_processes_at_once(tmp_path):
         assert entry.stem.endswith(cpu_library._digest(entry))
 
 
-class TestCacheFolder:
-    def test_the_variable_counts(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("TTFS_CUPY_CACHE", str(tmp_path / "a" / "b"))
-        assert cpu_library.cache_folder() == tmp_path / "a" / "b"
+def test_a_warm_cache_needs_no_compiler(cache, monkeypatch, capfd):
+    def missing():
+        raise AssertionError("a compiler was looked for")
 
-    def test_else_the_user_s_cache(self, tmp_path, monkeypatch):
-        monkeypatch.delenv("TTFS_CUPY_CACHE", raising=False)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        assert cpu_library.cache_folder() == tmp_path / "ttfs_cupy"
-        monkeypatch.delenv("XDG_CACHE_HOME")
-        monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        assert cpu_library.cache_folder() == tmp_path / "home" / ".cache" / "ttfs_cupy"
+    monkeypatch.setattr(cpu_library, "find_compiler", missing)
+    assert cpu_library.load(QUICK, cache).ttfs_copy is not None
+    # and nobody is told of a build that does not take place
+    assert capfd.readouterr() == ("", "")
 
-    def test_one_that_cannot_be_written(self, tmp_path, monkeypatch, caplog):
-        # below a file, which stops the superuser too
-        (tmp_path / "file").touch()
-        monkeypatch.setenv("TTFS_CUPY_CACHE", str(tmp_path / "file" / "cache"))
-        folder = cpu_library.cache_folder()
-        assert tmp_path not in folder.parents
-        assert folder.stat().st_mode & 0o077 == 0  # nobody else may put a library there
-        # the same while this process lives, which is told once
-        assert cpu_library.cache_folder() == folder
-        (said,) = [record.message for record in caplog.records]
-        assert "for want of a cache" in said and str(tmp_path) in said and "set TTFS_CUPY_CACHE" in said
 
-    def test_it_is_gone_with_the_process(self, tmp_path):
-        (tmp_path / "file").touch()
-        there = python(
-            "from ttfs_cupy.device.compilation import cpu_library; print(cpu_library.cache_folder())",
-            variables={"TTFS_CUPY_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)},
-        )
-        folder = Path(there.stdout.strip())
-        assert folder.parent == tmp_path and not folder.exists()
+def test_a_compiler_that_was_updated_builds_nothing_anew(cache, no_build, monkeypatch):
+    other = cpu_library.Compiler(("g++",), (), "another version")
+    monkeypatch.setattr(cpu_library, "find_compiler", lambda: other)
+    assert cpu_library.load(QUICK, cache).ttfs_copy is not None
 
-    def test_the_kernels_are_built_all_the_same(self, tmp_path, monkeypatch):
-        (tmp_path / "file").touch()
-        monkeypatch.setenv("TTFS_CUPY_CACHE", str(tmp_path / "file"))
-        monkeypatch.setattr(cpu_library.tempfile, "tempdir", str(tmp_path))
-        assert cpu_library.load(QUICK).ttfs_copy is not None
+
+def test_where_the_package_is_installed_does_not_matter(cache, no_build, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(cpu_library.source.FOLDER, elsewhere)
+    monkeypatch.setattr(cpu_library.source, "FOLDER", elsewhere)
+    assert str(elsewhere) in cpu_library.library_source()
+    assert cpu_library.load(QUICK, cache).ttfs_copy is not None
 
 
 def program(folder: Path, name: str, script: str) -> Path:
@@ -207,13 +192,74 @@ class TestCompiler:
             cpu_library.load(QUICK, tmp_path)
         assert entries(tmp_path) == [tmp_path / "g++"]
 
+    @pytest.mark.parametrize("listening", [True, False])
+    def test_a_build_is_told_in_a_line(self, listening, tmp_path, caplog, capfd):
+        program(tmp_path, "g++", '[ "$1" = --version ] && echo "gcc 1" && exit; exit 1')
+        # a command listens to the log; a notebook does not
+        with caplog.at_level("INFO" if listening else "WARNING", logger="ttfs_cupy"), pytest.raises(UserError):
+            cpu_library.load(QUICK, tmp_path)
+        (line,) = [record.message for record in caplog.records] if listening else capfd.readouterr().err.splitlines()
+        assert line == "building the kernels for this CPU with g++ (gcc 1): once, for some seconds"
+
+    @pytest.mark.parametrize("words", ["as: No space left on device", "LLVM ERROR: No space left on device (28)"])
+    def test_a_full_disk_is_called_one(self, words, tmp_path):
+        program(tmp_path, "g++", f'[ "$1" = --version ] && echo "gcc 1" && exit; echo "{words}" >&2; exit 1')
+        with pytest.raises(UserError, match=f"cannot be built in {tmp_path}: its disk is full.*TTFS_CUPY_CACHE"):
+            cpu_library.load(QUICK, tmp_path)
+
+    def test_an_interruption_leaves_nothing(self, tmp_path):
+        # a compiler hands its work to another process
+        pids = tmp_path / "pids"
+        script = f'[ "$1" = --version ] && echo "gcc 1" && exit; /bin/sleep 100 & echo $$ $! > {pids}; wait'
+        program(tmp_path, "g++", script)
+        code = f"{CODE}; cpu_library.load({QUICK}, Path({str(tmp_path)!r}))"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "PATH": str(tmp_path)}
+        )
+        deadline = time.monotonic() + 30
+        while not (pids.exists() and len(pids.read_text().split()) == 2):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
+        assert all(ends(int(pid)) for pid in pids.read_text().split())
+        assert {path.name for path in entries(tmp_path)} == {"g++", "pids"}
+
+    def test_what_a_killed_build_left_is_removed(self, tmp_path):
+        program(tmp_path, "g++", '[ "$1" = --version ] && echo "gcc 1" && exit; exit 1')
+        old, new = tmp_path / "build-old", tmp_path / "build-new"
+        for folder in (old, new):
+            folder.mkdir()
+            (folder / "kernels.cpp").touch()
+        os.utime(old, times=(time.time() - 7200,) * 2)
+        with pytest.raises(UserError):
+            cpu_library.load(QUICK, tmp_path)
+        # another process may be at work in the new one
+        assert not old.exists() and new.exists()
+
     def test_ziglang_where_path_has_none(self, tmp_path, monkeypatch):
         pytest.importorskip("ziglang")
         zig = tmp_path / "zig"
         monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(zig))
         compiler = cpu_library.find_compiler()
         assert "ziglang" in str(compiler)
-        assert cpu_library.load(QUICK, tmp_path).ttfs_copy is not None
+        folders = [tmp_path / "one", tmp_path / "another"]
+        for folder in folders:
+            folder.mkdir()
+            assert cpu_library.load(QUICK, folder).ttfs_copy is not None
         assert zig.is_dir()
         # a C++ library that it first has to build would take more than a minute
         assert not list(zig.rglob("libc++*.a"))
+        # the same to the byte, whatever the folder in which it was built is called
+        (one,), (another,) = map(entries, folders)
+        assert one.name == another.name and one.read_bytes() == another.read_bytes()
+
+    def test_ziglang_of_a_user_without_a_home_to_write_to(self, tmp_path, monkeypatch):
+        pytest.importorskip("ziglang")
+        (tmp_path / "file").touch()
+        monkeypatch.delenv("ZIG_GLOBAL_CACHE_DIR", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        folder = tmp_path / "cache"
+        folder.mkdir()
+        assert cpu_library.load(QUICK, folder).ttfs_copy is not None
+        assert len(entries(folder)) == 1

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ttfs_cupy.common.cores import available_cores
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import import_path, make_folder
+from ttfs_cupy.common.progress import announce
 
 # Its arguments are this process's sys.path: modules are found where they are found here, and not in the working folder.
 # Whatever they print as they are imported is no answer.
@@ -41,8 +42,10 @@ Request = dict[str, str]
 def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
     """Writes each request's entry of the cache. Raises UserError for the first that fails; those done stay.
 
-    progress: with a bar on a terminal.
+    progress: with a bar on a terminal, and a line in the log elsewhere.
     """
+    if progress and not (sys.stderr is not None and sys.stderr.isatty()):
+        announce(f"compiling {len(requests)} kernels for this GPU: once, for some seconds to minutes")
     for folder in {Path(request["stem"]).parent for request in requests}:
         make_folder(folder)
     waiting = deque(requests)

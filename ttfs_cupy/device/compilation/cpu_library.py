@@ -1,29 +1,35 @@
 """Builds the kernels with a C++ compiler into a shared library, and keeps it in a cache.
 
-The file's name carries the key (everything that the result depends on) and a digest of the content, so that a
-truncated or altered entry is recognised before it is loaded, and two processes that build at once never see half of
-one another's file.
+The file's name carries the key (everything that the result depends on, but the compiler that was found) and a digest
+of the content, so that a truncated or altered entry is recognised before it is loaded, and two processes that build at
+once never see half of one another's file.
+
+A library that is there needs no compiler: it is used where there is none, and also where the compiler was updated or
+replaced since, so that results keep their bits. To have the kernels built by another compiler, name it by CXX, which is
+a part of the key; or delete the library.
 """
 
 import ctypes
+import errno
 import hashlib
 import importlib.util
-import logging
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.progress import announce
 from ttfs_cupy.device.compilation import source
-from ttfs_cupy.device.compilation.cache import cache_folder
-
-logger = logging.getLogger("ttfs_cupy")
+from ttfs_cupy.device.compilation.cache import cache_folder, can_be_written, places, user_cache
 
 FLAGS = (
     "-O3",
@@ -35,6 +41,19 @@ FLAGS = (
     "-fno-exceptions",
     "-fno-rtti",
 )
+NATIVE = ("-march=native",)
+# zig names its target itself, traps undefined behaviour unless told not to, and builds its own C++ library unless told
+# that none is needed. Its notes for debuggers, which others write when asked, name the folder that it happened to be
+# called in: without them the same kernels are the same file.
+ZIG = ("-mcpu=native", "-fno-sanitize=undefined", "-nostdlib++", "-g0")
+
+# A build that was killed leaves its folder; the next build that is so many seconds younger removes it.
+ABANDONED = 3600
+SCRATCH = "build-"
+
+# Of a full disk, and of a user's full share of one; and what compilers say then
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -55,7 +74,7 @@ class Compiler:
 
 def find_compiler() -> Compiler:
     """$CXX, then c++, g++, clang++, then the ziglang wheel. Raises UserError if there is none."""
-    wanted = os.environ.get("CXX", "").split()
+    wanted = _wanted_compiler()
     if wanted:
         return _probe(tuple(wanted)) or _no_compiler(f"CXX={' '.join(wanted)} does not run")
     for name in ("c++", "g++", "clang++"):
@@ -70,6 +89,10 @@ def find_compiler() -> Compiler:
     return _no_compiler("no C++ compiler was found")
 
 
+def _wanted_compiler() -> list[str]:
+    return os.environ.get("CXX", "").split()
+
+
 def _no_compiler(reason: str) -> Compiler:
     raise UserError(
         f"{reason}, and the CPU needs one to build the kernels: install g++ or clang++, "
@@ -79,15 +102,19 @@ def _no_compiler(reason: str) -> Compiler:
 
 def _probe(command: tuple[str, ...]) -> Compiler | None:
     try:
-        result = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            result = subprocess.run(
+                [*command, "--version"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+                env=_environment(Path(scratch)),
+            )
     except (OSError, subprocess.SubprocessError):
         return None
     version = result.stdout.splitlines()[0] if result.stdout else "unknown version"
-    if "ziglang" in command:
-        # zig names its target itself, traps undefined behaviour unless told not to, and builds its own C++ library
-        # unless told that none is needed.
-        return Compiler(command, ("-mcpu=native", "-fno-sanitize=undefined", "-nostdlib++"), version)
-    return Compiler(command, ("-march=native",), version)
+    return Compiler(command, ZIG if "ziglang" in command else NATIVE, version)
 
 
 def library_source() -> str:
@@ -114,29 +141,41 @@ def _entry(kernel: source.Kernel) -> str:
 
 
 def load(extra_flags: Sequence[str] = (), folder: Path | None = None) -> ctypes.CDLL:
-    """The library of all kernels, from the cache (folder, else the user's) or built now. extra_flags go to the
-    compiler last."""
-    compiler = find_compiler()
+    """The library of all kernels, from the cache (folder, else the user's) or built now, which is told in a line.
+
+    extra_flags go to the compiler last. Raises UserError where there is no compiler, it fails, or the disk is full.
+    """
     code = library_source()
-    folder = folder or cache_folder()
-    key = _key(code, compiler, extra_flags)
+    key = _key(code, extra_flags)
+    for place in places() if folder is None else (folder,):
+        library = _found(place, key)
+        if library is not None:
+            return library
+    entry = _build(code, find_compiler(), extra_flags, folder or cache_folder(), key)
+    try:
+        return ctypes.CDLL(str(entry))
+    except OSError as error:
+        raise UserError(
+            f"the kernels that were built cannot be loaded ({error}): set TTFS_CUPY_CACHE to a folder from which "
+            "programs may run"
+        ) from error
+
+
+def _found(folder: Path, key: str) -> ctypes.CDLL | None:
+    """A sound entry of that folder. One that is not is removed, if it may be."""
     for entry in sorted(folder.glob(f"kernels-{key}-*.so")):
-        if entry.stem.endswith(_digest(entry)):
-            return ctypes.CDLL(str(entry))
-        entry.unlink(missing_ok=True)
-    return ctypes.CDLL(str(_build(code, compiler, extra_flags, folder, key)))
+        # of a folder that somebody else has made, some files may be unreadable
+        with suppress(OSError):
+            if entry.stem.endswith(_digest(entry)):
+                return ctypes.CDLL(str(entry))
+            entry.unlink()
+    return None
 
 
-def _key(code: str, compiler: Compiler, extra_flags: Sequence[str]) -> str:
-    parts = [
-        code,
-        *compiler.command,
-        *compiler.flags,
-        *extra_flags,
-        compiler.version,
-        platform.machine(),
-        _cpu_flags(),
-    ]
+def _key(code: str, extra_flags: Sequence[str]) -> str:
+    # where the package is installed does not matter
+    text = code.replace(str(source.FOLDER), "")
+    parts = [text, *FLAGS, *NATIVE, *ZIG, *extra_flags, *_wanted_compiler(), platform.machine(), _cpu_flags()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
@@ -154,16 +193,71 @@ def _digest(path: Path) -> str:
 
 
 def _build(code: str, compiler: Compiler, extra_flags: Sequence[str], folder: Path, key: str) -> Path:
-    with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as scratch:
-        cpp, library = Path(scratch, "kernels.cpp"), Path(scratch, "kernels.so")
-        cpp.write_text(code)
-        command = [*compiler.command, *compiler.flags, *extra_flags, "-o", str(library), str(cpp), "-lm"]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise UserError(f"{compiler} could not build the kernels: {_first_error(result.stderr)}")
-        entry = folder / f"kernels-{key}-{_digest(library)}.so"
-        library.replace(entry)
-    return entry
+    announce(f"building the kernels for this CPU with {compiler}: once, for some seconds")
+    try:
+        _remove_abandoned(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
+            cpp, library = Path(scratch, "kernels.cpp"), Path(scratch, "kernels.so")
+            cpp.write_text(code)
+            command = [*compiler.command, *compiler.flags, *extra_flags, "-o", str(library), str(cpp), "-lm"]
+            status, said = _run(command, _environment(Path(scratch)))
+            if status and (_NO_SPACE in said or _is_full(folder)):
+                raise OSError(errno.ENOSPC, _NO_SPACE)
+            if status:
+                raise UserError(f"{compiler} could not build the kernels: {_first_error(said)}")
+            return _keep(library, folder, key)
+    except OSError as error:
+        advice = "free some MiB there, or set TTFS_CUPY_CACHE to a folder on another disk"
+        reason = f"its disk is full: {advice}" if error.errno in FULL else error.strerror or str(error)
+        raise UserError(f"the kernels cannot be built in {folder}: {reason}") from error
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """A compiler's exit code, and what it says."""
+    pipe = subprocess.PIPE
+    # a session of its own: Ctrl-C is for us, and we end the compiler with all that it has started
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, errors="replace", env=environment, start_new_session=True
+    ) as process:
+        try:
+            _, said = process.communicate()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, said
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """A compiler's temporary files go where its result goes, so that nothing of them stays, and one disk has to do."""
+    variables = {**os.environ, "TMPDIR": str(scratch)}
+    base = user_cache()
+    if base is None or not can_be_written(base / "zig"):
+        # zig keeps what it needs for any program; what it cannot keep there it makes for this build alone
+        variables.setdefault("ZIG_GLOBAL_CACHE_DIR", str(scratch / "zig"))
+    return variables
+
+
+def _keep(library: Path, folder: Path, key: str) -> Path:
+    """Moves a library into the cache."""
+    digest = _digest(library)
+    entry = folder / f"kernels-{key}-{digest}.so"
+    try:
+        return library.replace(entry)
+    except PermissionError:
+        # in a folder for all there is somebody else's file, which may be neither read nor replaced
+        return library.replace(folder / f"kernels-{key}-{os.getuid()}-{digest}.so")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for scratch in folder.glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - scratch.stat().st_mtime > ABANDONED:
+                shutil.rmtree(scratch)
+
+
+def _is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < 1 << 20
 
 
 def _first_error(stderr: str) -> str:

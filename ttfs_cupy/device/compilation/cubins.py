@@ -7,6 +7,7 @@ compiled again. Processes that compile the same at once write the same.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import write_atomically
 from ttfs_cupy.device.compilation import nvrtc, source
-from ttfs_cupy.device.compilation.cache import cache_folder
+from ttfs_cupy.device.compilation.cache import cache_folder, places
 from ttfs_cupy.device.compilation.compile_pool import compile_jobs
 from ttfs_cupy.device.compilation.nvrtc import Usage
 from ttfs_cupy.device.compilation.source import Unit, Variant
@@ -88,17 +89,25 @@ def cubin(unit: Unit, architecture: int) -> Cubin:
 
 def compiled(jobs: Iterable[Job], *, progress: bool = False) -> dict[Job, Cubin]:
     """Each job's machine code, from the cache or compiled now."""
+    wanted = list(dict.fromkeys(jobs))
+    found: dict[Job, Cubin] = {}
+    for place in places():
+        found |= _found(place, [job for job in wanted if job not in found])
+        if len(found) == len(wanted):
+            return found
     folder = cache_folder() / FOLDER
-    places = {job: _stem(folder, *job) for job in dict.fromkeys(jobs)}
-    found = {job: _read(job, stem) for job, stem in places.items()}
-    missing = {job: places[job] for job, cubin in found.items() if cubin is None}
-    if missing:
-        compile_jobs([_request(job, stem) for job, stem in missing.items()], progress=progress)
-        found |= {job: _read(job, stem) for job, stem in missing.items()}
-    done = {job: cubin for job, cubin in found.items() if cubin is not None}
-    if len(done) < len(found):
+    missing = [job for job in wanted if job not in found]
+    compile_jobs([_request(job, _stem(folder, *job)) for job in missing], progress=progress)
+    found |= _found(folder.parent, missing)
+    if len(found) < len(wanted):
         raise UserError(f"what was compiled into {folder} is not there any more: who deletes it?")
-    return done
+    return found
+
+
+def _found(place: Path, jobs: Iterable[Job]) -> dict[Job, Cubin]:
+    """Those whose entries are whole in that place."""
+    found = {job: _read(job, _stem(place / FOLDER, *job)) for job in jobs}
+    return {job: cubin for job, cubin in found.items() if cubin is not None}
 
 
 def write_entry(text: str, file: str, architecture: str, stem: Path) -> None:
@@ -129,7 +138,10 @@ def _newest(capability: tuple[int, int]) -> int:
 
 def _stem(folder: Path, unit: Unit, architecture: str) -> Path:
     key = "\0".join([unit.text, architecture, *nvrtc.OPTIONS, *map(str, nvrtc.version())])
-    return folder / f"{unit.file}-{architecture}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+    stem = folder / f"{unit.file}-{architecture}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+    # in a folder for all there may be somebody else's, which can be neither read nor replaced
+    locked = _report(stem).exists() and not os.access(_report(stem), os.R_OK)
+    return stem.with_name(f"{stem.name}-{os.getuid()}") if locked else stem
 
 
 def _request(job: Job, stem: Path) -> dict[str, str]:

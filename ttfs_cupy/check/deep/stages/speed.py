@@ -93,8 +93,5 @@ def _side(row: dict[str, Any]) -> str:
 
 def tuned(device: Device) -> list[Tuned]:
     """All that was ever tuned on a device like this one, by this user."""
-    try:
-        choices = json.loads(TuningCache().path.read_text())
-    except (OSError, ValueError):
-        return []
+    choices = TuningCache().all()
     return [Tuned(layer, passes) for layer, passes in choices.items() if layer.startswith(device.description)]
