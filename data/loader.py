@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.numbers import check_count
 
 from .augmentation import Augmentation, unchanged
 from .images import ImageSet
@@ -54,8 +54,7 @@ class Batches:
         augment: Augmentation | None = None,
         prefetch: int = 2,
     ) -> None:
-        if not isinstance(images, ImageSet):
-            raise UserError(f"images must be an ImageSet, not {type(images).__name__}")
+        check_kind("images", images, ImageSet)
         if not callable(encode):
             raise UserError(f"encode must be a function, such as a network's encoder, not {type(encode).__name__}")
         if not (augment is None or callable(augment)):

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.common.checks import check_choice, check_number
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import short, shown
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, algorithms_named, connecting, name_for
 from ttfs_cupy.convolution.shape import ConvolutionShape
@@ -17,18 +18,22 @@ from ttfs_cupy.device.launcher import MAX_ELEMENTS
 from ttfs_cupy.engine.layers import Layer, MaxPool, Shape, Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
-from ttfs_cupy.neuron import CLIP_MODES, Neuron, PotentialReadout, PspSlope, SpikingNeuron, coding_neuron
+from ttfs_cupy.neuron import (
+    CLIP_MODES,
+    GAIN_BOUNDS,
+    WINDOWS,
+    Neuron,
+    PotentialReadout,
+    PspSlope,
+    SpikingNeuron,
+    coding_neuron,
+)
 from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
 
 READOUTS = ("potential", "spike_times")
 
-# From and to. Times scale with the window, and gradients with it or against it: in these bounds neither they nor their
-# squares leave float32, and Adam's usual eps does not outweigh them.
-WINDOWS = (1e-6, 1e6)
 # Of the weights' deviation, and to of their mean: far beyond what trains, and sums of such weights stay in float32.
 WEIGHTS = (1e-6, 1e6)
-# A gain of less in each layer, and no gradient reaches the first one.
-GAIN_BOUNDS = (1e-6, float(np.finfo(np.float32).max))
 MAX_CLASSES = MAX_PIXELS = 1_000_000
 
 
@@ -63,27 +68,25 @@ def build(
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
     _check_sizes(input_shape, classes, seed)
-    _check_number("t_win", t_win, *WINDOWS)
-    _check_number("psp_slope", psp_slope, 0, 1)
-    _check_number("grad_clip", grad_clip, *GAIN_BOUNDS)
-    _check_number("weight_mean", weight_mean, -WEIGHTS[1], WEIGHTS[1])
+    check_number("t_win", t_win, *WINDOWS)
+    check_number("psp_slope", psp_slope, 0, 1)
+    check_number("grad_clip", grad_clip, *GAIN_BOUNDS)
+    check_number("weight_mean", weight_mean, -WEIGHTS[1], WEIGHTS[1])
     if weight_std is not None:
-        _check_number("weight_std", weight_std, *WEIGHTS)
-    _check_choice("clip", clip, CLIP_MODES)
-    _check_choice("readout", readout, READOUTS)
-    _check_choice("precision", precision, PRECISIONS)
+        check_number("weight_std", weight_std, *WEIGHTS)
+    check_choice("clip", clip, CLIP_MODES)
+    check_choice("readout", readout, READOUTS)
+    check_choice("precision", precision, PRECISIONS)
     if clip == "separate" and psp_slope != 1:
         raise UserError(f"clip 'separate' is defined for psp_slope 1 only, not {psp_slope}")
     _check_convolution(convolution)
     spec = read(model)
     encoding = encoding or spec.encoding
-    _check_choice("encoding", encoding, ENCODINGS)
+    check_choice("encoding", encoding, ENCODINGS)
     _check_statistics(input_shape[0], mean, std)
     if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
         raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
-    if not isinstance(device, (str, CpuDevice, CudaDevice)):
-        raise UserError(f"device must be auto, cuda, cuda:N, cpu or a Device, not {shown(device)}")
-    target = get_device(device)[0] if isinstance(device, str) else device
+    target = device if isinstance(device, (CpuDevice, CudaDevice)) else get_device(device)[0]  # type: ignore[arg-type]
     slope = PspSlope(target, psp_slope)
     spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
     exactness = next(known for known in PRECISIONS if known == precision)
@@ -226,13 +229,6 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _check_number(name: str, value: Any, least: float, most: float) -> None:
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    # written so that NaN is refused, too
-    if not (is_number and least <= value <= most):
-        raise UserError(f"{name} must be a number from {short(least)} to {short(most)}, not {shown(value)}")
-
-
 def _check_statistics(channels: int, mean: Any, std: Any) -> None:
     for name, statistic in (("mean", mean), ("std", std)):
         if statistic is None:
@@ -249,8 +245,3 @@ def _check_convolution(convolution: Any) -> None:
     for name in names:
         if not isinstance(name, str):
             raise UserError(f"convolution must be a name, or a mapping from layers to names, not {shown(name)}")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise UserError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}")

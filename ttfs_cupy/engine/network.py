@@ -9,8 +9,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.common.forks import renew_in_children
-from ttfs_cupy.common.numbers import check_count
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
@@ -325,8 +325,7 @@ class Network:
 
     def check_optimizer(self, optimizer: Optimizer) -> None:
         """Raises TypeError for what is none, ValueError for one that would change other weights."""
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"the optimiser must be an Adam or Sgd, not {type(optimizer).__name__}")
+        check_kind("optimizer", optimizer, Optimizer)
         if optimizer.parameters is not self.parameters:
             raise ValueError("the optimiser must be of this network's parameters: Adam(net.device, net.parameters)")
 

@@ -7,11 +7,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ttfs_cupy.common.checks import (
+    LARGEST,
+    check_flag,
+    check_kind,
+    check_not_negative,
+    check_number,
+    check_positive,
+    is_number,
+)
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.numbers import check_not_negative, check_number, check_positive, is_number
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array, Device, reductions
 from ttfs_cupy.engine.parameters import Parameters, as_array
+
+# The next number below 1 that is not 1 in float32, rounded down.
+BELOW_ONE = 0.9999999
+# Squares of gradients below 1e-20 are 0 in float32: with a smaller eps, Adam's steps have no bound.
+EPSILONS = (1e-20, 1.0)
+# Smaller gradients get lost in Adam's eps: nothing would be learnt.
+NORM_BOUNDS = (1e-6, LARGEST)
 
 
 @dataclass(frozen=True)
@@ -37,15 +52,14 @@ class Limits:
 
     def __post_init__(self) -> None:
         check_not_negative("weight_decay", self.weight_decay)
-        if self.clip_norm != math.inf:
-            check_positive("clip_norm", self.clip_norm)
+        if self.clip_norm is not math.inf:
+            check_number("clip_norm", self.clip_norm, *NORM_BOUNDS)
         bounds = self.weight_clip
         if not (isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(map(is_number, bounds))):
             raise UserError(f"weight_clip must be two numbers, not {shown(bounds)}")
         if not bounds[0] < bounds[1]:
             raise UserError(f"weight_clip must have the lower number first, not {shown(bounds)}")
-        if not isinstance(self.fixed_sign, bool):
-            raise UserError(f"fixed_sign must be true or false, not {shown(self.fixed_sign)}")
+        check_flag("fixed_sign", self.fixed_sign)
 
 
 class Optimizer(ABC):
@@ -59,6 +73,8 @@ class Optimizer(ABC):
     beta2 = 0.0
 
     def __init__(self, device: Device, parameters: Parameters, lr: float, limits: Limits):
+        check_kind("parameters", parameters, Parameters)
+        check_kind("limits", limits, Limits)
         lr = check_positive("lr", lr)
         xp = device.xp
         self.device = device
@@ -80,7 +96,7 @@ class Optimizer(ABC):
 
     @lr.setter
     def lr(self, value: float) -> None:
-        value = check_number("lr", value, "a number from 0", least=0)
+        value = check_number("lr", value, 0, LARGEST)
         if value != self._lr:
             self._lr = value
             self.device.launch("fill", 1, self._rate, value, 1)
@@ -159,8 +175,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         limits: Limits | None = None,
     ):
-        self.beta1, self.beta2 = _share("beta1", beta1), _share("beta2", beta2)
-        self.eps = check_positive("eps", eps)
+        self.beta1, self.beta2 = (check_number(*beta, 0, BELOW_ONE) for beta in (("beta1", beta1), ("beta2", beta2)))
+        self.eps = check_number("eps", eps, *EPSILONS)
         self._first = device.xp.zeros(parameters.size, np.float32)
         self._second = device.xp.zeros(parameters.size, np.float32)
         super().__init__(device, parameters, lr, limits or Limits())
@@ -200,7 +216,7 @@ class Sgd(Optimizer):
         momentum: float = 0.0,
         limits: Limits | None = None,
     ):
-        self.momentum = _share("momentum", momentum)
+        self.momentum = check_number("momentum", momentum, 0, BELOW_ONE)
         self._velocity = device.xp.zeros(parameters.size, np.float32)
         super().__init__(device, parameters, lr, limits or Limits())
 
@@ -216,10 +232,6 @@ class Sgd(Optimizer):
     @property
     def _moments(self) -> dict[str, Array]:
         return {"velocity": self._velocity}
-
-
-def _share(name: str, value: float) -> float:
-    return check_number(name, value, "a number from 0 to below 1", least=0, most=math.nextafter(1, 0))
 
 
 def _check_state(name: str, given: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:

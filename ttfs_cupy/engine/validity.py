@@ -7,6 +7,8 @@ waits, it is told at once.
 
 import numpy as np
 
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data import ImageSet
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Shape
 from ttfs_cupy.neuron.encoding import Encoder
@@ -51,6 +53,12 @@ class Validity:
             raise ValueError(f"labels must have shape ({count},), one for each image, not {tuple(labels.shape)}")
         if not labels.flags.c_contiguous:
             raise ValueError("labels must be C-contiguous, as device.to_device() makes them")
+
+    def check_set(self, called: str, images: ImageSet) -> None:
+        """Raises UserError unless all of its labels are classes of the network's: once for a whole set."""
+        highest = int(images.labels.max(initial=0))
+        if highest >= self._classes:
+            raise UserError(f"{called}: labels must lie in 0 to {self._classes - 1}, and one is {highest}")
 
     def check_host_batch(self, inputs: np.ndarray, labels: np.ndarray) -> None:
         """The same of arrays on the host that are to be copied to the device; values are left for then."""

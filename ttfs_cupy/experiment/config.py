@@ -27,11 +27,12 @@ from ttfs_cupy.common.shown import one_line, short
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.registry import algorithms
+from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
 from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT, sentence
 from ttfs_cupy.experiment.schedule import SCHEDULES
-from ttfs_cupy.models.builder import GAIN_BOUNDS, READOUTS, WEIGHTS, WINDOWS
-from ttfs_cupy.neuron import CLIP_MODES
+from ttfs_cupy.models.builder import READOUTS, WEIGHTS
+from ttfs_cupy.neuron import CLIP_MODES, GAIN_BOUNDS, WINDOWS
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
 FLOAT32 = np.finfo(np.float32)
@@ -39,12 +40,6 @@ FLOAT32 = np.finfo(np.float32)
 MAX_COUNT = 1_000_000_000
 MAX_SEED = 2**64 - 1
 MAX_THREADS = 1024
-# The next number below 1 that is not 1 in float32, rounded down.
-BELOW_ONE = 0.9999999
-# Squares of gradients below 1e-20 are 0 in float32: with a smaller eps, Adam's steps have no bound.
-EPSILONS = (1e-20, 1.0)
-# Smaller gradients get lost in Adam's eps: nothing would be learnt.
-NORM_BOUNDS = (1e-6, float(FLOAT32.max))
 
 
 def _bound(must: str) -> PydanticCustomError:

@@ -4,8 +4,8 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from ttfs_cupy.common.checks import SMALLEST, check_choice, check_count, check_number, check_positive
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.numbers import SMALLEST, check_count, check_number, check_positive
 from ttfs_cupy.common.shown import shown
 
 SCHEDULES = ("exponential", "multistep", "cosine")
@@ -34,10 +34,9 @@ class LearningRateSchedule:
         for name in ("steps_per_epoch", "epochs"):
             check_count(name, getattr(self, name))
         check_count("warmup", self.warmup, least=0)
-        if self.name not in SCHEDULES:
-            raise UserError(f"name must be one of {', '.join(SCHEDULES)}, not {shown(self.name)}")
+        check_choice("name", self.name, SCHEDULES)
         for name in ("annealing", "factor"):
-            check_number(name, getattr(self, name), "a number above 0, up to 1", least=SMALLEST, most=1)
+            check_number(name, getattr(self, name), SMALLEST, 1)
         if not isinstance(self.milestones, (tuple, list)):
             raise UserError(f"milestones must be epochs, such as (15, 30), not {shown(self.milestones)}")
         for milestone in self.milestones:

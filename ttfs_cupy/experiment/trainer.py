@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batch, Batches
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silence, silent_layers
@@ -41,6 +42,12 @@ class Trainer:
         validation: Batches,
         run: RunDirectory,
     ):
+        check_kind("config", config, Config)
+        check_kind("network", network, Network)
+        check_kind("run", run, RunDirectory)
+        for name, batches in (("training", training), ("validation", validation)):
+            check_kind(name, batches, Batches)
+            network.validity.check_set(name, batches.images)
         self.config = config
         self.network = network
         self.optimizer = optimizer
@@ -85,7 +92,8 @@ class Trainer:
 
     def _epoch(self) -> None:
         start = time.perf_counter()
-        totals = self._train()
+        with self.network.lock:  # what other threads ask for waits, and does not end up in this epoch's loss
+            totals = self._train()
         seconds = time.perf_counter() - start
         validation = self.evaluator.over(self.validation, "validation")
         if not np.isfinite(validation.totals.loss):

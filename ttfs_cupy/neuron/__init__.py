@@ -7,11 +7,13 @@ from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
 from ttfs_cupy.neuron.interface import Neuron
 from ttfs_cupy.neuron.psp_slope import PspSlope
 from ttfs_cupy.neuron.readout import PotentialReadout
-from ttfs_cupy.neuron.spike_time import CLIP_MODES, SpikingNeuron, coding_neuron
+from ttfs_cupy.neuron.spike_time import CLIP_MODES, GAIN_BOUNDS, WINDOWS, SpikingNeuron, coding_neuron
 
 __all__ = [
     "CLIP_MODES",
     "ENCODINGS",
+    "GAIN_BOUNDS",
+    "WINDOWS",
     "Encoder",
     "Neuron",
     "PotentialReadout",

@@ -5,14 +5,12 @@ from types import ModuleType
 
 import numpy as np
 
+from ttfs_cupy.common.checks import LARGEST, check_choice, check_flag, check_number
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.numbers import check_positive
-from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array
+from ttfs_cupy.neuron.spike_time import WINDOWS
 
 ENCODINGS = ("latency", "direct")
-
-LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,12 @@ class Encoder:
     std: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.encoding not in ENCODINGS:
-            raise UserError(f"encoding must be one of {', '.join(ENCODINGS)}, not {shown(self.encoding)}")
-        check_positive("t_win", self.t_win)
+        check_choice("encoding", self.encoding, ENCODINGS)
+        check_number("t_win", self.t_win, *WINDOWS)
+        check_flag("standardize", self.standardize)
         for name, statistic in (("mean", self.mean), ("std", self.std)):
             if statistic is not None and not _is_of_channels(statistic):
                 raise UserError(f"{name} must be None or finite numbers of shape (channels,)")
-        if not isinstance(self.standardize, bool):
-            raise UserError(f"standardize must be true or false, not {shown(self.standardize)}")
         if (self.mean is None) != (self.std is None):
             raise UserError("mean and std must be given together")
         if self.mean is not None and self.std is not None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ttfs_cupy.common.numbers import check_number
+from ttfs_cupy.common.checks import check_number
 from ttfs_cupy.device import Device
 
 
@@ -24,7 +24,7 @@ class PspSlope:
 
     @value.setter
     def value(self, value: float) -> None:
-        value = check_number("psp_slope", value, "a number in [0, 1]", least=0, most=1)
+        value = check_number("psp_slope", value, 0, 1)
         if value != self._value:
             self._value = value
             self._device.launch("fill", 1, self.array, self._value, 1)

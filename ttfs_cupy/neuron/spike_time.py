@@ -6,10 +6,17 @@ The arithmetic itself is in kernels/neuron.h; what is here launches it.
 import math
 from dataclasses import dataclass
 
+from ttfs_cupy.common.checks import LARGEST
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.neuron.psp_slope import PspSlope
 
 CLIP_MODES = ("gain", "separate", "none")
+
+# From and to. Times scale with the window, and gradients with it or against it: in these bounds neither they nor their
+# squares leave float32, and Adam's usual eps does not outweigh them.
+WINDOWS = (1e-6, 1e6)
+# A gain of less in each layer, and no gradient reaches the first one.
+GAIN_BOUNDS = (1e-6, LARGEST)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ttfs_cupy.common.numbers import check_count
+from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.device import Array
 from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
 from ttfs_cupy.engine.network import Network
@@ -45,8 +45,7 @@ class BatchStep(ABC):
     called: str
 
     def __init__(self, network: Network, batch_size: int, *, capture: bool = True):
-        if not isinstance(network, Network):
-            raise TypeError(f"network must be a Network, as build() makes it, not {type(network).__name__}")
+        check_kind("network", network, Network)
         self._network = network
         self._batch_size = check_count("batch_size", batch_size)
         self._thread: int | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.data import Batches
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.loss import Totals
@@ -36,8 +37,8 @@ class Evaluator(BatchStep):
         Other threads wait for their turn. Raises TypeError or ValueError for images or labels that do
         not suit the network.
         """
-        if not isinstance(batches, Batches):
-            raise TypeError(f"batches must be Batches, not {type(batches).__name__}")
+        check_kind("batches", batches, Batches)
+        self._network.validity.check_set("batches", batches.images)
         with self._network.lock:
             return self._over(batches, description)
 
