@@ -1,8 +1,13 @@
 """Measures a run's weights on the test set: python -m ttfs_cupy.evaluate RUN_DIR."""
 
+if __name__ == "__main__":
+    # imports this module by its name, and what it needs, with an answer to Ctrl-C
+    from ttfs_cupy.common import entry
+
+    entry.evaluate()
+
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +58,3 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
     for name, rate in result.firing_rates.items():
         logger.info("firing rate    %-8s %.3f", name, rate)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,15 @@
 """Trains a network from a YAML file: python -m ttfs_cupy.train configs/quickstart.yaml."""
 
+if __name__ == "__main__":
+    # imports this module by its name, and what it needs, with an answer to Ctrl-C
+    from ttfs_cupy.common import entry
+
+    entry.train()
+
 import argparse
 import json
 import logging
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,7 +135,3 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     config, output = shlex.quote(str(run.config)), shlex.quote(f"{run.path}-seed-{seed}")
     logger.info("  python -m ttfs_cupy.evaluate %s", shlex.quote(str(run.path)))
     logger.info("  python -m ttfs_cupy.train %s --seed %d --output %s", config, seed, output)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
