@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CUDA = $(shell $(BIN)/python -c 'import importlib.metadata as m; m.version("cupy-cuda13x")' 2>/dev/null \
 	&& echo 13 || echo 12)
 
-.PHONY: train test test-cuda13 lint check coverage clean
+.PHONY: train test test-cuda13 lint check coverage fuzz clean
 
 train: $(VENV)/for-training
 	$(BIN)/python -m ttfs_cupy.train configs/quickstart.yaml
@@ -39,6 +39,11 @@ check: $(VENV)/for-training
 coverage: $(VENV)/for-tests
 	rm -rf build/coverage
 	$(BIN)/python tests/line_coverage.py build/coverage
+
+# Random input for all that takes any, the kernels built with sanitizers. ARGUMENTS='api --seed 1' repeats a run.
+SECONDS = 600
+fuzz: $(VENV)/for-tests
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGUMENTS)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import message_of
 
 from .cifar import read_cifar
 from .digits import read_digits
@@ -66,15 +68,29 @@ def load_dataset(name: str, root: Path, download: bool = False) -> Dataset:
     `download` lets torchvision fetch what is missing. Raises UserError for an unknown name, and for files
     that are missing, damaged or not that data set.
     """
-    if name not in DATASETS:
-        raise UserError(f"there is no data set {name!r}; there are {', '.join(DATASETS)}")
+    if not isinstance(name, str) or name not in DATASETS:
+        raise UserError(f"there is no data set {shown(name)}; there are {', '.join(DATASETS)}")
     source = DATASETS[name]
-    train, test = (
-        checked(raw, source.shape, source.classes, source.maximum)
-        for raw in source.read(Path(root).expanduser(), download)
-    )
-    mean, std = _statistics(source, train)
+    try:
+        train, test = (
+            checked(raw, source.shape, source.classes, source.maximum) for raw in source.read(_folder(root), download)
+        )
+        mean, std = _statistics(source, train)
+    except MemoryError as error:
+        raise UserError(f"the data set {name} under {root} does not fit into memory ({message_of(error)})") from error
     return Dataset(name, train, test, source.classes, mean, std)
+
+
+def _folder(root: Path) -> Path:
+    """Raises UserError for a path that can be none."""
+    if not isinstance(root, (str, Path)):
+        raise UserError(f"root must be a folder's path, not {shown(root)}")
+    if "\0" in str(root):
+        raise UserError(f"data.root {shown(str(root))} holds a NUL character, which no path may")
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"data.root {shown(str(root))} has no meaning here: {message_of(error)}") from None
 
 
 def _statistics(source: Source, train: ImageSet) -> Statistics:

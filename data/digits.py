@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.packages import imported
 
 from .images import Raw
+
+PACKAGE = ("scikit-learn, which brings the data set digits,", "pip install 'ttfs-cupy[digits]'")
 
 
 def read_digits(_root: Path, _download: bool) -> tuple[Raw, Raw]:
@@ -19,17 +21,12 @@ def read_digits(_root: Path, _download: bool) -> tuple[Raw, Raw]:
     They are published as one set. A fifth of each class is the test set, always the same one whatever a run's
     seed, so that accuracies compare. Raises UserError without scikit-learn.
     """
-    try:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise UserError(
-            "the data set digits comes with scikit-learn, which is not installed: pip install 'ttfs-cupy[digits]'"
-        ) from error
-    bunch = load_digits()
+    bunch = imported("sklearn.datasets", *PACKAGE).load_digits()
     images = bunch.images.astype(np.uint8)[..., np.newaxis]
     every = np.arange(len(images))
-    train, test = train_test_split(every, test_size=0.2, random_state=0, stratify=bunch.target)
+    train, test = imported("sklearn.model_selection", *PACKAGE).train_test_split(
+        every, test_size=0.2, random_state=0, stratify=bunch.target
+    )
     return _raw(images, bunch.target, np.sort(train)), _raw(images, bunch.target, np.sort(test))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +19,7 @@ class ImageSet:
 
     images: uint8 (N, H, W, C), pixels 0 to `maximum`, the value that means 1.0.
     labels: int32 (N,).
-    Raises UserError for arrays of another type or shape, and for a pixel above `maximum`.
+    Raises UserError for arrays of another type or shape, a pixel above `maximum`, and a label below 0.
     """
 
     images: NDArray[np.uint8]
@@ -26,6 +28,9 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        for name, array in (("images", images), ("labels", labels)):
+            if not isinstance(array, np.ndarray):
+                raise UserError(f"{name} must be a numpy.ndarray, not {type(array).__name__}")
         if images.dtype != np.uint8 or images.ndim != 4:
             raise UserError(f"images must be uint8 of shape (N, H, W, C), not {images.dtype} of shape {images.shape}")
         if labels.dtype != np.int32 or labels.shape != (len(images),):
@@ -33,8 +38,10 @@ class ImageSet:
                 f"labels must be int32 of shape ({len(images)},), one for each image, "
                 f"not {labels.dtype} of shape {labels.shape}"
             )
-        if not 1 <= self.maximum <= 255:
-            raise UserError(f"the pixel value that means 1.0 must lie in 1..255, not {self.maximum}")
+        if len(labels) and labels.min() < 0:
+            raise UserError(f"labels count from 0, and one is {labels.min()}")
+        if not (isinstance(self.maximum, numbers.Integral) and 1 <= self.maximum <= 255):
+            raise UserError(f"the pixel value that means 1.0 must be a number in 1..255, not {shown(self.maximum)}")
         # uint8 itself keeps pixels to 255: the scan is spared where it cannot fail
         if self.maximum < 255 and images.size and images.max() > self.maximum:
             raise UserError(f"a pixel has the value {images.max()}, above the maximum {self.maximum}")
@@ -43,8 +50,14 @@ class ImageSet:
         return len(self.images)
 
     def take(self, indices: NDArray[np.integer[Any]]) -> ImageSet:
-        """The images at `indices`, integers (M,), in that order; a copy."""
-        return ImageSet(self.images[indices], self.labels[indices], self.maximum)
+        """The images at `indices`, integers (M,), in that order; a copy. Raises UserError for others."""
+        chosen = np.asarray(indices)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise UserError(f"indices must be integers of shape (M,), not {chosen.dtype} of shape {chosen.shape}")
+        if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self)):
+            raise UserError(f"indices must lie in 0 to {len(self) - 1}")
+        chosen = chosen.astype(np.int64)
+        return ImageSet(self.images[chosen], self.labels[chosen], self.maximum)
 
 
 @dataclass(frozen=True, eq=False)

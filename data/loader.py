@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.numbers import check_count
 
 from .augmentation import Augmentation, unchanged
 from .images import ImageSet
@@ -52,7 +54,16 @@ class Batches:
         augment: Augmentation | None = None,
         prefetch: int = 2,
     ) -> None:
-        _check(len(images), batch_size, seed, prefetch)
+        if not isinstance(images, ImageSet):
+            raise UserError(f"images must be an ImageSet, not {type(images).__name__}")
+        if not callable(encode):
+            raise UserError(f"encode must be a function, such as a network's encoder, not {type(encode).__name__}")
+        if not (augment is None or callable(augment)):
+            raise UserError(f"augment must be None or a function, not {type(augment).__name__}")
+        batch_size, seed = check_count("batch_size", batch_size), check_count("seed", seed, least=0, most=2**64 - 1)
+        prefetch = check_count("prefetch", prefetch, least=0)
+        if batch_size > len(images):
+            raise UserError(f"a batch of {batch_size} is larger than the data, {len(images)} images: lower batch_size")
         augment = None if augment is unchanged else augment
         if augment is not None and images.maximum != 255:
             raise UserError(
@@ -76,8 +87,7 @@ class Batches:
         An exception in the thread is raised here. The thread ends with the iterator: exhausted, closed, or no
         longer referred to, as after `break`.
         """
-        if index < 0:
-            raise UserError(f"epochs count from 0, there is none {index}")
+        index = check_count("an epoch's number", index, least=0)
         order = self._order(index)
         return self._one_by_one(index, order) if self.prefetch == 0 else self._ahead(index, order)
 
@@ -94,35 +104,47 @@ class Batches:
         """The same, `prefetch` batches under preparation or ready while the consumer has one."""
         executor = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
         pending: deque[Future[Batch]] = deque()
+        process = os.getpid()
         try:
             for number in range(len(self)):
                 pending.append(executor.submit(self._prepare, epoch, number, order))
                 if len(pending) > self.prefetch:
-                    yield pending.popleft().result()
+                    yield self._next(pending, process)
             while pending:
-                yield pending.popleft().result()
+                yield self._next(pending, process)
         finally:
             # also after break, an error or Ctrl-C: at most the one batch in the making is waited for
-            executor.shutdown(wait=True, cancel_futures=True)
+            if os.getpid() == process:
+                executor.shutdown(wait=True, cancel_futures=True)
+
+    @staticmethod
+    def _next(pending: deque[Future[Batch]], process: int) -> Batch:
+        """The batch that was begun first. Raises UserError in a forked process, which has no thread that makes it."""
+        if os.getpid() != process:
+            raise UserError("an epoch that was begun before this process was forked cannot go on here: begin it anew")
+        return pending.popleft().result()
 
     def _prepare(self, epoch: int, number: int, order: NDArray[np.int64]) -> Batch:
         """Batch `number` of the epoch: pick, augment, scale to [0, 1], encode."""
         chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
         pixels = self.images.images[chosen]
         if self.augment is not None:
-            pixels = self.augment(pixels, generator(self.seed, Stream.AUGMENTATION, epoch, number))
+            augmented = self.augment(pixels, generator(self.seed, Stream.AUGMENTATION, epoch, number))
+            if not _is_like(augmented, pixels.shape, np.uint8):
+                raise UserError(f"augment must return what it was given, uint8 {pixels.shape}, {_not(augmented)}")
+            pixels = augmented
         scaled = pixels.astype(np.float32)
         scaled /= np.float32(self.images.maximum)
-        inputs = np.ascontiguousarray(self.encode(scaled), dtype=np.float32)
-        return Batch(inputs, self.images.labels[chosen])
+        encoded = self.encode(scaled)
+        if not (isinstance(encoded, np.ndarray) and encoded.dtype.kind == "f" and encoded.shape[:1] == (len(pixels),)):
+            raise UserError(f"encode must return floats of shape ({len(pixels)}, ...), {_not(encoded)}")
+        return Batch(np.ascontiguousarray(encoded, dtype=np.float32), self.images.labels[chosen])
 
 
-def _check(count: int, batch_size: int, seed: int, prefetch: int) -> None:
-    if batch_size < 1:
-        raise UserError(f"the batch size must be at least 1, not {batch_size}")
-    if batch_size > count:
-        raise UserError(f"a batch of {batch_size} is larger than the data, {count} images: lower batch_size")
-    if seed < 0:
-        raise UserError(f"the seed must be 0 or more, not {seed}")
-    if prefetch < 0:
-        raise UserError(f"prefetch must be 0 or more batches, not {prefetch}")
+def _is_like(array: object, shape: tuple[int, ...], dtype: type) -> bool:
+    return isinstance(array, np.ndarray) and array.shape == shape and array.dtype == dtype
+
+
+def _not(value: object) -> str:
+    found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    return f"not {found}"

@@ -1,21 +1,25 @@
-"""MNIST and Fashion-MNIST: four idx files each, read by torchvision."""
+"""MNIST and Fashion-MNIST: four idx files each, gzipped or not."""
 
 from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
-import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.reading import is_file, open_file, reason
+from ttfs_cupy.common.wording import message_of
 
 from .images import Raw
-from .torchvision_access import downloading, one_line, torchvision
+from .torchvision_access import downloading, torchvision
 
 # Debian's package dataset-fashion-mnist
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -23,8 +27,13 @@ DEBIAN_HINT = ", or install Debian's package dataset-fashion-mnist"
 
 # the halves' prefixes, and how many dimensions the two kinds of files have
 HALVES = ("train", "t10k")
-DIMENSIONS = {"images-idx3-ubyte": 3, "labels-idx1-ubyte": 1}
+IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
+DIMENSIONS = {IMAGES: 3, LABELS: 1}
 FILES = tuple(f"{half}-{kind}" for half in HALVES for kind in DIMENSIONS)
+
+# the most that deflate makes of a byte
+LARGEST_RATIO = 1032
+PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,9 @@ def read_mnist(name: str, root: Path, download: bool) -> tuple[Raw, Raw]:
     """
     family = _family(name)
     folder = root / family.folder / "raw"
-    if _holds(folder, FILES):
-        return _read(family, root, folder)
-    zipped = tuple(f"{file}.gz" for file in FILES)
-    for place in (folder, family.elsewhere):
-        if place is not None and _holds(place, zipped):
-            with _unzipped(place, family) as unzipped_root:
-                return _read(family, unzipped_root, place, suffix=".gz")
+    for place, suffix in ((folder, ""), (folder, ".gz"), (family.elsewhere, ".gz")):
+        if place is not None and all(is_file(place / f"{file}{suffix}") for file in FILES):
+            return _read(place, suffix)
     if not download:
         raise UserError(
             f"the data set {name} is not in {folder}: set data.download: true, or put the files "
@@ -65,65 +70,63 @@ def read_mnist(name: str, root: Path, download: bool) -> tuple[Raw, Raw]:
         )
     with downloading(name, root):
         getattr(torchvision("datasets"), family.folder)(str(root), download=True)
-    return _read(family, root, folder)
+    return _read(folder, "")
 
 
-def _holds(folder: Path, files: tuple[str, ...]) -> bool:
-    return all((folder / file).is_file() for file in files)
+def _read(place: Path, suffix: str) -> tuple[Raw, Raw]:
+    """Both halves, from files whose names end so."""
+    train, test = (_half(place, half, suffix) for half in HALVES)
+    return train, test
 
 
-@contextmanager
-def _unzipped(place: Path, family: _Family) -> Iterator[Path]:
-    """A temporary root in torchvision's layout with the files of `place` unzipped: torchvision reads no .gz.
+def _half(place: Path, half: str, suffix: str) -> Raw:
+    images, labels = (_idx(place / f"{half}-{kind}{suffix}", DIMENSIONS[kind]) for kind in (IMAGES, LABELS))
+    return Raw(images[..., np.newaxis], labels, f"{place} ({half} files)")
 
-    `place` itself is left as it is: it may be read-only, as Debian's folder is.
+
+def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """The array in an idx file of bytes, gzipped if its name ends so. Raises UserError, naming the file.
+
+    Nothing is read beyond what the header promises, and nothing at all where the file is too small for that: a few
+    bytes may promise, or unpack to, more than there is memory.
     """
-    with tempfile.TemporaryDirectory(prefix="ttfs-") as root:
-        folder = Path(root) / family.folder / "raw"
-        folder.mkdir(parents=True)
-        for file in FILES:
-            source = place / f"{file}.gz"
-            try:
-                (folder / file).write_bytes(gzip.decompress(source.read_bytes()))
-            except (OSError, EOFError, zlib.error) as error:
-                raise UserError(f"{source} cannot be unzipped ({one_line(error)}): fetch it again") from error
-        yield Path(root)
-
-
-def _read(family: _Family, root: Path, place: Path, suffix: str = "") -> tuple[Raw, Raw]:
-    """Both halves from under `root`; messages name `place`, where the user's files lie, with this suffix."""
-    for file in FILES:
-        _check_idx(root / family.folder / "raw" / file, place / f"{file}{suffix}")
-    reader = getattr(torchvision("datasets"), family.folder)
-    train, test = (reader(str(root), train=half == "train") for half in HALVES)
-    return _raw(train, place, "train"), _raw(test, place, "t10k")
-
-
-def _raw(images: object, place: Path, half: str) -> Raw:
-    """torchvision's data set object as arrays: uint8 (N, H, W, 1) and int64 (N,)."""
-    data, targets = images.data.numpy(), images.targets.numpy()  # type: ignore[attr-defined]
-    return Raw(data[..., None], targets, f"{place} ({half} files)")
-
-
-def _check_idx(path: Path, shown: Path) -> None:
-    """UserError, naming the file `shown`, unless the size of the idx file is what its header says.
-
-    torchvision would fail too, but with a message about tensors that names no file.
-    """
-    dimensions = DIMENSIONS[path.name.split("-", 1)[1]]
-    start = 4 * (1 + dimensions)
+    zipped = path.suffix == ".gz"
     try:
-        with path.open("rb") as file:
-            header = file.read(start)
-        size = path.stat().st_size
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if not zipped:
+                return _content(file, path, dimensions, size, exact=True)
+            with gzip.open(file) as unzipped:
+                return _content(unzipped, path, dimensions, size * LARGEST_RATIO, exact=False)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} cannot be unzipped ({message_of(error)}): fetch it again") from error
     except OSError as error:
-        raise UserError(f"{shown} cannot be read ({one_line(error)})") from error
+        raise UserError(f"{path} cannot be read ({reason(error)})") from error
+
+
+def _content(
+    file: BinaryIO | gzip.GzipFile, path: Path, dimensions: int, most: int, *, exact: bool
+) -> NDArray[np.uint8]:
+    """most: bytes that the file may hold; exact: and does."""
+    start = 4 * (1 + dimensions)
+    header = file.read(start)
     # idx: two zero bytes, the type (8: unsigned byte), the number of dimensions, each dimension, big-endian
     if len(header) < start or header[:4] != bytes([0, 0, 8, dimensions]):
-        raise UserError(f"{shown} is not an idx file of bytes in {dimensions} dimension(s): fetch it again")
+        raise UserError(f"{path} is not an idx file of bytes in {dimensions} dimension(s): fetch it again")
     shape = struct.unpack(f">{dimensions}I", header[4:])
     if shape[0] == 0:
-        raise UserError(f"{shown} is empty: its header counts 0 entries")
-    if size != start + math.prod(shape):
-        promised = start + math.prod(shape)
-        raise UserError(f"{shown} is damaged, {size} bytes where its header says {promised}: fetch it again")
+        raise UserError(f"{path} is empty: its header counts 0 entries")
+    promised = start + math.prod(shape)
+    if exact and promised != most:
+        raise UserError(f"{path} is damaged, {most} bytes where its header says {promised}: fetch it again")
+    if promised > most:
+        raise UserError(f"{path} is damaged: it cannot hold the {promised} bytes that its header says: fetch it again")
+    content = bytearray()
+    while piece := file.read(min(PIECE, promised - start - len(content))):
+        content += piece
+    # to the end, where a checksum is
+    more = file.read(1)
+    if more or len(content) != promised - start:
+        found = f"more than {promised}" if more else f"{start + len(content)}"
+        raise UserError(f"{path} is damaged, {found} bytes where its header says {promised}: fetch it again")
+    return np.frombuffer(content, np.uint8).reshape(shape)

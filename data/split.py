@@ -19,8 +19,13 @@ def split(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArr
     if not 0 <= share < 1:
         raise UserError(f"the validation share must be at least 0 and less than 1, not {share}")
     held_out = round(share * count)
+    if share > 0 and count == 0:
+        raise UserError("there are no images to divide into training and validation")
     if share > 0 and held_out == 0:
-        raise UserError(f"a validation share of {share} of {count} images is none at all: raise it, or set 0")
+        raise UserError(
+            f"a validation share of {share} of {count} images is none at all: it must be at least {1 / count:.2g}, "
+            "which is one image"
+        )
     if share > 0 and held_out == count:
         raise UserError(f"a validation share of {share} of {count} images leaves none for training: lower it")
     order = generator(seed, Stream.SPLIT).permutation(count).astype(np.int64)

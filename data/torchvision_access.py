@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import http.client
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.packages import imported
+from ttfs_cupy.common.wording import message_of
 
 
 def torchvision(submodule: str) -> ModuleType:
     """torchvision's `submodule`, such as 'datasets'; UserError if torchvision cannot be imported."""
-    try:
-        return importlib.import_module(f"torchvision.{submodule}")
-    except ImportError as error:
-        raise UserError(f"torchvision cannot be imported, {one_line(error)}: pip install torchvision") from error
+    return imported(f"torchvision.{submodule}", "torchvision", "pip install torchvision")
 
 
 @contextmanager
@@ -27,11 +25,6 @@ def downloading(name: str, root: Path) -> Iterator[None]:
         yield
     except (RuntimeError, OSError, http.client.HTTPException) as error:
         raise UserError(
-            f"the data set {name} could not be downloaded into {root} ({one_line(error)}): "
+            f"the data set {name} could not be downloaded into {root} ({message_of(error)}): "
             "check the network, or put its files there yourself"
         ) from error
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks, its type's name if it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,5 @@
 """From a model's specification to a network of layers that fit one another."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import short, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, algorithms_named, connecting, name_for
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.device import CpuDevice, CudaDevice, Device, get_device
+from ttfs_cupy.device.launcher import MAX_ELEMENTS
 from ttfs_cupy.engine.layers import Layer, MaxPool, Shape, Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
@@ -20,6 +21,15 @@ from ttfs_cupy.neuron import CLIP_MODES, Neuron, PotentialReadout, PspSlope, Spi
 from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
 
 READOUTS = ("potential", "spike_times")
+
+# From and to. Times scale with the window, and gradients with it or against it: in these bounds neither they nor their
+# squares leave float32, and Adam's usual eps does not outweigh them.
+WINDOWS = (1e-6, 1e6)
+# Of the weights' deviation, and to of their mean: far beyond what trains, and sums of such weights stay in float32.
+WEIGHTS = (1e-6, 1e6)
+# A gain of less in each layer, and no gradient reaches the first one.
+GAIN_BOUNDS = (1e-6, float(np.finfo(np.float32).max))
+MAX_CLASSES = MAX_PIXELS = 1_000_000
 
 
 def build(
@@ -52,17 +62,27 @@ def build(
     precision: float32, split or tf32; without tensor cores all of it is float32.
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
-    _check_numbers(input_shape, classes, seed, t_win, grad_clip)
+    _check_sizes(input_shape, classes, seed)
+    _check_number("t_win", t_win, *WINDOWS)
+    _check_number("psp_slope", psp_slope, 0, 1)
+    _check_number("grad_clip", grad_clip, *GAIN_BOUNDS)
+    _check_number("weight_mean", weight_mean, -WEIGHTS[1], WEIGHTS[1])
+    if weight_std is not None:
+        _check_number("weight_std", weight_std, *WEIGHTS)
     _check_choice("clip", clip, CLIP_MODES)
     _check_choice("readout", readout, READOUTS)
     _check_choice("precision", precision, PRECISIONS)
     if clip == "separate" and psp_slope != 1:
         raise UserError(f"clip 'separate' is defined for psp_slope 1 only, not {psp_slope}")
+    _check_convolution(convolution)
     spec = read(model)
     encoding = encoding or spec.encoding
     _check_choice("encoding", encoding, ENCODINGS)
+    _check_statistics(input_shape[0], mean, std)
     if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
         raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
+    if not isinstance(device, (str, CpuDevice, CudaDevice)):
+        raise UserError(f"device must be auto, cuda, cuda:N, cpu or a Device, not {shown(device)}")
     target = get_device(device)[0] if isinstance(device, str) else device
     slope = PspSlope(target, psp_slope)
     spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
@@ -73,6 +93,7 @@ def build(
         builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
     builder.check_convolution()
     builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
+    _check_weights(builder.layers, target)
     encoder = Encoder(encoding, t_win, standardize, mean, std)
     network = Network(target, builder.layers, encoder, slope, classes, exactness)
     network.parameters.draw(seed, weight_mean, weight_std)
@@ -104,6 +125,7 @@ class _Builder:
                 name = self._name("conv")
                 self._check_fit(name, kernel, padding)
                 shape = ConvolutionShape(self._shape[:2], self._shape[2], channels, kernel, stride, padding)
+                _check_countable(name, shape)
                 wanted = name_for(self.convolution, name)
                 algorithms = algorithms_named(wanted, self.device, shape, name, self.precision)
                 self._append(Weighted(name, self.device, shape, neuron, algorithms, fires=True))
@@ -121,7 +143,8 @@ class _Builder:
         known = [layer.name for layer in self.layers if isinstance(layer, Weighted) and not layer.flat]
         for name in self.convolution:
             if name not in known:
-                raise UserError(f"convolution names layer {name!r}, but the convolutions are {', '.join(known)}")
+                there = f"the convolutions are {_first(known)}" if known else "this network has no convolution"
+                raise UserError(f"convolution names layer {shown(name)}, but {there}")
 
     def add_readout(self, classes: int, neuron: Neuron) -> None:
         self._append(self._full_connection("readout", classes, neuron))
@@ -129,6 +152,7 @@ class _Builder:
     def _full_connection(self, name: str, neurons: int, neuron: Neuron) -> Weighted:
         # a kernel that covers its whole input: its weights keep the (height, width, channels) order of the layer below
         shape = ConvolutionShape(self._shape[:2], self._shape[2], neurons, kernel=self._shape[:2])
+        _check_countable(name, shape)
         fires = isinstance(neuron, SpikingNeuron)
         algorithms = connecting(self.device, shape, self.precision)
         return Weighted(name, self.device, shape, neuron, algorithms, fires=fires, flat=True)
@@ -147,26 +171,86 @@ class _Builder:
             raise UserError(
                 f"layer {name} does not fit: its window of {kernel[0]} x {kernel[1]} is larger than its input, "
                 f"{self._shape[0]} x {self._shape[1]}{_padded(padding)} "
-                f"(images are {self._input}); leave out layers above it or use larger images"
+                f"(images are {self._input}); leave out this layer or some below it, or use larger images"
             )
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 20 else [*names[:10], "...", names[-1]])
 
 
 def _padded(padding: tuple[int, int]) -> str:
     return f" with padding {padding[0]} x {padding[1]}" if any(padding) else ""
 
 
-def _check_numbers(input_shape: tuple[int, int, int], classes: int, seed: int, t_win: float, grad_clip: float) -> None:
-    if len(input_shape) != 3 or min(input_shape) < 1:
-        raise UserError(f"input_shape must be (channels, height, width), each from 1, not {tuple(input_shape)}")
-    if classes < 2:
-        raise UserError(f"classes must be at least 2, not {classes}")
-    if seed < 0:
-        raise UserError(f"seed must be at least 0, not {seed}")
-    for name, value in (("t_win", t_win), ("grad_clip", grad_clip)):
-        if not (value > 0 and math.isfinite(value)):
-            raise UserError(f"{name} must be a positive number, not {value}")
+def _check_countable(name: str, shape: ConvolutionShape) -> None:
+    """Refuses a layer that is too large for any kernel, before an algorithm gets to work out how it would do it."""
+    for number, what in ((shape.weights, "weights"), (shape.reach(1), "values for one image")):
+        if number > MAX_ELEMENTS:
+            raise UserError(
+                f"layer {name} is too large: it has {number:,} {what}, and kernels count up to {MAX_ELEMENTS:,}; "
+                "make it or the layers below it smaller"
+            )
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+def _check_weights(layers: Sequence[Layer], device: Device) -> None:
+    """Refuses more weights than kernels can count, or than there is memory for."""
+    weights = {layer.name: layer.shape.weights for layer in layers if isinstance(layer, Weighted)}
+    total, largest = sum(weights.values()), max(weights, key=weights.__getitem__)
+    about = f"this network has {total:,} weights, {weights[largest]:,} of them in layer {largest}"
+    if total > MAX_ELEMENTS:
+        raise UserError(f"{about}, and kernels count up to {MAX_ELEMENTS:,}; use fewer channels or neurons")
+    # each with its gradient, float32; they are drawn on the host, a layer at a time, in float64
+    needed = 8 * total + (4 * total + 16 * weights[largest] if device.target == "cpu" else 0)
+    free = device.free_bytes()
+    if needed > free:
+        raise UserError(
+            f"{about}: they need {needed / 2**20:,.0f} MiB on {device.name}, where {free / 2**20:,.0f} MiB are free; "
+            "use fewer channels or neurons"
+        )
+
+
+def _check_sizes(input_shape: tuple[int, int, int], classes: int, seed: int) -> None:
+    right = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and all(map(_is_whole, input_shape))
+    if not right or not all(1 <= size <= MAX_PIXELS for size in input_shape):
+        raise UserError(
+            f"input_shape must be (channels, height, width), each from 1 to {MAX_PIXELS}, not {shown(input_shape)}"
+        )
+    if not _is_whole(classes) or not 2 <= classes <= MAX_CLASSES:
+        raise UserError(f"classes must be a whole number from 2 to {MAX_CLASSES}, not {shown(classes)}")
+    if not _is_whole(seed) or seed < 0:
+        raise UserError(f"seed must be a whole number from 0, not {shown(seed)}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    # written so that NaN is refused, too
+    if not (is_number and least <= value <= most):
+        raise UserError(f"{name} must be a number from {short(least)} to {short(most)}, not {shown(value)}")
+
+
+def _check_statistics(channels: int, mean: Any, std: Any) -> None:
+    for name, statistic in (("mean", mean), ("std", std)):
+        if statistic is None:
+            continue
+        values = np.asarray(statistic)
+        if values.shape != (channels,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise UserError(f"{name} must hold one number for each of {channels} channels, not {shown(statistic)}")
+        if name == "std" and not (values > 0).all():
+            raise UserError(f"std must hold numbers above 0, not {shown(statistic)}")
+
+
+def _check_convolution(convolution: Any) -> None:
+    names = convolution.values() if isinstance(convolution, Mapping) else [convolution]
+    for name in names:
+        if not isinstance(name, str):
+            raise UserError(f"convolution must be a name, or a mapping from layers to names, not {shown(name)}")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise UserError(f"{name} must be one of {', '.join(choices)}, not {shown(value)}")

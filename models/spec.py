@@ -7,12 +7,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ttfs_cupy.common import yaml_text
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
 Pair = tuple[int, int]
+
+MAX_LAYERS = 1000
+# of channels, neurons, and of a kernel, a stride and a padding: far beyond what any memory holds
+MAX_SIZE = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -60,29 +64,28 @@ def read(model: str | Path | Sequence[Any] | Mapping[str, Any] | ModelSpec) -> M
     Raises UserError that names the model and the entry that is wrong.
     """
     if isinstance(model, ModelSpec):
-        return model
+        return _parse({"layers": model.layers, "encoding": model.encoding}, "the model")
     if isinstance(model, (str, Path)):
-        return _parse(_load(model), f"model '{model}'")
+        where = f"model '{one_line(str(model))}'"
+        return _parse(_load(model, where), where)
     return _parse(model, "the model")
 
 
-def _load(name: str | Path) -> Any:
+def _load(name: str | Path, where: str) -> Any:
     if str(name) in names():
-        content = resources.files(__package__).joinpath(f"{name}.yaml").read_text()
+        raw = resources.files(__package__).joinpath(f"{name}.yaml").read_bytes()
     elif Path(name).suffix in (".yaml", ".yml"):
         try:
-            content = Path(name).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            raise UserError(f"model '{name}' cannot be read: {reason}") from None
+            raw = yaml_text.read_file(Path(name).expanduser(), where)
+        except OSError as error:
+            raise UserError(f"{where} cannot be read: {error.strerror or error}") from None
+        except RuntimeError:
+            raise UserError(f"{where} cannot be read: its ~ names no user of this machine") from None
     else:
         close = difflib.get_close_matches(str(name), names(), n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"bundled are {', '.join(names())}, else give a YAML file"
-        raise UserError(f"model '{name}' is not known: {hint}")
-    try:
-        return yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise UserError(f"model '{name}' is not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where} is not known: {hint}")
+    return yaml_text.parse_file(raw, where)
 
 
 def _parse(content: Any, where: str) -> ModelSpec:
@@ -90,27 +93,35 @@ def _parse(content: Any, where: str) -> ModelSpec:
     if isinstance(content, Mapping):
         _refuse_unknown(content, ("layers", "encoding"), where)
         entries, encoding = content.get("layers"), content.get("encoding", encoding)
-    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
+    if not isinstance(entries, Sequence) or isinstance(entries, (str, bytes)) or not entries:
         raise UserError(f"{where} must be a list of at least one layer, such as [64, P, {{linear: 256}}]")
-    if encoding not in ENCODINGS:
-        raise UserError(f"{where}: encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}")
+    if len(entries) > MAX_LAYERS:
+        raise UserError(f"{where} has {len(entries):,} layers, but a model may have up to {MAX_LAYERS:,}")
+    if not isinstance(encoding, str) or encoding not in ENCODINGS:
+        raise UserError(f"{where}: encoding must be {' or '.join(ENCODINGS)}, not {shown(encoding)}")
     layers = tuple(_layer(entry, f"{where}, layer {number}") for number, entry in enumerate(entries, 1))
     return ModelSpec(layers, encoding)
 
 
 def _layer(entry: Any, where: str) -> LayerSpec:
-    if isinstance(entry, (ConvolutionSpec, PoolSpec, LinearSpec)):
-        return entry
-    if entry == "P":
+    if isinstance(entry, ConvolutionSpec):
+        # checked like what is read: whoever makes one by hand may be wrong, too
+        about = {"kernel": entry.kernel, "stride": entry.stride, "padding": entry.padding}
+        return _convolution({"convolution": entry.channels, **about}, where)
+    if isinstance(entry, PoolSpec):
+        return _pool({"pool": entry.kernel, "stride": entry.stride}, where)
+    if isinstance(entry, LinearSpec):
+        return _linear({"linear": entry.neurons}, where)
+    if isinstance(entry, str) and entry == "P":
         return PoolSpec()
-    if isinstance(entry, int):
+    if isinstance(entry, int) and not isinstance(entry, bool):
         return ConvolutionSpec(_count(entry, where))
     if isinstance(entry, Mapping):
         for kind, parse in _KINDS.items():
             if kind in entry:
                 return parse(entry, where)
     raise UserError(
-        f"{where} is {entry!r}, but must be a number of channels, P, or a mapping with one of {', '.join(_KINDS)}"
+        f"{where} is {shown(entry)}, but must be a number of channels, P, or a mapping with one of {', '.join(_KINDS)}"
     )
 
 
@@ -151,20 +162,28 @@ def _refuse_unknown(entry: Mapping[str, Any], known: Sequence[str], where: str) 
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise UserError(f"{where}: {key} is not a key here; {hint}")
+            raise UserError(f"{where}: {one_line(str(key), 60)} is not a key here; {hint}")
 
 
 def _count(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{where}: the number of neurons or channels must be a whole number from 1, not {value!r}")
-    return value
+    if not _is_whole(value, 1):
+        raise UserError(f"{where}: the number of neurons or channels must be a whole number from 1, not {shown(value)}")
+    if value > MAX_SIZE:
+        raise UserError(f"{where}: the number of neurons or channels must be at most {MAX_SIZE}, not {shown(value)}")
+    return int(value)
 
 
 def _pair(value: Any, where: str, least: int) -> Pair:
     pair = (value, value) if isinstance(value, int) else value
-    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-        raise UserError(f"{where} must be one whole number or two (vertical, horizontal), not {value!r}")
+    if not isinstance(pair, Sequence) or isinstance(pair, (str, bytes)) or len(pair) != 2:
+        raise UserError(f"{where} must be one whole number or two (vertical, horizontal), not {shown(value)}")
     for number in pair:
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise UserError(f"{where} must be whole numbers from {least}, not {value!r}")
-    return pair[0], pair[1]
+        if not _is_whole(number, least):
+            raise UserError(f"{where} must be whole numbers from {least}, not {shown(value)}")
+        if number > MAX_SIZE:
+            raise UserError(f"{where} must be at most {MAX_SIZE}, not {shown(value)}")
+    return int(pair[0]), int(pair[1])
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -9,11 +9,11 @@ if __name__ == "__main__":
 import argparse
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from ttfs_cupy.common import command_line
+from ttfs_cupy.engine.diagnosis import silence, silent_layers
 from ttfs_cupy.engine.steps.evaluation import Evaluator
-from ttfs_cupy.experiment import run_directory
+from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.prepare import load_best, prepare
 from ttfs_cupy.experiment.run_directory import RunDirectory
@@ -24,7 +24,7 @@ logger = logging.getLogger("ttfs_cupy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = command_line.Parser(prog="ttfs-evaluate", description=__doc__)
-    parser.add_argument("run", metavar="RUN_DIR", type=Path, help="the directory that ttfs-train made")
+    parser.add_argument("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
     parser.add_argument(
         "--set",
@@ -34,19 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a key of the config, such as data.root=DIR",
     )
     parsed = parser.parse_args(arguments)
-    return command_line.run(lambda: _evaluate(parsed))
+    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
     run = RunDirectory.existing(parsed.run)
-    overrides = [
-        run_directory.OWN_WEIGHTS,
-        *parsed.set,
-        *([f"device={parsed.device}"] if parsed.device is not None else []),
-    ]
+    best_weights.require(run)
+    config = load_config(run.config, [run_directory.OWN_WEIGHTS, *parsed.set], {"device": parsed.device})
     # whoever names an algorithm here gets that one, or is refused it
     of_run = not any(item.startswith("network.convolution") for item in parsed.set)
-    experiment = prepare(load_config(run.config, overrides), training=False, of_run=of_run)
+    experiment = prepare(config, training=False, of_run=of_run)
     network = experiment.network
     epoch = load_best(network, run.best)
     result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
@@ -58,3 +55,6 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
     for name, rate in result.firing_rates.items():
         logger.info("firing rate    %-8s %.3f", name, rate)
+    silent = silent_layers(result.firing_rates)
+    if silent:
+        logger.warning("%s", silence(silent, "test"))

@@ -7,16 +7,15 @@ if __name__ == "__main__":
     entry.train()
 
 import argparse
-import json
 import logging
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from ttfs_cupy.common import command_line
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.typed_command import typed
 from ttfs_cupy.common.version import __version__
-from ttfs_cupy.experiment import run_directory
+from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import dump_config, load_config
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
 from ttfs_cupy.experiment.run_directory import RunDirectory
@@ -28,15 +27,20 @@ logger = logging.getLogger("ttfs_cupy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = _parser().parse_args(arguments)
-    return command_line.run(lambda: _resume(parsed) if parsed.resume else _start(parsed))
+    command = _resume if parsed.resume is not None else _start
+    return command_line.run(lambda: command(parsed), process_ends=arguments is None)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog="ttfs-train", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("config", nargs="?", help="a YAML file, or the name of a bundled one such as quickstart")
-    which.add_argument("--resume", metavar="RUN_DIR", help="go on with an interrupted run")
-    parser.add_argument("--output", metavar="DIR", help="the run's directory (default: runs/NAME_OF_CONFIG)")
+    which.add_argument(
+        "config", nargs="?", type=command_line.path, help="a YAML file, or the name of a bundled one such as quickstart"
+    )
+    which.add_argument("--resume", type=command_line.path, metavar="RUN_DIR", help="go on with an interrupted run")
+    parser.add_argument(
+        "--output", type=command_line.path, metavar="DIR", help="the run's directory (default: runs/NAME_OF_CONFIG)"
+    )
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu")
     parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
     parser.add_argument(
@@ -53,39 +57,52 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _start(parsed: argparse.Namespace) -> None:
-    overrides = list(parsed.set)
-    overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
-    overrides += [f"seed={parsed.seed}"] if parsed.seed is not None else []
-    overrides += ["tune=false"] if parsed.no_tune else []
-    overrides += [f"output={json.dumps(parsed.output)}"] if parsed.output is not None else []
-    config = load_config(parsed.config, overrides)
-    if config.output is None:
-        config = config.model_copy(
-            update={"output": str(run_directory.unused(Path("runs") / Path(parsed.config).stem))}
-        )
-    experiment = prepare(config)
-    assert config.output is not None
-    run = RunDirectory.create(Path(config.output), dump_config(experiment.config))
-    try:
-        _train(experiment, run, resume=False)
-    except UserError:
-        # without weights to go on from, this is no run, and would only be in the way of the next one
-        if not run.last.exists():
-            run.discard()
-        raise
+    overrides = [*parsed.set, *(["tune=false"] if parsed.no_tune else [])]
+    output = None if parsed.output is None else str(parsed.output)
+    options = {"device": parsed.device, "seed": parsed.seed, "output": output}
+    config = load_config(parsed.config, overrides, options)
+    # before anything is prepared: two starts at once do not get one directory
+    if config.output is not None:
+        run = RunDirectory.claim_new(Path(config.output))
+    else:
+        run = RunDirectory.claim_unused(Path("runs") / parsed.config.stem)
+        config = config.model_copy(update={"output": str(run.path)})
+    with run.claimed():
+        try:
+            experiment = prepare(config)
+            run.write_config(dump_config(experiment.config))
+            _train(experiment, run, resume=False)
+        except BaseException:
+            # without weights to go on from, this is no run, and would only be in the way of the next one
+            if not run.last.exists():
+                run.discard()
+            raise
 
 
 def _resume(parsed: argparse.Namespace) -> None:
     if parsed.output is not None or parsed.seed is not None or parsed.set:
         raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
-    run = RunDirectory.existing(Path(parsed.resume))
-    # the device may change: a run may move to another machine (its bits then differ from there on)
-    overrides = [run_directory.OWN_WEIGHTS]
-    overrides += [f"device={json.dumps(parsed.device)}"] if parsed.device is not None else []
-    _train(prepare(load_config(run.config, overrides), of_run=True), run, resume=True)
+    run = RunDirectory.existing(parsed.resume)
+    with run.claimed():
+        # what was killed before it had written any weights begins anew
+        has_begun = run.has_begun
+        overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
+        # the device may change: a run may move to another machine (its bits then differ from there on)
+        config = load_config(run.config, overrides, {"device": parsed.device})
+        _train(prepare(config, of_run=True), run, resume=has_begun)
 
 
 def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
+    try:
+        _fit(experiment, run, resume=resume)
+    except KeyboardInterrupt:
+        if run.last.exists():
+            standing = best_weights.standing(experiment.config, run)
+            logger.info("interrupted: %s; go on with: %s", standing, run.resume_command)
+        raise
+
+
+def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     run.keep_log()
     config, network = experiment.config, experiment.network
     trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
@@ -100,12 +117,7 @@ def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     if network.encoder.standardize:
         logger.info("standardised input leaves the window [0, T]: this is not a causal time-to-first-spike code")
     logger.info("%s", network.summary())
-    try:
-        trainer.fit()
-    except KeyboardInterrupt:
-        command = "python -m ttfs_cupy.train --resume"
-        logger.info("interrupted: the best weights are in %s; go on with: %s %s", run.best, command, run.path)
-        raise
+    trainer.fit()
     _finish(experiment, trainer, run)
 
 
@@ -132,6 +144,5 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1
-    config, output = shlex.quote(str(run.config)), shlex.quote(f"{run.path}-seed-{seed}")
-    logger.info("  python -m ttfs_cupy.evaluate %s", shlex.quote(str(run.path)))
-    logger.info("  python -m ttfs_cupy.train %s --seed %d --output %s", config, seed, output)
+    logger.info("  %s", typed("evaluate", run.path))
+    logger.info("  %s", typed("train", run.config, "--seed", str(seed), "--output", Path(f"{run.path}-seed-{seed}")))

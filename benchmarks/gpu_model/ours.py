@@ -20,7 +20,8 @@ from ttfs_cupy.engine.layers import MaxPool
 from ttfs_cupy.engine.loss import CrossEntropy
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.parameters import Parameters
-from ttfs_cupy.neuron import Neuron, PotentialReadout, PspSlope, SpikingNeuron
+from ttfs_cupy.engine.validity import Validity
+from ttfs_cupy.neuron import Encoder, Neuron, PotentialReadout, PspSlope, SpikingNeuron
 
 FLOAT_BYTES = 4
 
@@ -159,7 +160,8 @@ def trace(workload: Workload, batch_size: int, gpu: Gpu) -> Trace:
     device = RecordingGpu(gpu)
     layers = layers_of(workload)
     found = [_candidates(device, layer, which, batch_size) for layer in layers for which in layer.passes]
-    found.append(Candidates("", "loss", {"": _loss(device, batch_size)}))
+    found.append(Candidates("", "check of the inputs", {"": _check(device, layers[0], batch_size)}))
+    found.append(Candidates("", "loss", {"": _loss(device, layers[0], batch_size)}))
     found.append(Candidates("", "optimiser", {"": _optimizer(device, layers)}))
     return Trace(gpu, tuple(found))
 
@@ -223,8 +225,19 @@ def _record(
     return tuple(device.launches)
 
 
-def _loss(device: RecordingGpu, batch_size: int) -> tuple[Recorded, ...]:
-    loss = CrossEntropy(device, batch_size, CLASSES)
+def _validity(device: RecordingGpu, first: LayerShape) -> Validity:
+    return Validity(device, (*first.shape.in_size, first.shape.in_channels), Encoder(), CLASSES)
+
+
+def _check(device: RecordingGpu, first: LayerShape, batch_size: int) -> tuple[Recorded, ...]:
+    validity = _validity(device, first)
+    device.launches = []
+    validity.check_inputs(device.pages(batch_size, *first.shape.in_size, first.shape.in_channels))
+    return tuple(device.launches)
+
+
+def _loss(device: RecordingGpu, first: LayerShape, batch_size: int) -> tuple[Recorded, ...]:
+    loss = CrossEntropy(device, batch_size, CLASSES, _validity(device, first))
     device.launches = []
     loss.add(device.pages(batch_size, CLASSES), device.pages(batch_size, dtype=np.int32))
     return tuple(device.launches)

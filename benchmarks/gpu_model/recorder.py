@@ -95,6 +95,9 @@ class RecordingGpu(CudaDevice):
         read = sum(sizes[: 3 if add else 2])
         self.launches.append(Recorded("cublas", read, sizes[2], products=products))
 
+    def holds(self, array: Any) -> bool:
+        return isinstance(array, np.ndarray)
+
     def to_device(self, array: Array) -> Array:
         return np.ascontiguousarray(array)
 

@@ -45,8 +45,8 @@ GOOD = "data: {dataset: digits}\ntraining: {epochs: 1, batch_size: 64}\n"
         (GOOD + "optimizer: {lr: -0.1}\n", ["optimizer.lr", "-0.1"]),
         (GOOD + "optimizer: {lr: .nan}\n", ["optimizer.lr", "nan"]),
         (GOOD + "optimizer: {lr: .inf}\n", ["optimizer.lr", "inf"]),
-        (GOOD + "network: {t_win: 0}\n", ["network.t_win", "above 0"]),
-        (GOOD + "network: {t_win: -1}\n", ["network.t_win", "above 0"]),
+        (GOOD + "network: {t_win: 0}\n", ["network.t_win", "from 1e-6 to 1e6"]),
+        (GOOD + "network: {t_win: -1}\n", ["network.t_win", "from 1e-6 to 1e6"]),
         (GOOD + "network: {psp_slope: 2}\n", ["network.psp_slope", "from 0 to 1"]),
         ("data: {dataset: digits}\ntraining: {epochs: 0, batch_size: 1}\n", ["training.epochs"]),
         ("data: {dataset: digits}\ntraining: {epochs: 1, batch_size: -8}\n", ["training.batch_size", "-8"]),
@@ -76,7 +76,9 @@ def test_config_cannot_be_read(here: Path) -> None:
     [
         ([], ["config", "--resume", "--help"]),
         (["quickstart", "--seed", "many"], ["--seed", "'many'", "--help"]),
-        (["quickstart", "--seed", "-1"], ["seed", "-1"]),
+        (["quickstart", "--seed", "-1"], ["error: --seed -1: seed must be"]),
+        (["quickstart", "--device", "gpu"], ["error: --device gpu: device must be auto, cuda"]),
+        (["quickstart", "--output", ""], ["error: --output '': output must be"]),
         (["quickstart", "--outptu", "x"], ["--outptu", "--help"]),
         (["quickstart", "--set", "seed"], ["--set seed", "key.sub=value"]),
         (["quickstart", "--set", "seed.x=1"], ["--set seed.x=1", "seed"]),
@@ -95,7 +97,7 @@ def test_command_lines(arguments: list[str], words: list[str], here: Path) -> No
 def test_the_process_itself_says_one_sentence_and_exits_with_two(here: Path) -> None:
     command = [sys.executable, "-m", "ttfs_cupy.train", "quickstart", "--set", "network.t_win=0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    refused(Outcome(done.returncode, done.stdout, done.stderr), "network.t_win", "above 0")
+    refused(Outcome(done.returncode, done.stdout, done.stderr), "network.t_win", "from 1e-6 to 1e6")
     assert done.stdout == ""
     assert tree(here) == {}
 
@@ -106,6 +108,7 @@ def test_the_process_itself_says_one_sentence_and_exits_with_two(here: Path) -> 
         ({"training__batch_size": 1294}, ["training.batch_size 1294", "1293 images", "digits"]),
         ({"network__model": "[8, P, P, P, 16, P]"}, ["pool4", "2 x 2", "1 x 1", "8 x 8"]),
         ({"network__model": "[{convolution: 8, kernel: 11, padding: 1}]"}, ["conv1", "11 x 11", "8 x 8"]),
+        ({"network__model": "[100000, 1000000000]"}, ["conv2 is too large", "weights"]),
         ({"network__model": "vgg12"}, ["vgg12", "did you mean 'vgg11'"]),
         ({"network__model": "vgg11x.yaml"}, ["vgg11x.yaml", "No such file"]),
         ({"network__model": "[8, Q]"}, ["layer 2", "'Q'"]),

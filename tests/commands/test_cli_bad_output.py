@@ -11,19 +11,15 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import metrics, run_small, small, timeless, train
+from helpers.privileges import without_privileges
 from helpers.refusals import refused, tree
 
-from ttfs_cupy import train as train_command
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import write_atomically
 from ttfs_cupy.experiment import checkpoint
-from ttfs_cupy.experiment.config import Config
-from ttfs_cupy.experiment.prepare import Experiment
 
 # an empty working directory
 pytestmark = pytest.mark.usefixtures("here")
-
-NOBODY = 65534
 
 
 def test_an_output_with_a_run_in_it_is_left_alone(good_run: Path) -> None:
@@ -50,35 +46,15 @@ def test_an_output_with_too_long_a_name(here: Path) -> None:
     assert tree(here) == {}
 
 
-@contextlib.contextmanager
-def without_privileges() -> Iterator[None]:
-    """Root may write anywhere: be nobody for a while, if need be."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.mark.parametrize("mode", [0o555, 0o000])
-def test_an_output_that_may_not_be_written(mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # pytest's own folders are closed to nobody, and a run reads its data before it writes
+def test_an_output_that_may_not_be_written(mode: int) -> None:
+    # pytest's own folders are closed to nobody
     folder = Path(tempfile.mkdtemp())
-    real = train_command.prepare
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         stack.callback(folder.chmod, 0o755)
-
-        def prepare(wanted: Config) -> Experiment:
-            experiment = real(wanted)
-            stack.enter_context(without_privileges())
-            return experiment
-
-        monkeypatch.setattr(train_command, "prepare", prepare)
         folder.chmod(mode)
+        stack.enter_context(without_privileges())
         outcome = train(*small(folder / "out"))
     refused(outcome, str(folder), "Permission denied")
 

@@ -1,5 +1,6 @@
-"""Runs that are interrupted, resumed, or begin with the weights of another run."""
+"""Runs that are interrupted, killed, resumed, or begin with the weights of another run."""
 
+import random
 import signal
 import subprocess
 import sys
@@ -8,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fuzz.runs import SETTINGS, Kills, Signals, killed
 from helpers.commands import FILES, STEPS, evaluate, metrics, run_small, small, timeless, train, weights
+from helpers.refusals import refused
 
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.experiment import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +46,7 @@ def test_control_c_ends_with_the_best_weights_on_disk(tmp_path: Path) -> None:
     assert err == "interrupted\n"
     assert f"--resume {run}" in out
     assert {file.name for file in run.iterdir()} == FILES
+    assert "interrupted: the best weights so far, of epoch " in out
     assert not any("test_accuracy" in line for line in metrics(run))
     outcome = evaluate(run)
     assert (outcome.code, outcome.err) == (0, "")
@@ -99,8 +104,16 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
         else:
             outcome = train(*small(broken, **CHANGING))
             assert (outcome.code, outcome.err) == (130, "interrupted\n")
-            assert set(weights(broken)) == {"conv1.weight", "conv2.weight", "readout.weight"}
-            assert evaluate(broken).code == 0
+            assert "; go on with: " in outcome.out and outcome.out.endswith(f" --resume {broken}\n")
+            # of the three epochs, the second is the first with psp_slope where it will stay
+            if step > 2 * STEPS:
+                assert f"the best weights so far, of epoch 2, are in {broken / 'best.safetensors'}" in outcome.out
+                assert set(weights(broken)) == {"conv1.weight", "conv2.weight", "readout.weight"}
+                assert evaluate(broken).code == 0
+            else:
+                reason = f"no best weights yet: psp_slope moves until epoch 2 of 3 (over: {step // STEPS})"
+                assert f"interrupted: there are {reason}; go on" in outcome.out
+                refused(evaluate(broken), f"'{broken}' has {reason}; go on with: ", f" --resume {broken}\n")
     finally:
         signal.signal(signal.SIGINT, before)
     monkeypatch.setattr(TrainingStep, "run", real_step)
@@ -135,3 +148,80 @@ def test_initial_weights_are_where_a_run_begins(short_run: Path, tmp_path: Path)
     for name, array in weights(run).items():
         np.testing.assert_array_equal(array, weights(short_run)[name])
     assert metrics(run)[-1]["test_accuracy"] == metrics(short_run)[-1]["test_accuracy"]
+
+
+def test_the_first_epoch_has_no_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+
+    def interrupted(_: TrainingStep) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "run", interrupted)
+        outcome = train(*small(run))
+    assert (outcome.code, outcome.err) == (130, "interrupted\n")
+    assert "interrupted: there are no best weights yet: its first epoch is not over; go on with: " in outcome.out
+    assert {file.name for file in run.iterdir()} == {"config.yaml", "log.txt", "last.safetensors"}
+    refused(evaluate(run), f"'{run}' has no best weights yet: its first epoch is not over; go on with: ")
+
+
+def test_weights_that_an_earlier_version_called_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At Ctrl-C it wrote those of the moment, and `evaluate` quoted them."""
+    run = tmp_path / "run"
+
+    def interrupted(self: TrainingStep) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "run", interrupted)
+        assert train(*small(run, **CHANGING)).code == 130
+        arrays, _ = checkpoint.load(run / "last.safetensors")
+        network = {name.removeprefix("network."): array for name, array in arrays.items() if "network." in name}
+        checkpoint.save(run / "best.safetensors", network, {"psp_slope": 0.0, "epoch": 0})
+        refused(evaluate(run), "no best weights yet: psp_slope moves until epoch 2 of 3 (over: 0)")
+        outcome = train("--resume", run)
+    assert "interrupted: there are no best weights yet" in outcome.out
+    assert not (run / "best.safetensors").exists()
+
+
+def test_an_interruption_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ttfs_cupy.experiment.prepare.load_dataset", interrupted)
+    monkeypatch.chdir(tmp_path)
+    outcome = train(*small(tmp_path / "deep" / "run"))
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Killed at the writing of: the config; what to go on from; the second epoch's metrics, its best weights
+
+
+@pytest.mark.parametrize("fsyncs", [1, 2, 5, 6])
+def test_what_a_killed_run_leaves_is_cleared(fsyncs: int, kills: Kills, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert killed(run, 0, fsyncs=fsyncs, folder=tmp_path).code == -signal.SIGKILL
+    left = {file.name for file in run.iterdir()} - FILES
+    assert len(left) == 2  # the lock and the half-written file
+    (run / ".config.yaml-notes").write_text("not ours")
+    assert (run / "config.yaml").exists() == (fsyncs > 1)
+    again = ["--resume", str(run)] if fsyncs > 1 else small(run, seed=0, **SETTINGS)
+    assert train(*again).code == 0
+    assert (run / ".config.yaml-notes").read_text() == "not ours"
+    (run / ".config.yaml-notes").unlink()
+    kills.check(run, 0)
+
+
+@pytest.fixture(scope="module")
+def kills(tmp_path_factory: pytest.TempPathFactory) -> Kills:
+    return Kills(tmp_path_factory.mktemp("kills"))
+
+
+def test_killed_at_random(kills: Kills) -> None:
+    assert len({kills.attempt(random.Random(seed)) for seed in range(4)}) > 1
+
+
+def test_two_signals_within_a_millisecond(tmp_path: Path) -> None:
+    signals = Signals(tmp_path)
+    assert any(signals.attempt(random.Random(seed)).startswith("interrupted") for seed in range(2))

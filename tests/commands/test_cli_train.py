@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import os
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ import yaml
 from helpers.commands import DEVICE, FILES, evaluate, metrics, run_small, small, timeless, train, weights
 
 from ttfs_cupy import models
+from ttfs_cupy.device.compilation.cache import cache_folder
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
@@ -158,7 +160,7 @@ def test_the_test_set_is_measured_with_the_best_weights(tmp_path: Path, monkeypa
     first = run_small(tmp_path / "first", **settings, training__epochs=1)
     at = LearningRateSchedule.at
     # after the first epoch's 41 steps, steps so wide that they spoil the weights
-    monkeypatch.setattr(LearningRateSchedule, "at", lambda self, step: at(self, step) if step < 41 else 10.0)
+    monkeypatch.setattr(LearningRateSchedule, "at", lambda self, step: at(self, step) if step < 41 else 100.0)
     run = run_small(tmp_path / "run", **settings, training__epochs=2)
     _, spoilt, last = metrics(run)
     assert last["best_epoch"] == 1
@@ -197,8 +199,8 @@ def test_evaluate_gives_the_accuracy_of_the_run(quickstart: Path) -> None:
 def test_what_a_run_says_to_try_next_works(tmp_path: Path) -> None:
     run = run_small(tmp_path / "a run", training__epochs=1)
     tips = [shlex.split(line) for line in (run / "log.txt").read_text().splitlines()[-2:]]
-    # after date and time
-    assert [tip[2:5] for tip in tips] == [["python", "-m", f"ttfs_cupy.{command}"] for command in ("evaluate", "train")]
+    # after date, time and the interpreter
+    assert [tip[3:5] for tip in tips] == [["-m", f"ttfs_cupy.{command}"] for command in ("evaluate", "train")]
     assert evaluate(*tips[0][5:]).code == 0
     again = train(*tips[1][5:])
     assert (again.code, again.err) == (0, "")
@@ -230,6 +232,29 @@ def test_default_output_is_the_first_free_folder_under_runs(tmp_path: Path, monk
     del arguments[position : position + 2]
     assert [train(*arguments).code for _ in range(2)] == [0, 0]
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"quickstart", "quickstart-2"}
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o002])
+def test_every_file_has_the_permissions_that_the_umask_leaves(
+    mask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels, cache = cache_folder(), tmp_path / "cache"
+    monkeypatch.setenv("TTFS_CUPY_CACHE", str(cache))
+    before = os.umask(mask)
+    try:
+        cache.mkdir()
+        # building them takes long
+        for library in kernels.glob("kernels-*.so"):
+            (cache / library.name).symlink_to(library)
+        # a choice among algorithms is kept in the cache
+        run_small(tmp_path / "run", training__epochs=1)
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if not path.is_symlink()}
+    assert len([path for path in modes if path.suffix == ".json"]) == 1
+    assert {path.name for path in modes} >= FILES
+    for path, mode in modes.items():
+        assert mode == (0o777 if path.is_dir() else 0o666) & ~mask, path
 
 
 @pytest.mark.parametrize("name", ["ttfs-train", "ttfs-evaluate", "ttfs-check"])

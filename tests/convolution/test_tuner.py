@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +137,28 @@ def test_a_corrupt_cache_is_no_error(content: str, cache: TuningCache) -> None:
     assert passes.name and json.loads(cache.path.read_text())
 
 
+def test_a_cache_nested_by_the_thousand_is_no_error(cache: TuningCache) -> None:
+    """Also where it can be read, and could not be written again."""
+    for depth in (900, 100_000):
+        cache.path.write_text('{"x": ' + "[" * depth + "]" * depth + "}")
+        again = TuningCache(cache.path)
+        again.put("y", {"forward": "gemm"})
+        assert TuningCache(cache.path).get("y") == {"forward": "gemm"}
+
+
+@pytest.mark.parametrize("there", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_cache_that_is_no_file_is_no_error(there: Callable[[Path], None], cache: TuningCache) -> None:
+    there(cache.path)
+    assert Tuner(CpuDevice(2), cache).choose(SHAPE, 2, is_first=False).name
+
+
 @pytest.mark.parametrize(
-    "entry", [7, {}, {"forward": "gemm"}, {"sideways": "gemm"}, dict.fromkeys(PASSES, "nonsense")], ids=str
+    "entry",
+    [
+        *(7, {}, {"forward": "gemm"}, {"sideways": "gemm"}, dict.fromkeys(PASSES, "nonsense")),
+        *({key: ["gemm"] for key in PASSES}, dict.fromkeys(PASSES, f"gemm:{'9' * 5000}")),
+    ],
+    ids=lambda entry: str(entry)[:40],
 )
 def test_a_corrupt_entry_is_tuned_anew(entry: Any, cache: TuningCache) -> None:
     Tuner(CpuDevice(2), cache).choose(SHAPE, 2, is_first=False)

@@ -115,6 +115,9 @@ class Array(np.ndarray):
     def copy(self, order: Any = "C") -> "Array":
         return express(self.machine, "copy", np.copy, self)
 
+    def __deepcopy__(self, memo: Any) -> "Array":
+        return self.copy()
+
     def astype(self, dtype: Any, copy: bool = True, **_: Any) -> "Array":  # type: ignore[override]
         if not copy and self.dtype == dtype:
             return self

@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 
@@ -59,15 +60,42 @@ def test_digits_are_all_there_and_always_divided_alike(tmp_path):
 
 
 def test_digits_without_scikit_learn(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    for module in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, module)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sklearn" else real(name))
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(UserError, match=r"not installed: pip install 'ttfs-cupy\[digits\]'"):
         load_dataset("digits", tmp_path)
 
 
 def test_images_without_torchvision(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    with pytest.raises(UserError, match=r"torchvision cannot be imported.*pip install torchvision"):
+    with pytest.raises(UserError, match=r"torchvision is installed, but cannot be imported.*pip install torchvision"):
         load_dataset("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libgomp.so.1: failed to map segment from shared object"),
+        ImportError("/lib/libblas.so: cannot allocate memory in static TLS block"),
+        OSError(12, "Cannot allocate memory"),
+        MemoryError(),
+    ],
+    ids=repr,
+)
+def test_an_import_for_which_the_memory_does_not_suffice(tmp_path, monkeypatch, error):
+    """The package is there: to install it is no help."""
+
+    def fails(_):
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", fails)
+    for name in ("digits", "cifar10"):
+        with pytest.raises(UserError, match="the memory does not suffice to import") as caught:
+            load_dataset(name, tmp_path)
+        assert "pip" not in str(caught.value) and "ulimit -v" in str(caught.value)
 
 
 @needs_fashion_mnist

@@ -234,10 +234,10 @@ raise SystemExit(3)
     ("count", "size", "options", "message"),
     [
         (10, 11, {}, "a batch of 11 is larger than the data, 10 images"),
-        (10, 0, {}, "batch size must be at least 1, not 0"),
+        (10, 0, {}, "batch_size must be a whole number from 1, not 0"),
         (0, 1, {}, "a batch of 1 is larger than the data, 0 images"),
-        (10, 5, {"prefetch": -1}, "prefetch must be 0 or more batches, not -1"),
-        (10, 5, {"seed": -2}, "seed must be 0 or more, not -2"),
+        (10, 5, {"prefetch": -1}, "prefetch must be a whole number from 0, not -1"),
+        (10, 5, {"seed": -2}, "seed must be a whole number from 0, not -2"),
     ],
 )
 def test_refuses_what_cannot_work(count, size, options, message):
@@ -246,5 +246,5 @@ def test_refuses_what_cannot_work(count, size, options, message):
 
 
 def test_refuses_an_epoch_before_the_first():
-    with pytest.raises(UserError, match="epochs count from 0"):
+    with pytest.raises(UserError, match="an epoch's number must be a whole number from 0"):
         Batches(numbered(10), 5, encode=keep).epoch(-1)

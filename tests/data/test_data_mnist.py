@@ -4,7 +4,6 @@ import re
 import urllib.error
 import urllib.request
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,13 +143,3 @@ def test_root_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(load_dataset("mnist", "~/sets").train) == 60
     refused("~/nothing", re.sub("^~", str(tmp_path), "~/nothing/MNIST/raw"))
-
-
-def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
-    file = write_mnist(tmp_path, zipped=False) / "train-images-idx3-ubyte"
-
-    def forbidden(*_args, **_kwargs):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", forbidden)
-    refused(tmp_path, file, "cannot be read", "Permission denied")

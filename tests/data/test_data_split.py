@@ -12,7 +12,7 @@ from ttfs_cupy.data.seeds import Stream, generator
 def test_divides_the_images_or_says_why_not(count, share, seed):
     held_out = round(share * count)
     if share > 0 and held_out in (0, count):
-        with pytest.raises(UserError, match="validation share"):
+        with pytest.raises(UserError, match="validation"):
             split(count, share, seed)
         return
     train, validation = split(count, share, seed)

@@ -74,10 +74,10 @@ def test_encoded_images_that_are_none(call: str, encoded: np.ndarray, message: s
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"t_win": 0}, "t_win must be a positive number"),
-        ({"t_win": float("nan")}, "t_win must be a positive number"),
-        ({"grad_clip": 0}, "grad_clip must be a positive number"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"t_win": 0}, "t_win must be a number from 1e-6 to 1e6"),
+        ({"t_win": float("nan")}, "t_win must be a number from 1e-6 to 1e6"),
+        ({"grad_clip": 0}, "grad_clip must be a number from 1e-6"),
+        ({"seed": -1}, "seed must be a whole number from 0"),
         ({"clip": "norm"}, "clip must be one of gain, separate, none"),
         ({"readout": "spikes"}, "readout must be one of"),
         ({"encoding": "rate"}, "encoding must be one of latency, direct"),
@@ -96,7 +96,7 @@ def test_input_shapes_that_are_none(shape: Any) -> None:
 
 
 def test_one_class_is_none() -> None:
-    with pytest.raises(ValueError, match="classes must be at least 2"):
+    with pytest.raises(ValueError, match="classes must be a whole number from 2"):
         models.build([4], (1, 8, 8), classes=1, device=DEVICE)
 
 

@@ -8,12 +8,39 @@ from hypothesis import strategies as st
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import CpuDevice
-from ttfs_cupy.engine.arena import Arena
+from ttfs_cupy.engine.arena import Arena, Slot
 from ttfs_cupy.engine.layers import MaxPool
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.plan import Plan, stages_of
 
 lives = st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted)
+
+
+def meet(slot: Slot, other: Slot) -> bool:
+    """Whether both live at some moment."""
+    return slot.first <= other.last and other.first <= slot.last
+
+
+def lowest_gap(slot: Slot, placed: list[Slot]) -> int:
+    """The smallest of all places where the slot meets nobody."""
+    others = [other for other in placed if meet(slot, other)]
+    free = [
+        offset
+        for offset in [0, *(other.offset + other.bytes for other in others)]
+        if all(offset + slot.bytes <= o.offset or o.offset + o.bytes <= offset for o in others)
+    ]
+    return min(free)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(1, 5000), lives), max_size=30))
+def test_the_largest_comes_first_into_the_lowest_gap(wanted: list) -> None:
+    arena = Arena()
+    slots = [arena.reserve((size,), first, last) for size, (first, last) in wanted]
+    assert arena.bytes == max((slot.offset + slot.bytes for slot in slots), default=0)
+    by_size = sorted(slots, key=lambda slot: -slot.bytes)
+    for count, slot in enumerate(by_size):
+        assert slot.offset == lowest_gap(slot, by_size[:count])
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -25,7 +52,7 @@ def test_arrays_that_live_together_never_overlap(wanted: list) -> None:
     for number, slot in enumerate(slots):
         slot.array[...] = number
         for other_number, other in enumerate(slots):
-            if other_number != number and slot.meets(other):
+            if other_number != number and meet(slot, other):
                 assert not np.shares_memory(slot.array, other.array)
     together = [sum(s.bytes for s in slots if s.first <= moment <= s.last) for moment in range(10)]
     assert max(together, default=0) <= arena.bytes <= sum(slot.bytes for slot in slots)

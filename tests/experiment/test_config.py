@@ -85,7 +85,7 @@ ANY_NUMBER = ["ten", "'1e-3'", "true", "[1]", ".nan", ".inf", "-.inf", "1e999"]
 POSITIVE = [*ANY_NUMBER, "0", "-1"]
 NAME = ["nosuch", "1", "true", "''", "[a]", "null"]
 FLAG = ["1", "0", "'true'", "null", "[]"]
-TEXT = ["''", "1", "true", "[a]", "1.5", "!!binary YQ=="]
+TEXT = ["''", "1", "true", "[a]", "1.5"]
 
 WRONG = {
     "seed": WHOLE_FROM_0,

@@ -11,13 +11,22 @@ from ttfs_cupy.experiment.config import Config, dump_config, load_config
 
 
 def finite(least: float, most: float) -> st.SearchStrategy[float]:
-    return st.floats(least, most, allow_nan=False, exclude_min=True, exclude_max=True)
+    """Numbers that float32 holds with all its digits, as a config has them."""
+    floats = st.floats(least, most, allow_nan=False, exclude_min=True, exclude_max=True)
+    return floats.filter(lambda value: value == 0 or abs(value) > 1.2e-38)
+
+
+def whole(least: int, most: int = 1_000_000_000) -> st.SearchStrategy[int]:
+    return st.integers(least, most)
 
 
 SMALL = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
-positive = finite(0, 1e300)
+positive = finite(0, 3e38)
+window = finite(1e-6, 1e6)
 share = finite(0, 1)
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12) | st.sampled_from(
+words = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12
+) | st.sampled_from(
     ["1e-3", "1", "null", "true", "~", "1:30", "0x1", "2024-01-01", "a: b", "- a", "#", "=", "<<", " a ", "\n", "1_0"]
 )
 layers = st.lists(
@@ -34,15 +43,15 @@ contents = st.fixed_dictionaries(
     {
         "data": st.fixed_dictionaries({"dataset": words}, optional={"root": words, "validation": share}),
         "training": st.fixed_dictionaries(
-            {"epochs": st.integers(1), "batch_size": st.integers(1)}, optional={"patience": st.none()}
+            {"epochs": whole(1), "batch_size": whole(1)}, optional={"patience": st.none()}
         ),
     },
     optional={
-        "seed": st.integers(0),
+        "seed": whole(0, 2**64 - 1),
         "output": words,
         "network": st.fixed_dictionaries(
             {},
-            optional={"model": words | layers, "t_win": positive, "psp_slope": share | slopes, "weight_std": positive},
+            optional={"model": words | layers, "t_win": window, "psp_slope": share | slopes, "weight_std": window},
         ),
         "optimizer": st.fixed_dictionaries(
             {},
@@ -56,7 +65,7 @@ contents = st.fixed_dictionaries(
         "schedule": st.fixed_dictionaries(
             {
                 "name": st.just("multistep"),
-                "milestones": st.lists(st.integers(1), min_size=1, max_size=4, unique=True).map(sorted),
+                "milestones": st.lists(whole(1), min_size=1, max_size=4, unique=True).map(sorted),
             }
         ),
     },

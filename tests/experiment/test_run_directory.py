@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import write_atomically
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
-from ttfs_cupy.experiment import checkpoint, run_directory
+from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.metrics import MetricsFile
 from ttfs_cupy.experiment.run_directory import RunDirectory
 
@@ -20,6 +21,7 @@ from ttfs_cupy.experiment.run_directory import RunDirectory
 def test_a_new_run_holds_its_config(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "deep" / "run", "seed: 0\n")
     assert run.config.read_text() == "seed: 0\n"
+    run.release()
     assert [path.name for path in run.path.iterdir()] == ["config.yaml"]
     assert RunDirectory.existing(run.path) == run
 
@@ -49,11 +51,51 @@ def test_discarding_removes_the_folder(tmp_path: Path) -> None:
 def test_the_first_unused_folder(tmp_path: Path) -> None:
     base = tmp_path / "runs" / "quickstart"
     names = []
-    for _ in range(3):
-        path = run_directory.unused(base)
-        names.append(path.name)
-        RunDirectory.create(path, "seed: 0\n")
-    assert names == ["quickstart", "quickstart-2", "quickstart-3"]
+    for has_config in (True, False, True):
+        run = RunDirectory.claim_unused(base)
+        names.append(run.path.name)
+        if has_config:
+            run.write_config("seed: 0\n")
+        # the second is given back as it was
+        run.release()
+    assert names == ["quickstart", "quickstart-2", "quickstart-2"]
+    assert {path.name for path in base.parent.iterdir()} == {"quickstart", "quickstart-2"}
+
+
+def test_a_claim_clears_what_a_killed_process_left(tmp_path: Path) -> None:
+    ours = [f".{name}-0123cdef" for name in ("config.yaml", "metrics.jsonl", "best.safetensors", "last.safetensors")]
+    # as earlier versions named them
+    ours += [".last.safetensors-x3_k0zq9"]
+    others = [
+        ".last.safetensors-",
+        ".last.safetensors-backup1.old",
+        ".other.yaml-0123cdef",
+        "last.safetensors-0123cdef",
+    ]
+    for name in (*ours, *others):
+        (tmp_path / name).touch()
+    with RunDirectory(tmp_path).claimed():
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
+
+
+def test_reading_claims_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / ".config.yaml-0123cdef").touch()
+    run = RunDirectory.existing(tmp_path)
+    assert run.owner() is None
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", ".config.yaml-0123cdef"}
+
+
+def test_discarding_leaves_a_run_at_work_alone(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", "seed: 0\n")
+    with run.claimed():
+        with pytest.raises(UserError, match="in use by this process"):
+            RunDirectory(run.path).discard()
+        assert run.config.exists()
+    RunDirectory(run.path).discard()
+    # which that object had not made
+    assert list(tmp_path.rglob("*")) == [run.path]
 
 
 def test_a_log_that_cannot_be_written_is_a_users_error(
@@ -103,8 +145,17 @@ def test_writing_replaces_a_file_and_keeps_no_other(tmp_path: Path) -> None:
         write_atomically(path, content)
         assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
-    # others may read it, as any file that a program writes
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o000])
+def test_a_file_has_the_permissions_that_the_umask_leaves(mask: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    before = os.umask(mask)
+    try:
+        write_atomically(path, b"content")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_firing_rates_are_the_share_of_neurons_that_fired() -> None:

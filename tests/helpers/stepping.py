@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 from cuda_stand_in import Entry, Machine, device_of
 
 from ttfs_cupy import models
@@ -61,33 +62,39 @@ class Training:
         # whoever sent them may use them for something else
         inputs[...], labels[...] = np.nan, 0
 
-    def run(self, count: int = max(BATCHES), **given: Any) -> list[Entry]:
-        """A step, and what the machine was asked for."""
+    def run(self, count: int = max(BATCHES), *, spoilt: bool = False) -> list[Entry]:
+        """A step, and what the machine was asked for. A spoilt batch is told of, and changes nothing else."""
         first = len(self.machine.log)
-        self.send(count, **given)
+        self.send(count, spoilt=spoilt)
         self.optimizer.lr = 1e-3 / (1 + self.number)
-        self.step.run()
+        if spoilt:
+            with pytest.raises(ValueError, match=r"inputs must (lie in|be finite)"):
+                self.step.run()
+                self.net.loss.read()
+        else:
+            self.step.run()
         self.number += 1
         return self.machine.log[first:]
 
-    def epochs(self) -> "Training":
-        """Several, psp_slope annealed from 0 on in the second half."""
+    def epochs(self, *, spoils: bool = True) -> "Training":
+        """Several, psp_slope annealed from 0 on in the second half. spoils: one of the batches is none."""
         for epoch in range(EPOCHS):
             for batch, count in enumerate(BATCHES):
                 self.net.psp_slope = max(0.0, (epoch - EPOCHS // 2) / 10 + batch / 100) if epoch >= EPOCHS // 2 else 0.0
-                self.run(count, spoilt=(epoch, batch) == (1, 1))
+                self.run(count, spoilt=spoils and (epoch, batch) == (1, 1))
         return self
 
     def bits(self) -> dict[str, bytes]:
-        arrays = {**self.net.state_dict(), **self.optimizer.state_dict()}
-        totals = self.device.to_host(self.net.loss._totals)
-        return {name: array.tobytes() for name, array in (*arrays.items(), ("totals", totals))}
+        # as they lie there: state_dict() would tell of a batch that a missing wait has spoilt
+        values, totals = map(self.device.to_host, (self.net.parameters.values, self.net.loss._totals))
+        arrays = {"weights": values, "totals": totals, **self.optimizer.state_dict()}
+        return {name: array.tobytes() for name, array in arrays.items()}
 
     def steps(self, count: int = max(BATCHES), *, steps: int = 4) -> list[list[Entry]]:
         return [self.run(count) for _ in range(steps)]
 
 
 @cache
-def launched(optimizer: str) -> dict[str, bytes]:
+def launched(optimizer: str, *, spoils: bool = True) -> dict[str, bytes]:
     """The bits of that optimiser's training, kernel by kernel, each stream running at once."""
-    return Training(Machine(ORDERS[-1]), optimizer=optimizer, capture=False).epochs().bits()
+    return Training(Machine(ORDERS[-1]), optimizer=optimizer, capture=False).epochs(spoils=spoils).bits()

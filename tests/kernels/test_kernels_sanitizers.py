@@ -2,16 +2,12 @@
 
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from helpers.environments import python
+from helpers.sanitizers import CACHE, FLAGS, preloaded, trouble
 
 from ttfs_cupy.device.compilation import source
-
-FLAGS = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 # Arguments: where to keep the library, the folder of the kernels' sources, and which kernels to check (all by default).
 CODE = """
@@ -31,33 +27,17 @@ for result in check_kernels(CpuDevice(3), kernels or None, guard=0):
 """
 
 
-@pytest.fixture(scope="module")
-def gxx():
-    compiler = shutil.which("g++")
-    if not compiler or sys.platform != "linux":
-        pytest.skip("GCC's sanitizers need g++")
-    return compiler
+pytestmark = pytest.mark.skipif(trouble() is not None, reason=trouble() or "")
 
 
-def run(gxx, cache, folder, *kernels):
-    asan = subprocess.run([gxx, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
-    if not Path(asan.strip()).is_absolute():
-        pytest.skip("g++ came without libasan")
-    variables = {
-        "CXX": gxx,
-        # Python itself was not built with it, so it has to come first
-        "LD_PRELOAD": asan.strip(),
-        # Python's own leaks at exit are no concern here; freed memory need not be kept for long to find a step beyond
-        # an array
-        "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=8",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+def run(cache, folder, *kernels):
     code = f"import sys; sys.argv[1:] = {[str(cache), str(folder), *kernels]!r}\n{CODE.format(flags=FLAGS)}"
-    return python(code, variables=variables)
+    return python(code, variables=preloaded())
 
 
-def test_all_checks_are_clean(gxx, tmp_path):
-    outcome = run(gxx, tmp_path, source.FOLDER)
+def test_all_checks_are_clean():
+    CACHE.mkdir(parents=True, exist_ok=True)
+    outcome = run(CACHE, source.FOLDER)
     assert outcome.returncode == 0, outcome.stderr[-4000:]
     assert re.findall(r"checked (\w+)", outcome.stdout) == list(source.kernels("cpu"))
     assert "Sanitizer" not in outcome.stderr and "runtime error" not in outcome.stderr
@@ -75,7 +55,7 @@ def test_all_checks_are_clean(gxx, tmp_path):
     ],
     ids=["out of bounds", "undefined"],
 )
-def test_a_planted_error_is_found(gxx, tmp_path, right, wrong, found):
+def test_a_planted_error_is_found(tmp_path, right, wrong, found):
     # this file alone, which spares the test the building of all others
     folder = tmp_path / "kernels"
     (folder / source.COOPERATIVE).mkdir(parents=True)
@@ -86,6 +66,6 @@ def test_a_planted_error_is_found(gxx, tmp_path, right, wrong, found):
     wrong = wrong or right.replace("(i, n)", "(i, n + 1)")
     assert right in text
     (folder / "neuron.cu").write_text(text.replace(right, wrong))
-    outcome = run(gxx, tmp_path, folder, "fire")
+    outcome = run(tmp_path, folder, "fire")
     assert outcome.returncode != 0
     assert found in outcome.stderr and "neuron.cu" in outcome.stderr

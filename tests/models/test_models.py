@@ -181,13 +181,13 @@ def test_a_model_may_be_a_yaml_file_or_a_mapping(tmp_path: Path) -> None:
         ([], ["list of at least one layer"]),
         ({"encoding": "latency"}, ["list of at least one layer"]),
         ({"layers": [8], "encodnig": "latency"}, ["encodnig", "did you mean encoding?"]),
-        ({"layers": [8], "encoding": "rate"}, ["encoding must be one of latency, direct", "'rate'"]),
+        ({"layers": [8], "encoding": "rate"}, ["encoding must be latency or direct", "'rate'"]),
         ([8, "Q"], ["layer 2 is 'Q'", "P"]),
-        ([8, None], ["layer 2 is None"]),
+        ([8, None], ["layer 2 is null"]),
         ([8, 1.5], ["layer 2 is 1.5"]),
         ([0], ["layer 1", "whole number from 1, not 0"]),
         ([-3], ["layer 1", "whole number from 1, not -3"]),
-        ([True], ["layer 1", "True"]),
+        ([True], ["layer 1 is true"]),
         ([{"convolution": "8"}], ["layer 1", "whole number from 1, not '8'"]),
         ([{"convolution": 8, "kernal": 3}], ["layer 1", "kernal", "did you mean kernel?"]),
         ([{"convolution": 8, "kernel": 0}], ["layer 1, kernel", "from 1, not 0"]),
@@ -213,10 +213,10 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     path.write_text("layers: [8")
     assert "is not YAML" in mistake(path)
     path.write_bytes(b"\xff\xfe\x00\x01")
-    assert "it is not text" in mistake(path)
+    assert "line 1, is not UTF-8" in mistake(path)
     path.write_text("")
     assert "list of at least one layer" in mistake(path)
-    assert "cannot be read: Is a directory" in mistake(folder_named(tmp_path / "folder.yaml"))
+    assert "is a directory: name a YAML file" in mistake(folder_named(tmp_path / "folder.yaml"))
 
 
 def folder_named(path: Path) -> Path:

@@ -3,11 +3,14 @@
 import ast
 import inspect
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.children import Child
 from helpers.environments import REPOSITORY, python
 
 import ttfs_cupy
@@ -103,6 +106,48 @@ def test_users_are_shown_the_public_face_alone(name: str) -> None:
     assert used
     assert {module for module, _ in used} == {"ttfs_cupy"}
     assert {one for _, one in used} <= set(ttfs_cupy.__all__)
+
+
+def test_runs_from_python_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ttfs_cupy.load_config("quickstart", ["device=cpu", "tune=false", "training.epochs=1", *SMALL])
+
+    experiment = ttfs_cupy.prepare(config)
+    sets = (experiment.training, experiment.validation)
+
+    def trainer(run: ttfs_cupy.RunDirectory) -> ttfs_cupy.Trainer:
+        return ttfs_cupy.Trainer(experiment.config, experiment.network, experiment.optimizer(), *sets, run)
+
+    def refused() -> int:
+        """What another process finds."""
+        # one that is let in would wait for the threads of this process
+        signal.alarm(20)
+        for attempt in (
+            lambda: ttfs_cupy.RunDirectory.create(tmp_path / "run", "seed: 0"),
+            others.fit,
+            others.resume,
+        ):
+            with pytest.raises(ttfs_cupy.UserError, match=f"in use by process {os.getppid()} on "):
+                attempt()
+        return 0
+
+    def meanwhile() -> None:
+        outcome = Child(refused, tmp_path / "said").wait()
+        assert outcome.code == 0, outcome
+
+    others = trainer(ttfs_cupy.RunDirectory(tmp_path / "run"))
+    run = ttfs_cupy.RunDirectory.create(tmp_path / "run", ttfs_cupy.dump_config(config))
+    meanwhile()
+    first = trainer(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(first, "_epoch", lambda: meanwhile() or signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            first.fit()
+    # a notebook goes on, while it still has what it began with
+    second = trainer(ttfs_cupy.RunDirectory.existing(run.path))
+    second.resume()
+    meanwhile()
+    second.fit()
+    assert {file.name for file in run.path.iterdir()} == {file.name for file in run.files if file != run.log}
 
 
 def test_a_whole_run_from_python(tmp_path: Path) -> None:

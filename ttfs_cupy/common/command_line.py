@@ -1,30 +1,98 @@
 """What the commands share: one sentence and exit code 2 for a user's mistake, and where messages go."""
 
 import argparse
+import contextlib
+import errno
+import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.interruption import Interruptions
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import message_of, shortened
 
 USER_ERROR = 2
 INTERRUPTED = 130
+# as a shell tells of a process that SIGPIPE ended
+OUTPUT_CLOSED = 141
+
+# characters of a sentence, which may name long paths
+MOST = 600
+
+logger = logging.getLogger("ttfs_cupy")
 
 
 class Parser(argparse.ArgumentParser):
     """Tells a mistake on the command line as all others are told: one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USER_ERROR, f"error: {message}: see {self.prog} --help\n")
+        sentence = shortened(" ".join(message.split()), 400)
+        self.exit(USER_ERROR, f"error: {sentence}: see {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        try:
+            super()._print_message(message, file)
+            if file is not None:
+                file.flush()
+        except OSError:
+            # whoever asked for --help has read enough of it
+            _forget(file)
 
 
-def run(command: Callable[[], None]) -> int:
-    """Runs a command; returns the process's exit code."""
-    logger = logging.getLogger("ttfs_cupy")
+def path(text: str) -> Path:
+    """An argument that names a file or a folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("it must name a path, and is empty")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError(f"{shown(text)} holds a NUL character, which no path may")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is no text in {encoding}, which paths are written in here"
+        ) from None
+    return Path(text)
+
+
+class OutputClosedError(UserError):
+    """Nobody reads the command's output any more: `| head` has seen enough.
+
+    The command then ends where it is, as SIGPIPE would end it; a run at the end of an epoch, which is on disk by then.
+    """
+
+
+def run(command: Callable[[], None], *, process_ends: bool = False) -> int:
+    """Runs a command; returns the process's exit code.
+
+    process_ends: nothing is left to do after it. Ctrl-C and SIGTERM are ignored from then on.
+    """
+    interruptions = Interruptions()
+    try:
+        interruptions.install()
+        code = _outcome(command)
+        interruptions.arrived()
+    except KeyboardInterrupt:
+        interruptions.arrived()
+        _complain("interrupted")
+        # as shells have it
+        code = 128 + interruptions.number
+    finally:
+        interruptions.remove(process_ends=process_ends)
+    return code
+
+
+def _outcome(command: Callable[[], None]) -> int:
+    """The exit code of a command that is not interrupted."""
+    _open_streams()
     logger.setLevel(logging.INFO)
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console(sys.stdout)
     console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     try:
@@ -32,25 +100,93 @@ def run(command: Callable[[], None]) -> int:
             # the trainer finds numbers that stop being finite, and says more about them than NumPy's warnings
             warnings.filterwarnings("ignore", category=RuntimeWarning, module="ttfs_cupy")
             command()
+        # what was printed, and not yet written
+        sys.stdout.flush()
+    except (OutputClosedError, BrokenPipeError):
+        _forget(sys.stdout)
+        console.step_aside()
+        return OUTPUT_CLOSED
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain(f"error: {message_of(error, MOST)}")
         return USER_ERROR
     except MemoryError as error:
-        print(
-            f"error: the memory does not suffice ({error}): use a smaller training.batch_size",
-            file=sys.stderr,
-        )
+        _complain(_no_memory(error))
         return USER_ERROR
     except OSError as error:
         # of a disk that is full, say, while data are unpacked to a temporary folder
-        print(f"error: {error}", file=sys.stderr)
+        _complain(_no_memory(error) if error.errno == errno.ENOMEM else f"error: {message_of(error)}")
         return USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
     finally:
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
             if handler is not console:
                 handler.close()
     return 0
+
+
+def _no_memory(error: BaseException) -> str:
+    return (
+        f"error: the memory does not suffice ({message_of(error)}): end other programs, or raise the limit that is set "
+        "(ulimit -v, or a container's)"
+    )
+
+
+class _Console(logging.StreamHandler[Any]):
+    """Where logging would print a traceback and go on, an output that cannot be written ends the command."""
+
+    def __init__(self, stream: Any):
+        super().__init__(stream)
+        self._unsaid: logging.LogRecord | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        error = sys.exc_info()[1]
+        self._unsaid = record
+        _forget(self.stream)
+        if isinstance(error, BrokenPipeError):
+            raise OutputClosedError("nobody reads the output any more") from None
+        raise UserError(f"the output cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+    def step_aside(self) -> None:
+        """The log file, if there is one, gets what nobody reads here, and the reason why it ends."""
+        logger.removeHandler(self)
+        if self._unsaid is not None and logger.handlers:
+            logger.handle(self._unsaid)
+            logger.info("nobody reads the output any more, so this ends here, as a pipe's other commands do")
+
+
+def _open_streams() -> None:
+    """Has something stand where standard input, output and error are closed, and whatever is said be sayable.
+
+    Else the next file that is opened would take a closed one's number, and the output of a compiler, say, would go into
+    a file of the run. An ASCII terminal gets \\xe9 for what it cannot show.
+    """
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_RDWR)
+        while null < 3:
+            # a compiler, too, must find it there
+            os.set_inheritable(null, True)
+            null = os.dup(null)
+        os.close(null)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 (until the process ends)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _complain(sentence: str) -> None:
+    """To standard error, if there is anybody."""
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except OSError:
+        _forget(sys.stderr)
+
+
+def _forget(stream: Any) -> None:
+    """Sends to nowhere what a stream still holds: Python would try to write it at its end, and complain."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        number = stream.fileno()
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, number)
+        os.close(null)

@@ -1,8 +1,11 @@
 """Writing files whole or not at all; and where modules are found."""
 
+import glob
 import os
+import secrets
 import sys
-import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
@@ -22,18 +25,29 @@ def make_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes to a temporary file beside `path` and renames it; raises UserError, leaving `path` as it was."""
-    temporary = None
+    """Writes to a temporary file beside `path` and renames it; raises UserError, leaving `path` as it was.
+
+    A new file's permissions are those that the umask leaves.
+    """
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            temporary = Path(file.name)
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        # after the renaming there is none
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def clear_temporaries(paths: Iterable[Path]) -> None:
+    """Removes what `write_atomically` to these paths left when it was killed. Nobody else may be writing them."""
+    for path in paths:
+        # tempfile named those of earlier versions, of the same length
+        for left in path.parent.glob(f".{glob.escape(path.name)}-" + "[0-9a-z_]" * 8):
+            with suppress(OSError):
+                left.unlink()

@@ -80,7 +80,8 @@ def variant(algorithm: Algorithm, name: str, which: Pass) -> Algorithm | None:
     _, colon, number = name.partition(VARIANT)
     if not colon:
         return algorithm
-    return algorithm.variants(which).get(int(number)) if number.isdecimal() else None
+    # Python does not read numbers of thousands of digits
+    return algorithm.variants(which).get(int(number)) if number.isdecimal() and len(number) < 10 else None
 
 
 def _no_variant(algorithm: Algorithm, name: str, which: Pass) -> str:

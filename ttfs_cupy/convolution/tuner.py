@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.reading import open_file
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.convolution.algorithm import PASSES, VARIANT, Algorithm, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, LayerAlgorithms, candidates, variant
@@ -41,6 +43,8 @@ COMPARED_IMAGES = 2
 ROUNDS = 3
 # An algorithm that is this much slower at first sight is not timed again.
 HOPELESS = 1.5
+# bytes; a layer's choice has some hundreds
+LARGEST_CACHE = 1 << 26
 
 
 class TuningCache:
@@ -56,9 +60,8 @@ class TuningCache:
     def get(self, key: str) -> dict[str, str] | None:
         """Pass to algorithm, or None if that was never tuned here."""
         for choices in self._files():
-            found = choices.get(key)
-            if isinstance(found, dict) and set(found) <= set(PASSES):
-                return found
+            if key in choices:
+                return choices[key]
         return None
 
     def all(self) -> dict[str, dict[str, str]]:
@@ -85,11 +88,21 @@ class TuningCache:
     def _choices(self, path: Path) -> dict[str, dict[str, str]]:
         if path not in self._read:
             try:
-                content = json.loads(path.read_text())
-            except (OSError, ValueError):
+                with open_file(path) as file:
+                    content = json.loads(file.read(LARGEST_CACHE))
+            # nested by the thousand, or longer than that: nothing that was written here
+            except (OSError, ValueError, RecursionError):
                 content = {}
-            self._read[path] = content if isinstance(content, dict) else {}
+            # what is not a choice would be in the way when others are put beside it
+            entries = content.items() if isinstance(content, dict) else ()
+            self._read[path] = {key: choice for key, choice in entries if _is_choice(choice)}
         return self._read[path]
+
+
+def _is_choice(entry: object) -> TypeGuard[dict[str, str]]:
+    return (
+        isinstance(entry, dict) and set(entry) <= set(PASSES) and all(isinstance(name, str) for name in entry.values())
+    )
 
 
 class Tuner:
@@ -114,9 +127,7 @@ class Tuner:
             if (
                 found is None
                 or set(found) != set(passes)
-                or not all(
-                    isinstance(found[which], str) and self._made(kinds, found[which], shape, which) for which in passes
-                )
+                or not all(self._made(kinds, found[which], shape, which) for which in passes)
             ):
                 found = self._time(shape, images, passes, kinds.values())
                 self._cache.put(key, found)

@@ -2,6 +2,8 @@
 
 from ttfs_cupy.common.cores import bounded_threads
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.numbers import check_count
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device.arrays import Array, Stack
 from ttfs_cupy.device.cpu import PANEL, CpuDevice
 from ttfs_cupy.device.cuda import CudaDevice
@@ -26,8 +28,12 @@ def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, 
 
     threads: of a CPU; None for OMP_NUM_THREADS, else one for each core. More than there are cores are not made, which
     the reason then says: they would slow each other down, and each has memory of its own.
-    Raises UserError for a name that is none of these, or a GPU that is not there.
+    Raises UserError for a name that is none of these, a GPU that is not there, or threads below 1.
     """
+    if not isinstance(name, str):
+        raise UserError(f"device must be auto, cuda, cuda:N or cpu, not {shown(name)}")
+    if threads is not None:
+        threads = check_count("threads", threads)
     if name == "cpu":
         return _cpu(threads, "asked for")
     if name == "auto":
@@ -37,7 +43,7 @@ def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, 
         return CudaDevice(0), "a usable GPU was found"
     kind, _, number = name.partition(":")
     if kind != "cuda" or (name != "cuda" and not number.isdecimal()):
-        raise UserError(f"device '{name}' is not known: use auto, cuda, cuda:N or cpu")
+        raise UserError(f"device {shown(name)} is not known: use auto, cuda, cuda:N or cpu")
     index = int(number or 0)
     trouble = cuda_trouble(index)
     if trouble:

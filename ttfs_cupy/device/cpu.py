@@ -14,6 +14,7 @@ import psutil
 
 from ttfs_cupy.common.control_groups import memory_left
 from ttfs_cupy.common.cores import default_threads
+from ttfs_cupy.common.forks import renew_in_children
 from ttfs_cupy.device.arrays import Array, Stack, to_host
 from ttfs_cupy.device.compilation import cpu_library, source
 from ttfs_cupy.device.interface import check_work
@@ -47,8 +48,20 @@ class CpuDevice:
     def __init__(self, threads: int | None = None):
         self.workers = threads or default_threads()
         self.description = f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
+        self.after_fork()
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="ttfs_cupy")
         self._inside_task = threading.local()
+
+    def __reduce__(self) -> tuple[type["CpuDevice"], tuple[int]]:
+        """Its pickle: as many threads of the machine that reads it."""
+        return type(self), (self.workers,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CpuDevice":
+        # a copied network computes on the same machine
+        return self
 
     @cached_property
     def _entries(self) -> dict[str, Any]:
@@ -117,8 +130,12 @@ class CpuDevice:
         finally:
             _wait_for(others)
 
+    def holds(self, array: Any) -> bool:
+        return isinstance(array, np.ndarray) and array.flags.aligned
+
     def to_device(self, array: Array) -> np.ndarray:
-        return np.ascontiguousarray(self.to_host(array))
+        contiguous = np.ascontiguousarray(self.to_host(array))
+        return contiguous if contiguous.flags.aligned else contiguous.copy()
 
     def to_host(self, array: Array) -> np.ndarray:
         return to_host(array)

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.forks import renew_in_children
 from ttfs_cupy.device.arrays import Array, Stack, to_host
 from ttfs_cupy.device.compilation import cubins, source
 from ttfs_cupy.device.compilation.cubins import Cubin
@@ -31,6 +33,8 @@ class CudaDevice:
     workers = 1
 
     def __init__(self, index: int = 0):
+        self._is_of_parent = False
+        renew_in_children(self)
         cupy = import_cupy()
         self.xp = cupy
         self.index = index
@@ -55,7 +59,27 @@ class CudaDevice:
             block_shared_bytes=properties["sharedMemPerBlockOptin"],
         )
 
+    def after_fork(self) -> None:
+        self._is_of_parent = True
+
+    def __reduce__(self) -> tuple[type["CudaDevice"], tuple[int]]:
+        """Its pickle: the GPU of that number of the machine that reads it."""
+        return type(self), (self.index,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CudaDevice":
+        # a copied network computes on the same GPU
+        return self
+
+    def _refuse_in_child(self) -> None:
+        """Raises UserError in a forked process, where CUDA's calls fail or hang."""
+        if self._is_of_parent:
+            raise UserError(
+                f"{self.name} was opened before this process was forked, and CUDA does not survive that: start "
+                "processes by multiprocessing.get_context('spawn'), or call get_device() in the child alone"
+            )
+
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
+        self._refuse_in_child()
         if work <= 0:
             return
         check_work(kernel, work)
@@ -64,6 +88,7 @@ class CudaDevice:
         self._function(kernel)((blocks,), (self.BLOCK,), values)
 
     def launch_blocks(self, variant: Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
+        self._refuse_in_child()
         if blocks <= 0:
             return
         values = self._arguments(source.kernels(source.COOPERATIVE)[variant.kernel], arguments)
@@ -132,7 +157,11 @@ class CudaDevice:
         for task in range(tasks):
             body(task, 0)
 
+    def holds(self, array: Any) -> bool:
+        return isinstance(array, self.xp.ndarray) and array.device.id == self.index
+
     def to_device(self, array: Array) -> Array:
+        self._refuse_in_child()
         with self._device:
             return self.xp.ascontiguousarray(self.xp.asarray(array))
 
@@ -140,6 +169,7 @@ class CudaDevice:
         return to_host(array)
 
     def synchronize(self) -> None:
+        self._refuse_in_child()
         self.xp.cuda.get_current_stream().synchronize()
 
     def seconds(self, body: Callable[[], None]) -> float:

@@ -74,6 +74,9 @@ class Device(Protocol):
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
         """Calls body(task, worker) once for each task, in any order; worker < workers names the caller's buffers."""
 
+    def holds(self, array: Any) -> bool:
+        """Whether it is an array in this device's memory, aligned as kernels read it."""
+
     def to_device(self, array: Array) -> Array:
         """A C-contiguous array on this device (the same one if it is that already)."""
 

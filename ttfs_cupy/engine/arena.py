@@ -1,7 +1,9 @@
 """One block of memory for all arrays of a plan; arrays whose lifetimes do not meet share it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,14 +24,10 @@ class Slot:
     offset: int = 0
     array: Array = None
 
-    @property
+    @cached_property
     def bytes(self) -> int:
-        size = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        size = math.prod(self.shape) * self.dtype.itemsize
         return -(-size // ALIGNMENT) * ALIGNMENT
-
-    def meets(self, other: "Slot") -> bool:
-        """Whether both live at some moment."""
-        return self.first <= other.last and other.first <= self.last
 
 
 class Arena:
@@ -57,21 +55,40 @@ class Arena:
         """Makes every slot's array a view of the block, uint8 (bytes,)."""
         self._place()
         for slot in self._slots:
-            size = int(np.prod(slot.shape, dtype=np.int64)) * slot.dtype.itemsize
+            size = math.prod(slot.shape) * slot.dtype.itemsize
             slot.array = block[slot.offset : slot.offset + size].view(slot.dtype).reshape(slot.shape)
 
     def _place(self) -> None:
         """The largest first, each in the lowest gap that is free throughout its life."""
         if self._placed:
             return
-        placed: list[Slot] = []
+        placed = _Placed(sum(slot.bytes > 0 for slot in self._slots))
         for slot in sorted(self._slots, key=lambda slot: -slot.bytes):
-            offset = 0
-            for other in sorted((p for p in placed if p.meets(slot)), key=lambda p: p.offset):
-                if other.offset - offset >= slot.bytes:
-                    break
-                offset = max(offset, other.offset + other.bytes)
-            slot.offset = offset
-            placed.append(slot)
-        self._bytes = max((slot.offset + slot.bytes for slot in placed), default=0)
+            slot.offset = placed.lowest_gap(slot) if slot.bytes else 0
+            if slot.bytes:
+                placed.add(slot)
+        self._bytes = max((slot.offset + slot.bytes for slot in self._slots), default=0)
         self._placed = True
+
+
+class _Placed:
+    """The slots that have a place, in the order of their offsets, as arrays: a deep network has thousands."""
+
+    def __init__(self, most: int):
+        self._count = 0
+        self._table = np.empty((4, most), np.int64)  # offset, end, first, last
+
+    def lowest_gap(self, slot: Slot) -> int:
+        """Where the slot fits below, between or above those that it meets."""
+        offsets, ends, firsts, lasts = self._table[:, : self._count]
+        meets = (firsts <= slot.last) & (slot.first <= lasts)
+        # how far those below each of them reach
+        reached = np.concatenate([[0], np.maximum.accumulate(ends[meets])])
+        fits = np.flatnonzero(offsets[meets] - reached[:-1] >= slot.bytes)
+        return int(reached[fits[0]] if len(fits) else reached[-1])
+
+    def add(self, slot: Slot) -> None:
+        place = int(np.searchsorted(self._table[0, : self._count], slot.offset, side="right"))
+        self._table[:, place + 1 : self._count + 1] = self._table[:, place : self._count]
+        self._table[:, place] = slot.offset, slot.offset + slot.bytes, slot.first, slot.last
+        self._count += 1

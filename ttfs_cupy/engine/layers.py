@@ -4,6 +4,7 @@ Shapes inside the engine are NHWC without the batch: (height, width, channels); 
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,10 @@ class Weighted(Layer):
         # Views into the network's one array of parameters and one of gradients, (kernel_h, kernel_w, in, out).
         self.weights: Array = None
         self.grad_weights: Array = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the views, which Parameters hands out again."""
+        return {**self.__dict__, "weights": None, "grad_weights": None}
 
     def reach(self, batch_size: int) -> int:
         return self.shape.reach(batch_size)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ttfs_cupy.device import Array, Device, reductions
+from ttfs_cupy.engine.validity import Validity
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,10 @@ class Totals:
 class CrossEntropy:
     """softmax cross-entropy, mean over the batch; prediction is the argmax (docs/model.md, "Readout")."""
 
-    def __init__(self, device: Device, batch_size: int, classes: int):
+    def __init__(self, device: Device, batch_size: int, classes: int, validity: Validity):
         xp = device.xp
         self._device = device
+        self._validity = validity
         self.grad = xp.empty((batch_size, classes), np.float32)
         self._row_loss = xp.empty(batch_size, np.float32)
         self._row_correct = xp.empty(batch_size, np.int32)
@@ -29,14 +31,22 @@ class CrossEntropy:
         self._totals = xp.zeros(3, np.float64)
 
     def add(self, potentials: Array, labels: Array) -> Array:
-        """Adds a batch to the totals; returns dLoss/d(potentials), (rows, classes), valid until the next call."""
+        """Adds a batch to the totals; returns dLoss/d(potentials), (rows, classes), valid until the next call.
+
+        labels: int32 (rows,). One that is no class has the whole batch count for nothing, its gradient be NaN, and
+        ValueError raised by the next read(), on a CPU by this call.
+        """
+        self._validity.check_labels(labels, len(potentials))
         grad = self.grad[: len(potentials)]
         scratch = (self._row_loss, self._row_correct, self._arrived)
-        reductions.cross_entropy(self._device, potentials, labels, grad, *scratch, self._totals)
+        mark = self._validity.mark
+        reductions.cross_entropy(self._device, potentials, labels, mark, grad, *scratch, self._totals)
+        self._validity.raise_if_known()
         return grad
 
     def read(self) -> Totals:
-        """The totals so far; waits for the device."""
+        """The totals so far; waits for the device. Raises ValueError if a batch since the last reading was none."""
+        self._validity.raise_if_marked()
         loss, correct, images = (float(value) for value in self._device.to_host(self._totals))
         return Totals(loss / images, correct / images, int(images)) if images else Totals(0.0, 0.0, 0)
 

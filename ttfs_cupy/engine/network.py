@@ -1,10 +1,16 @@
 """Layers in a row: the plan of their buffers, forward, event-driven backward, and the public boundary (NCHW)."""
 
+import copy
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import wraps
 from itertools import product
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from ttfs_cupy.common.forks import renew_in_children
+from ttfs_cupy.common.numbers import check_count
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
@@ -17,8 +23,23 @@ from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.parameters import Parameters
 from ttfs_cupy.engine.plan import Plan, StageSlots, stages_of
 from ttfs_cupy.engine.summary import summary
+from ttfs_cupy.engine.validity import Validity
 from ttfs_cupy.neuron import PspSlope
 from ttfs_cupy.neuron.encoding import Encoder
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _in_turn(method: Method) -> Method:
+    """Has a network's calls wait for one another: its buffers are one batch's at a time."""
+
+    @wraps(method)
+    def call(self: "Network", *arguments: Any, **options: Any) -> Any:
+        with self.lock:
+            return method(self, *arguments, **options)
+
+    return cast(Method, call)
+
 
 # Told of a layer and its output, (batch, height, width, channels), which the next layer may overwrite.
 Watcher = Callable[[Layer, Array], None]
@@ -28,7 +49,8 @@ class Network:
     """A deep TTFS network; ttfs_cupy.build makes one.
 
     Sizes at this boundary are (channels, height, width), as PyTorch users expect; arguments may be NumPy or CuPy
-    arrays, and results are arrays of the network's device.
+    arrays, and results are arrays of the network's device. Threads take turns: a call waits until no other one runs. A
+    copy, by the module copy or by pickle, has weights of its own.
     """
 
     def __init__(
@@ -48,8 +70,26 @@ class Network:
         self.wanted_precision = wanted_precision
         self._psp_slope = psp_slope
         self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
+        self.validity = Validity(device, self.layers[0].in_shape, encoder, classes)
         self._plan: Plan | None = None
         self.last_inputs: Array | None = None
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        self.lock = threading.RLock()
+        renew_in_children(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is of this process, or made anew when it is needed."""
+        return {**self.__dict__, "_plan": None, "loss": None, "last_inputs": None, "lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.after_fork()
+
+    def __copy__(self) -> "Network":
+        # half a copy, with shared weights, is what nobody wants
+        return copy.deepcopy(self)
 
     # What a user calls
 
@@ -68,6 +108,7 @@ class Network:
         return self._psp_slope.value
 
     @psp_slope.setter
+    @_in_turn
     def psp_slope(self, value: float) -> None:
         leaves_or_meets_0 = (value != 0) != (self._psp_slope.value != 0)
         self._psp_slope.value = value
@@ -102,14 +143,19 @@ class Network:
         nhwc = self.device.xp.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
         return self.encoder(nhwc, self.device.xp)
 
+    @_in_turn
     def forward(self, encoded: Array) -> Array:
         """The readout, (N, classes): membrane potentials, or earliness where the readout fires."""
-        return self.run(self._checked_inputs(encoded)).copy()
+        readout = self.run(self._checked_inputs(encoded)).copy()
+        self.validity.raise_if_marked()
+        return readout
 
+    @_in_turn
     def loss_and_gradients(self, encoded: Array, labels: Array) -> tuple[float, dict[str, np.ndarray]]:
         """Mean cross-entropy, and dLoss/d(weights) named and shaped like state_dict()."""
         inputs = self._checked_inputs(encoded)
         targets = self._checked_labels(labels, len(inputs))
+        self.validity.raise_if_marked()
         self.plan(len(inputs), training=True)
         self.loss.reset()
         self.differentiate(inputs, targets)
@@ -117,6 +163,7 @@ class Network:
         self.loss.reset()
         return loss, self.parameters.gradient_dict()
 
+    @_in_turn
     def spike_times(self) -> dict[str, np.ndarray]:
         """Local spike times T - x of the last batch, +inf for silence, by layer: (N, C, H, W) or (N, C), NumPy.
 
@@ -134,10 +181,16 @@ class Network:
         self.run(self.last_inputs, watch=record)
         return times
 
+    @_in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of the weights, NumPy: (out, in, kernel_h, kernel_w) or (out, in), in layer order."""
+        """Copies of the weights, NumPy: (out, in, kernel_h, kernel_w) or (out, in), in layer order.
+
+        Raises ValueError if a batch was none since somebody last waited for a GPU.
+        """
+        self.validity.raise_if_marked()
         return self.parameters.state_dict()
 
+    @_in_turn
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Takes weights named and shaped like state_dict(); raises ValueError, changing nothing, unless all fit."""
         self.parameters.load(state)
@@ -148,11 +201,13 @@ class Network:
 
     # What the trainer calls: no checks, no copies, nothing allocated once planned
 
+    @_in_turn
     def plan(self, batch_size: int, *, training: bool = False) -> None:
         """Makes the arrays for up to `batch_size` images, unless those at hand suffice; new ones start `loss` anew.
 
         Raises UserError where they do not fit into memory.
         """
+        batch_size = check_count("batch_size", batch_size)
         if self._plan is not None:
             if batch_size <= self._plan.batch_size and (self._plan.training or not training):
                 return
@@ -161,7 +216,7 @@ class Network:
         self.compile_ahead(batch_size, training=training)
         plan = Plan(stages_of(self.layers), batch_size, training=training)
         plan.allocate(self.device)
-        self.loss = CrossEntropy(self.device, batch_size, self.classes)
+        self.loss = CrossEntropy(self.device, batch_size, self.classes, self.validity)
         self._plan = plan
 
     def compile_ahead(self, batch_size: int, *, training: bool, slopes: Iterable[float] | None = None) -> None:
@@ -196,11 +251,13 @@ class Network:
         """The plan at hand: another one has its arrays elsewhere."""
         return self._plan
 
+    @_in_turn
     def tune(self, batch_size: int, tuner: Tuner | None = None, *, only: Collection[str] | None = None) -> None:
         """Chooses each convolution's algorithms by timing them for batches of that many images.
 
         only: the names of the layers that this is for.
         """
+        batch_size = check_count("batch_size", batch_size)
         tuner = tuner or Tuner(self.device)
         for index, layer in enumerate(self.layers):
             if isinstance(layer, Weighted) and not layer.flat and (only is None or layer.name in only):
@@ -209,11 +266,15 @@ class Network:
                 )
         self._plan = None
 
+    @_in_turn
     def run(self, inputs: Array, *, training: bool = False, watch: Watcher | None = None) -> Array:
         """The readout for encoded inputs, (N, classes); a view that the next run overwrites.
 
-        training: keeps what backward needs. watch: is told of every layer's output, in order.
+        inputs: float32 (N, height, width, channels) on the device. training: keeps what backward needs. watch: is told
+        of every layer's output, in order. Raises TypeError or ValueError for inputs that are none; for values outside
+        the code's, on a GPU, it is whoever next waits for it that raises (ttfs_cupy.engine.validity).
         """
+        self.validity.check_inputs(inputs)
         plan = self._planned(len(inputs), training=training)
         self.last_inputs = inputs
         for stage, slots in zip(plan.stages, plan.slots, strict=True):
@@ -233,8 +294,12 @@ class Network:
             inputs = out.output
         return inputs.reshape(-1, self.classes)
 
+    @_in_turn
     def differentiate(self, inputs: Array, labels: Array) -> None:
-        """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`."""
+        """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`.
+
+        Raises TypeError or ValueError as run() does, and for labels that are not int32 (N,) and classes.
+        """
         readout = self.run(inputs, training=True)
         batch_size, plan = len(inputs), self._planned(len(inputs), training=True)
         grad = self.loss.add(readout, labels).reshape(-1, *self.layers[-1].out_shape)
@@ -248,10 +313,22 @@ class Network:
             stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
             grad = grad_under
 
+    @_in_turn
     def train_step(self, inputs: Array, labels: Array, optimizer: Optimizer) -> None:
-        """One step on a batch: encoded inputs and int32 labels on the device. Nothing is read back."""
+        """One step on a batch: encoded inputs and int32 labels on the device. Nothing is read back.
+
+        Raises TypeError or ValueError as differentiate() does: a batch that is none changes no weight.
+        """
+        self.check_optimizer(optimizer)
         self.differentiate(inputs, labels)
         optimizer.step()
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Raises TypeError for what is none, ValueError for one that would change other weights."""
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"the optimiser must be an Adam or Sgd, not {type(optimizer).__name__}")
+        if optimizer.parameters is not self.parameters:
+            raise ValueError("the optimiser must be of this network's parameters: Adam(net.device, net.parameters)")
 
     def _planned(self, batch_size: int, *, training: bool) -> Plan:
         self.plan(batch_size, training=training)
@@ -273,6 +350,8 @@ class Network:
                 f"encoded must have shape (N, {_commas(self.layers[0].in_shape)}), as encode() returns it, "
                 f"with N at least 1, not {tuple(inputs.shape)}"
             )
+        if inputs.dtype.kind not in "fiub":
+            raise ValueError(f"encoded must hold numbers, not {inputs.dtype}")
         inputs = inputs.astype(np.float32, copy=False)
         if not bool(self.device.xp.isfinite(inputs).all()):
             raise ValueError("encoded must be finite")

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.numbers import check_not_negative, check_number, check_positive, is_number
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array, Device, reductions
-from ttfs_cupy.engine.parameters import Parameters
+from ttfs_cupy.engine.parameters import Parameters, as_array
 
 
 @dataclass(frozen=True)
@@ -22,22 +25,41 @@ class StepCounts:
 
 @dataclass(frozen=True)
 class Limits:
-    """What holds for every optimiser: decoupled decay, a largest global gradient norm, bounds and signs of weights."""
+    """What holds for every optimiser: decoupled decay, a largest global gradient norm, bounds and signs of weights.
+
+    Raises UserError for a negative decay, a norm not above 0, and bounds that are not in order.
+    """
 
     weight_decay: float = 0.0
     clip_norm: float = math.inf
     weight_clip: tuple[float, float] = (-math.inf, math.inf)
     fixed_sign: bool = False
 
+    def __post_init__(self) -> None:
+        check_not_negative("weight_decay", self.weight_decay)
+        if self.clip_norm != math.inf:
+            check_positive("clip_norm", self.clip_norm)
+        bounds = self.weight_clip
+        if not (isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(map(is_number, bounds))):
+            raise UserError(f"weight_clip must be two numbers, not {shown(bounds)}")
+        if not bounds[0] < bounds[1]:
+            raise UserError(f"weight_clip must have the lower number first, not {shown(bounds)}")
+        if not isinstance(self.fixed_sign, bool):
+            raise UserError(f"fixed_sign must be true or false, not {shown(self.fixed_sign)}")
+
 
 class Optimizer(ABC):
-    """One step: the gradient's norm, the decision about it, the update, the signs."""
+    """One step: the gradient's norm, the decision about it, the update, the signs.
+
+    Raises UserError for a number that a config would refuse.
+    """
 
     # the decay of the moments, for the bias correction; 0 leaves them uncorrected
     beta1 = 0.0
     beta2 = 0.0
 
     def __init__(self, device: Device, parameters: Parameters, lr: float, limits: Limits):
+        lr = check_positive("lr", lr)
         xp = device.xp
         self.device = device
         self.parameters = parameters
@@ -53,11 +75,12 @@ class Optimizer(ABC):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step; it may be set between two steps."""
+        """The learning rate of the next step, from 0; it may be set between two steps."""
         return self._lr
 
     @lr.setter
     def lr(self, value: float) -> None:
+        value = check_number("lr", value, "a number from 0", least=0)
         if value != self._lr:
             self._lr = value
             self.device.launch("fill", 1, self._rate, value, 1)
@@ -94,12 +117,25 @@ class Optimizer(ABC):
         return {name: self.device.to_host(array).copy() for name, array in arrays.items()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Takes arrays named and shaped like state_dict(). Raises KeyError for one that is missing."""
+        """Takes arrays named, shaped and typed like state_dict().
+
+        Raises ValueError, changing nothing, that names the first one that is missing, unknown or unlike it.
+        """
         targets = {**self._moments, "counts": self._counts}
         if self._birth_sign is not None:
             targets["birth_sign"] = self._birth_sign
+        if not isinstance(state, Mapping):
+            raise ValueError(f"the state must be a mapping from names to arrays, not {type(state).__name__}")
+        for name in [*targets, *state]:
+            if name not in state:
+                raise ValueError(f"the optimiser's '{name}' is missing")
+            if name not in targets:
+                raise ValueError(f"the optimiser has no {shown(name)}, only {', '.join(targets)}")
+        given = {name: as_array(f"the optimiser's '{name}'", self.device.to_host, state[name]) for name in targets}
         for name, target in targets.items():
-            target[...] = self.device.to_device(state[name])
+            _check_state(name, given[name], target.shape, target.dtype)
+        for name, target in targets.items():
+            target[...] = self.device.to_device(given[name])
 
     @property
     def _limit_arguments(self) -> tuple[float, float, float]:
@@ -123,7 +159,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         limits: Limits | None = None,
     ):
-        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.beta1, self.beta2 = _share("beta1", beta1), _share("beta2", beta2)
+        self.eps = check_positive("eps", eps)
         self._first = device.xp.zeros(parameters.size, np.float32)
         self._second = device.xp.zeros(parameters.size, np.float32)
         super().__init__(device, parameters, lr, limits or Limits())
@@ -163,7 +200,7 @@ class Sgd(Optimizer):
         momentum: float = 0.0,
         limits: Limits | None = None,
     ):
-        self.momentum = momentum
+        self.momentum = _share("momentum", momentum)
         self._velocity = device.xp.zeros(parameters.size, np.float32)
         super().__init__(device, parameters, lr, limits or Limits())
 
@@ -179,3 +216,19 @@ class Sgd(Optimizer):
     @property
     def _moments(self) -> dict[str, Array]:
         return {"velocity": self._velocity}
+
+
+def _share(name: str, value: float) -> float:
+    return check_number(name, value, "a number from 0 to below 1", least=0, most=math.nextafter(1, 0))
+
+
+def _check_state(name: str, given: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """What a step could go on from: moments that are numbers, counts and second moments from 0, signs."""
+    if given.shape != shape or given.dtype != dtype:
+        raise ValueError(f"the optimiser's '{name}' must be {dtype} {shape}, not {given.dtype} {given.shape}")
+    if not np.isfinite(given).all():
+        raise ValueError(f"the optimiser's '{name}' is not finite")
+    if name in ("counts", "second_moment") and (given < 0).any():
+        raise ValueError(f"the optimiser's '{name}' must not be negative")
+    if name == "birth_sign" and not (np.abs(given) == 1).all():
+        raise ValueError(f"the optimiser's '{name}' must be 1 or -1")

@@ -1,9 +1,11 @@
 """All weights of a network in one array, so that an optimiser step is one kernel: drawing, loading, saving."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Weighted
 
@@ -20,12 +22,20 @@ class Parameters:
         self.size = sum(_aligned(layer.shape.weights) for layer in layers)
         self.values = device.xp.zeros(self.size, np.float32)
         self.gradients = device.xp.zeros(self.size, np.float32)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Makes each layer's weights and their gradient views of the two arrays."""
         first = 0
-        for layer in layers:
+        for layer in self._layers:
             last = first + layer.shape.weights
             layer.weights = self.values[first:last].reshape(layer.weights_shape)
             layer.grad_weights = self.gradients[first:last].reshape(layer.weights_shape)
             first += _aligned(layer.shape.weights)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._hand_out()
 
     def draw(self, seed: int, mean: float = 0.0, std: float | None = None) -> None:
         """Normal weights from PCG64(seed), on the host, so that a seed means the same on every device.
@@ -53,18 +63,22 @@ class Parameters:
 
         Raises ValueError that names the first weight that is missing, unknown, of another shape or not finite.
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"weights must be a mapping from names to arrays, not {type(state).__name__}")
         expected = {weight_name(layer): layer for layer in self._layers}
         for name in [*expected, *state]:
             if name not in state:
                 raise ValueError(f"weights '{name}' are missing")
             if name not in expected:
-                raise ValueError(f"weights '{name}' are not in this network ({', '.join(expected)})")
-        loaded = {name: self._device.to_host(weights) for name, weights in state.items()}
+                raise ValueError(f"weights {shown(name)} are not in this network ({some(expected)})")
+        loaded = {name: as_array(f"weights '{name}'", self._device.to_host, state[name]) for name in expected}
         for name, layer in expected.items():
             if loaded[name].shape != layer.public_shape:
                 raise ValueError(
                     f"weights '{name}' have shape {loaded[name].shape}, the network's {layer.public_shape}"
                 )
+            if loaded[name].dtype.kind not in "fiu":
+                raise ValueError(f"weights '{name}' must be real numbers, not {loaded[name].dtype}")
             # as float32, in which a large number may be infinite
             with np.errstate(over="ignore"):
                 loaded[name] = loaded[name].astype(np.float32, copy=False)
@@ -73,6 +87,20 @@ class Parameters:
         for name, layer in expected.items():
             inner = layer.from_public(loaded[name])
             layer.weights[...] = self._device.to_device(inner)
+
+
+def as_array(what: str, to_host: Callable[[Array], np.ndarray], value: Array) -> np.ndarray:
+    """A value as an array on the host. Raises ValueError, naming it, if NumPy makes none of it."""
+    try:
+        return to_host(value)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{what} must be an array, not {type(value).__name__} ({error})") from None
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of them."""
+    every = list(names)
+    return ", ".join(every[:8]) + (f" and {len(every) - 8} more" if len(every) > 8 else "")
 
 
 def _aligned(floats: int) -> int:

@@ -3,11 +3,13 @@
 The names of datasets, augmentations and models are their own rooms' business: here they are only text.
 """
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,27 +23,87 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import one_line, short
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.experiment import config_file
-from ttfs_cupy.experiment.config_problems import CONFLICT, sentence
+from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT, sentence
 from ttfs_cupy.experiment.schedule import SCHEDULES
-from ttfs_cupy.models.builder import READOUTS
+from ttfs_cupy.models.builder import GAIN_BOUNDS, READOUTS, WEIGHTS, WINDOWS
 from ttfs_cupy.neuron import CLIP_MODES
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
+FLOAT32 = np.finfo(np.float32)
+# Nobody counts further. Products of two such numbers stay below 2^63.
+MAX_COUNT = 1_000_000_000
+MAX_SEED = 2**64 - 1
+MAX_THREADS = 1024
+# The next number below 1 that is not 1 in float32, rounded down.
+BELOW_ONE = 0.9999999
+# Squares of gradients below 1e-20 are 0 in float32: with a smaller eps, Adam's steps have no bound.
+EPSILONS = (1e-20, 1.0)
+# Smaller gradients get lost in Adam's eps: nothing would be learnt.
+NORM_BOUNDS = (1e-6, float(FLOAT32.max))
+
+
+def _bound(must: str) -> PydanticCustomError:
+    """A value that is of the right kind, but too small or too large; `must` is what it must be."""
+    return PydanticCustomError(BOUND, "{must}", {"must": must})
+
+
+def _up_to(most: float) -> Callable[[Any], Any]:
+    def check(value: float) -> float:
+        if value > most:
+            raise _bound(f"at most {most}")
+        return value
+
+    return check
+
+
+def _between(least: float, most: float) -> Any:
+    return Field(ge=least, le=most, description=f"a number from {short(least)} to {short(most)}")
+
+
+def _held_by_float32(value: float) -> float:
+    least, most = float(FLOAT32.smallest_normal), float(FLOAT32.max)
+    if value != 0 and not least <= abs(value) <= most:
+        raise _bound(f"a number of a size that float32 can hold, {short(least)} to {short(most)}")
+    return value
+
+
+def _without_home_sign(path: str) -> str:
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        raise _bound("a path whose ~ names a user of this machine") from None
+
+
 # A description says what is right, and ends the sentence that a user gets to read: "... must be {description}".
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
-Text = Annotated[str, Field(strict=True, min_length=1, description="text")]
-Whole = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0")]
-Count = Annotated[int, Field(strict=True, ge=1, description="a whole number from 1")]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a number")]
+Text = Annotated[str, Field(strict=True, min_length=1, description="some text")]
+PathText = Annotated[Text, AfterValidator(_without_home_sign)]
+Seed = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_SEED))]
+Whole = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_COUNT))]
+Count = Annotated[int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MAX_COUNT))]
+Threads = Annotated[
+    int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MAX_THREADS))
+]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a number")]
+Number = Annotated[Real, AfterValidator(_held_by_float32)]
 Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
 NotNegative = Annotated[Number, Field(ge=0, description="a number from 0")]
 Share = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
 ProperShare = Annotated[Number, Field(gt=0, lt=1, description="a number above 0, below 1")]
-ShareBelowOne = Annotated[Number, Field(ge=0, lt=1, description="a number from 0 to below 1")]
+ShareBelowOne = Annotated[
+    Number, Field(ge=0, lt=1, description="a number from 0 to below 1"), AfterValidator(_up_to(BELOW_ONE))
+]
+Window = Annotated[Real, _between(*WINDOWS)]
+GainBound = Annotated[Real, _between(*GAIN_BOUNDS)]
+Mean = Annotated[Real, _between(-WEIGHTS[1], WEIGHTS[1])]
+Deviation = Annotated[Real, _between(*WEIGHTS)]
+Epsilon = Annotated[Real, _between(*EPSILONS)]
+NormBound = Annotated[Real, _between(*NORM_BOUNDS)]
 Factor = Annotated[Number, Field(gt=0, le=1, description="a number above 0, up to 1")]
 
 
@@ -114,7 +176,7 @@ Model = Annotated[
 ]
 
 
-_ALGORITHM = f"({'|'.join(algorithms())})(:[0-9]+)?"
+_ALGORITHM = f"({'|'.join(algorithms())})(:[0-9]{{1,4}})?"
 Algorithms = Annotated[
     str, Field(strict=True, pattern=f"^(auto|{_ALGORITHM}(/{_ALGORITHM}/{_ALGORITHM})?)$", description=_ALGORITHM)
 ]
@@ -138,16 +200,16 @@ class NetworkConfig(_Section):
     """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest)."""
 
     model: Model = "vgg11"
-    t_win: Positive = 1.0
+    t_win: Window = 1.0
     psp_slope: PspSlope = 1.0
     clip: str = _one_of(CLIP_MODES, "gain")
-    grad_clip: Positive = 1.0
+    grad_clip: GainBound = 1.0
     readout: str = _one_of(READOUTS, "potential")
     encoding: str | None = _one_of(ENCODINGS, None)
     standardize: Flag = False
-    weight_mean: Number = 0.0
-    weight_std: Positive | None = None
-    initial_weights: Text | None = None
+    weight_mean: Mean = 0.0
+    weight_std: Deviation | None = None
+    initial_weights: PathText | None = None
     convolution: Convolution = "auto"
     precision: str = _one_of(PRECISIONS, DEFAULT_PRECISION)
 
@@ -169,7 +231,7 @@ class DataConfig(_Section):
     """Which images, from where, and how they are split and varied."""
 
     dataset: Text
-    root: Text = "datasets"
+    root: PathText = "datasets"
     download: Flag = False
     augment: Text = "none"
     validation: ProperShare = 0.1
@@ -214,16 +276,22 @@ class OptimizerConfig(_Section):
     lr: Positive = 1e-3
     beta1: ShareBelowOne = 0.9
     beta2: ShareBelowOne = 0.999
-    eps: Positive = 1e-8
+    eps: Epsilon = 1e-8
     momentum: ShareBelowOne = 0.0
     weight_decay: NotNegative = 0.0
-    clip_norm: Positive | None = None
+    clip_norm: NormBound | None = None
     weight_clip: WeightRange | None = None
     fixed_sign: Flag = False
 
     @model_validator(mode="after")
     def _check(self) -> "OptimizerConfig":
         _refuse_idle(self, "optimizer", {"momentum": "sgd", "beta1": "adam", "beta2": "adam", "eps": "adam"})
+        if self.lr * self.weight_decay > 1:
+            raise _conflict(
+                "optimizer.weight_decay",
+                f"is {self.weight_decay:g}: a step takes lr times that off each weight, "
+                f"with lr {self.lr:g} more than all of it; lower one of them",
+            )
         return self
 
 
@@ -248,13 +316,13 @@ class Config(_Section):
     """One experiment. output: the run's directory; null leaves it to the command. tune: whether network.convolution
     auto times algorithms on the device; without, it goes by a layer's shape."""
 
-    seed: Whole = 0
+    seed: Seed = 0
     device: Annotated[
-        str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cuda, cuda:N or cpu")
+        str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]{1,4})?)$", description="auto, cuda, cuda:N or cpu")
     ] = "auto"
-    threads: Count | None = None
+    threads: Threads | None = None
     tune: Flag = True
-    output: Text | None = None
+    output: PathText | None = None
     network: NetworkConfig = NetworkConfig()
     data: DataConfig
     training: TrainingConfig
@@ -262,16 +330,26 @@ class Config(_Section):
     schedule: ScheduleConfig = ScheduleConfig()
 
 
-def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path_or_name: str | Path, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> Config:
     """The config in that file, or the bundled one of that name, with `key.sub=value` overrides on top.
 
-    Raises UserError, one sentence: the file (or the override), the key, what is wrong and what would be right.
+    options: values of a command's own options by key, such as {"device": "cpu"} for --device cpu, on top of all; None
+    is an option that was not given.
+    Raises UserError, one sentence: file, override or option, the key, what is wrong and what would be right.
     """
     where, content = config_file.read(path_or_name)
     sources: dict[str, str] = {}
     for assignment in overrides:
         content, key = config_file.override(content, assignment)
-        sources[key] = f"--set {assignment}"
+        sources.pop(key, None)  # what comes last stands last
+        sources[key] = config_file.called(assignment)
+    for key, value in (options or {}).items():
+        if value is not None:
+            content = {**content, key: value}
+            sources.pop(key, None)
+            sources[key] = one_line(f"--{key} {shlex.quote(str(value))}", 100)
     try:
         return Config.model_validate(content)
     except ValidationError as error:

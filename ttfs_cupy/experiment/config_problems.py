@@ -10,8 +10,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from ttfs_cupy.common.shown import one_line, shown
+
 # the type of an error between keys; its context names the dotted `key` and the `problem`
 CONFLICT = "conflict"
+# the type of an error of a value; its context says what it `must` be
+BOUND = "bound"
+# More mistakes than anybody mends at once are not counted: finding out what each unknown key may have meant takes time.
+_MOST = 50
+
+_UNKNOWN = ("extra_forbidden", "invalid_key")
 
 Schema = type[BaseModel]
 
@@ -30,14 +38,17 @@ def sentence(
     schema: Schema, error: ValidationError, content: Mapping[Any, Any], where: str, sources: dict[str, str]
 ) -> str:
     """The first mistake, and how many more there are. sources: dotted key → the override that set it."""
-    problems = [_problem(schema, details, content) for details in error.errors(include_url=False)]
+    # unknown keys first: they explain most of what is missing
+    found = sorted(error.errors(include_url=False), key=lambda details: details["type"] not in _UNKNOWN)
+    problems = [_problem(schema, details, content) for details in found[:_MOST]]
     # a union has an error per member; and a required key that was mistyped is missing too
     cured = {problem.cures for problem in problems}
     distinct = {problem.key: problem for problem in problems if problem.is_unknown or problem.key not in cured}
-    # unknown keys first: they explain most of what is missing
-    first, *others = sorted(distinct.values(), key=lambda problem: not problem.is_unknown)
+    first, *others = distinct.values()
     more = f" (and {len(others)} more mistake{'s' * (len(others) > 1)})" if others else ""
-    return f"{_source(first.key, where, sources)}: {first.key} {first.text}{more}"
+    if others and len(found) > _MOST:
+        more = " (and many more mistakes)"
+    return f"{_source(first.key, where, sources)}: {one_line(first.key, 80)} {first.text}{more}"
 
 
 def _source(key: str, where: str, sources: dict[str, str]) -> str:
@@ -51,13 +62,16 @@ def _problem(schema: Schema, details: ErrorDetails, content: Mapping[Any, Any]) 
     if details["type"] == CONFLICT:
         return _Problem(details["ctx"]["key"], details["ctx"]["problem"])
     *above, last = details["loc"]
-    if details["type"] in ("extra_forbidden", "invalid_key"):
+    if details["type"] in _UNKNOWN:
         return _unknown(schema, [*_locate(schema, above)[0]], str(last))
     keys, field = _locate(schema, details["loc"])
     key, right = ".".join(keys), _right(field)
     if details["type"] == "missing" and keys[-1] == last:
         return _Problem(key, f"is missing: it must be {right}")
-    return _Problem(key, f"must be {right}, not {_shown(_lookup(content, keys))}")
+    if details["type"] == BOUND:
+        right = details["ctx"]["must"]
+        return _Problem(key, f"must be {right}, not {shown(details['input'])}")
+    return _Problem(key, f"must be {right}, not {shown(_lookup(content, keys))}")
 
 
 def _locate(schema: Schema, loc: Any) -> tuple[list[str], Any]:
@@ -146,11 +160,3 @@ def _lookup(content: Any, keys: list[str]) -> Any:
     for key in keys:
         content = content[key]
     return content
-
-
-def _shown(value: Any) -> str:
-    """A value as its author may have written it, shortened."""
-    if value is None:
-        return "null"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

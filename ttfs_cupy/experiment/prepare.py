@@ -172,16 +172,17 @@ def _slopes(config: Config) -> tuple[float, ...]:
 def load_best(network: Network, path: Path) -> int:
     """Takes weights and psp_slope of a run's best.safetensors; returns its epoch. Raises UserError if unfit."""
     metadata = load_weights(network, path)
-    try:
-        network.psp_slope = metadata["psp_slope"]
-        return int(metadata["epoch"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"'{path}' says no psp_slope and epoch: it must be the file that ttfs-train wrote") from None
+    slope, epoch = metadata.get("psp_slope"), metadata.get("epoch")
+    if not checkpoint.is_number(slope, 0, 1) or not checkpoint.is_whole(epoch):
+        raise UserError(f"'{path}' says no psp_slope and epoch: it must be the file that ttfs-train wrote")
+    network.psp_slope = slope
+    return epoch
 
 
 def load_weights(network: Network, path: Path) -> dict[str, Any]:
     """Takes the weights of a safetensors file; returns its metadata. Raises UserError if they do not fit."""
     arrays, metadata = checkpoint.load(path)
+    checkpoint.check_floats(path, arrays)
     try:
         network.load_state_dict({name: np.asarray(array) for name, array in arrays.items()})
     except ValueError as error:

@@ -1,14 +1,18 @@
 """A run's directory: config.yaml, metrics.jsonl, log.txt, best.safetensors, last.safetensors."""
 
 import logging
+import shlex
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.files import clear_temporaries, write_atomically
+from ttfs_cupy.common.folder_lock import FolderLock, InUseError
+from ttfs_cupy.common.typed_command import typed
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -17,30 +21,65 @@ logger = logging.getLogger("ttfs_cupy")
 OWN_WEIGHTS = "network.initial_weights=null"
 
 
+class TakenError(UserError):
+    """A run is there, or another process is at work there."""
+
+
 @dataclass(frozen=True)
 class RunDirectory:
-    """Where a run keeps what it writes, by name. RunDirectory(path) itself neither makes nor reads anything."""
+    """Where a run keeps what it writes, by name. RunDirectory(path) itself neither makes nor reads anything.
+
+    Whoever writes has claimed it, and nobody else can, until the work is done (`claimed`, `discard`, `release`), or the
+    process ends, however it ends. Reading needs no claim.
+    """
 
     path: Path
+    _lock: FolderLock = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_lock", FolderLock(self.path))
 
     @classmethod
     def create(cls, path: Path, config_text: str) -> "RunDirectory":
-        """A new run's directory with its config. Raises UserError if a run is there, or it cannot be written."""
-        run = cls(path)
-        if _any_exists(run.files):
-            raise UserError(
-                f"'{path}' already holds a run: name another folder with --output, or go on with --resume {path}"
-            )
+        """A new run's directory with its config, claimed.
+
+        Raises UserError if a run is there, or is at work there, or it cannot be written.
+        """
+        run = cls.claim_new(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the output directory '{path}' cannot be made: {error.strerror}") from None
-        try:
-            write_atomically(run.config, config_text.encode())
-        except UserError:
+            run.write_config(config_text)
+        except BaseException:
             run.discard()
             raise
         return run
+
+    @classmethod
+    def claim_new(cls, path: Path) -> "RunDirectory":
+        """A new run's directory, claimed, with nothing of a run in it. Raises UserError as `create` does.
+
+        It goes again, unless something is written there.
+        """
+        run = cls(path)
+        advice = "name another folder with --output"
+        try:
+            run._lock.take(make_folder=True)
+        except InUseError as error:
+            raise TakenError(f"{error}: {advice}") from None
+        except OSError as error:
+            raise UserError(f"the output directory '{path}' cannot be made or written: {error.strerror}") from None
+        clear_temporaries(run.files)
+        if _any_exists(run.files):
+            run.release()
+            raise TakenError(f"'{path}' already holds a run: {advice}, or go on with --resume {shlex.quote(str(path))}")
+        return run
+
+    @classmethod
+    def claim_unused(cls, base: Path) -> "RunDirectory":
+        """The first of base, base-2, base-3, ... in which there is no run, as by `claim_new`."""
+        for path in chain([base], (base.with_name(f"{base.name}-{number}") for number in count(2))):
+            with suppress(TakenError):
+                return cls.claim_new(path)
+        raise AssertionError("there is always another number")
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":
@@ -49,6 +88,30 @@ class RunDirectory:
         if not _any_exists((run.config,)):
             raise UserError(f"'{path}' holds no run: there is no config.yaml in it")
         return run
+
+    def claim(self) -> None:
+        """Keeps other processes from writing there, and removes what a killed one left half-written.
+
+        Raises UserError, which names the process, if one is at work there.
+        """
+        try:
+            self._lock.take()
+        except InUseError as error:
+            raise TakenError(f"{error}: let it end, or interrupt it, first") from None
+        except OSError as error:
+            raise UserError(f"the run directory '{self.path}' cannot be written: {error.strerror}") from None
+        clear_temporaries(self.files)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Claims it, and releases it at the end of the outermost such block. Raises UserError as `claim` does."""
+        self.claim()
+        with self._lock.at_work():
+            yield
+
+    def release(self) -> None:
+        """Lets others write there. A directory that was made for this run goes, if it is empty."""
+        self._lock.release()
 
     @property
     def config(self) -> Path:
@@ -80,30 +143,46 @@ class RunDirectory:
         """All that a run may write."""
         return self.config, self.metrics, self.log, self.best, self.last
 
+    @property
+    def resume_command(self) -> str:
+        """What goes on with the run, as a user types it."""
+        return typed("train", "--resume", self.path)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is more of it than its config and a log: what was killed before may begin anew."""
+        return _any_exists((self.metrics, self.best, self.last))
+
+    def owner(self) -> str | None:
+        """The process that writes there: process 12 on host; None if there is none."""
+        return self._lock.owner()
+
+    def write_config(self, text: str) -> None:
+        """Every key as resolved, once the device has had its say. Raises UserError if it cannot be written."""
+        write_atomically(self.config, text.encode())
+
     def discard(self) -> None:
-        """Removes the run's files, and its directory unless there are others in it."""
-        for file in self.files:
-            file.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.path.rmdir()
+        """Removes the run's files, and the directory if it was made for this run and nothing else is in it.
+
+        Raises UserError as `claim` does.
+        """
+        if self.path.is_dir():
+            self.claim()
+            for file in self.files:
+                file.unlink(missing_ok=True)
+        self.release()
 
     def keep_log(self) -> None:
-        """Sends the log to log.txt too, with times; the console gets the messages alone."""
+        """Sends the log to log.txt too, with times; the console gets the messages alone. Raises UserError."""
+        # to open one would wait for a reader
+        if self.log.is_fifo():
+            raise UserError(f"{self.log} is a pipe, not a file")
         try:
-            handler = _LogFile(self.log, encoding="utf-8")
+            handler = _LogFile(self.log, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(f"{self.log} cannot be written: {error.strerror}") from None
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
-
-
-def unused(base: Path) -> Path:
-    """base, or base-2, base-3, ...: the first in which there is no run."""
-    number, path = 1, base
-    while _any_exists(RunDirectory(path).files):
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-    return path
 
 
 def _any_exists(files: Iterable[Path]) -> bool:

@@ -4,6 +4,10 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.numbers import SMALLEST, check_count, check_number, check_positive
+from ttfs_cupy.common.shown import shown
+
 SCHEDULES = ("exponential", "multistep", "cosine")
 
 
@@ -24,13 +28,29 @@ class LearningRateSchedule:
     factor: float = 0.1
     warmup: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises UserError that names what is none of this."""
+        check_positive("lr", self.lr)
+        for name in ("steps_per_epoch", "epochs"):
+            check_count(name, getattr(self, name))
+        check_count("warmup", self.warmup, least=0)
+        if self.name not in SCHEDULES:
+            raise UserError(f"name must be one of {', '.join(SCHEDULES)}, not {shown(self.name)}")
+        for name in ("annealing", "factor"):
+            check_number(name, getattr(self, name), "a number above 0, up to 1", least=SMALLEST, most=1)
+        if not isinstance(self.milestones, (tuple, list)):
+            raise UserError(f"milestones must be epochs, such as (15, 30), not {shown(self.milestones)}")
+        for milestone in self.milestones:
+            check_count("a milestone", milestone)
+
     def at(self, step: int) -> float:
         """The learning rate with which that step, counted from 0 over the whole run, is taken."""
+        step = check_count("step", step, least=0)
         epoch = step // self.steps_per_epoch
         if self.name == "exponential":
             share = self.annealing**epoch
         elif self.name == "multistep":
             share = self.factor ** bisect_right(self.milestones, epoch)
         else:
-            share = 0.5 * (1 + math.cos(math.pi * step / (self.steps_per_epoch * self.epochs)))
+            share = 0.5 * (1 + math.cos(math.pi * step / (int(self.steps_per_epoch) * int(self.epochs))))
         return self.lr * share * min(1.0, (step + 1) / max(1, self.warmup))

@@ -1,8 +1,8 @@
-"""The training loop: epochs, validation, early stopping, best weights, interruption and resumption."""
+"""The training loop: epochs, validation, early stopping, best weights, and resumption."""
 
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,16 @@ from tqdm import tqdm
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batch, Batches
-from ttfs_cupy.engine.diagnosis import first_non_finite_layer
+from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silence, silent_layers
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment import best_weights, checkpoint
 from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
 from ttfs_cupy.experiment.metrics import MetricsFile
+from ttfs_cupy.experiment.progress import Progress
 from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
 
@@ -26,19 +27,6 @@ logger = logging.getLogger("ttfs_cupy")
 
 # Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
 SECONDS_BETWEEN_READINGS = 0.25
-
-
-@dataclass
-class Progress:
-    """Where a run stands between two epochs."""
-
-    epochs: int = 0
-    step: int = 0
-    best_epoch: int = 0
-    best_accuracy: float = -1.0
-    epochs_without_improvement: int = 0
-    skipped: int = 0
-    clipped: int = 0
 
 
 class Trainer:
@@ -65,33 +53,35 @@ class Trainer:
         self.progress = Progress()
         self.rates = learning_rates(config, len(training))
         self.metrics = MetricsFile(run.metrics)
+        self._told_silent: set[str] = set()
 
     def fit(self) -> None:
-        """Trains until the last epoch, or until early stopping; Ctrl-C ends with the best weights on disk.
+        """Trains until the last epoch, or until early stopping.
 
-        Raises KeyboardInterrupt after an interruption, and UserError when the loss is no longer finite: the weights
-        on disk are then the last good ones.
+        Wherever it is interrupted, the run goes on from its last whole epoch. Raises UserError when the loss is no
+        longer finite (the weights on disk are then the last good ones), and where another process writes to the run.
         """
-        try:
+        with self.run.claimed():
             if not self.progress.epochs:
                 self._save_last()
             while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
                 self._epoch()
-        except KeyboardInterrupt:
-            if not self.run.best.exists():
-                self._save_best()
-            raise
 
     def resume(self) -> None:
-        """Goes on where last.safetensors ends."""
+        """Goes on where last.safetensors ends. Claims the run: `fit` is to follow."""
+        self.run.claim()
         arrays, metadata = checkpoint.load(self.run.last)
         try:
-            self.progress = Progress(**metadata["progress"])
+            self.progress = Progress.from_metadata(metadata.get("progress"), len(self.training))
             self.network.load_state_dict(_without_prefix(arrays, "network."))
             self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
+            self.progress.check_counts(self.optimizer.counts)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
         self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
+        if not self.progress.best_epoch:
+            # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
+            self.run.best.unlink(missing_ok=True)
 
     def _epoch(self) -> None:
         start = time.perf_counter()
@@ -124,6 +114,14 @@ class Trainer:
             self._save_best()
         self._save_last()
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
+        self._warn_of_silence(validation.firing_rates)
+
+    def _warn_of_silence(self, firing_rates: dict[str, float]) -> None:
+        """Once for each layer."""
+        silent = [name for name in silent_layers(firing_rates) if name not in self._told_silent]
+        if silent:
+            logger.warning("%s", silence(silent, "validation"))
+            self._told_silent.update(silent)
 
     def _train(self) -> Totals:
         network, progress = self.network, self.progress
@@ -168,14 +166,10 @@ class Trainer:
             return slope.at(step / (self.config.training.epochs * len(self.training)))
         return slope
 
-    def _slope_is_final(self) -> bool:
-        slope = self.config.network.psp_slope
-        return not isinstance(slope, PspSlopeSchedule) or self.network.psp_slope == slope.at(1.0)
-
     def _judge(self, accuracy: float) -> bool:
-        """Whether these weights are the best so far. While psp_slope still moves, the network is not yet the one that
-        will be used, so its accuracy neither counts as the best nor against the patience."""
-        if not self._slope_is_final():
+        """Whether these weights are the best so far. While psp_slope still moves, their accuracy neither counts as the
+        best nor against the patience."""
+        if self.progress.epochs < best_weights.first_epoch(self.config):
             return False
         if accuracy > self.progress.best_accuracy:
             self.progress.best_accuracy = accuracy

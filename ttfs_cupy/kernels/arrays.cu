@@ -9,3 +9,10 @@ KERNEL void copy(const float* __restrict__ from, float* __restrict__ to, int n) 
 KERNEL void fill(float* __restrict__ values, float value, int n) {
     GRID_LOOP(i, n) values[i] = value;
 }
+
+// Sets *mark if any value is below low, above high, or no number.
+KERNEL void mark_outside(const float* __restrict__ values, float low, float high, int* __restrict__ mark, int n) {
+    int outside = 0;
+    GRID_LOOP(i, n) outside |= !(values[i] >= low && values[i] <= high);
+    if (outside) *mark = INPUTS_OUTSIDE;
+}

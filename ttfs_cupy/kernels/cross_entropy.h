@@ -13,10 +13,23 @@ DEVICE bool is_larger(const Largest& one, const Largest& other) {
     return one.value > other.value || (other.value != other.value && one.value == one.value);
 }
 
-// m: a row's potentials; g: their gradient. Team: the `lanes` threads of a row, and what they add up or find together.
+// The loss of a label that is no class does not exist, nor does that of a batch whose inputs are none: NaN as its gradient
+// has the optimiser leave the step out.
+DEVICE float no_number() { return sqrtf(-1.0f); }
+
+// m: a row's potentials; g: their gradient; *correct is -1 for a label that is no class. Team: the `lanes` threads of a row, and what they add up or find together.
 template <typename Team>
 DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __restrict__ g, float* __restrict__ loss,
-                              int* __restrict__ correct, int rows, int classes) {
+                              int* __restrict__ correct, bool is_refused, int rows, int classes) {
+    const bool is_class = label >= 0 && label < classes;
+    if (is_refused || !is_class) {
+        for (int k = Team::lane(); k < classes; k += Team::lanes) g[k] = no_number();
+        if (Team::lane() == 0) {
+            *loss = no_number();
+            *correct = is_class ? 0 : -1;
+        }
+        return;
+    }
     Largest best = {m[0], 0};
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const Largest next = {m[k], k};
@@ -42,4 +55,15 @@ DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __r
         *loss = best.place == label ? log1pf(others) : logf(sum) - (m[label] - best.value);
         *correct = best.place == label;
     }
+}
+
+// What a batch adds to the totals, {sum of losses, correct predictions, images}: nothing if it was refused. no_class: how
+// many of its labels are none.
+DEVICE void add_batch(double loss, long long correct, long long no_class, int rows, int* __restrict__ mark,
+                      double* __restrict__ totals) {
+    if (no_class && *mark == 0) *mark = LABELS_OUTSIDE;
+    if (*mark != 0) return;
+    totals[0] += loss;
+    totals[1] += (double)correct;
+    totals[2] += (double)rows;
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.numbers import check_number
 from ttfs_cupy.device import Device
 
 
@@ -24,8 +24,7 @@ class PspSlope:
 
     @value.setter
     def value(self, value: float) -> None:
-        if not 0 <= value <= 1:
-            raise UserError(f"psp_slope must lie in [0, 1], not {value}")
+        value = check_number("psp_slope", value, "a number in [0, 1]", least=0, most=1)
         if value != self._value:
-            self._value = float(value)
+            self._value = value
             self._device.launch("fill", 1, self.array, self._value, 1)

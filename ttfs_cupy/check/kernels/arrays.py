@@ -1,9 +1,10 @@
-"""Checks of arrays.cu: copying and filling."""
+"""Checks of arrays.cu: copying, filling, looking for values that are none."""
 
 import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
 from ttfs_cupy.check.kernels.registry import check
+from ttfs_cupy.engine.validity import INPUTS_OUTSIDE
 
 COUNT = 70_003
 
@@ -22,3 +23,22 @@ def fill(trial: KernelTrial) -> None:
     for count, value in ((1, 3e-4), (COUNT, -0.0), (COUNT, np.inf)):
         (filled,) = trial.launch(count, trial.blank(count), value, count)
         trial.compare(filled, np.full(count, value, np.float32))
+
+
+@check(tolerance=0.0)
+def mark_outside(trial: KernelTrial) -> None:
+    for count in (1, COUNT):
+        within = trial.uniform(0, 2, count)
+        within[0], within[-1] = 0, 2
+        for place, value in (
+            (0, None),
+            (0, np.nan),
+            (count - 1, np.inf),
+            (count // 2, -1e-30),
+            (count // 3, 2.0000002),
+        ):
+            values = within.copy()
+            if value is not None:
+                values[place] = value
+            (mark,) = trial.launch(count, values, 0.0, 2.0, np.zeros(1, np.int32), count)
+            trial.compare(mark, np.array([0 if value is None else INPUTS_OUTSIDE]))

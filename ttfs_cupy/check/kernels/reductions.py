@@ -9,6 +9,7 @@ import numpy as np
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
 from ttfs_cupy.check.kernels.registry import check
 from ttfs_cupy.device import reductions
+from ttfs_cupy.engine.validity import INPUTS_OUTSIDE, LABELS_OUTSIDE
 
 Settings = tuple[float, float, float]
 
@@ -111,8 +112,11 @@ def cross_entropy(trial: KernelTrial) -> None:
     for rows, classes in ((70_003, 11), (5, 100), (1, 1)):
         potentials, labels = _potentials(trial, rows, classes)
         outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
-        results = trial.launch(rows, potentials, labels, *outputs, rows, classes)
+        results = trial.launch(rows, potentials, labels, _zero(), *outputs, rows, classes)
         _compare_loss(trial, potentials, labels, *results)
+    for labels, mark in _refused():
+        outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
+        _compare_refusal(trial, labels, mark, *trial.launch(5, trial.normal(5, 3), labels, mark, *outputs, 5, 3))
 
 
 @check(tolerance=1e-6)
@@ -122,15 +126,47 @@ def cross_entropy_by_blocks(trial: KernelTrial) -> None:
         potentials, labels = _potentials(trial, rows, classes)
         outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
         before = np.array([1e3, 12345.0, 67890.0])
-        arguments = (potentials, labels, *outputs, _zero(), before, rows, classes)
+        arguments = (potentials, labels, _zero(), *outputs, _zero(), before, rows, classes)
         blocks = reductions.blocks_of_warps(rows)
-        *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
+        mark, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
+        trial.compare(mark, _zero())
         _compare_loss(trial, potentials, labels, *results)
         _, row_loss, row_correct = results
         added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
         trial.compare(totals, before + added)
         trial.compare(totals[1:], (before + added)[1:], 0.0)
         trial.compare(arrived, _zero())
+    for labels, mark in _refused():
+        outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
+        arguments = (trial.normal(5, 3), labels, mark, *outputs, _zero(), np.arange(3.0), 5, 3)
+        found, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, 1, *arguments)
+        _compare_refusal(trial, labels, mark, *results)
+        trial.compare(found, mark if mark[0] else np.full(1, LABELS_OUTSIDE))
+        trial.compare(totals, np.arange(3.0))
+        trial.compare(arrived, _zero())
+
+
+def _refused() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Five labels, of which some are none of three classes, or whose batch is marked already; and the mark."""
+    for labels in ([0, 3, 1, -1, 2], [2**31 - 1, 0, 0, 0, -(2**31)]):
+        yield np.array(labels, np.int32), _zero()
+    yield np.array([0, 1, 2, 0, 1], np.int32), np.array([INPUTS_OUTSIDE], np.int32)
+
+
+def _compare_refusal(
+    trial: KernelTrial,
+    labels: np.ndarray,
+    mark: np.ndarray,
+    grad: np.ndarray,
+    row_loss: np.ndarray,
+    row_correct: np.ndarray,
+) -> None:
+    """Rows without a loss have NaN for gradients: all of a marked batch, and those whose labels are none."""
+    is_class = (labels >= 0) & (labels < 3)
+    without = ~is_class | (mark[0] != 0)
+    trial.compare(np.isnan(grad).all(axis=1), without, 0.0)
+    trial.compare(np.isnan(row_loss), without, 0.0)
+    trial.compare(row_correct[without], np.where(is_class, 0, -1)[without], 0.0)
 
 
 def _potentials(trial: KernelTrial, rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,9 +210,15 @@ def add_to_totals(trial: KernelTrial) -> None:
     before = np.array([1e3, 12345.0, 67890.0])
     added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
     for totals_before in (before, np.zeros(3)):
-        (totals,) = trial.launch(1, row_loss, row_correct, totals_before, rows)
+        mark, totals = trial.launch(1, row_loss, row_correct, _zero(), totals_before, rows)
         trial.compare(totals, totals_before + added)
         trial.compare(totals[1:], (totals_before + added)[1:], 0.0)
+        trial.compare(mark, _zero())
+    inputs_outside = np.array([INPUTS_OUTSIDE], np.int32)
+    for correct, mark in ((row_correct, inputs_outside), (row_correct - 1, inputs_outside), (row_correct - 1, _zero())):
+        found, totals = trial.launch(1, row_loss, correct, mark, before, rows)
+        trial.compare(found, mark if mark[0] else np.full(1, LABELS_OUTSIDE))
+        trial.compare(totals, before, 0.0)
 
 
 # Spikes

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
 
+from ttfs_cupy.common.numbers import check_count
 from ttfs_cupy.device import Array
 from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
 from ttfs_cupy.engine.network import Network
@@ -34,6 +36,8 @@ class BatchStep(ABC):
 
     Without graphs (on a CPU, with capture=False, with CUDA_LAUNCH_BLOCKING=1, or where a call cannot be recorded, of
     which a warning tells) all is launched kernel by kernel, with the same bits.
+
+    One thread uses it: a batch that another one sends in between would be worked on instead.
     """
 
     # whether the network is planned for backward, too; and what a warning calls the work
@@ -41,8 +45,12 @@ class BatchStep(ABC):
     called: str
 
     def __init__(self, network: Network, batch_size: int, *, capture: bool = True):
+        if not isinstance(network, Network):
+            raise TypeError(f"network must be a Network, as build() makes it, not {type(network).__name__}")
         self._network = network
-        self._batch_size = batch_size
+        self._batch_size = check_count("batch_size", batch_size)
+        self._thread: int | None = None
+        self._has_batch = False
         self._streams = network.device.streams
         self._captures = capture and not is_blocking()
         shape = network.layers[0].in_shape
@@ -61,28 +69,47 @@ class BatchStep(ABC):
         """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,).
 
         They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
-        ValueError for more than `batch_size` images.
+        TypeError or ValueError for arrays that are none of this, for more than `batch_size` images, and in a thread
+        other than the first that sent one.
         """
+        self._check_thread()
+        self._network.validity.check_host_batch(inputs, labels)
         if len(inputs) > self._batch_size:
             raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch_size}")
         if self._feed is not None:
             self._feed.send(inputs, labels)
         else:
             self._given = self._network.device.to_device(inputs), self._network.device.to_device(labels)
+        self._has_batch = True
+
+    def _check_thread(self) -> None:
+        current = threading.get_ident()
+        if self._thread is None:
+            self._thread = current
+        elif self._thread != current:
+            raise ValueError(f"a {type(self).__name__} serves one thread: make another one in each")
 
     @abstractmethod
     def _work(self, inputs: Array, labels: Array) -> None:
         """What is done with a batch: launches only."""
 
     def run(self) -> None:
-        """Works on the batch sent last. Nothing is read back: it returns before a GPU has done it."""
+        """Works on the batch sent last. Nothing is read back: it returns before a GPU has done it.
+
+        Raises ValueError if none was sent, and for values that are no batch, such as labels outside the classes; on a
+        GPU it is whoever next reads something that raises it.
+        """
+        self._check_thread()
+        if not self._has_batch:
+            raise ValueError("there is no batch to work on: send() one first")
         if self._streams is None or self._feed is None:
             assert self._given is not None
             self._work(*self._given)
             return
-        self._network.plan(self._batch_size, training=self.training)
-        with self._streams.step():
-            self._launch(self._streams, *self._feed.take())
+        with self._network.lock:
+            self._network.plan(self._batch_size, training=self.training)
+            with self._streams.step():
+                self._launch(self._streams, *self._feed.take())
 
     def _launch(self, streams: Streams, inputs: Array, labels: Array) -> None:
         network = self._network

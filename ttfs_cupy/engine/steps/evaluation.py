@@ -31,7 +31,17 @@ class Evaluator(BatchStep):
         self._rates = FiringRates(network)
 
     def over(self, batches: Batches, description: str) -> Evaluation:
-        """Every image of a set. Nothing is read back before the last batch; `network.loss` starts anew."""
+        """Every image of a set. Nothing is read back before the last batch; `network.loss` starts anew.
+
+        Other threads wait for their turn. Raises TypeError or ValueError for images or labels that do
+        not suit the network.
+        """
+        if not isinstance(batches, Batches):
+            raise TypeError(f"batches must be Batches, not {type(batches).__name__}")
+        with self._network.lock:
+            return self._over(batches, description)
+
+    def _over(self, batches: Batches, description: str) -> Evaluation:
         network, rates = self._network, self._rates
         network.plan(self._batch_size, training=self.training)
         network.loss.reset()

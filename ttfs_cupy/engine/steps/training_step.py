@@ -22,6 +22,7 @@ class TrainingStep(BatchStep):
 
     def __init__(self, network: Network, optimizer: Optimizer, batch_size: int, *, capture: bool = True):
         super().__init__(network, batch_size, capture=capture)
+        network.check_optimizer(optimizer)
         self._optimizer = optimizer
         if network.device.streams is not None and is_blocking():
             logger.info("all is launched kernel by kernel, not as one CUDA graph: CUDA_LAUNCH_BLOCKING is set")

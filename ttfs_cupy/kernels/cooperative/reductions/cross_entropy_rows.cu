@@ -21,28 +21,29 @@ struct WholeWarp {
 };
 
 // potentials, grad: (rows, classes); labels, row_loss, row_correct: (rows). totals: {sum of losses, correct predictions,
-// images}. arrived: 0 between two launches.
+// images}, which a batch that was refused leaves as they are. mark: engine/validity.py's; where it is set already, there is no
+// loss. arrived: 0 between two launches.
 KERNEL void __launch_bounds__(THREADS) cross_entropy_by_blocks(
-    const float* __restrict__ potentials, const int* __restrict__ labels, float* __restrict__ grad, float* row_loss,
-    int* row_correct, int* arrived, double* __restrict__ totals, int rows, int classes) {
+    const float* __restrict__ potentials, const int* __restrict__ labels, int* mark, float* __restrict__ grad,
+    float* row_loss, int* row_correct, int* arrived, double* __restrict__ totals, int rows, int classes) {
+    const bool is_refused = *mark != 0;  // only the block that comes last, after all have read it, may write
     const int at_once = gridDim.x * (THREADS / WARP);
     for (int row = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP; row < rows; row += at_once) {
         const long long first = (long long)row * classes;
-        cross_entropy_row<WholeWarp>(potentials + first, labels[row], grad + first, row_loss + row, row_correct + row, rows,
-                                     classes);
+        cross_entropy_row<WholeWarp>(potentials + first, labels[row], grad + first, row_loss + row, row_correct + row,
+                                     is_refused, rows, classes);
     }
     if (!arrives_last(arrived, gridDim.x)) return;
     double loss = 0.0;
-    int correct = 0;
+    int correct = 0, no_class = 0;
     for (int row = threadIdx.x; row < rows; row += THREADS) {
         loss += __ldcg(row_loss + row);
-        correct += __ldcg(row_correct + row);
+        const int is_correct = __ldcg(row_correct + row);
+        correct += is_correct;
+        no_class += is_correct < 0;
     }
     loss = block_sum(loss);
     correct = block_sum(correct);
-    if (threadIdx.x == 0) {
-        totals[0] += loss;
-        totals[1] += (double)correct;
-        totals[2] += (double)rows;
-    }
+    no_class = block_sum(no_class);
+    if (threadIdx.x == 0) add_batch(loss, correct, no_class, rows, mark, totals);
 }

@@ -1,0 +1,41 @@
+"""A layer that never fires is told of by name: the loss alone would only say that nothing is learnt."""
+
+from pathlib import Path
+
+from helpers.commands import evaluate, metrics, small, train
+
+from ttfs_cupy.engine.diagnosis import silence, silent_layers
+
+HELP = (
+    "and what is silent does not learn; raise network.weight_mean or network.weight_std, begin with "
+    "network.psp_slope 0, or lower optimizer.lr"
+)
+
+
+def warnings(out: str) -> list[str]:
+    return [line for line in out.splitlines() if line.startswith("warning: ")]
+
+
+def test_silent_layers_are_told_of_once_and_when_they_are_evaluated(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    outcome = train(*small(run, network__weight_mean=-1))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [line["firing_rates"] for line in metrics(run)[:2]] == [{"conv1": 0.0, "conv2": 0.0}] * 2
+    said = f"warning: layers conv1, conv2 never fire on the {{}} images: nothing passes conv1, {HELP}"
+    assert warnings(outcome.out) == [said.format("validation")]
+    lines = outcome.out.splitlines()
+    assert lines[lines.index(said.format("validation")) - 1].startswith("epoch 1/2: ")
+    assert warnings(evaluate(run).out) == [said.format("test")]
+
+
+def test_layers_that_fire_are_not_told_of(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert warnings(train(*small(run, training__epochs=1)).out) == warnings(evaluate(run).out) == []
+
+
+def test_what_is_said() -> None:
+    rates = {"conv1": 0.5, "conv2": 0.0, "linear1": 1e-9}
+    assert silent_layers(rates) == ["conv2"]
+    assert silence(silent_layers(rates), "test") == (
+        f"warning: layer conv2 never fires on the test images: nothing passes conv2, {HELP}"
+    )

@@ -1,0 +1,178 @@
+"""One network, several threads; a forked child; copies and pickles."""
+
+import copy
+import multiprocessing
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_stand_in import Machine, device_of
+from helpers.small_network import CLASSES, SHAPE, SPEC, build, images
+
+from ttfs_cupy import models
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data import Batches, ImageSet
+from ttfs_cupy.device import CpuDevice
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam
+from ttfs_cupy.engine.steps.evaluation import Evaluator
+from ttfs_cupy.engine.steps.training_step import TrainingStep
+
+LABELS = np.arange(4, dtype=np.int32)
+FORK = multiprocessing.get_context("fork")
+
+
+def image_set() -> ImageSet:
+    random = np.random.default_rng(0)
+    return ImageSet(random.integers(0, 256, (40, 7, 9, 2), np.uint8), np.arange(40, dtype=np.int32) % CLASSES)
+
+
+# Threads
+
+
+def test_threads_take_turns() -> None:
+    net = models.build(SPEC, SHAPE, CLASSES, CpuDevice(2))
+    batches = [net.encode(images(1 + number % 5, number)) for number in range(8)]
+    expected = [net.forward(batch) for batch in batches]
+    gradients = [net.loss_and_gradients(batch, LABELS[:1].repeat(len(batch)))[1] for batch in batches]
+    start = threading.Barrier(8)
+
+    def work(number: int) -> int:
+        start.wait()
+        wrong = 0
+        for _ in range(25):
+            wrong += not (net.forward(batches[number]) == expected[number]).all()
+            _, found = net.loss_and_gradients(batches[number], LABELS[:1].repeat(len(batches[number])))
+            wrong += any((found[name] != gradients[number][name]).any() for name in found)
+        return wrong
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [0] * 8
+
+
+def test_an_evaluation_is_not_disturbed_by_other_threads(net: Network) -> None:
+    batches = Batches(image_set(), 8, encode=net.encoder)
+    alone = Evaluator(net, 8).over(batches, "alone")
+    done = threading.Event()
+
+    def disturb() -> None:
+        while not done.is_set():
+            net.loss_and_gradients(net.encode(images(3)), LABELS[:3])
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        assert [Evaluator(net, 8).over(batches, "disturbed") for _ in range(5)] == [alone] * 5
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_step_serves_one_thread(net: Network) -> None:
+    step = TrainingStep(net, Adam(net.device, net.parameters), 4)
+    step.send(net.encode(images(4)), LABELS)
+    with ThreadPoolExecutor(1) as pool:
+        for call in (lambda: step.send(net.encode(images(4)), LABELS), step.run):
+            with pytest.raises(ValueError, match="a TrainingStep serves one thread"):
+                pool.submit(call).result()
+    step.run()
+
+
+# Forks
+
+
+def in_child(body: Any) -> Any:
+    """What body returns in a forked process, or the exception that it raises; fails if it takes more than 20 s."""
+    ours, theirs = FORK.Pipe()
+
+    def child() -> None:
+        try:
+            theirs.send(body())
+        except Exception as error:
+            theirs.send(error)
+
+    process = FORK.Process(target=child)
+    process.start()
+    try:
+        assert ours.poll(20), "the child hangs"
+        return ours.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_a_forked_child_computes_with_its_parents_network() -> None:
+    # so much work that threads share it
+    net = models.build([32, 32, "P", 32], (3, 32, 32), 10, CpuDevice(2))
+    pixels = np.random.default_rng(0).random((16, 3, 32, 32), np.float32)
+    expected = net.forward(net.encode(pixels))
+    found = in_child(lambda: net.forward(net.encode(pixels)))
+    assert isinstance(found, np.ndarray) and (found == expected).all()
+
+
+def test_a_child_does_not_wait_for_a_thread_of_its_parent(net: Network) -> None:
+    with net.lock:  # by this thread here, and by nobody in the child's other one
+        found = in_child(lambda: ThreadPoolExecutor(1).submit(net.forward, net.encode(images(2))).result())
+    assert isinstance(found, np.ndarray) and (found == net.forward(net.encode(images(2)))).all()
+
+
+def test_an_epoch_does_not_go_on_in_a_child(net: Network) -> None:
+    batches = Batches(image_set(), 8, encode=net.encoder)
+    epoch = batches.epoch(0)
+    first = next(epoch)
+    found = in_child(lambda: next(epoch))
+    assert isinstance(found, UserError) and "begun before this process was forked" in str(found)
+    anew = in_child(lambda: next(batches.epoch(0)))
+    assert (anew.inputs == first.inputs).all()
+    assert len(list(epoch)) == 4
+
+
+def test_a_gpu_of_the_parent_is_refused_in_a_child() -> None:
+    device = device_of(Machine())
+    net = models.build(SPEC, SHAPE, CLASSES, device)
+    found = in_child(lambda: net.forward(net.encode(images(2))))
+    assert isinstance(found, UserError) and "get_context('spawn')" in str(found)
+
+
+# Copies
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+@pytest.mark.parametrize("where", ["cpu", "GPU"])
+def test_a_copy_is_a_network_of_its_own(copied: Any, where: str) -> None:
+    device = CpuDevice(2) if where == "cpu" else device_of(Machine())
+    if where == "GPU" and copied not in (copy.copy, copy.deepcopy):
+        pytest.skip("a stand-in cannot be pickled")
+    net = models.build(SPEC, SHAPE, CLASSES, device, psp_slope=0.5)
+    encoded = net.encode(images(4))
+    potentials = device.to_host(net.forward(encoded))
+    other = copied(net)
+    assert (device.to_host(other.forward(device.to_host(encoded))) == potentials).all()
+    assert other.psp_slope == 0.5 and other.summary() == net.summary()
+    # what one learns the other does not
+    before = {name: values.copy() for name, values in net.state_dict().items()}
+    labels = other.device.to_device(LABELS)
+    other.train_step(other.device.to_device(device.to_host(encoded)), labels, Adam(other.device, other.parameters))
+    other.psp_slope = 1.0
+    assert net.psp_slope == 0.5 and (device.to_host(net.forward(encoded)) == potentials).all()
+    assert all((net.state_dict()[name] == before[name]).all() for name in before)
+    assert any((other.state_dict()[name] != before[name]).any() for name in before)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_network_and_its_optimiser_go_on_together(copied: Any) -> None:
+    """With the same bits as if they had not been copied."""
+    net = build()
+    optimizer = Adam(net.device, net.parameters)
+    encoded = net.encode(images(4))
+    net.train_step(encoded, LABELS, optimizer)
+    other, other_optimizer = copied((net, optimizer))
+    for _ in range(3):
+        net.train_step(encoded, LABELS, optimizer)
+        other.train_step(encoded, LABELS, other_optimizer)
+    for name, values in net.state_dict().items():
+        assert (other.state_dict()[name] == values).all()
+    assert other_optimizer.counts == optimizer.counts

@@ -1,0 +1,251 @@
+"""Batches that are none: shapes and types are refused at once, values as soon as somebody could know."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_stand_in import Machine, device_of
+from helpers.small_network import CLASSES, SHAPE, SPEC, build, images
+
+from ttfs_cupy import models
+from ttfs_cupy.device import Device
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Adam, Sgd
+from ttfs_cupy.engine.steps.evaluation import Evaluator
+from ttfs_cupy.engine.steps.training_step import TrainingStep
+
+NHWC = (*SHAPE[1:], SHAPE[0])
+INPUTS = np.zeros((3, *NHWC), np.float32)
+LABELS = np.arange(3, dtype=np.int32)
+
+
+def with_value(value: float) -> np.ndarray:
+    inputs = INPUTS.copy()
+    inputs[1, 2, 3, 1] = value
+    return inputs
+
+
+def strided(array: np.ndarray) -> np.ndarray:
+    """The same values, every other one of a larger array."""
+    wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    wide[..., ::2] = array
+    return wide[..., ::2]
+
+
+def misaligned(array: np.ndarray) -> np.ndarray:
+    """The same values, a byte off."""
+    bytes_ = np.zeros(array.nbytes + 1, np.uint8)
+    view = bytes_[1:].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+WRONG_INPUTS = [
+    (np.zeros((3, *SHAPE), np.float32), ValueError, r"inputs must have shape \(N, 7, 9, 2\).*not \(3, 2, 7, 9\)"),
+    (INPUTS[..., :1].copy(), ValueError, r"not \(3, 7, 9, 1\)"),
+    (INPUTS[:, :6].copy(), ValueError, r"not \(3, 6, 9, 2\)"),
+    (np.zeros((3, 8, 9, 2), np.float32), ValueError, r"not \(3, 8, 9, 2\)"),
+    (INPUTS[0], ValueError, r"not \(7, 9, 2\)"),
+    (INPUTS[:0], ValueError, "N at least 1"),
+    (INPUTS.astype(np.float64), TypeError, "inputs must be float32, not float64"),
+    (INPUTS.astype(">f4"), TypeError, "inputs must be float32, not >f4"),
+    (INPUTS.tolist(), TypeError, "not builtins.list"),
+    (None, TypeError, "not builtins.NoneType"),
+]
+WRONG_VIEWS = [
+    (strided(INPUTS), ValueError, "inputs must be C-contiguous"),
+    (misaligned(INPUTS), TypeError, "inputs must be an array on cpu"),
+]
+WRONG_LABELS = [
+    (LABELS[:1], ValueError, r"labels must have shape \(3,\), one for each image, not \(1,\)"),
+    (np.zeros(4, np.int32), ValueError, r"not \(4,\)"),
+    (LABELS.reshape(3, 1), ValueError, r"not \(3, 1\)"),
+    (LABELS.astype(np.int64), TypeError, "labels must be int32, not int64"),
+    (LABELS.astype(np.float32), TypeError, "labels must be int32, not float32"),
+    (LABELS.tolist(), TypeError, "not builtins.list"),
+]
+WRONG_VALUES = [
+    (with_value(255), r"inputs must lie in 0 to 1, as encode\(\) and Encoder make them"),
+    (with_value(-0.001), "inputs must lie in 0 to 1"),
+    (with_value(np.nan), "inputs must lie in 0 to 1"),
+    (with_value(np.inf), "inputs must lie in 0 to 1"),
+]
+NO_CLASSES = [CLASSES, CLASSES + 1, -1, 2**31 - 1, -(2**31)]
+
+
+def weights(net: Network) -> bytes:
+    values: bytes = net.device.to_host(net.parameters.values).tobytes()
+    return values
+
+
+@pytest.fixture(params=["cpu", "GPU"])
+def device(request: pytest.FixtureRequest) -> str | Device:
+    """A stand-in for the GPU."""
+    return "cpu" if request.param == "cpu" else device_of(Machine())
+
+
+def on(device: str | Device) -> Network:
+    return models.build(SPEC, SHAPE, CLASSES, device)
+
+
+@pytest.mark.parametrize(("inputs", "error", "message"), WRONG_INPUTS + WRONG_VIEWS)
+@pytest.mark.parametrize("call", ["run", "train_step", "differentiate"])
+def test_inputs_that_are_none(call: str, inputs: Any, error: type[Exception], message: str, net: Network) -> None:
+    optimizer = Adam(net.device, net.parameters)
+    before = weights(net)
+    arguments = {"run": (inputs,), "train_step": (inputs, LABELS, optimizer), "differentiate": (inputs, LABELS)}
+    with pytest.raises(error, match=message):
+        getattr(net, call)(*arguments[call])
+    assert weights(net) == before and optimizer.counts.applied == 0
+
+
+@pytest.mark.parametrize(("labels", "error", "message"), WRONG_LABELS)
+@pytest.mark.parametrize("call", ["train_step", "differentiate"])
+def test_labels_that_are_none(call: str, labels: Any, error: type[Exception], message: str, net: Network) -> None:
+    optimizer = Adam(net.device, net.parameters)
+    before = weights(net)
+    with pytest.raises(error, match=message):
+        getattr(net, call)(INPUTS, labels, *([optimizer] if call == "train_step" else []))
+    assert weights(net) == before and optimizer.counts.applied == 0
+
+
+@pytest.mark.parametrize(("inputs", "error", "message"), WRONG_INPUTS)
+def test_inputs_sent_to_a_step(inputs: Any, error: type[Exception], message: str, device: str | Device) -> None:
+    net = on(device)
+    step = TrainingStep(net, Adam(net.device, net.parameters), 3)
+    with pytest.raises(error, match=message):
+        step.send(inputs, LABELS)
+    with pytest.raises(ValueError, match="no batch to work on"):
+        step.run()
+
+
+def test_the_copy_to_the_device_makes_arrays_contiguous(device: str | Device) -> None:
+    net = on(device)
+    evaluator = Evaluator(net, 3)
+    inputs = np.random.default_rng(0).random(INPUTS.shape, np.float32)
+    losses = []
+    for given in (inputs, strided(inputs), misaligned(inputs), np.asfortranarray(inputs)):
+        net.plan(3)
+        net.loss.reset()
+        evaluator.send(given, strided(LABELS))
+        evaluator.run()
+        losses.append(net.loss.read().loss)
+    assert len(set(losses)) == 1
+
+
+@pytest.mark.parametrize(("labels", "error", "message"), WRONG_LABELS)
+def test_labels_sent_to_a_step(labels: Any, error: type[Exception], message: str, device: str | Device) -> None:
+    net = on(device)
+    for step in (TrainingStep(net, Adam(net.device, net.parameters), 3), Evaluator(net, 3)):
+        with pytest.raises(error, match=message):
+            step.send(INPUTS, labels)
+
+
+@pytest.mark.parametrize("label", NO_CLASSES)
+def test_a_label_that_is_no_class_changes_nothing_and_is_told(label: int, device: str | Device) -> None:
+    """On a CPU at once; on a GPU by whoever waits for it next."""
+    net = on(device)
+    optimizer = Sgd(net.device, net.parameters, 0.1, momentum=0.9)
+    net.plan(3, training=True)
+    before = weights(net)
+    labels = net.device.to_device(np.array([0, label, 1], np.int32))
+    inputs = net.device.to_device(net.device.to_host(net.encode(images(3))))
+    with pytest.raises(ValueError, match=f"labels must lie in 0 to {CLASSES - 1}"):
+        net.train_step(inputs, labels, optimizer)
+        assert net.device.gpu is not None
+        net.loss.read()
+    assert weights(net) == before and optimizer.counts.applied == 0
+    # it has been told, and counts for nothing
+    assert net.loss.read().images == 0
+    net.train_step(inputs, net.device.to_device(LABELS), optimizer)
+    assert net.loss.read().images == 3 and weights(net) != before
+
+
+@pytest.mark.parametrize(("inputs", "message"), WRONG_VALUES)
+def test_inputs_outside_the_code_change_nothing_and_are_told(
+    inputs: np.ndarray, message: str, device: str | Device
+) -> None:
+    net = on(device)
+    optimizer = Adam(net.device, net.parameters)
+    before = weights(net)
+    with pytest.raises(ValueError, match=message):
+        net.train_step(net.device.to_device(inputs), net.device.to_device(LABELS), optimizer)
+        assert net.device.gpu is not None
+        net.state_dict()
+    assert weights(net) == before and optimizer.counts.applied == 0
+    assert all(np.isfinite(values).all() for values in net.state_dict().values())
+
+
+def test_a_step_as_a_graph_tells_it_too() -> None:
+    net = on(device_of(Machine()))
+    optimizer = Adam(net.device, net.parameters)
+    step = TrainingStep(net, optimizer, 3)
+    for _ in range(4):
+        step.send(INPUTS, LABELS)
+        step.run()
+    before = weights(net)
+    step.send(INPUTS, np.array([0, 99, 1], np.int32))
+    step.run()
+    assert step.graphs == 1
+    with pytest.raises(ValueError, match="labels must lie in"):
+        net.loss.read()
+    assert weights(net) == before
+    assert (optimizer.counts.applied, optimizer.counts.skipped, net.loss.read().images) == (4, 1, 12)
+
+
+def test_what_nobody_has_read_is_told_by_the_next_who_waits() -> None:
+    device = device_of(Machine())
+    for call in (
+        lambda net: net.forward(net.encode(images(2))),
+        lambda net: net.loss_and_gradients(net.encode(images(2)), LABELS[:2]),
+        lambda net: net.state_dict(),
+    ):
+        net = models.build(SPEC, SHAPE, CLASSES, device)
+        bad = device.to_device(np.array([0, 4, 1], np.int32))
+        net.train_step(device.to_device(INPUTS), bad, Adam(device, net.parameters))
+        with pytest.raises(ValueError, match="labels must lie in"):
+            call(net)
+        call(net)
+
+
+def test_inputs_of_a_code_without_bounds_need_only_be_finite() -> None:
+    mean, std = np.full(2, 0.4, np.float32), np.full(2, 0.2, np.float32)
+    net = build(encoding="direct", mean=mean, std=std)
+    net.run(with_value(-1e6))
+    with pytest.raises(ValueError, match="inputs must be finite"):
+        net.run(with_value(np.nan))
+
+
+def test_a_window_of_another_length() -> None:
+    net = build(t_win=0.1)
+    net.run(net.encode(np.ones((2, *SHAPE), np.float32)))
+    with pytest.raises(ValueError, match=r"inputs must lie in 0 to 0\.1"):
+        net.run(with_value(0.11))
+
+
+def test_an_array_that_is_a_byte_off_is_copied_where_arrays_are_taken() -> None:
+    net = build()
+    encoded = net.encode(images(3))
+    assert (net.forward(misaligned(encoded)) == net.forward(encoded)).all()
+    assert (net.encode(misaligned(images(3))) == encoded).all()
+
+
+def test_an_optimiser_of_another_network(net: Network) -> None:
+    other = Adam(net.device, build().parameters)
+    with pytest.raises(ValueError, match="must be of this network's parameters"):
+        net.train_step(INPUTS, LABELS, other)
+    with pytest.raises(ValueError, match="must be of this network's parameters"):
+        TrainingStep(net, other, 3)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8", None, True])
+def test_batch_sizes_that_are_none(batch_size: Any, net: Network) -> None:
+    optimizer = Adam(net.device, net.parameters)
+    for call in (
+        lambda: net.plan(batch_size),
+        lambda: net.tune(batch_size),
+        lambda: TrainingStep(net, optimizer, batch_size),
+        lambda: Evaluator(net, batch_size),
+    ):
+        with pytest.raises(ValueError, match="batch_size must be a whole number from 1"):
+            call()

@@ -1,0 +1,266 @@
+"""What is said of a run's files that cannot be used: situation and whole sentence. {path} stands for the file."""
+
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers.commands import evaluate, run_small, train
+from helpers.privileges import open_folder, without_privileges
+from helpers.refusals import refused
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.engine.optimizer import StepCounts
+from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.metrics import MetricsFile
+from ttfs_cupy.experiment.progress import Progress
+
+
+def written(dtype: str, size: int, metadata: str | None = None) -> bytes:
+    """A safetensors file of one array of four numbers, which takes so many bytes."""
+    header: dict[str, Any] = {"a": {"dtype": dtype, "shape": [4], "data_offsets": [0, size]}}
+    if metadata is not None:
+        header["__metadata__"] = {"ttfs_cupy": metadata}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(size)
+
+
+def content(raw: bytes) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(raw) and None
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def nan(path: Path) -> None:
+    safetensors.numpy.save_file({"a": np.array([1, np.nan], np.float32)}, path)
+
+
+CANNOT = "weights '{path}' cannot be read: "
+
+CHECKPOINTS: list[tuple[str, Callable[[Path], Any], str]] = [
+    ("nothing", lambda path: None, CANNOT + "no such file"),
+    ("a directory", Path.mkdir, CANNOT + "it is a directory, not a file"),
+    ("a pipe", os.mkfifo, CANNOT + "it is a pipe, not a file"),
+    ("a device", device, CANNOT + "it is a device, not a file"),
+    ("links in a circle", loop, CANNOT + "its symbolic links lead in a circle"),
+    (
+        "empty",
+        Path.touch,
+        CANNOT + "it is not a whole safetensors file (Error while deserializing header: header too small)",
+    ),
+    (
+        "cut",
+        content(written("F32", 16)[:-1]),
+        CANNOT + "it is not a whole safetensors file (Error while deserializing header: incomplete metadata, file not "
+        "fully covered)",
+    ),
+    (
+        "float8",
+        content(written("F8_E4M3", 4)),
+        CANNOT + "'a' is in F8_E4M3; save it as float32, float16 or bfloat16",
+    ),
+    ("FP4", content(written("F4", 2)), CANNOT + "'a' is in F4; save it as float32, float16 or bfloat16"),
+    ("complex", content(written("C64", 32)), CANNOT + "'a' is in C64; save it as float32, float16 or bfloat16"),
+    ("NaN", nan, "weights '{path}' cannot be used: 'a' holds NaN, which no training leaves"),
+    (
+        "metadata that are no JSON",
+        content(written("F32", 16, "{")),
+        CANNOT + "its metadata are not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char "
+        "1))",
+    ),
+    (
+        "metadata nested by the thousand",
+        content(written("F32", 16, "[" * 100_000)),
+        CANNOT + "its metadata are nested too deeply",
+    ),
+    (
+        "a number of thousands of digits",
+        content(written("F32", 16, "1" * 5000)),
+        CANNOT + "its metadata are not JSON (Exceeds the limit (4300 digits) for integer string conversion: value has "
+        "5000 digits; use sys.set_int_max_str_digits() to increase the limit)",
+    ),
+    ("a list", content(written("F32", 16, "[1]")), CANNOT + "its metadata are [1], not keys and values"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), [row[1:] for row in CHECKPOINTS], ids=[row[0] for row in CHECKPOINTS])
+def test_checkpoints(make: Callable[[Path], Any], sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    make(path)
+    with pytest.raises(UserError) as caught:
+        checkpoint.load(path)
+    assert str(caught.value) == sentence.format(path=path)
+
+
+def test_a_name_with_a_nul_character() -> None:
+    with pytest.raises(UserError, match="its name holds a NUL character"):
+        checkpoint.load(Path("a\0b"))
+
+
+def test_a_checkpoint_that_may_not_be_read() -> None:
+    with open_folder() as folder:
+        path = folder / "best.safetensors"
+        path.write_bytes(written("F32", 16))
+        path.chmod(0)
+        with without_privileges(), pytest.raises(UserError) as caught:
+            checkpoint.load(path)
+    assert str(caught.value) == f"weights '{path}' cannot be read: Permission denied"
+
+
+@given(upper=st.lists(st.integers(0, 2**16 - 1).filter(lambda bits: (bits & 0x7FFF) <= 0x7F80), min_size=1))
+def test_bfloat16_is_read_exactly(upper: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("bfloat16") / "weights.safetensors"
+    stored = np.array(upper, "<u2")
+    header = {"a": {"dtype": "BF16", "shape": [len(upper), 1], "data_offsets": [0, stored.nbytes]}}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + stored.tobytes())
+    (array,) = checkpoint.load(path)[0].values()
+    assert array.dtype == np.float32 and array.shape == (len(upper), 1)
+    # the lower half of each number's bits is 0, the upper one what was stored
+    assert np.array_equal(array.ravel().view(np.uint32), stored.astype(np.uint32) << 16)
+
+
+# metrics.jsonl
+
+LINE = "{path}, line 2, cannot be read: "
+METRICS: list[tuple[str, bytes, str]] = [
+    ("cut", b'{"epoch": 2', LINE + "it is not JSON (Expecting ',' delimiter: line 1 column 12 (char 11))"),
+    ("a number", b"7", LINE + "it is 7, not keys and values"),
+    ("text", b'"epoch"', LINE + "it is 'epoch', not keys and values"),
+    ("null", b"null", LINE + "it is null, not keys and values"),
+    ("a list", b"[1]", LINE + "it is [1], not keys and values"),
+    ("nested", b"[" * 100_000, LINE + "it is nested too deeply"),
+    ("an epoch that is text", b'{"epoch": "2"}', LINE + "its epoch is '2', not a number from 1"),
+    ("an epoch that is a list", b'{"epoch": [2]}', LINE + "its epoch is [2], not a number from 1"),
+    ("an epoch below 1", b'{"epoch": -5}', LINE + "its epoch is -5, not a number from 1"),
+    ("no UTF-8", b"\xff", "{path} cannot be read: it is not UTF-8 text"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), [row[1:] for row in METRICS], ids=[row[0] for row in METRICS])
+def test_metrics(line: bytes, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"epoch": 1}\n' + line + b"\n")
+    with pytest.raises(UserError) as caught:
+        MetricsFile.of_epochs(path, 2)
+    assert str(caught.value) == sentence.format(path=path)
+
+
+def test_metrics_are_those_of_the_epochs_that_count(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"epoch": 1}\n\n{"epoch": 2}\n{"epoch": 3}\n{"test_accuracy": 1}\n')
+    assert MetricsFile.of_epochs(path, 2).lines == [{"epoch": 1}, {"epoch": 2}]
+    assert MetricsFile.of_epochs(tmp_path / "none", 2).lines == []
+
+
+# Progress
+
+GOOD = asdict(Progress(3, 33, 2, 0.5, 1, 2, 4))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        (None, "its progress is null, not keys and values"),
+        ([1], "its progress is [1], not keys and values"),
+        ({**GOOD, "epoch": 1}, "its progress has a key 'epoch', which means nothing here"),
+        ({**GOOD, "epochs": "3"}, "its epochs is '3'"),
+        ({**GOOD, "epochs": 3.0}, "its epochs is 3.0"),
+        ({**GOOD, "step": True}, "its step is true"),
+        ({**GOOD, "step": -33}, "its step is -33"),
+        ({**GOOD, "step": 10**200}, "its step is a number of more than 100 digits"),
+        ({**GOOD, "step": 34}, "it is at step 34 after 3 epochs, which have 11 steps each here"),
+        ({**GOOD, "best_accuracy": float("nan")}, "its best_accuracy is nan"),
+        ({**GOOD, "best_accuracy": {}}, "its best_accuracy is {}"),
+        ({**GOOD, "best_epoch": 4}, "its best_epoch is 4, and can be 3 at most"),
+        ({**GOOD, "skipped": 34}, "its skipped is 34, and can be 33 at most"),
+    ],
+)
+def test_progress(metadata: object, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Progress.from_metadata(metadata, 11)
+    assert str(caught.value) == sentence
+
+
+def test_progress_that_can_be_true() -> None:
+    progress = Progress.from_metadata(GOOD, 11)
+    assert asdict(progress) == GOOD
+    progress.check_counts(StepCounts(31, 2, 4))
+    for counts in (StepCounts(33, 2, 4), StepCounts(-1, 34, 0), StepCounts(10**15, 0, 0)):
+        with pytest.raises(ValueError, match="its optimiser counts"):
+            progress.check_counts(counts)
+
+
+# Of a whole run
+
+
+@pytest.fixture(scope="module")
+def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_small(tmp_path_factory.mktemp("good") / "run", training__epochs=1)
+
+
+def changed(run: Path, name: str, arrays: dict[str, Any] | None = None, **metadata: Any) -> Path:
+    path = run / f"{name}.safetensors"
+    there, said = checkpoint.load(path)
+    checkpoint.save(path, {**there, **(arrays or {})}, {**said, **metadata})
+    return path
+
+
+@pytest.mark.parametrize("metadata", [{"epoch": "1"}, {"epoch": -1}, {"psp_slope": None}, {"psp_slope": "1"}], ids=str)
+def test_evaluating_weights_of_no_epoch(metadata: dict[str, Any], good_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(good_run, tmp_path / "run")
+    path = changed(run, "best", **metadata)
+    assert refused(evaluate(run)) == (
+        f"error: '{path}' says no psp_slope and epoch: it must be the file that ttfs-train wrote\n"
+    )
+
+
+def test_evaluating_weights_that_are_no_floats(good_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(good_run, tmp_path / "run")
+    path = changed(run, "best", {"conv1.weight": np.ones((8, 1, 3, 3), np.int8)})
+    assert refused(evaluate(run)) == (
+        f"error: the weights 'conv1.weight' in '{path}' are int8: they must be float32, or floats\n"
+    )
+
+
+def test_evaluating_bfloat16(good_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(good_run, tmp_path / "run")
+    arrays, metadata = checkpoint.load(run / "best.safetensors")
+    halves = {name: (array.view(np.uint32) >> 16).astype("<u2") for name, array in arrays.items()}
+    plain = safetensors.numpy.save(halves, {"ttfs_cupy": json.dumps(metadata)})
+    (run / "best.safetensors").write_bytes(plain.replace(b'"U16"', b'"BF16"').replace(b" " * 3, b"", 1))
+    outcome = evaluate(run)
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "metadata", "words"),
+    [
+        ({}, {"progress": {**GOOD, "step": "1"}}, "its step is '1'"),
+        ({}, {"progress": {**GOOD, "step": 10**18}}, "its step is 1000000000000000000"),
+        ({}, {"progress": [[]]}, "its progress is [[]], not keys and values"),
+        ({"optimizer.counts": np.array([-5, 0, 0])}, {}, "the optimiser's 'counts' must not be negative"),
+        ({"optimizer.counts": np.array([2**60, 0, 0])}, {}, "its optimiser counts 1152921504606846976 steps"),
+    ],
+)
+def test_resuming_what_cannot_be(
+    arrays: dict[str, Any], metadata: dict[str, Any], words: str, good_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(good_run, tmp_path / "run")
+    path = changed(run, "last", arrays, **metadata)
+    refused(train("--resume", run), f"'{path}' does not belong to this run's config: {words}")

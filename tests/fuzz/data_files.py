@@ -1,0 +1,187 @@
+"""Damaged data sets: `load_dataset` returns one whose arrays agree, or says in one line which file is wrong."""
+
+import gzip
+import io
+import pickle
+import pickletools
+import random
+import struct
+import tarfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from helpers.damage import content_of, damaged_bytes, nasty, put_instead, remove
+from helpers.datasets_on_disk import write_cifar10, write_cifar100, write_mnist
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data import DATASETS, Dataset, load_dataset
+
+LONGEST_SENTENCE = 500
+
+Kind = Callable[[Path, random.Random], None]
+
+
+class DataFiles:
+    """Small sets as they are published: idx files, gzipped or not, and CIFAR's folders and archives."""
+
+    def __init__(self, folder: Path):
+        self._root = folder / "root"
+        self._sets: list[tuple[str, dict[str, bytes]]] = []
+        makers: list[tuple[str, Callable[[Path], Any]]] = [
+            ("mnist", lambda root: write_mnist(root, train=6, test=3, zipped=False)),
+            ("mnist", lambda root: write_mnist(root, train=6, test=3)),
+            ("cifar10", lambda root: write_cifar10(root, train=6, test=3)),
+            ("cifar10", lambda root: write_cifar10(root, train=6, test=3, archive=True)),
+            ("cifar100", lambda root: write_cifar100(root, train=6, test=3)),
+            ("cifar100", lambda root: write_cifar100(root, train=6, test=3, archive=True)),
+        ]
+        for number, (name, make) in enumerate(makers):
+            root = folder / str(number)
+            make(root)
+            packed = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+            # torchvision is imported once
+            load_dataset(name, root)
+            self._sets.append((name, {str(path.relative_to(root)): content for path, content in packed.items()}))
+
+    def attempt(self, random: random.Random) -> str:
+        remove(self._root)
+        name, files = random.choice(self._sets)
+        for file, content in files.items():
+            path = self._root / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        damaged = random.sample(sorted(files), k=random.choice([1, 1, 2]) if len(files) > 1 else 1)
+        for file in damaged:
+            self._damage(self._root / file, random)
+        before = content_of(self._root)
+        try:
+            dataset = load_dataset(name, self._root)
+        except UserError as error:
+            self._judge(str(error), name, damaged)
+            # an archive that was unpacked is there beside it; nothing else, and nothing half
+            after = content_of(self._root)
+            assert {file: after.get(file) for file in before} == before, (str(error), damaged)
+            assert not any(Path(file).name.startswith(".") for file in after), sorted(after)
+            return "refused"
+        _check(dataset, name)
+        return "taken"
+
+    def _damage(self, path: Path, random: random.Random) -> None:
+        kinds: list[Kind] = [_bytes, put_instead]
+        if path.name.endswith(".tar.gz"):
+            kinds += [_unzipped, _unzipped, _members, _members]
+        elif path.suffix == ".gz":
+            kinds += [_unzipped, _unzipped, _more]
+        elif "ubyte" in path.name:
+            kinds += [_sizes]
+        else:
+            kinds += [_opcodes, _opcodes, _content, _content]
+        random.choice(kinds)(path, random)
+
+    def _judge(self, sentence: str, name: str, damaged: list[str]) -> None:
+        told = (sentence, damaged)
+        assert sentence.isprintable(), told
+        assert len(sentence) <= LONGEST_SENTENCE + 2 * len(str(self._root)), told
+        # the file, or the half that it belongs to
+        assert str(self._root) in sentence, told
+
+
+def _check(dataset: Dataset, name: str) -> None:
+    source = DATASETS[name]
+    for half in (dataset.train, dataset.test):
+        assert half.images.shape == (len(half), *source.shape) and half.images.dtype == np.uint8 and len(half)
+        assert half.images.flags.c_contiguous and half.labels.shape == (len(half),) and half.labels.dtype == np.int32
+        assert half.labels.min() >= 0 and half.labels.max() < source.classes
+        # every byte is there
+        assert int(half.images.sum(dtype=np.int64)) >= 0
+    assert dataset.mean.shape == dataset.std.shape == (source.shape[2],)
+
+
+# Kinds of damage
+
+
+def _bytes(path: Path, random: random.Random) -> None:
+    path.write_bytes(damaged_bytes(path.read_bytes(), random))
+
+
+def _unzipped(path: Path, random: random.Random) -> None:
+    """Damage within the gzip, whose own checksum is right."""
+    content = gzip.decompress(path.read_bytes())
+    changed = _with_other_sizes(content, random) if random.random() < 0.3 else damaged_bytes(content, random)
+    path.write_bytes(gzip.compress(changed, 1))
+
+
+def _more(path: Path, random: random.Random) -> None:
+    """What follows the gzip: another, or rubbish."""
+    more = random.choice([gzip.compress(bytes(5000)), b"rubbish", bytes(100)])
+    path.write_bytes(path.read_bytes() + more)
+
+
+def _sizes(path: Path, random: random.Random) -> None:
+    path.write_bytes(_with_other_sizes(path.read_bytes(), random))
+
+
+def _with_other_sizes(content: bytes, random: random.Random) -> bytes:
+    """Another number in the header of an idx file."""
+    place = random.choice([0, 4, 8, 12])
+    number = random.choice([0, 1, 2, 27, 28, 60_000, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 0x0803, 0x0D03])
+    return content[:place] + struct.pack(">I", number) + content[place + 4 :]
+
+
+def _members(path: Path, random: random.Random) -> None:
+    """An archive with another entry's size, kind or name."""
+    kinds = [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.XHDTYPE, tarfile.FIFOTYPE]
+    kinds += [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE, tarfile.CHRTYPE, tarfile.XGLTYPE]
+    written = io.BytesIO()
+    with tarfile.open(path) as tar:
+        members = [(member, tar.extractfile(member)) for member in tar if member.isfile()]
+        chosen = random.randrange(len(members))
+        for number, (member, file) in enumerate(members):
+            content = file.read() if file else b""
+            if number == chosen:
+                member.size = random.choice([0, member.size - 1, member.size, 2**20, 2**33, 2**40, 2**62])
+                member.type = random.choice(kinds)
+                member.name = random.choice([member.name, f"../{member.name}", "x" * 300, "./x"])
+                member.linkname = random.choice(["", "/etc/passwd", member.name])
+            padding = bytes(-len(content) % 512)
+            written.write(member.tobuf(random.choice([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])) + content + padding)
+    path.write_bytes(gzip.compress(written.getvalue() + bytes(1024), 1))
+
+
+def _opcodes(path: Path, random: random.Random) -> None:
+    """Another opcode, or another number behind one, in a pickle."""
+    content = bytearray(path.read_bytes())
+    places = [place for _, _, place in pickletools.genops(bytes(content)) if place is not None]
+    place = random.choice(places)
+    kind = random.choice(["opcode", "number", "insert", "doubled"])
+    opcodes = [opcode.code.encode("latin1") for opcode in pickletools.opcodes]
+    if kind == "opcode":
+        content[place : place + 1] = random.choice(opcodes)
+    elif kind == "number":
+        content[place + 1 : place + 5] = struct.pack("<I", random.choice([0, 1, 2**16, 2**27, 2**31 - 1, 2**32 - 1]))
+    elif kind == "insert":
+        content[place:place] = random.choice(opcodes) * random.choice([1, 1, 5000]) + random.randbytes(4)
+    else:
+        content[place:place] = content[place : random.choice(places) + 1]
+    path.write_bytes(bytes(content))
+
+
+def _content(path: Path, random: random.Random) -> None:
+    """Something else under a key of a batch, or an array of another kind."""
+    content = pickle.loads(path.read_bytes())
+    key = random.choice(sorted(content, key=str))
+    value = content[key]
+    if isinstance(value, np.ndarray):
+        arrays = [value.astype("f4"), value[:0], value[:, :-1], value.T, value.reshape(-1), np.asfortranarray(value)]
+        arrays += [value.astype(object), value.astype(">u2"), value.astype("?"), value[::-1]]
+        content[key] = random.choice([*arrays, nasty(random), value.tolist()])
+    elif isinstance(value, list) and value and random.random() < 0.7:
+        value[random.randrange(len(value))] = nasty(random)
+    else:
+        content[key] = nasty(random)
+    # what is nested too deeply for a pickle
+    with suppress(RecursionError):
+        path.write_bytes(pickle.dumps(content, protocol=random.choice([0, 2, 4, 5])))

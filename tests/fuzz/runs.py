@@ -1,0 +1,256 @@
+"""Starts at once, kills and signals: no two runs in one directory, the bits of a run that was never stopped, and what
+an interruption promises. By itself: python tests/fuzz/runs.py [pairs|kills|signals] [NUMBER].
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers.children import Child, training
+from helpers.commands import FILES, Outcome, evaluate, run_small, small, timeless, train
+
+from ttfs_cupy import train as train_command
+from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.config import load_config
+
+# All that a step depends on changes, and only the last two epochs may be the best.
+SETTINGS: dict[str, Any] = {
+    "training__epochs": 4,
+    "network__psp_slope": "{from: 0, to: 1, end: 0.6}",
+    "network__model": "[4, P]",
+    "optimizer__fixed_sign": True,
+    "threads": 1,
+}
+SEEDS = 3
+
+
+class _Runs:
+    """Whole runs of a few seeds to compare with, and a fresh folder for each attempt."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.whole = [run_small(folder / f"whole-{seed}", seed=seed, **SETTINGS) for seed in range(SEEDS)]
+        self._attempts = 0
+
+    def fresh(self) -> Path:
+        self._attempts += 1
+        path = self.folder / f"attempt-{self._attempts}"
+        path.mkdir()
+        return path
+
+    def check(self, run: Path, seed: int) -> None:
+        """That the run has the bits of one that was alone and was never stopped, and nothing else in its directory."""
+        whole = self.whole[seed]
+        assert {file.name for file in run.iterdir()} == FILES, sorted(run.iterdir())
+        assert load_config(run / "config.yaml").seed == seed
+        assert timeless(run) == timeless(whole)
+        for name in ("best.safetensors", "last.safetensors"):
+            assert (run / name).read_bytes() == (whole / name).read_bytes(), (run, name)
+
+
+class Pairs(_Runs):
+    """Two starts at once: with one output, with the default one, or going on with one run."""
+
+    def attempt(self, random: random.Random) -> str:
+        kind = random.choice(["output", "default", "resume"])
+        here = self.fresh()
+        seeds = random.sample(range(SEEDS), 2)
+        if kind == "resume":
+            seeds = [seeds[0]] * 2
+            # the first is the config's
+            killed(here / "run", seeds[0], fsyncs=random.randint(2, 12), folder=here)
+        arguments = {
+            "output": [small(here / "run", seed=seed, **SETTINGS) for seed in seeds],
+            "default": [without_output(small(here, seed=seed, **SETTINGS)) for seed in seeds],
+            "resume": [["--resume", str(here / "run")]] * 2,
+        }[kind]
+        late = [random.choice([0.0, random.uniform(0, 0.003)]) for _ in seeds]
+        outcomes = at_once(arguments, late, here)
+        assert all("Traceback" not in outcome.err for outcome in outcomes), outcomes
+        codes = [outcome.code for outcome in outcomes]
+        if kind == "default":
+            assert codes == [0, 0], outcomes
+            runs = [here / "runs" / name for name in ("quickstart", "quickstart-2")]
+            assert sorted(runs[0].parent.iterdir()) == runs
+            for run in runs:
+                self.check(run, load_config(run / "config.yaml").seed)
+            assert {load_config(run / "config.yaml").seed for run in runs} == set(seeds)
+            return "two directories"
+        if codes == [0, 0]:
+            # one began as the other had ended
+            assert kind == "resume", outcomes
+        else:
+            assert sorted(codes) == [0, 2], outcomes
+            refusal = outcomes[codes.index(2)].err
+            assert refusal.startswith(f"error: '{here / 'run'}' ") and refusal.count("\n") == 1, refusal
+            assert "in use by process" in refusal or "already holds a run" in refusal, refusal
+        self.check(here / "run", seeds[codes.index(0)])
+        return "one refused" if 2 in codes else "one after the other"
+
+
+class Kills(_Runs):
+    """SIGKILLs at any moment of a run and of what goes on with it."""
+
+    def attempt(self, random: random.Random) -> str:
+        here, seed = self.fresh(), random.randrange(SEEDS)
+        run, kills = here / "run", 0
+        for _ in range(random.randint(1, 3)):
+            if random.random() < 0.5:
+                outcome = killed(run, seed, fsyncs=random.randint(1, 16), folder=here)
+            else:
+                child = training(*next_command(run, seed), folder=here)
+                time.sleep(random.uniform(0, 0.5))
+                child.kill()
+                outcome = child.wait()
+            assert outcome.code in (0, -signal.SIGKILL), outcome
+            kills += outcome.code != 0
+        outcome = training(*next_command(run, seed), folder=here).wait()
+        assert (outcome.code, outcome.err) == (0, ""), outcome
+        self.check(run, seed)
+        return f"{kills} kills"
+
+
+class Signals(_Runs):
+    """Two signals within a millisecond, sent to the real command."""
+
+    def attempt(self, random: random.Random) -> str:
+        here, seed = self.fresh(), random.randrange(SEEDS)
+        run = here / "run"
+        command = [sys.executable, "-m", "ttfs_cupy.train", *small(run, seed=seed, **SETTINGS)]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+        )
+        try:
+            assert process.stdout
+            awaited = random.choice(["total", *(f"epoch {epoch}/" for epoch in range(1, 4))])
+            before = []
+            for line in process.stdout:
+                before.append(line)
+                if line.startswith(awaited):
+                    break
+            time.sleep(random.uniform(0, 0.05))
+            sent = [random.choice([signal.SIGINT, signal.SIGTERM]) for _ in range(2)]
+            process.send_signal(sent[0])
+            time.sleep(random.uniform(0, 0.001))
+            process.send_signal(sent[1])
+            rest, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        outcome = Outcome(process.returncode, "".join(before) + rest, err)
+        # the one that is handled first may be the one that came second
+        assert outcome.code in {128 + number for number in sent} | {0}, (sent, outcome)
+        if outcome.code:
+            assert outcome.err == "interrupted\n", (sent, outcome)
+        else:
+            assert outcome.err == "", outcome
+        if outcome.code == 0 or not run.exists():
+            # before the first file, or after the last
+            assert "interrupted: " not in outcome.out, outcome
+            return "too early" if outcome.code else "too late"
+        return self._holds(run, seed, outcome)
+
+    def _holds(self, run: Path, seed: int, outcome: Outcome) -> str:
+        """Whether what was said is so."""
+        (said,) = [line for line in outcome.out.splitlines() if line.startswith("interrupted: ")]
+        assert "; go on with: " in said and said.endswith(f" --resume {run}"), said
+        checkpoint.load(run / "last.safetensors")
+        has_best = (run / "best.safetensors").exists()
+        assert ("there are no best weights yet" in said) == (not has_best), (said, has_best)
+        evaluated = evaluate(run)
+        if has_best:
+            _, metadata = checkpoint.load(run / "best.safetensors")
+            assert metadata["epoch"] >= 3 and metadata["psp_slope"] == 1, metadata
+            assert f"of epoch {metadata['epoch']}, are in {run / 'best.safetensors'};" in said, said
+            assert evaluated.code == 0, evaluated
+        else:
+            assert evaluated.code == 2 and "has no best weights yet: psp_slope moves until epoch 3" in evaluated.err
+        resumed = train("--resume", run)
+        assert (resumed.code, resumed.err) == (0, ""), resumed
+        self.check(run, seed)
+        return "interrupted with best weights" if has_best else "interrupted without"
+
+
+def without_output(arguments: Sequence[str]) -> list[str]:
+    place = arguments.index("--output")
+    return [*arguments[:place], *arguments[place + 2 :]]
+
+
+def next_command(run: Path, seed: int) -> list[str]:
+    """What begins the run, or goes on with it."""
+    if (run / "config.yaml").exists():
+        return ["--resume", str(run)]
+    return small(run, seed=seed, **SETTINGS)
+
+
+def killed(run: Path, seed: int, *, fsyncs: int, folder: Path) -> Outcome:
+    """What begins the run, or goes on with it, killed as it would write its file of that number."""
+    arguments = next_command(run, seed)
+
+    def work() -> int:
+        real, left = os.fsync, fsyncs
+
+        def fsync(descriptor: int) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(descriptor)
+
+        os.fsync = fsync
+        return train_command.main(arguments)
+
+    return Child(work, folder / "said").wait()
+
+
+def at_once(commands: Sequence[Sequence[str]], late: Sequence[float], here: Path) -> list[Outcome]:
+    """Starts all of them at one moment, in the folder `here`, each a little late."""
+    reading, writing = os.pipe()
+
+    def start(arguments: Sequence[str], delay: float) -> Callable[[], int]:
+        def work() -> int:
+            os.close(writing)
+            os.chdir(here)
+            # returns as the other end is closed
+            os.read(reading, 1)
+            time.sleep(delay)
+            return train_command.main(list(arguments))
+
+        return work
+
+    children = [
+        Child(start(arguments, delay), here / f"said-{number}")
+        for number, (arguments, delay) in enumerate(zip(commands, late, strict=True))
+    ]
+    os.close(reading)
+    os.close(writing)
+    return [child.wait() for child in children]
+
+
+def main(arguments: Sequence[str]) -> None:
+    kinds = {"pairs": (Pairs, 200), "kills": (Kills, 100), "signals": (Signals, 100)}
+    for name in [arguments[0]] if arguments else kinds:
+        kind, usual = kinds[name]
+        number = int(arguments[1]) if len(arguments) > 1 else usual
+        with tempfile.TemporaryDirectory() as folder:
+            fuzzer = kind(Path(folder))
+            came_out = Counter(fuzzer.attempt(random.Random(seed)) for seed in range(number))
+        print(f"{name}: {number} attempts, no promise broken: {dict(came_out)}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

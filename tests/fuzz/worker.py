@@ -1,0 +1,82 @@
+"""Attempts of one fuzzer, one after the other, in a process of its own: python -m fuzz.worker '{"topic": ...}'.
+
+Prints what came out, as JSON. Ends with a traceback, a signal, or by the watch where a promise was broken; the file
+`attempt` in the folder then says in which attempt.
+"""
+
+import faulthandler
+import json
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from helpers import sanitizers
+
+from ttfs_cupy.device.compilation import cpu_library
+
+# Of one attempt
+SECONDS, BYTES = 10, 1 << 30
+
+
+class Fuzzer(Protocol):
+    """What a module of this folder calls Fuzzer; it is made with a folder to work in."""
+
+    def attempt(self, chance: random.Random) -> str:
+        """One random attempt, a function of `chance` alone; returns a word for what came out. Raises AssertionError,
+        or anything else, if a promise was broken."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Attempts `first`, first + step, ... of a topic, up to so many of them or so many seconds."""
+
+    topic: str
+    folder: str
+    seed: int
+    first: int
+    step: int
+    attempts: int
+    seconds: float
+    sanitized: bool
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def main(task: Task) -> None:
+    folder = Path(task.folder)
+    if task.sanitized:
+        _build_with_sanitizers()
+    fuzzer: Fuzzer = import_module(f"fuzz.{task.topic}").Fuzzer(folder)
+    outcomes: Counter[str] = Counter()
+    end = time.monotonic() + task.seconds
+    usual = 0
+    for count in range(task.attempts):
+        if time.monotonic() > end:
+            break
+        number = task.first + count * task.step
+        (folder / "attempt").write_text(str(number))
+        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        outcomes[fuzzer.attempt(random.Random(f"{task.topic} {task.seed} {number}"))] += 1
+        faulthandler.cancel_dump_traceback_later()
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        # the first attempts load what all of them need
+        usual = used if count < 10 else usual
+        assert used - usual <= BYTES, f"{(used - usual) >> 20} MiB more than after the first attempts"
+    print(json.dumps(outcomes))
+
+
+def _build_with_sanitizers() -> None:
+    sanitizers.CACHE.mkdir(parents=True, exist_ok=True)
+    library = cpu_library.load(sanitizers.FLAGS, sanitizers.CACHE)
+    cpu_library.load = lambda: library  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    main(Task(**json.loads(sys.argv[1])))

@@ -1,0 +1,72 @@
+"""Ctrl-C and SIGTERM: the first ends a command in order, and what follows does not cut that end short."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# A signal that comes later than this after one that has not arrived yet raises again: whoever presses Ctrl-C once more
+# has seen nothing happen.
+SECONDS_TO_ARRIVE = 1.0
+# Until a signal whose exception was lost is sent again.
+SECONDS_TO_REPEAT = 0.02
+
+
+class Interruptions:
+    """Turns both signals into KeyboardInterrupt, once, between `install` and `arrived`.
+
+    A shell that starts a job in the background may have it ignore them: then they stay ignored. Outside the main
+    thread nothing can be installed, and nothing is.
+    """
+
+    def __init__(self) -> None:
+        self.number: int = signal.SIGINT
+        self._raised_at: float | None = None
+        self._has_arrived = False
+        self._before: dict[int, Any] = {}
+        self._hook = sys.unraisablehook
+
+    def install(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        sys.unraisablehook = self._unraisable
+        for number in SIGNALS:
+            before = signal.getsignal(number)
+            # None: installed by no Python code
+            if before not in (signal.SIG_IGN, None):
+                self._before[number] = before
+                signal.signal(number, self._handle)
+
+    def arrived(self) -> None:
+        """From here on both are ignored: the command is over, or ends because of the first."""
+        self._has_arrived = True
+
+    def remove(self, *, process_ends: bool) -> None:
+        """Puts back what was there, or, if nothing is left but to end the process, has it end undisturbed."""
+        sys.unraisablehook = self._hook
+        for number, before in self._before.items():
+            signal.signal(number, signal.SIG_IGN if process_ends else before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._has_arrived or (self._raised_at is not None and now < self._raised_at + SECONDS_TO_ARRIVE):
+            return
+        if self._raised_at is None:
+            self.number = number
+        self._raised_at = now
+        raise KeyboardInterrupt
+
+    def _unraisable(self, unraisable: Any) -> None:
+        """Python drops what is raised while an object is collected, in its __del__ say."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            self._hook(unraisable)
+        elif not self._has_arrived:
+            self._raised_at = None
+            again = threading.Timer(SECONDS_TO_REPEAT, os.kill, (os.getpid(), self.number))
+            again.daemon = True
+            again.start()

@@ -1,0 +1,80 @@
+"""Opening what a user names: whole files only, and the reason where it cannot be done."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.wording import shortened
+
+_REASONS = {
+    errno.ENOENT: "no such file",
+    errno.ENOTDIR: "no such file",
+    errno.EISDIR: "it is a directory, not a file",
+    errno.ELOOP: "its symbolic links lead in a circle",
+}
+_KINDS = (
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISFIFO, "pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
+
+
+def reason(error: Exception) -> str:
+    """Why the system refused, in its words or in plainer ones."""
+    number = error.errno if isinstance(error, OSError) else None
+    text = error.strerror if isinstance(error, OSError) else None
+    return _REASONS.get(number or 0) or text or str(error)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Opens a file for reading. Raises OSError, also for a directory, a pipe or a device.
+
+    Of a pipe one would wait for ever, and a device such as /dev/zero has no end.
+    """
+    try:
+        # without waiting: to open a pipe waits for whoever writes to it
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ValueError:
+        raise OSError(errno.EINVAL, "its name holds a NUL character") from None
+    kind = _other_kind(os.fstat(descriptor).st_mode)
+    if kind is not None:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"it is a {kind}, not a file")
+    return open(descriptor, "rb")  # noqa: PTH123 (a descriptor)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file, or a link to one; a directory is none. Raises UserError where it cannot be told, and
+    for a pipe or a device, which nobody means."""
+    mode = _mode(path)
+    kind = None if mode is None else _other_kind(mode)
+    if kind is not None and kind != "directory":
+        raise UserError(f"{path} is a {kind}, not a file")
+    return mode is not None and kind is None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything. Raises UserError where it cannot be told."""
+    return _mode(path) is not None
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        raise UserError(f"{shown(str(path))} can be no path: it holds a NUL character") from None
+    except OSError as error:
+        raise UserError(f"{shortened(str(path), 300)} is out of reach: {reason(error)}") from None
+
+
+def _other_kind(mode: int) -> str | None:
+    """What it is if it is no file."""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), None)

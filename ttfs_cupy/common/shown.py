@@ -1,0 +1,33 @@
+"""What a user gave, as it may stand in a message: on one line, and not too long."""
+
+import reprlib
+
+_repr = reprlib.Repr()
+# no list or mapping is written out whole, nor is one that holds itself followed
+_repr.maxlevel, _repr.maxlist, _repr.maxtuple, _repr.maxdict = 3, 10, 10, 5
+_repr.maxstring = _repr.maxother = 1000
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as its author may have written it (in YAML: null, true), of at most so many characters."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        # all that is shown of a text is its beginning, without what reprlib puts into its middle
+        return one_line(repr(value[: most + 1]), most)
+    if isinstance(value, int) and value.bit_length() > 400:
+        return "a number of more than 100 digits"
+    return one_line(_repr.repr(value), most)
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """The beginning of a text, with an escape for each character that does not print."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def short(number: float) -> str:
+    """A bound as people write it: 1e-6, 1e6, 3.4e38."""
+    return f"{number:.3g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")

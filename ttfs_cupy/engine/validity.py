@@ -1,0 +1,95 @@
+"""Whether what a network is given is a batch of images for it, and labels of its classes.
+
+Shapes and types cost nothing to check. Values lie on the device: kernels look at them as a step goes by and set a mark,
+which is told of when somebody reads what the step has computed, so that nobody has to wait. On a CPU, where nobody
+waits, it is told at once.
+"""
+
+import numpy as np
+
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.engine.layers import Shape
+from ttfs_cupy.neuron.encoding import Encoder
+
+# A mark's values, as in kernels/common.h
+INPUTS_OUTSIDE, LABELS_OUTSIDE = 1, 2
+
+
+class Validity:
+    """The checks of one network's batches. mark: int32 (1,), 0 as long as all were right."""
+
+    def __init__(self, device: Device, in_shape: Shape, encoder: Encoder, classes: int):
+        self._device = device
+        self._in_shape = in_shape
+        self._bounds = encoder.bounds
+        self._classes = classes
+        self.mark = device.xp.zeros(1, np.int32)
+
+    def check_inputs(self, inputs: Array) -> None:
+        """Raises TypeError or ValueError unless these are encoded images, float32 (N, height, width, channels), on the
+        device; what their values are is only marked."""
+        if not self._device.holds(inputs):
+            raise TypeError(self._elsewhere("inputs", inputs))
+        shape = inputs.shape
+        if len(shape) != 4 or shape[1:] != self._in_shape or not shape[0]:
+            raise ValueError(self._shape_problem("inputs", shape))
+        if inputs.dtype != np.float32:
+            raise TypeError(f"inputs must be float32, not {inputs.dtype}")
+        if not inputs.flags.c_contiguous:
+            raise ValueError(f"inputs must be C-contiguous, as device.to_device() makes them, not of {inputs.strides}")
+        self._device.launch("mark_outside", inputs.size, inputs, *self._bounds, self.mark, inputs.size)
+        self.raise_if_known()
+
+    def check_labels(self, labels: Array, count: int) -> None:
+        """Raises TypeError or ValueError unless these are `count` labels, int32, on the device; the loss marks one that
+        is no class."""
+        if not self._device.holds(labels):
+            raise TypeError(self._elsewhere("labels", labels))
+        if labels.dtype != np.int32:
+            raise TypeError(f"labels must be int32, not {labels.dtype}")
+        if labels.shape != (count,):
+            raise ValueError(f"labels must have shape ({count},), one for each image, not {tuple(labels.shape)}")
+        if not labels.flags.c_contiguous:
+            raise ValueError("labels must be C-contiguous, as device.to_device() makes them")
+
+    def check_host_batch(self, inputs: np.ndarray, labels: np.ndarray) -> None:
+        """The same of arrays on the host that are to be copied to the device; values are left for then."""
+        for name, array, dtype in (("inputs", inputs, np.float32), ("labels", labels, np.int32)):
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"{name} must be a numpy.ndarray, not {_kind(array)}")
+            if array.dtype != dtype:
+                raise TypeError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
+        if inputs.ndim != 4 or inputs.shape[1:] != self._in_shape or not len(inputs):
+            raise ValueError(self._shape_problem("inputs", inputs.shape))
+        if labels.shape != (len(inputs),):
+            raise ValueError(f"labels must have shape ({len(inputs)},), one for each image, not {labels.shape}")
+
+    def raise_if_marked(self) -> None:
+        """Raises ValueError, once, if a batch since the last time was none; waits for the device."""
+        mark = int(self._device.to_host(self.mark)[0])
+        if not mark:
+            return
+        self.mark[...] = 0
+        if mark == INPUTS_OUTSIDE:
+            low, high = self._bounds
+            right = "be finite" if high > 1e38 else f"lie in {low:g} to {high:g}, as encode() and Encoder make them"
+            raise ValueError(f"inputs must {right}; nothing was learnt from the batch in which they do not")
+        raise ValueError(
+            f"labels must lie in 0 to {self._classes - 1}; nothing was learnt from the batch in which they do not"
+        )
+
+    def raise_if_known(self) -> None:
+        """The same where the device's memory is the host's."""
+        if self._device.gpu is None and self.mark[0]:
+            self.raise_if_marked()
+
+    def _elsewhere(self, name: str, array: Array) -> str:
+        return f"{name} must be an array on {self._device.name}, as device.to_device() makes them, not {_kind(array)}"
+
+    def _shape_problem(self, name: str, shape: tuple[int, ...]) -> str:
+        wanted = ", ".join(str(size) for size in self._in_shape)
+        return f"{name} must have shape (N, {wanted}), as encode() returns it, with N at least 1, not {tuple(shape)}"
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -1,0 +1,64 @@
+"""What may be called a run's best weights: those of an epoch that was validated, with psp_slope where it will stay."""
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.config import Config, PspSlopeSchedule, load_config
+from ttfs_cupy.experiment.run_directory import OWN_WEIGHTS, RunDirectory
+
+
+def first_epoch(config: Config) -> int:
+    """The first, counted from 1, that may be the best. While psp_slope still moves, the network is not yet the one that
+    will be used."""
+    slope, epochs = config.network.psp_slope, config.training.epochs
+    if not isinstance(slope, PspSlopeSchedule):
+        return 1
+    return next(epoch for epoch in range(1, epochs + 1) if slope.at(epoch / epochs) == slope.at(1.0))
+
+
+def standing(config: Config, run: RunDirectory) -> str:
+    """A part of a sentence: where the best weights so far are, or why there are none."""
+    epoch = _epoch(run)
+    if epoch is not None and epoch >= first_epoch(config):
+        return f"the best weights so far, of epoch {epoch}, are in {run.best}"
+    return f"there are no best weights yet: {_reason(config, _epochs(run))}"
+
+
+def require(run: RunDirectory) -> None:
+    """Raises UserError, which says what to do, if the run has not come so far that it has best weights."""
+    config = load_config(run.config, [OWN_WEIGHTS])
+    epoch, first = _epoch(run), first_epoch(config)
+    # earlier versions wrote best.safetensors at Ctrl-C, validated or not
+    if (epoch is None and run.best.exists()) or (epoch is not None and epoch >= first):
+        return
+    epochs = _epochs(run)
+    if epochs < first:
+        owner = run.owner()
+        advice = f"{owner} is at work on it" if owner else f"go on with: {run.resume_command}"
+        raise UserError(f"'{run.path}' has no best weights yet: {_reason(config, epochs)}; {advice}")
+
+
+def _reason(config: Config, epochs: int) -> str:
+    first = first_epoch(config)
+    if first == 1:
+        return "its first epoch is not over"
+    return f"psp_slope moves until epoch {first} of {config.training.epochs} (over: {epochs})"
+
+
+def _epochs(run: RunDirectory) -> int:
+    """How many are over."""
+    if not run.last.exists():
+        return 0
+    _, metadata = checkpoint.load(run.last)
+    try:
+        return int(metadata["progress"]["epochs"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"'{run.last}' is not the file that ttfs-train wrote: it does not say its epochs") from None
+
+
+def _epoch(run: RunDirectory) -> int | None:
+    """That of best.safetensors; None if there is no such file, or another program wrote it."""
+    if not run.best.exists():
+        return None
+    _, metadata = checkpoint.load(run.best)
+    epoch = metadata.get("epoch")
+    return epoch if isinstance(epoch, int) else None
