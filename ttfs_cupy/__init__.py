@@ -5,7 +5,6 @@ imported once they are used, so that `import ttfs_cupy` is quick and loads neith
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from ttfs_cupy.common import checkout
 from ttfs_cupy.common.errors import UserError
@@ -13,6 +12,8 @@ from ttfs_cupy.common.version import __version__
 
 checkout.make_importable()
 
+# type checkers take it for true; typing itself is left to what is asked for
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, load_dataset
     from ttfs_cupy.device import Device, get_device
@@ -77,7 +78,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)

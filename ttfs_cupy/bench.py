@@ -1,10 +1,11 @@
 """Times the engine beside the same network in PyTorch, on a CPU or a GPU: python -m ttfs_cupy.bench."""
 
-import sys
+if __name__ == "__main__":
+    # imports what it needs with an answer to Ctrl-C
+    from ttfs_cupy.common import entry
+
+    entry.bench()
 
 from ttfs_cupy.benchmarks.comparison.command import main
 
 __all__ = ["main"]
-
-if __name__ == "__main__":
-    sys.exit(main())

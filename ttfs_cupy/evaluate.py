@@ -1,8 +1,13 @@
 """Measures a run's weights on the test set: python -m ttfs_cupy.evaluate RUN_DIR."""
 
+if __name__ == "__main__":
+    # imports this module by its name, and what it needs, with an answer to Ctrl-C
+    from ttfs_cupy.common import entry
+
+    entry.evaluate()
+
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 
 from ttfs_cupy.common import command_line
@@ -53,7 +58,3 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     silent = silent_layers(result.firing_rates)
     if silent:
         logger.warning("%s", silence(silent, "test"))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

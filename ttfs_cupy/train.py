@@ -1,8 +1,13 @@
 """Trains a network from a YAML file: python -m ttfs_cupy.train configs/quickstart.yaml."""
 
+if __name__ == "__main__":
+    # imports this module by its name, and what it needs, with an answer to Ctrl-C
+    from ttfs_cupy.common import entry
+
+    entry.train()
+
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,7 +146,3 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     seed = experiment.config.seed + 1
     logger.info("  %s", typed("evaluate", run.path))
     logger.info("  %s", typed("train", run.config, "--seed", str(seed), "--output", Path(f"{run.path}-seed-{seed}")))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
 
-from ttfs_cupy import check
+from ttfs_cupy.check import command as check
 from ttfs_cupy.check.kernel_report import cubins
 from ttfs_cupy.check.kernels import registry
 from ttfs_cupy.check.kernels.variants import variants

@@ -14,7 +14,7 @@ from helpers.processes import ends
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_cupy import check
+from ttfs_cupy.check import command as check
 from ttfs_cupy.check import deep
 from ttfs_cupy.check.deep import summary
 from ttfs_cupy.check.deep.ended import Ended
@@ -164,7 +164,7 @@ def test_stages_are_of_the_package_that_was_started(tmp_path: Path) -> None:
     (tmp_path / "ttfs_cupy").mkdir()
     (tmp_path / "ttfs_cupy" / "__init__.py").write_text("raise RuntimeError('of another package')\n")
     (tmp_path / "models.py").touch()
-    code = "import sys; sys.path.remove(''); from ttfs_cupy.check import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.path.remove(''); from ttfs_cupy.check.command import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--deep", "--report", "report", "--device", "cpu", "--only", "nvidia"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout

@@ -10,10 +10,10 @@ from emulator import why_not
 from emulator.device import EmulatedGpu
 from helpers.tensorcore_case import RESULTS_OF_KERNELS
 
-from ttfs_cupy import check
 from ttfs_cupy.benchmarks import passes
 from ttfs_cupy.benchmarks.peers import cudnn
 from ttfs_cupy.check import algorithms as part
+from ttfs_cupy.check import command as check
 from ttfs_cupy.check import machine
 from ttfs_cupy.convolution.algorithm import PASSES
 from ttfs_cupy.convolution.shape import ConvolutionShape

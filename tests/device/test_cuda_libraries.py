@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from helpers.environments import REPOSITORY, python
 
-from ttfs_cupy import check, device
+from ttfs_cupy import device
+from ttfs_cupy.check import command as check
 from ttfs_cupy.check.machine import gpus
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device.libraries import cuda_libraries

@@ -1,8 +1,6 @@
 """python -m ttfs_cupy.check."""
 
-import sys
-
-from ttfs_cupy.check import main
+from ttfs_cupy.common import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.check()
