@@ -10,7 +10,7 @@ import sys
 from ttfs_cupy.benchmarks import options
 from ttfs_cupy.benchmarks.comparison import memory, sides, tables
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 
 
 def main() -> int:

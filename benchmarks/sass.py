@@ -13,7 +13,7 @@ import numpy as np
 
 from ttfs_cupy.benchmarks.gpu_model.assumptions import GPUS, Gpu
 from ttfs_cupy.benchmarks.gpu_model.recorder import RecordingGpu
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 from ttfs_cupy.convolution.algorithm import PASSES, Pass
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore.costs import product_channels, sum_channels

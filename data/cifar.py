@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.reading import is_file, is_there, open_file, reason
-from ttfs_cupy.common.shown import shown
-from ttfs_cupy.common.wording import message_of
+from ttfs_cupy.common.files.reading import is_file, is_there, open_file, reason
+from ttfs_cupy.common.shown import message_of, shown
 
 from .cifar_pickle import REMEDY, Array, unpickled
 from .images import Raw

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.reading import open_file, reason
-from ttfs_cupy.common.shown import shown
-from ttfs_cupy.common.wording import message_of
+from ttfs_cupy.common.files.reading import open_file, reason
+from ttfs_cupy.common.shown import message_of, shown
 
 REMEDY = "delete it, and unpack the archive anew or set data.download: true"
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
-from ttfs_cupy.common.wording import message_of
+from ttfs_cupy.common.shown import message_of, shown
 
 from .cifar import read_cifar
 from .digits import read_digits

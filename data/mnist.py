@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.reading import is_file, open_file, reason
-from ttfs_cupy.common.wording import message_of
+from ttfs_cupy.common.files.reading import is_file, open_file, reason
+from ttfs_cupy.common.shown import message_of
 
 from .images import Raw
 from .torchvision_access import downloading, torchvision

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.packages import imported
-from ttfs_cupy.common.wording import message_of
+from ttfs_cupy.common.shown import message_of
 
 
 def torchvision(submodule: str) -> ModuleType:

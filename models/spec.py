@@ -7,8 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ttfs_cupy.common import yaml_text
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.neuron.encoding import ENCODINGS
 

@@ -2,7 +2,7 @@
 
 if __name__ == "__main__":
     # imports what it needs with an answer to Ctrl-C
-    from ttfs_cupy.common import entry
+    from ttfs_cupy.common.command import entry
 
     entry.bench()
 

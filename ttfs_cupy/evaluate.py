@@ -2,7 +2,7 @@
 
 if __name__ == "__main__":
     # imports this module by its name, and what it needs, with an answer to Ctrl-C
-    from ttfs_cupy.common import entry
+    from ttfs_cupy.common.command import entry
 
     entry.evaluate()
 
@@ -10,7 +10,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 from ttfs_cupy.engine.diagnosis import silence, silent_layers
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.experiment import best_weights, run_directory

@@ -2,7 +2,7 @@
 
 if __name__ == "__main__":
     # imports this module by its name, and what it needs, with an answer to Ctrl-C
-    from ttfs_cupy.common import entry
+    from ttfs_cupy.common.command import entry
 
     entry.train()
 
@@ -11,9 +11,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.typed_command import typed
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import dump_config, load_config

@@ -8,7 +8,7 @@ from ttfs_cupy.benchmarks import options
 from ttfs_cupy.benchmarks.comparison import sides
 from ttfs_cupy.benchmarks.comparison.report import Report
 from ttfs_cupy.benchmarks.workload import WORKS
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 

@@ -8,7 +8,7 @@ from ttfs_cupy.benchmarks import machine, measure, options, work
 from ttfs_cupy.benchmarks.comparison import layers, memory, results, sides, tables
 from ttfs_cupy.benchmarks.comparison import peak as peaks
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
-from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.device import get_device
 
 

@@ -20,8 +20,8 @@ from ttfs_cupy.benchmarks.gpu_model.operations import step as operations
 from ttfs_cupy.benchmarks.gpu_model.ours import Part, layers_of, trace
 from ttfs_cupy.benchmarks.gpu_model.tables import Prediction
 from ttfs_cupy.benchmarks.workload import WORKLOADS
-from ttfs_cupy.common import command_line
-from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.files.writing import write_atomically
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,9 +18,9 @@ from ttfs_cupy.benchmarks.precision import tables as precision_tables
 from ttfs_cupy.benchmarks.precision.evaluation import Evaluated, Sums, Trained, compare, random_numbers, sums_of_a_layer
 from ttfs_cupy.benchmarks.precision.rounded import Switch, Variant
 from ttfs_cupy.benchmarks.precision.rounding import FLOAT32, FORMATS
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.experiment.config import dump_config, load_config
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
 from ttfs_cupy.experiment.run_directory import RunDirectory

@@ -15,7 +15,7 @@ from helpers.privileges import without_privileges
 from helpers.refusals import refused, tree
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.experiment import checkpoint
 
 # an empty working directory

@@ -12,7 +12,7 @@ import pytest
 from helpers.commands import FILES, metrics, run_small, small, timeless, train
 from helpers.refusals import refused, tree
 
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.errors import UserError
 
 

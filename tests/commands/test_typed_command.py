@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import small
 
-from ttfs_cupy.common.typed_command import typed
+from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.experiment.run_directory import RunDirectory
 
 SCRIPT = """#!{python}

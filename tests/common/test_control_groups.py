@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_cupy.common import control_groups, cores
-from ttfs_cupy.common.control_groups import memory_left, quota
+from ttfs_cupy.common.machine import control_groups, cores
+from ttfs_cupy.common.machine.control_groups import memory_left, quota
 from ttfs_cupy.device import CpuDevice
 
 MIB = 1 << 20
@@ -228,7 +228,7 @@ def test_a_real_quota(group: Path) -> None:
     if not (group / "cpu.cfs_quota_us").exists():
         pytest.skip("no control groups of version 1")
     (group / "cpu.cfs_quota_us").write_text("50000")
-    assert float(inside(group, "from ttfs_cupy.common.control_groups import quota; print(quota())")) == 0.5
+    assert float(inside(group, "from ttfs_cupy.common.machine.control_groups import quota; print(quota())")) == 0.5
 
 
 def test_this_process_s_own() -> None:

@@ -17,7 +17,7 @@ from helpers.children import Child
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_cupy.common.folder_lock import NAME, FolderLock, InUseError
+from ttfs_cupy.common.files.folder_lock import NAME, FolderLock, InUseError
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ttfs_cupy.common import command_line, interruption
+from ttfs_cupy.common.command import command_line, interruption
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -122,7 +122,7 @@ def test_a_command_in_another_thread_leaves_signals_alone() -> None:
 
 LAST_MOMENTS = """
 import atexit, signal, sys, time
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 
 def last():
     signal.raise_signal(signal.SIGINT)

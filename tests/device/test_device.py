@@ -8,8 +8,8 @@ import pytest
 
 from ttfs_cupy import device as devices
 from ttfs_cupy import models
-from ttfs_cupy.common import cores
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine import cores
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.libraries import cupy_library
 from ttfs_cupy.engine.optimizer import Adam

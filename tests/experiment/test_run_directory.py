@@ -11,7 +11,7 @@ from reference.comparison import DEVICE
 
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.metrics import MetricsFile

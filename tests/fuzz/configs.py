@@ -9,8 +9,8 @@ import yaml
 from helpers.environments import REPOSITORY
 
 from ttfs_cupy import models
-from ttfs_cupy.common import yaml_text
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.device import CpuDevice, get_device
 from ttfs_cupy.engine.plan import Plan, stages_of
 from ttfs_cupy.experiment import config_file

@@ -1,6 +1,6 @@
 """python -m ttfs_cupy.check."""
 
-from ttfs_cupy.common import entry
+from ttfs_cupy.common.command import entry
 
 if __name__ == "__main__":
     entry.check()

@@ -14,9 +14,9 @@ from ttfs_cupy.check.kernel_report import cpu_kernels, cubins, run_kernels
 from ttfs_cupy.check.machine import chosen_device, cuda_stack, gpus, versions
 from ttfs_cupy.check.network import replay_steps, run_network
 from ttfs_cupy.check.report import FAILED, Report, remedy
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.version import __version__
 
 __all__ = ["FAILED", "Report", "main", "remedy", "replay_steps"]

@@ -5,7 +5,7 @@ import importlib.util
 from types import ModuleType
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.wording import message_of
+from ttfs_cupy.common.shown import message_of
 
 
 def imported(module: str, package: str, install: str) -> ModuleType:

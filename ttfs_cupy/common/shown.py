@@ -1,4 +1,4 @@
-"""What a user gave, as it may stand in a message: on one line, and not too long."""
+"""What a user gave, or somebody else said, as it may stand in a message: on one line, and not too long."""
 
 import reprlib
 
@@ -31,3 +31,18 @@ def one_line(text: str, most: int = 200) -> str:
 def short(number: float) -> str:
     """A bound as people write it: 1e-6, 1e6, 3.4e38."""
     return f"{number:.3g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+
+
+def message_of(error: BaseException, most: int = 200) -> str:
+    """An exception's message, its type's name if it has none; what cannot be printed as \\x1b."""
+    text = " ".join(str(error).split())
+    seen = (one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return shortened("".join(seen) or type(error).__name__, most)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or both its ends where it is longer."""
+    if len(text) <= most:
+        return text
+    end = (most - 3) // 2
+    return f"{text[: most - 3 - end]}...{text[len(text) - end :]}"

@@ -20,8 +20,8 @@ from typing import TypeGuard
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import write_atomically
-from ttfs_cupy.common.reading import open_file
+from ttfs_cupy.common.files.reading import open_file
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.convolution.algorithm import PASSES, VARIANT, Algorithm, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, LayerAlgorithms, candidates, variant

@@ -1,8 +1,8 @@
 """A device is this machine's CPU or one CUDA GPU: arrays, kernel launches, matrix products, parallel tasks."""
 
 from ttfs_cupy.common.checks import check_count
-from ttfs_cupy.common.cores import bounded_threads
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine.cores import bounded_threads
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device.arrays import Array, Stack
 from ttfs_cupy.device.cpu import PANEL, CpuDevice

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ttfs_cupy.common.control_groups import memory_left
-from ttfs_cupy.common.cores import default_threads
-from ttfs_cupy.common.forks import renew_in_children
+from ttfs_cupy.common.machine.control_groups import memory_left
+from ttfs_cupy.common.machine.cores import default_threads
+from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.device.arrays import Array, Stack, to_host
 from ttfs_cupy.device.compilation import cpu_library, source
 from ttfs_cupy.device.interface import check_work

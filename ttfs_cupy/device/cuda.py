@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.forks import renew_in_children
+from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.device.arrays import Array, Stack, to_host
 from ttfs_cupy.device.compilation import cubins, source
 from ttfs_cupy.device.compilation.cubins import Cubin

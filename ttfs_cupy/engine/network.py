@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ttfs_cupy.common.checks import check_count, check_kind
-from ttfs_cupy.common.forks import renew_in_children
+from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations

@@ -10,10 +10,9 @@ import safetensors
 import safetensors.numpy
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import write_atomically
-from ttfs_cupy.common.reading import open_file, reason
-from ttfs_cupy.common.shown import shown
-from ttfs_cupy.common.wording import message_of
+from ttfs_cupy.common.files.reading import open_file, reason
+from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.common.shown import message_of, shown
 
 # The types that NumPy has, by safetensors's names. bfloat16 is the upper half of a float32, and is read as that.
 _NUMPY = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from ttfs_cupy.common import yaml_text
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import one_line
 
 BUNDLED = "ttfs_cupy.configs"

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import write_atomically
-from ttfs_cupy.common.reading import open_file, reason
-from ttfs_cupy.common.shown import shown
-from ttfs_cupy.common.wording import message_of
+from ttfs_cupy.common.files.reading import open_file, reason
+from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.common.shown import message_of, shown
 
 # bytes; an epoch's line has some hundreds
 LARGEST = 1 << 28

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
+from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import clear_temporaries, write_atomically
-from ttfs_cupy.common.folder_lock import FolderLock, InUseError
-from ttfs_cupy.common.typed_command import typed
+from ttfs_cupy.common.files.folder_lock import FolderLock, InUseError
+from ttfs_cupy.common.files.writing import clear_temporaries, write_atomically
 
 logger = logging.getLogger("ttfs_cupy")
 

@@ -19,9 +19,9 @@ from ttfs_cupy.check.deep.ended import Ended, How
 from ttfs_cupy.check.deep.notes import take
 from ttfs_cupy.check.deep.output import Copy, Text
 from ttfs_cupy.check.deep.stages import Stage
-from ttfs_cupy.common import command_line
+from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import import_path, write_atomically
+from ttfs_cupy.common.files.writing import import_path, write_atomically
 from ttfs_cupy.common.version import __version__
 
 REPORT, FIGURES, SUMMARY = "report.txt", "figures.json", "summary.txt"

@@ -10,7 +10,7 @@ import numpy as np
 
 from ttfs_cupy.check.deep import tools
 from ttfs_cupy.check.deep.notes import Notes
-from ttfs_cupy.common.cores import available_cores
+from ttfs_cupy.common.machine.cores import available_cores
 from ttfs_cupy.device import Array, Device, Stack, get_device
 
 TOOLS = ("nvidia-smi", "ncu", "compute-sanitizer", "nvdisasm", "g++")

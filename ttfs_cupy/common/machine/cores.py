@@ -2,7 +2,7 @@
 
 import os
 
-from ttfs_cupy.common.control_groups import quota
+from ttfs_cupy.common.machine.control_groups import quota
 
 
 def available_cores() -> int:

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ttfs_cupy.common.command.interruption import Interruptions
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.interruption import Interruptions
-from ttfs_cupy.common.shown import shown
-from ttfs_cupy.common.wording import message_of, shortened
+from ttfs_cupy.common.shown import message_of, shortened, shown
 
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
-from ttfs_cupy.common.wording import shortened
+from ttfs_cupy.common.shown import shortened, shown
 
 _REASONS = {
     errno.ENOENT: "no such file",

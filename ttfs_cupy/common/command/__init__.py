@@ -1,0 +1,1 @@
+"""How a command begins, is typed, is interrupted and ends; what it says meanwhile."""

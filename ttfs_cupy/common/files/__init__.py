@@ -1,0 +1,1 @@
+"""Reading and writing files, and the folder that one process has for itself."""

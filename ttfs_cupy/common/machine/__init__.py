@@ -1,0 +1,1 @@
+"""What there is to work with: cores, memory of a container, processes that are forked."""
