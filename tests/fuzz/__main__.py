@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.environments import REPOSITORY
@@ -13,7 +14,25 @@ from helpers.sanitizers import preloaded
 
 from fuzz.worker import Task
 
-TOPICS = ("api", "configs", "run_directories", "data_files")
+# A class, and how many seconds an attempt may take: those of `runs` are several processes
+TOPICS = {
+    "api": ("fuzz.api:Api", 10.0),
+    "configs": ("fuzz.configs:Configs", 10.0),
+    "run_directories": ("fuzz.run_directories:RunDirectories", 10.0),
+    "data_files": ("fuzz.data_files:DataFiles", 10.0),
+    "pairs": ("fuzz.runs:Pairs", 120.0),
+    "kills": ("fuzz.runs:Kills", 120.0),
+    "signals": ("fuzz.runs:Signals", 120.0),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of a task, as a text, and whether all promises held. attempt: the last one."""
+
+    held: bool
+    text: str
+    attempt: int | None
 
 
 def main() -> int:
@@ -29,24 +48,29 @@ def main() -> int:
     if unknown := set(topics) - {*TOPICS}:
         parser.error(f"there is no topic {', '.join(sorted(unknown))}; there are {', '.join(TOPICS)}")
     broken = 0
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        for topic in topics:
-            place = Path(folder, topic)
-            place.mkdir()
-            task = Task(
-                *(topic, str(place), parsed.seed, parsed.first, 1, parsed.attempts, parsed.seconds / len(topics)),
-                sanitized=not parsed.plain,
+    for topic in topics:
+        fuzzer, limit = TOPICS[topic]
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+            result = run(
+                Task(
+                    *(fuzzer, folder, parsed.seed, parsed.first, parsed.attempts, parsed.seconds / len(topics), limit),
+                    sanitized=not parsed.plain,
+                )
             )
-            broken += not run(task)
+        print(f"{topic}: {result.text} ({time.monotonic() - start:.0f} s, seed {parsed.seed})", flush=True)
+        if not result.held:
+            broken += 1
+            again = f"{topic} --seed {parsed.seed} --first {result.attempt} --attempts 1"
+            print(f"again: make fuzz ARGUMENTS='{again}'", flush=True)
     return 1 if broken else 0
 
 
-def run(task: Task) -> bool:
-    """Whether all promises held; says what came out."""
+def run(task: Task) -> Result:
+    """The task in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
     if task.sanitized:
         environment |= preloaded()
-    start = time.monotonic()
     result = subprocess.run(
         [sys.executable, "-m", "fuzz.worker", task.dump()],
         cwd=REPOSITORY,
@@ -56,15 +80,12 @@ def run(task: Task) -> bool:
         errors="replace",
         check=False,
     )
-    seconds = time.monotonic() - start
+    file = Path(task.folder, "attempt")
+    attempt = int(file.read_text()) if file.exists() else None
     if result.returncode == 0:
-        print(f"{task.topic}: {result.stdout.splitlines()[-1]} in {seconds:.0f} s", flush=True)
-        return True
-    attempt = Path(task.folder, "attempt")
-    number = attempt.read_text() if attempt.exists() else "none"
-    print(f"{task.topic}: broken in attempt {number} (exit code {result.returncode}):\n{result.stderr[-6000:]}")
-    print(f"again: make fuzz ARGUMENTS='{task.topic} --seed {task.seed} --first {number} --attempts 1'", flush=True)
-    return False
+        return Result(True, result.stdout.splitlines()[-1], attempt)
+    said = result.stderr[-6000:]
+    return Result(False, f"broken in attempt {attempt}, exit code {result.returncode}:\n{said}\n", attempt)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ RULES: dict[str, list[Any]] = {
 }
 
 
-class Fuzzer:
+class Api:
     """An attempt is CALLS calls on one small world: a network, its optimiser, steps and images."""
 
     def __init__(self, folder: Path):

@@ -1,5 +1,5 @@
 """Starts at once, kills and signals: no two runs in one directory, the bits of a run that was never stopped, and what
-an interruption promises. By itself: python tests/fuzz/runs.py [pairs|kills|signals] [NUMBER].
+an interruption promises.
 """
 
 import os
@@ -7,15 +7,10 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.children import Child, training
 from helpers.commands import FILES, Outcome, evaluate, run_small, small, timeless, train
@@ -239,18 +234,3 @@ def at_once(commands: Sequence[Sequence[str]], late: Sequence[float], here: Path
     os.close(reading)
     os.close(writing)
     return [child.wait() for child in children]
-
-
-def main(arguments: Sequence[str]) -> None:
-    kinds = {"pairs": (Pairs, 200), "kills": (Kills, 100), "signals": (Signals, 100)}
-    for name in [arguments[0]] if arguments else kinds:
-        kind, usual = kinds[name]
-        number = int(arguments[1]) if len(arguments) > 1 else usual
-        with tempfile.TemporaryDirectory() as folder:
-            fuzzer = kind(Path(folder))
-            came_out = Counter(fuzzer.attempt(random.Random(seed)) for seed in range(number))
-        print(f"{name}: {number} attempts, no promise broken: {dict(came_out)}", flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

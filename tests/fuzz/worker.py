@@ -20,12 +20,12 @@ from helpers import sanitizers
 
 from ttfs_cupy.device.compilation import cpu_library
 
-# Of one attempt
-SECONDS, BYTES = 10, 1 << 30
+# Of one attempt, beyond what the first ones took
+BYTES = 1 << 30
 
 
 class Fuzzer(Protocol):
-    """What a module of this folder calls Fuzzer; it is made with a folder to work in."""
+    """What the classes of this folder are; each is made with a folder to work in."""
 
     def attempt(self, chance: random.Random) -> str:
         """One random attempt, a function of `chance` alone; returns a word for what came out. Raises AssertionError,
@@ -34,16 +34,17 @@ class Fuzzer(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """Attempts `first`, first + step, ... of a topic, up to so many of them or so many seconds."""
+    """Attempts of a class ("module:Name") from number `first` on: so many of them, or as many as go into so many
+    seconds. limit: seconds of one attempt."""
 
-    topic: str
+    fuzzer: str
     folder: str
-    seed: int
-    first: int
-    step: int
-    attempts: int
-    seconds: float
-    sanitized: bool
+    seed: int = 0
+    first: int = 0
+    attempts: int = 1
+    seconds: float = 3600.0
+    limit: float = 10.0
+    sanitized: bool = False
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
@@ -51,19 +52,22 @@ class Task:
 
 def main(task: Task) -> None:
     folder = Path(task.folder)
-    if task.sanitized:
+    if not task.sanitized:  # which tell of a crash themselves
+        faulthandler.enable()
+    else:
         _build_with_sanitizers()
-    fuzzer: Fuzzer = import_module(f"fuzz.{task.topic}").Fuzzer(folder)
+    module, _, name = task.fuzzer.partition(":")
+    fuzzer: Fuzzer = getattr(import_module(module), name)(folder)
     outcomes: Counter[str] = Counter()
     end = time.monotonic() + task.seconds
     usual = 0
     for count in range(task.attempts):
         if time.monotonic() > end:
             break
-        number = task.first + count * task.step
+        number = task.first + count
         (folder / "attempt").write_text(str(number))
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
-        outcomes[fuzzer.attempt(random.Random(f"{task.topic} {task.seed} {number}"))] += 1
+        faulthandler.dump_traceback_later(task.limit, exit=True)
+        outcomes[fuzzer.attempt(random.Random(f"{task.seed} {number}"))] += 1
         faulthandler.cancel_dump_traceback_later()
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         # the first attempts load what all of them need
