@@ -14,16 +14,16 @@ from helpers.sanitizers import preloaded
 
 from fuzz.worker import Task
 
-# A class, and how many seconds an attempt may take: those of `runs` are several processes
-TOPICS = {
-    "api": ("fuzz.api:Api", 10.0),
-    "configs": ("fuzz.configs:Configs", 10.0),
-    "run_directories": ("fuzz.run_directories:RunDirectories", 10.0),
-    "data_files": ("fuzz.data_files:DataFiles", 10.0),
-    "pairs": ("fuzz.runs:Pairs", 120.0),
-    "kills": ("fuzz.runs:Kills", 120.0),
-    "signals": ("fuzz.runs:Signals", 120.0),
+# Attempts in this process, each of 10 seconds at most, the kernels built with sanitizers
+WITHIN = {
+    "api": "fuzz.api:Api",
+    "configs": "fuzz.configs:Configs",
+    "run_directories": "fuzz.run_directories:RunDirectories",
+    "data_files": "fuzz.data_files:DataFiles",
 }
+# Attempts of several processes, which compare the bits of whole runs
+WHOLE_RUNS = {"pairs": "fuzz.runs:Pairs", "kills": "fuzz.runs:Kills", "signals": "fuzz.runs:Signals"}
+TOPICS = WITHIN | WHOLE_RUNS
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,21 @@ def main() -> int:
         parser.error(f"there is no topic {', '.join(sorted(unknown))}; there are {', '.join(TOPICS)}")
     broken = 0
     for topic in topics:
-        fuzzer, limit = TOPICS[topic]
+        is_within = topic in WITHIN
         start = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             result = run(
                 Task(
-                    *(fuzzer, folder, parsed.seed, parsed.first, parsed.attempts, parsed.seconds / len(topics), limit),
-                    sanitized=not parsed.plain,
+                    *(TOPICS[topic], folder, parsed.seed, parsed.first, parsed.attempts),
+                    seconds=parsed.seconds / len(topics),
+                    limit=10 if is_within else 120,
+                    sanitized=is_within and not parsed.plain,
                 )
             )
         print(f"{topic}: {result.text} ({time.monotonic() - start:.0f} s, seed {parsed.seed})", flush=True)
         if not result.held:
             broken += 1
-            again = f"{topic} --seed {parsed.seed} --first {result.attempt} --attempts 1"
+            again = f"{topic} --seed {parsed.seed} --first {result.attempt or 0} --attempts 1"
             print(f"again: make fuzz ARGUMENTS='{again}'", flush=True)
     return 1 if broken else 0
 
