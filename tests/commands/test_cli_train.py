@@ -260,7 +260,7 @@ def test_every_file_has_the_permissions_that_the_umask_leaves(
 @pytest.mark.parametrize("name", ["ttfs-train", "ttfs-evaluate", "ttfs-check"])
 def test_console_scripts(name: str) -> None:
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name=name)
-    assert entry.value == f"ttfs_cupy.{name.removeprefix('ttfs-')}:main"
+    assert entry.value == f"ttfs_cupy.common.command.entry:{name.removeprefix('ttfs-')}"
     assert callable(entry.load())
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from helpers.environments import CODE, REPOSITORY, site_packages
 
+from ttfs_cupy.common.command import entry
 from ttfs_cupy.device.libraries import cuda_libraries
 
 ROOT = REPOSITORY
@@ -96,11 +97,13 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
     with zipfile.ZipFile(wheel) as archive:
         lines = archive.read(entry_points).decode().splitlines()
-    modules = [line.split("=")[1].strip().split(":")[0] for line in lines if "=" in line]
-    assert "ttfs_cupy.train" in modules
-    for path in (module.replace(".", "/") for module in modules):
-        # a module, or a package that can be run by `python -m`, too
-        assert f"{path}.py" in names or {f"{path}/__init__.py", f"{path}/__main__.py"} <= names, path
+    scripts = dict(line.split(" = ") for line in lines if "=" in line)
+    assert {"ttfs-train", "ttfs-evaluate", "ttfs-check", "ttfs-bench"} == set(scripts)
+    for name, value in scripts.items():
+        command = name.removeprefix("ttfs-")
+        assert value == f"ttfs_cupy.common.command.entry:{command}" and callable(getattr(entry, command))
+        # a module, or a package, that can be run by `python -m`, too
+        assert {f"ttfs_cupy/{command}.py", f"ttfs_cupy/{command}/__main__.py"} & names, command
 
 
 def requirements(wheel: Path, extra: str = "") -> set[str]:

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 from types import ModuleType
 
+from ttfs_cupy.common.command.interruption import whole_import
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of
 
@@ -15,7 +16,8 @@ def imported(module: str, package: str, install: str) -> ModuleType:
     help.
     """
     try:
-        return importlib.import_module(module)
+        with whole_import():
+            return importlib.import_module(module)
     # a library that cannot be mapped into memory is an ImportError, too, or an OSError
     except (ImportError, OSError, MemoryError) as error:
         top = module.partition(".")[0]

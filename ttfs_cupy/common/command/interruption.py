@@ -5,6 +5,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -70,3 +72,28 @@ class Interruptions:
             again = threading.Timer(SECONDS_TO_REPEAT, os.kill, (os.getpid(), self.number))
             again.daemon = True
             again.start()
+
+
+@contextmanager
+def whole_import() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block, and are then answered as they would have been.
+
+    A library that is interrupted while it is imported may take that for a part of it that is missing, and go on: the
+    user's wish is lost, or half of the library stays.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    answers = {number: signal.getsignal(number) for number in SIGNALS}
+    # one that is ignored, or ends the process at once, is left alone
+    ours = {number: answer for number, answer in answers.items() if callable(answer)}
+    try:
+        for number in ours:
+            signal.signal(number, lambda number, frame: came.append((number, frame)))
+        yield
+    finally:
+        for number, answer in ours.items():
+            signal.signal(number, answer)
+        for first, frame in came[:1]:
+            ours[signal.Signals(first)](first, frame)

@@ -14,10 +14,10 @@ from typing import IO, NoReturn
 
 from tqdm import tqdm
 
-from ttfs_cupy.common.command.progress import announce
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import import_path, make_folder
 from ttfs_cupy.common.machine.cores import available_cores
+from ttfs_cupy.device.compilation.progress import announce
 
 # Its arguments are this process's sys.path: modules are found where they are found here, and not in the working folder.
 # Whatever they print as they are imported is no answer.
