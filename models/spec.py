@@ -93,7 +93,7 @@ def _parse(content: Any, where: str) -> ModelSpec:
     if isinstance(content, Mapping):
         _refuse_unknown(content, ("layers", "encoding"), where)
         entries, encoding = content.get("layers"), content.get("encoding", encoding)
-    if not isinstance(entries, Sequence) or isinstance(entries, (str, bytes)) or not entries:
+    if not isinstance(entries, (list, tuple)) or not entries:
         raise UserError(f"{where} must be a list of at least one layer, such as [64, P, {{linear: 256}}]")
     if len(entries) > MAX_LAYERS:
         raise UserError(f"{where} has {len(entries):,} layers, but a model may have up to {MAX_LAYERS:,}")
@@ -175,7 +175,7 @@ def _count(value: Any, where: str) -> int:
 
 def _pair(value: Any, where: str, least: int) -> Pair:
     pair = (value, value) if isinstance(value, int) else value
-    if not isinstance(pair, Sequence) or isinstance(pair, (str, bytes)) or len(pair) != 2:
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         raise UserError(f"{where} must be one whole number or two (vertical, horizontal), not {shown(value)}")
     for number in pair:
         if not _is_whole(number, least):

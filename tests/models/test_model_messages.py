@@ -2,13 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from reference.comparison import DEVICE
 
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.models.spec import read
 
 COUNT = "the number of neurons or channels must be"
 ENTRY = "but must be a number of channels, P, or a mapping with one of convolution, pool, linear"
@@ -141,3 +144,10 @@ def sentence_of(model: object, device: str | Device = DEVICE) -> str:
     with pytest.raises(UserError) as caught:
         models.build(model, (1, 8, 8), 10, device)  # type: ignore[arg-type]
     return str(caught.value)
+
+
+@pytest.mark.parametrize("model", [memoryview(np.zeros((2, 3))), range(3, 5), b"ab", {3, 4}])
+def test_what_only_resembles_a_list(model: Any) -> None:
+    """Taken apart, a memoryview raised NotImplementedError."""
+    with pytest.raises(UserError, match="must be a list of at least one layer"):
+        read(model)
