@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_choice, check_number
+from ttfs_cupy.common.checks import check_choice, check_count, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
@@ -35,6 +35,7 @@ READOUTS = ("potential", "spike_times")
 # Of the weights' deviation, and to of their mean: far beyond what trains, and sums of such weights stay in float32.
 WEIGHTS = (1e-6, 1e6)
 MAX_CLASSES = MAX_PIXELS = 1_000_000
+MAX_SEED = 2**64 - 1
 
 
 def build(
@@ -67,13 +68,16 @@ def build(
     precision: float32, split or tf32; without tensor cores all of it is float32.
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
-    _check_sizes(input_shape, classes, seed)
-    check_number("t_win", t_win, *WINDOWS)
-    check_number("psp_slope", psp_slope, 0, 1)
-    check_number("grad_clip", grad_clip, *GAIN_BOUNDS)
-    check_number("weight_mean", weight_mean, -WEIGHTS[1], WEIGHTS[1])
+    # as Python's own numbers: NumPy's may be too short for what is counted with them
+    input_shape = _checked_shape(input_shape)
+    classes = check_count("classes", classes, least=2, most=MAX_CLASSES)
+    seed = check_count("seed", seed, least=0, most=MAX_SEED)
+    t_win = check_number("t_win", t_win, *WINDOWS)
+    psp_slope = check_number("psp_slope", psp_slope, 0, 1)
+    grad_clip = check_number("grad_clip", grad_clip, *GAIN_BOUNDS)
+    weight_mean = check_number("weight_mean", weight_mean, -WEIGHTS[1], WEIGHTS[1])
     if weight_std is not None:
-        check_number("weight_std", weight_std, *WEIGHTS)
+        weight_std = check_number("weight_std", weight_std, *WEIGHTS)
     check_choice("clip", clip, CLIP_MODES)
     check_choice("readout", readout, READOUTS)
     check_choice("precision", precision, PRECISIONS)
@@ -213,20 +217,18 @@ def _check_weights(layers: Sequence[Layer], device: Device) -> None:
         )
 
 
-def _check_sizes(input_shape: tuple[int, int, int], classes: int, seed: int) -> None:
-    right = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and all(map(_is_whole, input_shape))
-    if not right or not all(1 <= size <= MAX_PIXELS for size in input_shape):
+def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
+    is_shape = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and all(map(_is_size, input_shape))
+    if not is_shape:
         raise UserError(
             f"input_shape must be (channels, height, width), each from 1 to {MAX_PIXELS}, not {shown(input_shape)}"
         )
-    if not _is_whole(classes) or not 2 <= classes <= MAX_CLASSES:
-        raise UserError(f"classes must be a whole number from 2 to {MAX_CLASSES}, not {shown(classes)}")
-    if not _is_whole(seed) or seed < 0:
-        raise UserError(f"seed must be a whole number from 0, not {shown(seed)}")
+    channels, height, width = map(int, input_shape)
+    return channels, height, width
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def _is_size(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 1 <= int(value) <= MAX_PIXELS
 
 
 def _check_statistics(channels: int, mean: Any, std: Any) -> None:

@@ -151,3 +151,10 @@ def test_what_only_resembles_a_list(model: Any) -> None:
     """Taken apart, a memoryview raised NotImplementedError."""
     with pytest.raises(UserError, match="must be a list of at least one layer"):
         read(model)
+
+
+def test_short_numbers_of_numpy_count_as_far_as_any() -> None:
+    """As uint8, the weights of a readout for 200 classes were counted modulo 256."""
+    shape = (np.uint8(2), np.uint8(100), np.uint8(100))
+    net = models.build([np.int64(3).item(), "P"], shape, np.uint8(200), DEVICE, seed=np.int8(1))
+    assert net.state_dict()["readout.weight"].shape == (200, 3 * 50 * 50)

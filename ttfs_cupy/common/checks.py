@@ -36,7 +36,8 @@ def check_not_negative(name: str, value: object) -> float:
 def check_count(name: str, value: object, *, least: int = 1, most: int = MOST) -> int:
     """The whole number as an int. Raises UserError that names it unless it lies in least to most."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or int(value) < least:
-        raise UserError(f"{name} must be a whole number from {least}, not {shown(value)}")
+        up_to = f" to {most}" if most < MOST else ""
+        raise UserError(f"{name} must be a whole number from {least}{up_to}, not {shown(value)}")
     if int(value) > most:
         raise UserError(f"{name} must be at most {most}, not {shown(value)}")
     return int(value)

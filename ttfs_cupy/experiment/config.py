@@ -31,14 +31,13 @@ from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
 from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT, sentence
 from ttfs_cupy.experiment.schedule import SCHEDULES
-from ttfs_cupy.models.builder import READOUTS, WEIGHTS
+from ttfs_cupy.models.builder import MAX_SEED, READOUTS, WEIGHTS
 from ttfs_cupy.neuron import CLIP_MODES, GAIN_BOUNDS, WINDOWS
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
 FLOAT32 = np.finfo(np.float32)
 # Nobody counts further. Products of two such numbers stay below 2^63.
 MAX_COUNT = 1_000_000_000
-MAX_SEED = 2**64 - 1
 MAX_THREADS = 1024
 
 
