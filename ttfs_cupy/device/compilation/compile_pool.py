@@ -45,7 +45,7 @@ def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
     progress: with a bar on a terminal, and a line in the log elsewhere.
     """
     if progress and not (sys.stderr is not None and sys.stderr.isatty()):
-        announce(f"compiling {len(requests)} kernels for this GPU: once, for some seconds to minutes")
+        announce(f"compiling {len(requests)} kernels for GPUs: once, for some seconds to minutes")
     for folder in {Path(request["stem"]).parent for request in requests}:
         make_folder(folder)
     waiting = deque(requests)

@@ -8,7 +8,8 @@ logger = logging.getLogger("ttfs_cupy")
 
 def announce(message: str) -> None:
     """A line in the log of a command; where nobody listens to that, as in a notebook or a script, on stderr."""
-    if logger.isEnabledFor(logging.INFO):
+    if logger.isEnabledFor(logging.INFO) and logger.hasHandlers():
         logger.info("%s", message)
     elif sys.stderr is not None:
-        print(message, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
