@@ -78,7 +78,7 @@ def test_config_cannot_be_read(here: Path) -> None:
         (["quickstart", "--seed", "many"], ["--seed", "'many'", "--help"]),
         (["quickstart", "--seed", "-1"], ["error: --seed -1: seed must be"]),
         (["quickstart", "--device", "gpu"], ["error: --device gpu: device must be auto, cuda"]),
-        (["quickstart", "--output", ""], ["error: --output '': output must be"]),
+        (["quickstart", "--output", ""], ["error: argument --output: it must name a path"]),
         (["quickstart", "--outptu", "x"], ["--outptu", "--help"]),
         (["quickstart", "--set", "seed"], ["--set seed", "key.sub=value"]),
         (["quickstart", "--set", "seed.x=1"], ["--set seed.x=1", "seed"]),
