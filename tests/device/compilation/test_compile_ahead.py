@@ -19,7 +19,7 @@ from helpers.machine_code import skip_without_nvrtc
 from ttfs_cupy.check.kernels.variants import variants
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import CudaDevice
-from ttfs_cupy.device.compilation import compile_pool, cubins, nvrtc, source
+from ttfs_cupy.device.compilation import cache, compile_pool, cubins, nvrtc, source
 from ttfs_cupy.device.compilation.source import Unit
 from ttfs_cupy.device.gpu_limits import of_capability
 
@@ -176,11 +176,17 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", f"ttfs_cupy-{os.getuid()}"]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="the superuser may write everywhere")
-def test_a_ready_made_read_only_cache(folder: Path, requests: list[compile_pool.Request]) -> None:
+def test_a_ready_made_cache_is_used_without_a_trial_of_writing(
+    folder: Path, requests: list[compile_pool.Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = cubins.compiled(JOBS)
     for path in (folder, folder.parent):
         path.chmod(0o555)
+
+    def tried(place: Path) -> None:
+        raise AssertionError(f"{place} is tried, though all is found")
+
+    monkeypatch.setattr(cache, "_trouble", tried)
     assert cubins.compiled(JOBS) == made and len(requests) == len(JOBS)
 
 
