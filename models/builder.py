@@ -13,7 +13,7 @@ from ttfs_cupy.common.shown import shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, algorithms_named, connecting, name_for
 from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.device import CpuDevice, CudaDevice, Device, get_device
+from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.device.launcher import MAX_ELEMENTS
 from ttfs_cupy.engine.layers import Layer, MaxPool, Shape, Weighted
 from ttfs_cupy.engine.network import Network
@@ -90,7 +90,8 @@ def build(
     _check_statistics(input_shape[0], mean, std)
     if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
         raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
-    target = device if isinstance(device, (CpuDevice, CudaDevice)) else get_device(device)[0]  # type: ignore[arg-type]
+    # whatever launches kernels is a device; all else is a name, or refused as one
+    target: Device = device if hasattr(device, "launch") else get_device(device)[0]  # type: ignore[assignment]
     slope = PspSlope(target, psp_slope)
     spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
     exactness = next(known for known in PRECISIONS if known == precision)
