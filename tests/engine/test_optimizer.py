@@ -233,3 +233,8 @@ def test_the_norm_sums_every_weight(size: int) -> None:
         expected = np.zeros(count)
         expected[position] = -1
         np.testing.assert_allclose(moved, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("infinity", [math.inf, float("inf"), np.inf, np.float32("inf")])
+def test_no_largest_norm_by_any_infinity(infinity: float) -> None:
+    assert Limits(clip_norm=infinity).clip_norm == math.inf

@@ -176,3 +176,52 @@ def test_a_network_and_its_optimiser_go_on_together(copied: Any) -> None:
     for name, values in net.state_dict().items():
         assert (other.state_dict()[name] == values).all()
     assert other_optimizer.counts == optimizer.counts
+
+
+def test_an_evaluators_batch_beside_other_threads(net: Network) -> None:
+    """run() and the loss of its view are one turn."""
+    evaluator, done = Evaluator(net, 4), threading.Event()
+    inputs = net.encode(images(4))
+    net.plan(4)
+
+    def loss() -> float:
+        net.loss.reset()
+        evaluator.send(inputs, LABELS)
+        evaluator.run()
+        return net.loss.read().loss
+
+    alone = loss()
+
+    def disturb() -> None:
+        other = net.encode(images(3, 5))
+        while not done.is_set():
+            net.run(other)
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        assert {loss() for _ in range(500)} == {alone}
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_copy_beside_a_writer_is_of_one_moment(net: Network) -> None:
+    done = threading.Event()
+    states = [{name: np.full_like(values, value) for name, values in net.state_dict().items()} for value in (0, 1)]
+    net.load_state_dict(states[0])
+
+    def write() -> None:
+        while not done.is_set():
+            for state in states:
+                net.load_state_dict(state)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(200):
+            values = {float(number) for array in copy.deepcopy(net).state_dict().values() for number in array.ravel()}
+            assert len(values) == 1
+    finally:
+        done.set()
+        thread.join()

@@ -1,5 +1,6 @@
 """Batches that are none: shapes and types are refused at once, values as soon as somebody could know."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -249,3 +250,22 @@ def test_batch_sizes_that_are_none(batch_size: Any, net: Network) -> None:
     ):
         with pytest.raises(ValueError, match="batch_size must be a whole number from 1"):
             call()
+
+
+@pytest.mark.parametrize("rows", [0, 4, 5000])
+def test_a_loss_of_more_rows_than_are_planned(rows: int, device: str | Device) -> None:
+    """They were written beyond the arrays of the loss."""
+    net = on(device)
+    net.plan(3, training=True)
+    potentials = net.device.to_device(np.zeros((rows, CLASSES), np.float32))
+    with pytest.raises(ValueError, match=r"potentials must have shape \(N, 4\), N from 1 to 3"):
+        net.loss.add(potentials, net.device.to_device(np.zeros(rows, np.int32)))
+    for wrong in (np.zeros((3, 5), np.float32), np.zeros((3, CLASSES)), np.zeros((3, 2 * CLASSES), np.float32)[:, ::2]):
+        with pytest.raises((ValueError, TypeError), match="potentials must be|potentials must have shape"):
+            net.loss.add(net.device.to_device(wrong) if wrong.shape[1] == 5 else wrong, LABELS)
+
+
+def test_a_loss_that_nothing_was_added_to(device: str | Device) -> None:
+    net = on(device)
+    assert net.loss.read().images == 0
+    assert copy.deepcopy(net).loss.read().images == 0

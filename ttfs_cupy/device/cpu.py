@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,7 @@ class CpuDevice:
     def __init__(self, threads: int | None = None):
         self.workers = threads or default_threads()
         self.description = f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
+        self._loaded: dict[str, Any] | None = None
         self.after_fork()
         renew_in_children(self)
 
@@ -63,9 +63,15 @@ class CpuDevice:
         # a copied network computes on the same machine
         return self
 
-    @cached_property
+    @property
     def _entries(self) -> dict[str, Any]:
         """The library's function for each kernel."""
+        # no lock, which a process that is forked meanwhile would wait for: two threads may load it twice
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def _load(self) -> dict[str, Any]:
         library, entries = cpu_library.load(), {}
         for kernel in source.kernels("cpu").values():
             entry = getattr(library, f"ttfs_{kernel.name}")

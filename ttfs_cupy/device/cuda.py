@@ -166,6 +166,7 @@ class CudaDevice:
             return self.xp.ascontiguousarray(self.xp.asarray(array))
 
     def to_host(self, array: Array) -> np.ndarray:
+        self._refuse_in_child()
         return to_host(array)
 
     def synchronize(self) -> None:
@@ -176,5 +177,6 @@ class CudaDevice:
         return self.streams.seconds(body)
 
     def free_bytes(self) -> int:
+        self._refuse_in_child()
         free, _ = self.xp.cuda.runtime.memGetInfo()
         return int(free + self.xp.get_default_memory_pool().free_bytes())

@@ -36,6 +36,7 @@ class CrossEntropy:
         labels: int32 (rows,). One that is no class has the whole batch count for nothing, its gradient be NaN, and
         ValueError raised by the next read(), on a CPU by this call.
         """
+        self._validity.check_potentials(potentials, self.grad.shape)
         self._validity.check_labels(labels, len(potentials))
         grad = self.grad[: len(potentials)]
         scratch = (self._row_loss, self._row_correct, self._arrived)

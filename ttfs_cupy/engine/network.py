@@ -71,6 +71,7 @@ class Network:
         self._psp_slope = psp_slope
         self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
         self.validity = Validity(device, self.layers[0].in_shape, encoder, classes)
+        self.loss = CrossEntropy(device, 1, classes, self.validity)  # until something is planned
         self._plan: Plan | None = None
         self.last_inputs: Array | None = None
         self.after_fork()
@@ -85,7 +86,14 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.loss = CrossEntropy(self.device, 1, self.classes, self.validity)
         self.after_fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        with self.lock:  # nobody changes the weights meanwhile
+            copied = memo[id(self)] = type(self).__new__(type(self))
+            copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
 
     def __copy__(self) -> "Network":
         # half a copy, with shared weights, is what nobody wants

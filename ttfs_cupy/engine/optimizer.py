@@ -52,7 +52,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         check_not_negative("weight_decay", self.weight_decay)
-        if self.clip_norm is not math.inf:
+        if not (is_number(self.clip_norm) and self.clip_norm == math.inf):
             check_number("clip_norm", self.clip_norm, *NORM_BOUNDS)
         bounds = self.weight_clip
         if not (isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(map(is_number, bounds))):

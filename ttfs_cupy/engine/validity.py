@@ -54,6 +54,19 @@ class Validity:
         if not labels.flags.c_contiguous:
             raise ValueError("labels must be C-contiguous, as device.to_device() makes them")
 
+    def check_potentials(self, potentials: Array, most: tuple[int, int]) -> None:
+        """Raises TypeError or ValueError unless these are potentials, float32 (N, classes), on the device.
+
+        most: N of what is planned, and the classes.
+        """
+        if not self._device.holds(potentials):
+            raise TypeError(self._elsewhere("potentials", potentials))
+        shape = potentials.shape
+        if len(shape) != 2 or shape[1] != most[1] or not 0 < shape[0] <= most[0]:
+            raise ValueError(f"potentials must have shape (N, {most[1]}), N from 1 to {most[0]}, not {tuple(shape)}")
+        if potentials.dtype != np.float32 or not potentials.flags.c_contiguous:
+            raise TypeError(f"potentials must be float32 and C-contiguous, not {potentials.dtype}")
+
     def check_set(self, called: str, images: ImageSet) -> None:
         """Raises UserError unless all of its labels are classes of the network's: once for a whole set."""
         highest = int(images.labels.max(initial=0))
@@ -81,9 +94,9 @@ class Validity:
         if mark == INPUTS_OUTSIDE:
             low, high = self._bounds
             right = "be finite" if high > 1e38 else f"lie in {low:g} to {high:g}, as encode() and Encoder make them"
-            raise ValueError(f"inputs must {right}; nothing was learnt from the batch in which they do not")
+            raise ValueError(f"inputs must {right}; nothing was learnt since a batch in which they do not")
         raise ValueError(
-            f"labels must lie in 0 to {self._classes - 1}; nothing was learnt from the batch in which they do not"
+            f"labels must lie in 0 to {self._classes - 1}; nothing was learnt since a batch in which they do not"
         )
 
     def raise_if_known(self) -> None:

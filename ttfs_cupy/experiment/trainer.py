@@ -72,7 +72,9 @@ class Trainer:
             if not self.progress.epochs:
                 self._save_last()
             while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
-                self._epoch()
+                # other threads wait: what they ask for, or load, is no part of an epoch
+                with self.network.lock:
+                    self._epoch()
 
     def resume(self) -> None:
         """Goes on where last.safetensors ends. Claims the run: `fit` is to follow."""
@@ -92,8 +94,7 @@ class Trainer:
 
     def _epoch(self) -> None:
         start = time.perf_counter()
-        with self.network.lock:  # what other threads ask for waits, and does not end up in this epoch's loss
-            totals = self._train()
+        totals = self._train()
         seconds = time.perf_counter() - start
         validation = self.evaluator.over(self.validation, "validation")
         if not np.isfinite(validation.totals.loss):

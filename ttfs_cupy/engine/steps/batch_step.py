@@ -103,7 +103,8 @@ class BatchStep(ABC):
             raise ValueError("there is no batch to work on: send() one first")
         if self._streams is None or self._feed is None:
             assert self._given is not None
-            self._work(*self._given)
+            with self._network.lock:
+                self._work(*self._given)
             return
         with self._network.lock:
             self._network.plan(self._batch_size, training=self.training)
