@@ -261,7 +261,7 @@ def test_a_loss_of_more_rows_than_are_planned(rows: int, device: str | Device) -
     with pytest.raises(ValueError, match=r"potentials must have shape \(N, 4\), N from 1 to 3"):
         net.loss.add(potentials, net.device.to_device(np.zeros(rows, np.int32)))
     for wrong in (np.zeros((3, 5), np.float32), np.zeros((3, CLASSES)), np.zeros((3, 2 * CLASSES), np.float32)[:, ::2]):
-        with pytest.raises((ValueError, TypeError), match="potentials must be|potentials must have shape"):
+        with pytest.raises((ValueError, TypeError), match=r"potentials must (be|have)"):
             net.loss.add(net.device.to_device(wrong) if wrong.shape[1] == 5 else wrong, LABELS)
 
 
