@@ -7,7 +7,6 @@ Prints what came out, as JSON. Ends with a traceback, a signal, or by the watch 
 import faulthandler
 import json
 import random
-import resource
 import sys
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Protocol
 
 from helpers import sanitizers
 
+from ttfs_cupy.benchmarks.comparison.memory import peak_resident_bytes
 from ttfs_cupy.device.compilation import cpu_library
 
 # Of one attempt, beyond what the first ones took
@@ -69,7 +69,7 @@ def main(task: Task) -> None:
         faulthandler.dump_traceback_later(task.limit, exit=True)
         outcomes[fuzzer.attempt(random.Random(f"{task.seed} {number}"))] += 1
         faulthandler.cancel_dump_traceback_later()
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        used = peak_resident_bytes()
         # the first attempts load what all of them need
         usual = used if count < 10 else usual
         assert used - usual <= BYTES, f"{(used - usual) >> 20} MiB more than after the first attempts"
