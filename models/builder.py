@@ -92,20 +92,21 @@ def build(
         raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
     # whatever launches kernels is a device; all else is a name, or refused as one
     target: Device = device if hasattr(device, "launch") else get_device(device)[0]  # type: ignore[assignment]
-    slope = PspSlope(target, psp_slope)
-    spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
-    exactness = next(known for known in PRECISIONS if known == precision)
-    builder = _Builder(target, input_shape, convolution, exactness)
-    for number, layer in enumerate(spec.layers):
-        coding = number == 0 and encoding == "direct"
-        builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
-    builder.check_convolution()
-    builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
-    _check_weights(builder.layers, target)
-    encoder = Encoder(encoding, t_win, standardize, mean, std)
-    network = Network(target, builder.layers, encoder, slope, classes, exactness)
-    network.parameters.draw(seed, weight_mean, weight_std)
-    return network
+    with target.current():
+        slope = PspSlope(target, psp_slope)
+        spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
+        exactness = next(known for known in PRECISIONS if known == precision)
+        builder = _Builder(target, input_shape, convolution, exactness)
+        for number, layer in enumerate(spec.layers):
+            coding = number == 0 and encoding == "direct"
+            builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
+        builder.check_convolution()
+        builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
+        _check_weights(builder.layers, target)
+        encoder = Encoder(encoding, t_win, standardize, mean, std)
+        network = Network(target, builder.layers, encoder, slope, classes, exactness)
+        network.parameters.draw(seed, weight_mean, weight_std)
+        return network
 
 
 class _Builder:

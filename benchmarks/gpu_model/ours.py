@@ -20,6 +20,7 @@ from ttfs_cupy.engine.layers import MaxPool
 from ttfs_cupy.engine.loss import CrossEntropy
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.parameters import Parameters
+from ttfs_cupy.engine.turns import Turns
 from ttfs_cupy.engine.validity import Validity
 from ttfs_cupy.neuron import Encoder, Neuron, PotentialReadout, PspSlope, SpikingNeuron
 
@@ -237,7 +238,7 @@ def _check(device: RecordingGpu, first: LayerShape, batch_size: int) -> tuple[Re
 
 
 def _loss(device: RecordingGpu, first: LayerShape, batch_size: int) -> tuple[Recorded, ...]:
-    loss = CrossEntropy(device, batch_size, CLASSES, _validity(device, first))
+    loss = CrossEntropy(device, batch_size, CLASSES, _validity(device, first), Turns(device))
     device.launches = []
     loss.add(device.pages(batch_size, CLASSES), device.pages(batch_size, dtype=np.int32))
     return tuple(device.launches)

@@ -53,24 +53,26 @@ class StandInDevice(CudaDevice):
         return self.xp.RawModule(code=source.cuda_text(file, constants), options=())
 
 
-def device_of(machine: Machine, capability: tuple[int, int] = (7, 5)) -> CudaDevice:
+def device_of(machine: Machine, capability: tuple[int, int] = (7, 5), index: int = 0) -> CudaDevice:
     """The engine's own device, on that machine. With tensor cores (8.0 and higher) cooperative kernels are emulated."""
     library = cupy(machine, of_capability(capability, multiprocessors=4))
     with patch.object(cuda, "import_cupy", lambda: library):
-        return StandInDevice(0, CublasLibrary(machine))
+        return StandInDevice(index, CublasLibrary(machine))
 
 
 class Array(np.ndarray):
     """cupy.ndarray: launches and copies know it by its address, all else makes its machine do it at once."""
 
     machine: Machine
+    gpu: int
 
     def __array_finalize__(self, other: Any) -> None:
         self.machine = getattr(other, "machine", None)  # type: ignore[assignment]
+        self.gpu = getattr(other, "gpu", 0)
 
     @property
     def device(self) -> Any:  # type: ignore[override]
-        return SimpleNamespace(id=0)
+        return SimpleNamespace(id=self.gpu)
 
     @property
     def data(self) -> Any:  # type: ignore[override]
@@ -116,7 +118,8 @@ class Array(np.ndarray):
         return express(self.machine, "copy", np.copy, self)
 
     def __deepcopy__(self, memo: Any) -> "Array":
-        return self.copy()
+        with _Gpu(self.machine, self.gpu):  # whereas copy() is on the current one
+            return self.copy()
 
     def astype(self, dtype: Any, copy: bool = True, **_: Any) -> "Array":  # type: ignore[override]
         if not copy and self.dtype == dtype:
@@ -159,6 +162,7 @@ def allocate(machine: Machine, shape: Any, dtype: Any = np.float64) -> Array:
     root = machine.allocate(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
     array = np.ndarray.__new__(Array, shape, dtype, root)
     array.machine = machine
+    array.gpu = machine.gpu
     return array
 
 
@@ -204,6 +208,7 @@ class _Function:
         for parameter, value in zip(self._kernel.parameters, arguments, strict=True):
             if isinstance(value, Array):
                 assert parameter.is_pointer and value.dtype == parameter.dtype and value.flags.c_contiguous
+                assert value.gpu == self._machine.gpu, "a launch on another GPU than the current one"
                 arrays.append(value)
                 values.append(Region.of(value) if self._emulator else pointer(value))
             elif parameter.is_pointer:
@@ -291,7 +296,7 @@ def cupy(machine: Machine, gpu: GpuLimits) -> Any:
     }
     runtime = SimpleNamespace(getDeviceProperties=lambda index: properties, memGetInfo=lambda: (1 << 33, 1 << 34))
     cuda_module = SimpleNamespace(
-        Device=_CurrentDevice,
+        Device=partial(_Gpu, machine),
         Event=lambda **_: Event(machine),
         MemoryPool=lambda: Pool(machine),
         Stream=lambda **_: machine.new_stream(),
@@ -323,12 +328,19 @@ def _elapsed(begin: Event, end: Event) -> float:
     return end.marker.time - begin.marker.time
 
 
-class _CurrentDevice:
-    def __init__(self, index: int):
-        assert index == 0
+class _Gpu:
+    """cupy.cuda.Device, which keeps what to go back to for whichever thread."""
 
-    def use(self) -> None: ...
+    def __init__(self, machine: Machine, index: int):
+        self._machine, self._index = machine, index
+        self._before: list[int] = []
 
-    def __enter__(self) -> None: ...
+    def use(self) -> None:
+        self._machine.gpu = self._index
 
-    def __exit__(self, *_: Any) -> None: ...
+    def __enter__(self) -> None:
+        self._before.append(self._machine.gpu)
+        self.use()
+
+    def __exit__(self, *_: Any) -> None:
+        self._machine.gpu = self._before.pop()

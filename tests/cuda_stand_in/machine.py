@@ -1,6 +1,7 @@
 """The stand-in's streams, events, graphs and memory, and the log of all that the host asks for."""
 
 import ctypes
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -249,11 +250,21 @@ class Machine:
         self.violations: list[str] = []
         self.memory = Memory()
         self.numbers = iter(range(1 << 30))
+        self._current_gpu = threading.local()
         self.pinned: list[np.ndarray] = []
         self.streams: list[Stream] = []
         self.current = [self.new_stream()]
         # whom a capture asks for memory; None is the pool that everybody takes it from
         self.allocator: Callable[[int], np.ndarray] | None = None
+
+    @property
+    def gpu(self) -> int:
+        """The number of the current GPU, of which each thread has its own. All share streams and memory."""
+        return getattr(self._current_gpu, "index", 0)
+
+    @gpu.setter
+    def gpu(self, index: int) -> None:
+        self._current_gpu.index = index
 
     def new_stream(self) -> Stream:
         names = ("null", "steps", "copies")

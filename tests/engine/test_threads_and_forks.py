@@ -81,6 +81,31 @@ def test_a_step_serves_one_thread(net: Network) -> None:
     step.run()
 
 
+def test_every_thread_computes_on_the_networks_gpu() -> None:
+    """CuPy has a current GPU for each thread, and begins with the first."""
+    machine = Machine()
+    device = device_of(machine, index=1)
+
+    def train(net: Network) -> dict[str, np.ndarray]:
+        optimizer = Adam(device, net.parameters)
+        step, evaluator = TrainingStep(net, optimizer, 4), Evaluator(net, 8)
+        inputs = device.to_host(net.encode(images(4)))
+        for _ in range(4):
+            step.send(inputs, LABELS)
+            step.run()
+        evaluator.over(Batches(image_set(), 8, encode=net.encoder), "another thread")
+        net.spike_times()
+        copy.deepcopy(net).forward(inputs)
+        optimizer.load_state_dict(optimizer.state_dict())
+        return net.state_dict()
+
+    expected = train(models.build(SPEC, SHAPE, CLASSES, device))
+    net = models.build(SPEC, SHAPE, CLASSES, device)
+    machine.gpu = 0  # of this thread, as a device that is made later leaves it
+    for found in (ThreadPoolExecutor(1).submit(train, net).result(), train(models.build(SPEC, SHAPE, CLASSES, device))):
+        assert all((found[name] == values).all() for name, values in expected.items())
+
+
 # Forks
 
 
@@ -114,7 +139,7 @@ def test_a_forked_child_computes_with_its_parents_network() -> None:
 
 
 def test_a_child_does_not_wait_for_a_thread_of_its_parent(net: Network) -> None:
-    with net.lock:  # by this thread here, and by nobody in the child's other one
+    with net.turns.take():  # by this thread here, and by nobody in the child's other one
         found = in_child(lambda: ThreadPoolExecutor(1).submit(net.forward, net.encode(images(2))).result())
     assert isinstance(found, np.ndarray) and (found == net.forward(net.encode(images(2)))).all()
 
@@ -206,7 +231,8 @@ def test_an_evaluators_batch_beside_other_threads(net: Network) -> None:
         thread.join()
 
 
-def test_a_copy_beside_a_writer_is_of_one_moment(net: Network) -> None:
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_beside_a_writer_is_of_one_moment(copied: Any, net: Network) -> None:
     done = threading.Event()
     states = [{name: np.full_like(values, value) for name, values in net.state_dict().items()} for value in (0, 1)]
     net.load_state_dict(states[0])
@@ -220,7 +246,7 @@ def test_a_copy_beside_a_writer_is_of_one_moment(net: Network) -> None:
     thread.start()
     try:
         for _ in range(200):
-            values = {float(number) for array in copy.deepcopy(net).state_dict().values() for number in array.ravel()}
+            values = {float(number) for array in copied(net).state_dict().values() for number in array.ravel()}
             assert len(values) == 1
     finally:
         done.set()

@@ -209,6 +209,33 @@ def test_what_nobody_has_read_is_told_by_the_next_who_waits() -> None:
         call(net)
 
 
+@pytest.mark.parametrize("bad", ["inputs", "labels", "a bare run"])
+def test_only_the_batch_that_is_none_is_left_out(bad: str) -> None:
+    """On a GPU: the next ones count, although nobody has been told yet."""
+    device = device_of(Machine())
+    net = models.build(SPEC, SHAPE, CLASSES, device)
+    optimizer = Adam(device, net.parameters)
+    net.plan(3, training=True)
+    good = device.to_device(with_value(0.5)), device.to_device(LABELS)
+    net.train_step(*good, optimizer)
+    if bad == "inputs":
+        net.train_step(device.to_device(with_value(2)), good[1], optimizer)
+    elif bad == "labels":
+        net.train_step(good[0], device.to_device(np.array([0, CLASSES, 1], np.int32)), optimizer)
+    else:
+        net.run(device.to_device(with_value(2)), training=True)
+    net.train_step(*good, optimizer)
+    with pytest.raises(ValueError, match="a batch in which they do not was left out"):
+        net.loss.read()
+    assert net.loss.read().images == 6
+    assert (optimizer.counts.applied, optimizer.counts.skipped) == (2, bad != "a bare run")
+    twin = models.build(SPEC, SHAPE, CLASSES, device)
+    alone = Adam(device, twin.parameters)
+    for _ in range(2):
+        twin.train_step(*good, alone)
+    assert weights(net) == weights(twin)
+
+
 def test_inputs_of_a_code_without_bounds_need_only_be_finite() -> None:
     mean, std = np.full(2, 0.4, np.float32), np.full(2, 0.2, np.float32)
     net = build(encoding="direct", mean=mean, std=std)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,9 @@ class CpuDevice:
             entry.argtypes = [ctypes.c_int, ctypes.c_int] + [_c_type(p) for p in kernel.parameters]
             entries[kernel.name] = entry
         return entries
+
+    def current(self) -> AbstractContextManager[Any]:
+        return nullcontext()
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         if work <= 0:

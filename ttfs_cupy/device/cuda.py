@@ -1,6 +1,7 @@
 """One NVIDIA GPU, through CuPy."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,7 @@ class CudaDevice:
         self.xp = cupy
         self.index = index
         self.name = f"cuda:{index}"
-        self._device = cupy.cuda.Device(index)
-        self._device.use()
+        cupy.cuda.Device(index).use()
         properties = cupy.cuda.runtime.getDeviceProperties(index)
         capability = f"{properties['major']}.{properties['minor']}"
         self.description = f"GPU {index}, {properties['name'].decode()}, compute capability {capability}"
@@ -77,6 +77,12 @@ class CudaDevice:
                 f"{self.name} was opened before this process was forked, and CUDA does not survive that: start "
                 "processes by multiprocessing.get_context('spawn'), or call get_device() in the child alone"
             )
+
+    def current(self) -> AbstractContextManager[Any]:
+        self._refuse_in_child()
+        # a new one each time: it keeps the GPU to go back to, and serves one thread
+        current: AbstractContextManager[Any] = self.xp.cuda.Device(self.index)
+        return current
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         self._refuse_in_child()
@@ -161,8 +167,7 @@ class CudaDevice:
         return isinstance(array, self.xp.ndarray) and array.device.id == self.index
 
     def to_device(self, array: Array) -> Array:
-        self._refuse_in_child()
-        with self._device:
+        with self.current():
             return self.xp.ascontiguousarray(self.xp.asarray(array))
 
     def to_host(self, array: Array) -> np.ndarray:
@@ -170,13 +175,13 @@ class CudaDevice:
         return to_host(array)
 
     def synchronize(self) -> None:
-        self._refuse_in_child()
-        self.xp.cuda.get_current_stream().synchronize()
+        with self.current():
+            self.xp.cuda.get_current_stream().synchronize()
 
     def seconds(self, body: Callable[[], None]) -> float:
         return self.streams.seconds(body)
 
     def free_bytes(self) -> int:
-        self._refuse_in_child()
-        free, _ = self.xp.cuda.runtime.memGetInfo()
-        return int(free + self.xp.get_default_memory_pool().free_bytes())
+        with self.current():
+            free, _ = self.xp.cuda.runtime.memGetInfo()
+            return int(free + self.xp.get_default_memory_pool().free_bytes())

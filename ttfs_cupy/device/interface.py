@@ -1,6 +1,7 @@
 """What the engine asks of a device."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -46,6 +47,9 @@ class Device(Protocol):
     def gpu(self) -> GpuLimits | None: ...
     @property
     def streams(self) -> Streams | None: ...
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Within it, what this thread asks of `xp` is of this device."""
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         """Runs a kernel over `work` elements; an empty grid launches nothing.

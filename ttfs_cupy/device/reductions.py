@@ -82,7 +82,7 @@ def cross_entropy(
     device: Device,
     potentials: Array,
     labels: Array,
-    mark: Array,
+    marks: Array,
     grad: Array,
     row_loss: Array,
     row_correct: Array,
@@ -91,15 +91,16 @@ def cross_entropy(
 ) -> None:
     """The gradient of the rows' mean cross-entropy; the totals grow by their losses, correct predictions and number.
 
-    row_loss and row_correct, (rows,) at least, are scratch. arrived: int32 (1,), 0 before the first call. mark: int32
-    (1,); a label that is no class sets it. While it is set, the gradient is NaN and the totals stay.
+    row_loss and row_correct, (rows,) at least, are scratch. arrived: int32 (1,), 0 before the first call. marks: int32
+    (2,), {of this batch, to be told}. Where the first is set, or a label is no class, which sets the second, the
+    gradient is NaN and the totals stay.
     """
     rows, classes = potentials.shape
     if device.gpu is None:
-        device.launch("cross_entropy", rows, potentials, labels, mark, grad, row_loss, row_correct, rows, classes)
-        device.launch("add_to_totals", 1, row_loss, row_correct, mark, totals, rows)
+        device.launch("cross_entropy", rows, potentials, labels, marks, grad, row_loss, row_correct, rows, classes)
+        device.launch("add_to_totals", 1, row_loss, row_correct, marks, totals, rows)
         return
-    arguments = (potentials, labels, mark, grad, row_loss, row_correct, arrived, totals, rows, classes)
+    arguments = (potentials, labels, marks, grad, row_loss, row_correct, arrived, totals, rows, classes)
     device.launch_blocks(CROSS_ENTROPY, blocks_of_warps(rows), 0, *arguments)
 
 

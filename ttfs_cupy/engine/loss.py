@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ttfs_cupy.device import Array, Device, reductions
+from ttfs_cupy.engine.turns import Turns, in_turn
 from ttfs_cupy.engine.validity import Validity
 
 
@@ -18,18 +19,23 @@ class Totals:
 
 
 class CrossEntropy:
-    """softmax cross-entropy, mean over the batch; prediction is the argmax (docs/model.md, "Readout")."""
+    """softmax cross-entropy, mean over the batch; prediction is the argmax (docs/model.md, "Readout").
 
-    def __init__(self, device: Device, batch_size: int, classes: int, validity: Validity):
+    turns: of the network whose loss it is.
+    """
+
+    def __init__(self, device: Device, batch_size: int, classes: int, validity: Validity, turns: Turns):
         xp = device.xp
         self._device = device
         self._validity = validity
+        self.turns = turns
         self.grad = xp.empty((batch_size, classes), np.float32)
         self._row_loss = xp.empty(batch_size, np.float32)
         self._row_correct = xp.empty(batch_size, np.int32)
         self._arrived = xp.zeros(1, np.int32)
         self._totals = xp.zeros(3, np.float64)
 
+    @in_turn
     def add(self, potentials: Array, labels: Array) -> Array:
         """Adds a batch to the totals; returns dLoss/d(potentials), (rows, classes), valid until the next call.
 
@@ -40,16 +46,18 @@ class CrossEntropy:
         self._validity.check_labels(labels, len(potentials))
         grad = self.grad[: len(potentials)]
         scratch = (self._row_loss, self._row_correct, self._arrived)
-        mark = self._validity.mark
-        reductions.cross_entropy(self._device, potentials, labels, mark, grad, *scratch, self._totals)
+        marks = self._validity.marks
+        reductions.cross_entropy(self._device, potentials, labels, marks, grad, *scratch, self._totals)
         self._validity.raise_if_known()
         return grad
 
+    @in_turn
     def read(self) -> Totals:
         """The totals so far; waits for the device. Raises ValueError if a batch since the last reading was none."""
         self._validity.raise_if_marked()
         loss, correct, images = (float(value) for value in self._device.to_host(self._totals))
         return Totals(loss / images, correct / images, int(images)) if images else Totals(0.0, 0.0, 0)
 
+    @in_turn
     def reset(self) -> None:
         self._totals[...] = 0

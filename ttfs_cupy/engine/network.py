@@ -1,16 +1,13 @@
 """Layers in a row: the plan of their buffers, forward, event-driven backward, and the public boundary (NCHW)."""
 
 import copy
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import wraps
 from itertools import product
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
 from ttfs_cupy.common.checks import check_count, check_kind
-from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
@@ -23,23 +20,10 @@ from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.parameters import Parameters
 from ttfs_cupy.engine.plan import Plan, StageSlots, stages_of
 from ttfs_cupy.engine.summary import summary
+from ttfs_cupy.engine.turns import Turns, in_turn
 from ttfs_cupy.engine.validity import Validity
 from ttfs_cupy.neuron import PspSlope
 from ttfs_cupy.neuron.encoding import Encoder
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def _in_turn(method: Method) -> Method:
-    """Has a network's calls wait for one another: its buffers are one batch's at a time."""
-
-    @wraps(method)
-    def call(self: "Network", *arguments: Any, **options: Any) -> Any:
-        with self.lock:
-            return method(self, *arguments, **options)
-
-    return cast(Method, call)
-
 
 # Told of a layer and its output, (batch, height, width, channels), which the next layer may overwrite.
 Watcher = Callable[[Layer, Array], None]
@@ -69,31 +53,26 @@ class Network:
         self.t_win = encoder.t_win
         self.wanted_precision = wanted_precision
         self._psp_slope = psp_slope
-        self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
-        self.validity = Validity(device, self.layers[0].in_shape, encoder, classes)
-        self.loss = CrossEntropy(device, 1, classes, self.validity)  # until something is planned
+        with device.current():
+            self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
+            self.validity = Validity(device, self.layers[0].in_shape, encoder, classes)
+            self.loss = CrossEntropy(device, 1, classes, self.validity, self.turns)  # until something is planned
         self._plan: Plan | None = None
         self.last_inputs: Array | None = None
-        self.after_fork()
 
-    def after_fork(self) -> None:
-        self.lock = threading.RLock()
-        renew_in_children(self)
+    @property
+    def turns(self) -> Turns:
+        """What its calls wait for, those of its optimiser, and whoever wants several calls in one turn."""
+        return self.parameters.turns
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is of this process, or made anew when it is needed."""
-        return {**self.__dict__, "_plan": None, "loss": None, "last_inputs": None, "lock": None}
+        return {**self.__dict__, "_plan": None, "loss": None, "last_inputs": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.loss = CrossEntropy(self.device, 1, self.classes, self.validity)
-        self.after_fork()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
-        with self.lock:  # nobody changes the weights meanwhile
-            copied = memo[id(self)] = type(self).__new__(type(self))
-            copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        return copied
+        with self.device.current():
+            self.loss = CrossEntropy(self.device, 1, self.classes, self.validity, self.turns)
 
     def __copy__(self) -> "Network":
         # half a copy, with shared weights, is what nobody wants
@@ -116,7 +95,7 @@ class Network:
         return self._psp_slope.value
 
     @psp_slope.setter
-    @_in_turn
+    @in_turn
     def psp_slope(self, value: float) -> None:
         leaves_or_meets_0 = (value != 0) != (self._psp_slope.value != 0)
         self._psp_slope.value = value
@@ -144,21 +123,22 @@ class Network:
             raise ValueError(f"images must have shape (N, {_commas(self.input_shape)}), not {tuple(pixels.shape)}")
         if pixels.dtype.kind not in "fiub":
             raise ValueError(f"images must hold numbers in [0, 1], not {pixels.dtype}")
-        pixels = pixels.astype(np.float32)
-        # written so that NaN, which compares false to everything, is refused too
-        if not bool(((pixels >= 0) & (pixels <= 1)).all()):
-            raise ValueError("images must lie in [0, 1], without NaN; divide 8-bit pixels by 255")
-        nhwc = self.device.xp.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        return self.encoder(nhwc, self.device.xp)
+        with self.device.current():
+            pixels = pixels.astype(np.float32)
+            # written so that NaN, which compares false to everything, is refused too
+            if not bool(((pixels >= 0) & (pixels <= 1)).all()):
+                raise ValueError("images must lie in [0, 1], without NaN; divide 8-bit pixels by 255")
+            nhwc = self.device.xp.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+            return self.encoder(nhwc, self.device.xp)
 
-    @_in_turn
+    @in_turn
     def forward(self, encoded: Array) -> Array:
         """The readout, (N, classes): membrane potentials, or earliness where the readout fires."""
         readout = self.run(self._checked_inputs(encoded)).copy()
         self.validity.raise_if_marked()
         return readout
 
-    @_in_turn
+    @in_turn
     def loss_and_gradients(self, encoded: Array, labels: Array) -> tuple[float, dict[str, np.ndarray]]:
         """Mean cross-entropy, and dLoss/d(weights) named and shaped like state_dict()."""
         inputs = self._checked_inputs(encoded)
@@ -171,7 +151,7 @@ class Network:
         self.loss.reset()
         return loss, self.parameters.gradient_dict()
 
-    @_in_turn
+    @in_turn
     def spike_times(self) -> dict[str, np.ndarray]:
         """Local spike times T - x of the last batch, +inf for silence, by layer: (N, C, H, W) or (N, C), NumPy.
 
@@ -187,9 +167,10 @@ class Network:
                 times[layer.name] = np.where(x == 0, np.float32(np.inf), np.float32(self.t_win) - x)
 
         self.run(self.last_inputs, watch=record)
+        self.validity.raise_if_marked()
         return times
 
-    @_in_turn
+    @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the weights, NumPy: (out, in, kernel_h, kernel_w) or (out, in), in layer order.
 
@@ -198,7 +179,7 @@ class Network:
         self.validity.raise_if_marked()
         return self.parameters.state_dict()
 
-    @_in_turn
+    @in_turn
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Takes weights named and shaped like state_dict(); raises ValueError, changing nothing, unless all fit."""
         self.parameters.load(state)
@@ -209,7 +190,7 @@ class Network:
 
     # What the trainer calls: no checks, no copies, nothing allocated once planned
 
-    @_in_turn
+    @in_turn
     def plan(self, batch_size: int, *, training: bool = False) -> None:
         """Makes the arrays for up to `batch_size` images, unless those at hand suffice; new ones start `loss` anew.
 
@@ -224,7 +205,7 @@ class Network:
         self.compile_ahead(batch_size, training=training)
         plan = Plan(stages_of(self.layers), batch_size, training=training)
         plan.allocate(self.device)
-        self.loss = CrossEntropy(self.device, batch_size, self.classes, self.validity)
+        self.loss = CrossEntropy(self.device, batch_size, self.classes, self.validity, self.turns)
         self._plan = plan
 
     def compile_ahead(self, batch_size: int, *, training: bool, slopes: Iterable[float] | None = None) -> None:
@@ -259,7 +240,7 @@ class Network:
         """The plan at hand: another one has its arrays elsewhere."""
         return self._plan
 
-    @_in_turn
+    @in_turn
     def tune(self, batch_size: int, tuner: Tuner | None = None, *, only: Collection[str] | None = None) -> None:
         """Chooses each convolution's algorithms by timing them for batches of that many images.
 
@@ -274,7 +255,7 @@ class Network:
                 )
         self._plan = None
 
-    @_in_turn
+    @in_turn
     def run(self, inputs: Array, *, training: bool = False, watch: Watcher | None = None) -> Array:
         """The readout for encoded inputs, (N, classes); a view that the next run overwrites.
 
@@ -302,7 +283,7 @@ class Network:
             inputs = out.output
         return inputs.reshape(-1, self.classes)
 
-    @_in_turn
+    @in_turn
     def differentiate(self, inputs: Array, labels: Array) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`.
 
@@ -321,7 +302,7 @@ class Network:
             stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
             grad = grad_under
 
-    @_in_turn
+    @in_turn
     def train_step(self, inputs: Array, labels: Array, optimizer: Optimizer) -> None:
         """One step on a batch: encoded inputs and int32 labels on the device. Nothing is read back.
 

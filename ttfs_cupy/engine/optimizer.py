@@ -20,6 +20,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array, Device, reductions
 from ttfs_cupy.engine.parameters import Parameters, as_array
+from ttfs_cupy.engine.turns import Turns, in_turn
 
 # The next number below 1 that is not 1 in float32, rounded down.
 BELOW_ONE = 0.9999999
@@ -76,18 +77,27 @@ class Optimizer(ABC):
         check_kind("parameters", parameters, Parameters)
         check_kind("limits", limits, Limits)
         lr = check_positive("lr", lr)
-        xp = device.xp
         self.device = device
         self.parameters = parameters
         self.limits = limits
         self._lr = 0.0
+        with self.turns.take():
+            self._make_arrays()
+        self.lr = lr
+
+    def _make_arrays(self) -> None:
+        xp, fixed_sign = self.device.xp, self.limits.fixed_sign
         self._rate = xp.zeros(1, np.float32)
         self._sums = xp.zeros(reductions.PARTS, np.float32)
         self._arrived = xp.zeros(1, np.int32)
         self.update = xp.zeros(5, np.float32)
         self._counts = xp.zeros(3, np.int64)
-        self._birth_sign = xp.where(parameters.values < 0, -1, 1).astype(np.int8) if limits.fixed_sign else None
-        self.lr = lr
+        self._birth_sign = xp.where(self.parameters.values < 0, -1, 1).astype(np.int8) if fixed_sign else None
+
+    @property
+    def turns(self) -> Turns:
+        """Those of the network whose weights it changes."""
+        return self.parameters.turns
 
     @property
     def lr(self) -> float:
@@ -95,12 +105,14 @@ class Optimizer(ABC):
         return self._lr
 
     @lr.setter
+    @in_turn
     def lr(self, value: float) -> None:
         value = check_number("lr", value, 0, LARGEST)
         if value != self._lr:
             self._lr = value
             self.device.launch("fill", 1, self._rate, value, 1)
 
+    @in_turn
     def step(self) -> None:
         """Applies parameters.gradients to parameters.values, unless the gradient is not finite."""
         size = self.parameters.size
@@ -125,6 +137,7 @@ class Optimizer(ABC):
         """Waits for the device."""
         return StepCounts(*(int(count) for count in self.device.to_host(self._counts)))
 
+    @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all that the next step depends on, NumPy."""
         arrays = {**self._moments, "counts": self._counts}
@@ -132,6 +145,7 @@ class Optimizer(ABC):
             arrays["birth_sign"] = self._birth_sign
         return {name: self.device.to_host(array).copy() for name, array in arrays.items()}
 
+    @in_turn
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes arrays named, shaped and typed like state_dict().
 
@@ -177,9 +191,11 @@ class Adam(Optimizer):
     ):
         self.beta1, self.beta2 = (check_number(*beta, 0, BELOW_ONE) for beta in (("beta1", beta1), ("beta2", beta2)))
         self.eps = check_number("eps", eps, *EPSILONS)
-        self._first = device.xp.zeros(parameters.size, np.float32)
-        self._second = device.xp.zeros(parameters.size, np.float32)
         super().__init__(device, parameters, lr, limits or Limits())
+
+    def _make_arrays(self) -> None:
+        super()._make_arrays()
+        self._first, self._second = (self.device.xp.zeros(self.parameters.size, np.float32) for _ in range(2))
 
     def _apply(self) -> None:
         p = self.parameters
@@ -217,8 +233,11 @@ class Sgd(Optimizer):
         limits: Limits | None = None,
     ):
         self.momentum = check_number("momentum", momentum, 0, BELOW_ONE)
-        self._velocity = device.xp.zeros(parameters.size, np.float32)
         super().__init__(device, parameters, lr, limits or Limits())
+
+    def _make_arrays(self) -> None:
+        super()._make_arrays()
+        self._velocity = self.device.xp.zeros(self.parameters.size, np.float32)
 
     def _apply(self) -> None:
         p = self.parameters

@@ -8,6 +8,7 @@ import numpy as np
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Weighted
+from ttfs_cupy.engine.turns import Turns, in_turn
 
 
 class Parameters:
@@ -22,6 +23,7 @@ class Parameters:
         self.size = sum(_aligned(layer.shape.weights) for layer in layers)
         self.values = device.xp.zeros(self.size, np.float32)
         self.gradients = device.xp.zeros(self.size, np.float32)
+        self.turns = Turns(device)
         self._hand_out()
 
     def _hand_out(self) -> None:
@@ -32,6 +34,11 @@ class Parameters:
             layer.weights = self.values[first:last].reshape(layer.weights_shape)
             layer.grad_weights = self.gradients[first:last].reshape(layer.weights_shape)
             first += _aligned(layer.shape.weights)
+
+    @in_turn
+    def __getstate__(self) -> dict[str, Any]:
+        """With copies, for a pickle or a copy, so that they are of one moment."""
+        return {**self.__dict__, "values": self.values.copy(), "gradients": self.gradients.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -50,14 +57,17 @@ class Parameters:
             drawn[weight_name(layer)] = (mean + spread * normal).astype(np.float32)
         self.load(drawn)
 
+    @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order."""
         return {weight_name(layer): layer.to_public(self._device.to_host(layer.weights)) for layer in self._layers}
 
+    @in_turn
     def gradient_dict(self) -> dict[str, np.ndarray]:
         """Copies of the gradients, named and shaped like state_dict()."""
         return {weight_name(layer): layer.to_public(self._device.to_host(layer.grad_weights)) for layer in self._layers}
 
+    @in_turn
     def load(self, state: Mapping[str, Array]) -> None:
         """Takes weights named and shaped like state_dict(); changes nothing unless all fit.
 

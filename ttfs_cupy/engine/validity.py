@@ -1,8 +1,8 @@
 """Whether what a network is given is a batch of images for it, and labels of its classes.
 
-Shapes and types cost nothing to check. Values lie on the device: kernels look at them as a step goes by and set a mark,
-which is told of when somebody reads what the step has computed, so that nobody has to wait. On a CPU, where nobody
-waits, it is told at once.
+Shapes and types cost nothing to check. Values lie on the device: kernels look at them as a step goes by and mark the
+step, which then changes nothing; it is told of when somebody reads what was computed, so that nobody has to wait. On a
+CPU, where nobody waits, it is told at once.
 """
 
 import numpy as np
@@ -18,14 +18,14 @@ INPUTS_OUTSIDE, LABELS_OUTSIDE = 1, 2
 
 
 class Validity:
-    """The checks of one network's batches. mark: int32 (1,), 0 as long as all were right."""
+    """The checks of one network's batches. marks: int32 (2,), of this batch and to be told; 0 where all is right."""
 
     def __init__(self, device: Device, in_shape: Shape, encoder: Encoder, classes: int):
         self._device = device
         self._in_shape = in_shape
         self._bounds = encoder.bounds
         self._classes = classes
-        self.mark = device.xp.zeros(1, np.int32)
+        self.marks = device.xp.zeros(2, np.int32)
 
     def check_inputs(self, inputs: Array) -> None:
         """Raises TypeError or ValueError unless these are encoded images, float32 (N, height, width, channels), on the
@@ -39,7 +39,8 @@ class Validity:
             raise TypeError(f"inputs must be float32, not {inputs.dtype}")
         if not inputs.flags.c_contiguous:
             raise ValueError(f"inputs must be C-contiguous, as device.to_device() makes them, not of {inputs.strides}")
-        self._device.launch("mark_outside", inputs.size, inputs, *self._bounds, self.mark, inputs.size)
+        self._device.launch("begin_batch", 1, self.marks, 1)
+        self._device.launch("mark_outside", inputs.size, inputs, *self._bounds, self.marks, inputs.size)
         self.raise_if_known()
 
     def check_labels(self, labels: Array, count: int) -> None:
@@ -87,21 +88,19 @@ class Validity:
 
     def raise_if_marked(self) -> None:
         """Raises ValueError, once, if a batch since the last time was none; waits for the device."""
-        mark = int(self._device.to_host(self.mark)[0])
-        if not mark:
+        untold = int(self._device.to_host(self.marks)[1])
+        if not untold:
             return
-        self.mark[...] = 0
-        if mark == INPUTS_OUTSIDE:
+        self.marks[1:] = 0
+        if untold == INPUTS_OUTSIDE:
             low, high = self._bounds
             right = "be finite" if high > 1e38 else f"lie in {low:g} to {high:g}, as encode() and Encoder make them"
-            raise ValueError(f"inputs must {right}; nothing was learnt since a batch in which they do not")
-        raise ValueError(
-            f"labels must lie in 0 to {self._classes - 1}; nothing was learnt since a batch in which they do not"
-        )
+            raise ValueError(f"inputs must {right}; a batch in which they do not was left out")
+        raise ValueError(f"labels must lie in 0 to {self._classes - 1}; a batch in which they do not was left out")
 
     def raise_if_known(self) -> None:
         """The same where the device's memory is the host's."""
-        if self._device.gpu is None and self.mark[0]:
+        if self._device.gpu is None and self.marks[1]:
             self.raise_if_marked()
 
     def _elsewhere(self, name: str, array: Array) -> str:

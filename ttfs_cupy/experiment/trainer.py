@@ -73,7 +73,7 @@ class Trainer:
                 self._save_last()
             while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
                 # other threads wait: what they ask for, or load, is no part of an epoch
-                with self.network.lock:
+                with self.network.turns.take():
                     self._epoch()
 
     def resume(self) -> None:

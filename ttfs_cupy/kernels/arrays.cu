@@ -10,9 +10,14 @@ KERNEL void fill(float* __restrict__ values, float value, int n) {
     GRID_LOOP(i, n) values[i] = value;
 }
 
-// Sets *mark if any value is below low, above high, or no number.
-KERNEL void mark_outside(const float* __restrict__ values, float low, float high, int* __restrict__ mark, int n) {
+// The marks of a batch (engine/validity.py): {of this batch, not told yet}; a new one has nothing against it.
+KERNEL void begin_batch(int* __restrict__ marks, int n) {
+    GRID_LOOP(only, n) marks[only] = 0;
+}
+
+// Sets both marks if any value is below low, above high, or no number.
+KERNEL void mark_outside(const float* __restrict__ values, float low, float high, int* __restrict__ marks, int n) {
     int outside = 0;
     GRID_LOOP(i, n) outside |= !(values[i] >= low && values[i] <= high);
-    if (outside) *mark = INPUTS_OUTSIDE;
+    if (outside) marks[0] = marks[1] = INPUTS_OUTSIDE;
 }

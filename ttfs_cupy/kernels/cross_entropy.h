@@ -17,7 +17,8 @@ DEVICE bool is_larger(const Largest& one, const Largest& other) {
 // has the optimiser leave the step out.
 DEVICE float no_number() { return sqrtf(-1.0f); }
 
-// m: a row's potentials; g: their gradient; *correct is -1 for a label that is no class. Team: the `lanes` threads of a row, and what they add up or find together.
+// m: a row's potentials; g: their gradient; *correct is -1 for a label that is no class. Team: the `lanes` threads of a
+// row, and what they add up or find together.
 template <typename Team>
 DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __restrict__ g, float* __restrict__ loss,
                               int* __restrict__ correct, bool is_refused, int rows, int classes) {
@@ -57,12 +58,12 @@ DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __r
     }
 }
 
-// What a batch adds to the totals, {sum of losses, correct predictions, images}: nothing if it was refused. no_class: how
-// many of its labels are none.
-DEVICE void add_batch(double loss, long long correct, long long no_class, int rows, int* __restrict__ mark,
+// What a batch adds to the totals, {sum of losses, correct predictions, images}: nothing if it is refused. no_class: how
+// many of its labels are none, which is told by the second mark.
+DEVICE void add_batch(double loss, long long correct, long long no_class, int rows, int* __restrict__ marks,
                       double* __restrict__ totals) {
-    if (no_class && *mark == 0) *mark = LABELS_OUTSIDE;
-    if (*mark != 0) return;
+    if (no_class) marks[1] = LABELS_OUTSIDE;
+    if (no_class || marks[0] != 0) return;
     totals[0] += loss;
     totals[1] += (double)correct;
     totals[2] += (double)rows;

@@ -36,12 +36,12 @@ struct Alone {
     DEVICE float sum(float own) { return own; }
 };
 
-// potentials, grad: (rows, classes); labels, row_loss, row_correct: (rows). mark: engine/validity.py's; where it is set
-// already, there is no loss.
+// potentials, grad: (rows, classes); labels, row_loss, row_correct: (rows). marks: engine/validity.py's; where the first
+// is set, there is no loss.
 KERNEL void cross_entropy(const float* __restrict__ potentials, const int* __restrict__ labels,
-                          const int* __restrict__ mark, float* __restrict__ grad, float* __restrict__ row_loss,
+                          const int* __restrict__ marks, float* __restrict__ grad, float* __restrict__ row_loss,
                           int* __restrict__ row_correct, int rows, int classes) {
-    const bool is_refused = *mark != 0;
+    const bool is_refused = marks[0] != 0;
     GRID_LOOP(row, rows) {
         const long long first = (long long)row * classes;
         cross_entropy_row<Alone>(potentials + first, labels[row], grad + first, row_loss + row, row_correct + row,
@@ -52,7 +52,7 @@ KERNEL void cross_entropy(const float* __restrict__ potentials, const int* __res
 // totals: {sum of losses, correct predictions, images}, which a batch that was refused leaves as they are. One thread,
 // rows in order: the same bits every time.
 KERNEL void add_to_totals(const float* __restrict__ row_loss, const int* __restrict__ row_correct,
-                          int* __restrict__ mark, double* __restrict__ totals, int rows) {
+                          int* __restrict__ marks, double* __restrict__ totals, int rows) {
     GRID_LOOP(only, 1) {
         double loss = 0.0;
         long long correct = 0, no_class = 0;
@@ -61,7 +61,7 @@ KERNEL void add_to_totals(const float* __restrict__ row_loss, const int* __restr
             correct += row_correct[row];
             no_class += row_correct[row] < 0;
         }
-        add_batch(loss, correct, no_class, rows, mark, totals);
+        add_batch(loss, correct, no_class, rows, marks, totals);
     }
 }
 

@@ -27,4 +27,5 @@ class PspSlope:
         value = check_number("psp_slope", value, 0, 1)
         if value != self._value:
             self._value = value
-            self._device.launch("fill", 1, self.array, self._value, 1)
+            with self._device.current():
+                self._device.launch("fill", 1, self.array, self._value, 1)

@@ -4,7 +4,7 @@ import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
 from ttfs_cupy.check.kernels.registry import check
-from ttfs_cupy.engine.validity import INPUTS_OUTSIDE
+from ttfs_cupy.engine.validity import INPUTS_OUTSIDE, LABELS_OUTSIDE
 
 COUNT = 70_003
 
@@ -26,6 +26,13 @@ def fill(trial: KernelTrial) -> None:
 
 
 @check(tolerance=0.0)
+def begin_batch(trial: KernelTrial) -> None:
+    for before in ([INPUTS_OUTSIDE, INPUTS_OUTSIDE], [0, 0], [0, LABELS_OUTSIDE]):
+        (marks,) = trial.launch(1, np.array(before, np.int32), 1)
+        trial.compare(marks, np.array([0, before[1]]))
+
+
+@check(tolerance=0.0)
 def mark_outside(trial: KernelTrial) -> None:
     for count in (1, COUNT):
         within = trial.uniform(0, 2, count)
@@ -40,5 +47,5 @@ def mark_outside(trial: KernelTrial) -> None:
             values = within.copy()
             if value is not None:
                 values[place] = value
-            (mark,) = trial.launch(count, values, 0.0, 2.0, np.zeros(1, np.int32), count)
-            trial.compare(mark, np.array([0 if value is None else INPUTS_OUTSIDE]))
+            (marks,) = trial.launch(count, values, 0.0, 2.0, np.zeros(2, np.int32), count)
+            trial.compare(marks, np.full(2, 0 if value is None else INPUTS_OUTSIDE))

@@ -112,11 +112,11 @@ def cross_entropy(trial: KernelTrial) -> None:
     for rows, classes in ((70_003, 11), (5, 100), (1, 1)):
         potentials, labels = _potentials(trial, rows, classes)
         outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
-        results = trial.launch(rows, potentials, labels, _zero(), *outputs, rows, classes)
+        results = trial.launch(rows, potentials, labels, _unmarked(), *outputs, rows, classes)
         _compare_loss(trial, potentials, labels, *results)
-    for labels, mark in _refused():
+    for labels, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
-        _compare_refusal(trial, labels, mark, *trial.launch(5, trial.normal(5, 3), labels, mark, *outputs, 5, 3))
+        _compare_refusal(trial, labels, marks, *trial.launch(5, trial.normal(5, 3), labels, marks, *outputs, 5, 3))
 
 
 @check(tolerance=1e-6)
@@ -126,44 +126,49 @@ def cross_entropy_by_blocks(trial: KernelTrial) -> None:
         potentials, labels = _potentials(trial, rows, classes)
         outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
         before = np.array([1e3, 12345.0, 67890.0])
-        arguments = (potentials, labels, _zero(), *outputs, _zero(), before, rows, classes)
+        untold = np.array([0, INPUTS_OUTSIDE], np.int32)  # of an earlier batch, which does not matter to this one
+        arguments = (potentials, labels, untold, *outputs, _zero(), before, rows, classes)
         blocks = reductions.blocks_of_warps(rows)
-        mark, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
-        trial.compare(mark, _zero())
+        marks, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
+        trial.compare(marks, untold)
         _compare_loss(trial, potentials, labels, *results)
         _, row_loss, row_correct = results
         added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
         trial.compare(totals, before + added)
         trial.compare(totals[1:], (before + added)[1:], 0.0)
         trial.compare(arrived, _zero())
-    for labels, mark in _refused():
+    for labels, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
-        arguments = (trial.normal(5, 3), labels, mark, *outputs, _zero(), np.arange(3.0), 5, 3)
+        arguments = (trial.normal(5, 3), labels, marks, *outputs, _zero(), np.arange(3.0), 5, 3)
         found, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, 1, *arguments)
-        _compare_refusal(trial, labels, mark, *results)
-        trial.compare(found, mark if mark[0] else np.full(1, LABELS_OUTSIDE))
+        _compare_refusal(trial, labels, marks, *results)
+        trial.compare(found, marks if marks[0] else np.array([0, LABELS_OUTSIDE]))
         trial.compare(totals, np.arange(3.0))
         trial.compare(arrived, _zero())
 
 
 def _refused() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Five labels, of which some are none of three classes, or whose batch is marked already; and the mark."""
+    """Five labels, of which some are none of three classes, or whose batch is marked already; and the marks."""
     for labels in ([0, 3, 1, -1, 2], [2**31 - 1, 0, 0, 0, -(2**31)]):
-        yield np.array(labels, np.int32), _zero()
-    yield np.array([0, 1, 2, 0, 1], np.int32), np.array([INPUTS_OUTSIDE], np.int32)
+        yield np.array(labels, np.int32), _unmarked()
+    yield np.array([0, 1, 2, 0, 1], np.int32), np.full(2, INPUTS_OUTSIDE, np.int32)
+
+
+def _unmarked() -> np.ndarray:
+    return np.zeros(2, np.int32)
 
 
 def _compare_refusal(
     trial: KernelTrial,
     labels: np.ndarray,
-    mark: np.ndarray,
+    marks: np.ndarray,
     grad: np.ndarray,
     row_loss: np.ndarray,
     row_correct: np.ndarray,
 ) -> None:
     """Rows without a loss have NaN for gradients: all of a marked batch, and those whose labels are none."""
     is_class = (labels >= 0) & (labels < 3)
-    without = ~is_class | (mark[0] != 0)
+    without = ~is_class | (marks[0] != 0)
     trial.compare(np.isnan(grad).all(axis=1), without, 0.0)
     trial.compare(np.isnan(row_loss), without, 0.0)
     trial.compare(row_correct[without], np.where(is_class, 0, -1)[without], 0.0)
@@ -209,15 +214,15 @@ def add_to_totals(trial: KernelTrial) -> None:
     row_correct = trial.random.integers(0, 2, rows).astype(np.int32)
     before = np.array([1e3, 12345.0, 67890.0])
     added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
-    for totals_before in (before, np.zeros(3)):
-        mark, totals = trial.launch(1, row_loss, row_correct, _zero(), totals_before, rows)
+    for totals_before, marks in ((before, _unmarked()), (np.zeros(3), np.array([0, INPUTS_OUTSIDE], np.int32))):
+        found, totals = trial.launch(1, row_loss, row_correct, marks, totals_before, rows)
         trial.compare(totals, totals_before + added)
         trial.compare(totals[1:], (totals_before + added)[1:], 0.0)
-        trial.compare(mark, _zero())
-    inputs_outside = np.array([INPUTS_OUTSIDE], np.int32)
-    for correct, mark in ((row_correct, inputs_outside), (row_correct - 1, inputs_outside), (row_correct - 1, _zero())):
-        found, totals = trial.launch(1, row_loss, correct, mark, before, rows)
-        trial.compare(found, mark if mark[0] else np.full(1, LABELS_OUTSIDE))
+        trial.compare(found, marks)
+    marked = np.full(2, INPUTS_OUTSIDE, np.int32)
+    for correct, marks in ((row_correct, marked), (row_correct - 1, marked), (row_correct - 1, _unmarked())):
+        found, totals = trial.launch(1, row_loss, correct, marks, before, rows)
+        trial.compare(found, marks if (correct == row_correct).all() else np.array([marks[0], LABELS_OUTSIDE]))
         trial.compare(totals, before, 0.0)
 
 

@@ -53,7 +53,8 @@ class BatchStep(ABC):
         self._streams = network.device.streams
         self._captures = capture and not is_blocking()
         shape = network.layers[0].in_shape
-        self._feed = Feed(network.device, self._streams, batch_size, shape) if self._streams else None
+        with network.device.current():
+            self._feed = Feed(network.device, self._streams, batch_size, shape) if self._streams else None
         self._given: tuple[Array, Array] | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
         self._warm: set[_Kind] = set()
@@ -76,7 +77,8 @@ class BatchStep(ABC):
         if len(inputs) > self._batch_size:
             raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch_size}")
         if self._feed is not None:
-            self._feed.send(inputs, labels)
+            with self._network.device.current():
+                self._feed.send(inputs, labels)
         else:
             self._given = self._network.device.to_device(inputs), self._network.device.to_device(labels)
         self._has_batch = True
@@ -103,10 +105,10 @@ class BatchStep(ABC):
             raise ValueError("there is no batch to work on: send() one first")
         if self._streams is None or self._feed is None:
             assert self._given is not None
-            with self._network.lock:
+            with self._network.turns.take():
                 self._work(*self._given)
             return
-        with self._network.lock:
+        with self._network.turns.take():
             self._network.plan(self._batch_size, training=self.training)
             with self._streams.step():
                 self._launch(self._streams, *self._feed.take())

@@ -39,7 +39,7 @@ class Evaluator(BatchStep):
         """
         check_kind("batches", batches, Batches)
         self._network.validity.check_set("batches", batches.images)
-        with self._network.lock:
+        with self._network.turns.take():
             return self._over(batches, description)
 
     def _over(self, batches: Batches, description: str) -> Evaluation:

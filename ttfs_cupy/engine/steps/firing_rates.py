@@ -13,7 +13,8 @@ class FiringRates:
     def __init__(self, network: Network):
         self._device = network.device
         self._layers = [layer for layer in network.layers if layer.is_spiking]
-        self._counts = {layer.name: network.device.xp.zeros(reductions.PARTS, np.int64) for layer in self._layers}
+        with network.device.current():
+            self._counts = {layer.name: network.device.xp.zeros(reductions.PARTS, np.int64) for layer in self._layers}
 
     def reset(self) -> None:
         for counts in self._counts.values():

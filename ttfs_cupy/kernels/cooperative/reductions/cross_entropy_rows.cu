@@ -21,12 +21,12 @@ struct WholeWarp {
 };
 
 // potentials, grad: (rows, classes); labels, row_loss, row_correct: (rows). totals: {sum of losses, correct predictions,
-// images}, which a batch that was refused leaves as they are. mark: engine/validity.py's; where it is set already, there is no
-// loss. arrived: 0 between two launches.
+// images}, which a batch that was refused leaves as they are. marks: engine/validity.py's; where the first is set,
+// there is no loss. arrived: 0 between two launches.
 KERNEL void __launch_bounds__(THREADS) cross_entropy_by_blocks(
-    const float* __restrict__ potentials, const int* __restrict__ labels, int* mark, float* __restrict__ grad,
+    const float* __restrict__ potentials, const int* __restrict__ labels, int* marks, float* __restrict__ grad,
     float* row_loss, int* row_correct, int* arrived, double* __restrict__ totals, int rows, int classes) {
-    const bool is_refused = *mark != 0;  // only the block that comes last, after all have read it, may write
+    const bool is_refused = marks[0] != 0;
     const int at_once = gridDim.x * (THREADS / WARP);
     for (int row = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP; row < rows; row += at_once) {
         const long long first = (long long)row * classes;
@@ -45,5 +45,5 @@ KERNEL void __launch_bounds__(THREADS) cross_entropy_by_blocks(
     loss = block_sum(loss);
     correct = block_sum(correct);
     no_class = block_sum(no_class);
-    if (threadIdx.x == 0) add_batch(loss, correct, no_class, rows, mark, totals);
+    if (threadIdx.x == 0) add_batch(loss, correct, no_class, rows, marks, totals);
 }

@@ -1,0 +1,51 @@
+"""Threads take turns with a network: its weights and its buffers are one call's at a time."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Protocol, TypeVar, cast
+
+from ttfs_cupy.common.machine.forks import renew_in_children
+from ttfs_cupy.device import Device
+
+
+class Turns:
+    """Of one network and all that changes its weights. A copy, and a forked child, has turns of its own."""
+
+    def __init__(self, device: Device):
+        self._device = device
+        self.after_fork()
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type["Turns"], tuple[Device]]:
+        return type(self), (self._device,)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Waits until no other thread has its turn; within a turn there is no wait. Its GPU is the current one
+        meanwhile: CuPy has one for each thread."""
+        with self._lock, self._device.current():
+            yield
+
+
+class _TakesTurns(Protocol):
+    @property
+    def turns(self) -> Turns: ...
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def in_turn(method: Method) -> Method:
+    """Has the calls of a method wait for one another, and for all else that takes the same turns."""
+
+    @wraps(method)
+    def call(self: _TakesTurns, *arguments: Any, **options: Any) -> Any:
+        with self.turns.take():
+            return method(self, *arguments, **options)
+
+    return cast(Method, call)
