@@ -32,9 +32,7 @@ class Validity:
         device; what their values are is only marked."""
         if not self._device.holds(inputs):
             raise TypeError(self._elsewhere("inputs", inputs))
-        shape = inputs.shape
-        if len(shape) != 4 or shape[1:] != self._in_shape or not shape[0]:
-            raise ValueError(self._shape_problem("inputs", shape))
+        self._check_images(inputs.shape)
         if inputs.dtype != np.float32:
             raise TypeError(f"inputs must be float32, not {inputs.dtype}")
         if not inputs.flags.c_contiguous:
@@ -50,8 +48,7 @@ class Validity:
             raise TypeError(self._elsewhere("labels", labels))
         if labels.dtype != np.int32:
             raise TypeError(f"labels must be int32, not {labels.dtype}")
-        if labels.shape != (count,):
-            raise ValueError(f"labels must have shape ({count},), one for each image, not {tuple(labels.shape)}")
+        _check_count(labels.shape, count)
         if not labels.flags.c_contiguous:
             raise ValueError("labels must be C-contiguous, as device.to_device() makes them")
 
@@ -81,10 +78,8 @@ class Validity:
                 raise TypeError(f"{name} must be a numpy.ndarray, not {_kind(array)}")
             if array.dtype != dtype:
                 raise TypeError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
-        if inputs.ndim != 4 or inputs.shape[1:] != self._in_shape or not len(inputs):
-            raise ValueError(self._shape_problem("inputs", inputs.shape))
-        if labels.shape != (len(inputs),):
-            raise ValueError(f"labels must have shape ({len(inputs)},), one for each image, not {labels.shape}")
+        self._check_images(inputs.shape)
+        _check_count(labels.shape, len(inputs))
 
     def raise_if_marked(self) -> None:
         """Raises ValueError, once, if a batch since the last time was none; waits for the device."""
@@ -106,9 +101,17 @@ class Validity:
     def _elsewhere(self, name: str, array: Array) -> str:
         return f"{name} must be an array on {self._device.name}, as device.to_device() makes them, not {_kind(array)}"
 
-    def _shape_problem(self, name: str, shape: tuple[int, ...]) -> str:
-        wanted = ", ".join(str(size) for size in self._in_shape)
-        return f"{name} must have shape (N, {wanted}), as encode() returns it, with N at least 1, not {tuple(shape)}"
+    def _check_images(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[1:] != self._in_shape or not shape[0]:
+            wanted = ", ".join(str(size) for size in self._in_shape)
+            raise ValueError(
+                f"inputs must have shape (N, {wanted}), as encode() returns it, with N at least 1, not {tuple(shape)}"
+            )
+
+
+def _check_count(shape: tuple[int, ...], count: int) -> None:
+    if shape != (count,):
+        raise ValueError(f"labels must have shape ({count},), one for each image, not {tuple(shape)}")
 
 
 def _kind(value: object) -> str:
