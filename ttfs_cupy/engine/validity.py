@@ -93,8 +93,10 @@ class Validity:
         self.mark[...] = 0
         if mark == INPUTS_OUTSIDE:
             low, high = self._bounds
-            right = "be finite" if high > 1e38 else f"lie in {low:g} to {high:g}, as encode() and Encoder make them"
-            raise ValueError(f"inputs must {right}; nothing was learnt since a batch in which they do not")
+            raise ValueError(
+                f"inputs must lie in {low:g} to {high:g}, as encode() and Encoder make them of pixels in [0, 1]; "
+                "nothing was learnt since a batch in which they do not"
+            )
         raise ValueError(
             f"labels must lie in 0 to {self._classes - 1}; nothing was learnt since a batch in which they do not"
         )
