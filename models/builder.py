@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_choice, check_count, check_number
+from ttfs_cupy.common.checks import check_choice, check_count, check_number, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
@@ -219,17 +219,13 @@ def _check_weights(layers: Sequence[Layer], device: Device) -> None:
 
 
 def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
-    is_shape = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and all(map(_is_size, input_shape))
-    if not is_shape:
+    is_shape = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3
+    if not is_shape or not all(is_whole(size) and 1 <= int(size) <= MAX_PIXELS for size in input_shape):
         raise UserError(
             f"input_shape must be (channels, height, width), each from 1 to {MAX_PIXELS}, not {shown(input_shape)}"
         )
     channels, height, width = map(int, input_shape)
     return channels, height, width
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 1 <= int(value) <= MAX_PIXELS
 
 
 def _check_statistics(channels: int, mean: Any, std: Any) -> None:

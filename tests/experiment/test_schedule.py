@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ttfs_cupy.experiment import config
@@ -61,6 +62,19 @@ def test_a_rate_is_a_function_of_the_step_alone() -> None:
     rates = schedule("cosine", warmup=3)
     forwards = [rates.at(step) for step in range(40)]
     assert [rates.at(step) for step in reversed(range(40))] == forwards[::-1]
+
+
+@pytest.mark.parametrize("name", ["exponential", "multistep", "cosine"])
+def test_short_numbers_of_numpy_count_as_far_as_any(name: str) -> None:
+    """int8 holds no step above 127; float16 rates are rounded once, not at every step."""
+    plain = LearningRateSchedule(0.5, 100, 90, name, 0.75, (3, 70), 0.25, 50)
+    short = LearningRateSchedule(
+        *(np.float16(0.5), np.int8(100), np.int8(90), name, np.float32(0.75)),
+        *((np.int8(3), np.uint8(70)), np.float16(0.25), np.int8(50)),
+    )
+    steps = [0, 49, 127, 128, 1000, 8999]
+    assert [short.at(np.int16(step)) for step in steps] == [plain.at(step) for step in steps]
+    assert short == plain and repr(short) == repr(plain)
 
 
 def test_a_config_becomes_its_schedule() -> None:

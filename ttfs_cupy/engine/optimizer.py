@@ -51,15 +51,32 @@ class Limits:
     fixed_sign: bool = False
 
     def __post_init__(self) -> None:
-        check_not_negative("weight_decay", self.weight_decay)
+        # the numbers of a frozen class, as Python's own
+        object.__setattr__(self, "weight_decay", check_not_negative("weight_decay", self.weight_decay))
         if not (is_number(self.clip_norm) and self.clip_norm == math.inf):
             check_number("clip_norm", self.clip_norm, *NORM_BOUNDS)
         bounds = self.weight_clip
         if not (isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(map(is_number, bounds))):
             raise UserError(f"weight_clip must be two numbers, not {shown(bounds)}")
-        if not bounds[0] < bounds[1]:
+        low, high = (bound if abs(bound) == math.inf else _checked_bound(bound) for bound in bounds)
+        if not low < high:
             raise UserError(f"weight_clip must have the lower number first, not {shown(bounds)}")
+        object.__setattr__(self, "weight_clip", (float(low), float(high)))
         check_flag("fixed_sign", self.fixed_sign)
+
+
+def _checked_bound(value: float) -> float:
+    return check_number("each number of weight_clip", value, -LARGEST, LARGEST)
+
+
+def decay_trouble(lr: float, weight_decay: float) -> str | None:
+    """What is wrong with that decay at that rate; None if nothing is."""
+    if lr * weight_decay <= 1:
+        return None
+    return (
+        f"is {weight_decay:g}: a step takes lr times that off each weight, with lr {lr:g} more than all of it; "
+        "lower one of them"
+    )
 
 
 class Optimizer(ABC):
@@ -91,12 +108,17 @@ class Optimizer(ABC):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step, from 0; it may be set between two steps."""
+        """The learning rate of the next step, from 0; it may be set between two steps.
+
+        Raises UserError for what is none, and where limits.weight_decay would take more than all of a weight.
+        """
         return self._lr
 
     @lr.setter
     def lr(self, value: float) -> None:
         value = check_number("lr", value, 0, LARGEST)
+        if trouble := decay_trouble(value, self.limits.weight_decay):
+            raise UserError(f"weight_decay {trouble}")
         if value != self._lr:
             self._lr = value
             self.device.launch("fill", 1, self._rate, value, 1)

@@ -23,11 +23,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import one_line, short
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.registry import algorithms
-from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
+from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS, decay_trouble
 from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT, sentence
 from ttfs_cupy.experiment.schedule import SCHEDULES
@@ -114,6 +115,20 @@ def _conflict(key: str, problem: str) -> PydanticCustomError:
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, content: Any) -> Any:
+        """NumPy's numbers count as Python's."""
+        return _plain(content)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth < yaml_text.MAX_DEPTH and isinstance(value, Mapping):
+        return {key: _plain(one, depth + 1) for key, one in value.items()}
+    if depth < yaml_text.MAX_DEPTH and isinstance(value, (list, tuple)):
+        return [_plain(one, depth + 1) for one in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_set(section: BaseModel, key: str) -> bool:
@@ -280,12 +295,8 @@ class OptimizerConfig(_Section):
     @model_validator(mode="after")
     def _check(self) -> "OptimizerConfig":
         _refuse_idle(self, "optimizer", {"momentum": "sgd", "beta1": "adam", "beta2": "adam", "eps": "adam"})
-        if self.lr * self.weight_decay > 1:
-            raise _conflict(
-                "optimizer.weight_decay",
-                f"is {self.weight_decay:g}: a step takes lr times that off each weight, "
-                f"with lr {self.lr:g} more than all of it; lower one of them",
-            )
+        if trouble := decay_trouble(self.lr, self.weight_decay):
+            raise _conflict("optimizer.weight_decay", trouble)
         return self
 
 
