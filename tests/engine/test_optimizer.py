@@ -1,6 +1,7 @@
 """Adam and SGD over several steps, beside plain loops in float64 (docs/model.md, "Optimisers")."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -264,6 +265,31 @@ def test_a_decay_of_more_than_all_of_a_weight(kind: Any) -> None:
 )
 def test_numbers_of_any_type_are_beside_the_same_bounds(make: Any) -> None:
     with pytest.raises(UserError, match="must be a number"):
+        make(network())
+
+
+SENTENCES = [
+    (lambda net: Adam(net.device, net.parameters, beta1=1.0), "beta1 must be a number from 0 to below 1, not 1.0"),
+    (lambda net: Adam(net.device, net.parameters, beta2=-1), "beta2 must be a number from 0 to below 1, not -1"),
+    (
+        lambda net: Adam(net.device, net.parameters, beta2=0.99999999),
+        "beta2 must be at most 0.9999999, not 0.99999999",
+    ),
+    (lambda net: Sgd(net.device, net.parameters, momentum=1), "momentum must be a number from 0 to below 1, not 1"),
+    (lambda net: Adam(net.device, net.parameters, 0), "lr must be a number above 0, not 0"),
+    (lambda net: Adam(net.device, net.parameters, 1e-40), "lr must be a number from 1.18e-38 to 3.4e38, not 1e-40"),
+    (lambda net: Limits(weight_decay=-1), "weight_decay must be a number from 0, not -1"),
+    (lambda net: Limits(weight_decay=1e-40), "weight_decay must be a number from 1.18e-38 to 3.4e38, not 1e-40"),
+    (lambda net: Adam("cpu", net.parameters), "device must be a network's device, not str"),
+    (lambda net: Sgd(None, None), "device must be a network's device, not NoneType"),
+    (lambda net: Adam(net.device, net), "parameters must be of type Parameters, not Network"),
+    (lambda net: Sgd(net.device, net.parameters, limits=3), "limits must be of type Limits, not int"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), SENTENCES, ids=[sentence for _, sentence in SENTENCES])
+def test_what_is_said_of_a_wrong_argument(make: Any, sentence: str) -> None:
+    with pytest.raises((UserError, TypeError), match=f"^{re.escape(sentence)}$"):
         make(network())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.experiment import config
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
@@ -75,6 +76,22 @@ def test_short_numbers_of_numpy_count_as_far_as_any(name: str) -> None:
     steps = [0, 49, 127, 128, 1000, 8999]
     assert [short.at(np.int16(step)) for step in steps] == [plain.at(step) for step in steps]
     assert short == plain and repr(short) == repr(plain)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "sentence"),
+    [
+        ((), r"milestones are missing: multistep needs epochs, such as \(15, 30\)"),
+        ((3, 1), r"milestones must increase, as \(15, 30\) do, not \(3, 1\)"),
+        ((2, 2), r"milestones must increase, as \(15, 30\) do, not \(2, 2\)"),
+    ],
+)
+def test_milestones_that_a_config_refuses(milestones: tuple[int, ...], sentence: str) -> None:
+    """Out of order, they gave rates of any epoch."""
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        schedule("multistep", milestones=milestones)
+    with pytest.raises(UserError, match=r"schedule\.milestones"):
+        load_config("quickstart", ["schedule.name=multistep", f"schedule.milestones={list(milestones)}"])
 
 
 def test_a_config_becomes_its_schedule() -> None:

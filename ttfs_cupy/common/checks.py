@@ -27,14 +27,16 @@ def check_number(name: str, value: object, least: float, most: float) -> float:
 
 def check_positive(name: str, value: object) -> float:
     """The number as a float. Raises UserError unless it is above 0 and float32 holds it."""
+    if not is_number(value) or value <= 0:  # type: ignore[operator]
+        raise UserError(f"{name} must be a number above 0, not {shown(value)}")
     return check_number(name, value, SMALLEST, LARGEST)
 
 
 def check_not_negative(name: str, value: object) -> float:
     """The number as a float. Raises UserError unless it is 0, or above it and float32 holds it."""
-    if is_number(value) and value == 0:
-        return 0.0
-    return check_number(f"{name} must be 0, or it", value, SMALLEST, LARGEST)
+    if not is_number(value) or value < 0:  # type: ignore[operator]
+        raise UserError(f"{name} must be a number from 0, not {shown(value)}")
+    return check_number(name, value, SMALLEST, LARGEST) if value else 0.0
 
 
 def check_count(name: str, value: object, *, least: int = 1, most: int = MOST) -> int:

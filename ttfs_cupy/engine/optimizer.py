@@ -65,6 +65,15 @@ class Limits:
         check_flag("fixed_sign", self.fixed_sign)
 
 
+def _checked_decay(name: str, value: float) -> float:
+    """Of a moment, or of the velocity. Raises UserError unless it lies in 0 to BELOW_ONE."""
+    if is_number(value) and BELOW_ONE < value < 1:
+        raise UserError(f"{name} must be at most {BELOW_ONE}, not {shown(value)}")
+    if not (is_number(value) and 0 <= value < 1):
+        raise UserError(f"{name} must be a number from 0 to below 1, not {shown(value)}")
+    return float(value)
+
+
 def _checked_bound(value: float) -> float:
     return check_number("each number of weight_clip", value, -LARGEST, LARGEST)
 
@@ -89,8 +98,11 @@ class Optimizer(ABC):
     beta1 = 0.0
     beta2 = 0.0
 
-    def __init__(self, device: Device, parameters: Parameters, lr: float, limits: Limits):
+    def __init__(self, device: Device, parameters: Parameters, lr: float, limits: Limits | None):
+        if not hasattr(device, "launch"):
+            raise TypeError(f"device must be a network's device, not {type(device).__name__}")
         check_kind("parameters", parameters, Parameters)
+        limits = Limits() if limits is None else limits
         check_kind("limits", limits, Limits)
         lr = check_positive("lr", lr)
         xp = device.xp
@@ -197,11 +209,11 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         limits: Limits | None = None,
     ):
-        self.beta1, self.beta2 = (check_number(*beta, 0, BELOW_ONE) for beta in (("beta1", beta1), ("beta2", beta2)))
+        super().__init__(device, parameters, lr, limits)
+        self.beta1, self.beta2 = _checked_decay("beta1", beta1), _checked_decay("beta2", beta2)
         self.eps = check_number("eps", eps, *EPSILONS)
         self._first = device.xp.zeros(parameters.size, np.float32)
         self._second = device.xp.zeros(parameters.size, np.float32)
-        super().__init__(device, parameters, lr, limits or Limits())
 
     def _apply(self) -> None:
         p = self.parameters
@@ -238,9 +250,9 @@ class Sgd(Optimizer):
         momentum: float = 0.0,
         limits: Limits | None = None,
     ):
-        self.momentum = check_number("momentum", momentum, 0, BELOW_ONE)
+        super().__init__(device, parameters, lr, limits)
+        self.momentum = _checked_decay("momentum", momentum)
         self._velocity = device.xp.zeros(parameters.size, np.float32)
-        super().__init__(device, parameters, lr, limits or Limits())
 
     def _apply(self) -> None:
         p = self.parameters

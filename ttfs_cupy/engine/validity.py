@@ -30,8 +30,7 @@ class Validity:
     def check_inputs(self, inputs: Array) -> None:
         """Raises TypeError or ValueError unless these are encoded images, float32 (N, height, width, channels), on the
         device; what their values are is only marked."""
-        if not self._device.holds(inputs):
-            raise TypeError(self._elsewhere("inputs", inputs))
+        self._check_held("inputs", inputs)
         shape = inputs.shape
         if len(shape) != 4 or shape[1:] != self._in_shape or not shape[0]:
             raise ValueError(self._shape_problem("inputs", shape))
@@ -45,8 +44,7 @@ class Validity:
     def check_labels(self, labels: Array, count: int) -> None:
         """Raises TypeError or ValueError unless these are `count` labels, int32, on the device; the loss marks one that
         is no class."""
-        if not self._device.holds(labels):
-            raise TypeError(self._elsewhere("labels", labels))
+        self._check_held("labels", labels)
         if labels.dtype != np.int32:
             raise TypeError(f"labels must be int32, not {labels.dtype}")
         if labels.shape != (count,):
@@ -59,8 +57,7 @@ class Validity:
 
         most: N of what is planned, and the classes.
         """
-        if not self._device.holds(potentials):
-            raise TypeError(self._elsewhere("potentials", potentials))
+        self._check_held("potentials", potentials)
         shape = potentials.shape
         if len(shape) != 2 or shape[1] != most[1] or not 0 < shape[0] <= most[0]:
             raise ValueError(f"potentials must have shape (N, {most[1]}), N from 1 to {most[0]}, not {tuple(shape)}")
@@ -106,8 +103,15 @@ class Validity:
         if self._device.gpu is None and self.mark[0]:
             self.raise_if_marked()
 
-    def _elsewhere(self, name: str, array: Array) -> str:
-        return f"{name} must be an array on {self._device.name}, as device.to_device() makes them, not {_kind(array)}"
+    def _check_held(self, name: str, array: Array) -> None:
+        device = self._device
+        if device.holds(array):
+            return
+        if device.gpu is None and isinstance(array, np.ndarray):
+            raise ValueError(f"{name} must be aligned in memory, as device.to_device() makes them")
+        is_on_another = isinstance(array, device.xp.ndarray)
+        found = f"one on cuda:{array.device.id}" if is_on_another else _kind(array)
+        raise TypeError(f"{name} must be an array on {device.name}, as device.to_device() makes them, not {found}")
 
     def _shape_problem(self, name: str, shape: tuple[int, ...]) -> str:
         wanted = ", ".join(str(size) for size in self._in_shape)

@@ -22,9 +22,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
-from ttfs_cupy.common.shown import one_line, short
+from ttfs_cupy.common.shown import one_line, short, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.registry import algorithms
@@ -344,6 +345,11 @@ def load_config(
     is an option that was not given.
     Raises UserError, one sentence: file, override or option, the key, what is wrong and what would be right.
     """
+    if isinstance(overrides, str) or not (
+        isinstance(overrides, Sequence) and all(isinstance(o, str) for o in overrides)
+    ):
+        raise UserError(f"overrides must be a list of texts, such as ['seed=1'], not {shown(overrides)}")
+    check_kind("options", {} if options is None else options, Mapping)
     where, content = config_file.read(path_or_name)
     sources: dict[str, str] = {}
     for assignment in overrides:
@@ -363,4 +369,5 @@ def load_config(
 
 def dump_config(config: Config) -> str:
     """All keys, as resolved: YAML that loads back to an equal config."""
+    check_kind("config", config, Config)
     return config_file.write(config.model_dump(by_alias=True))

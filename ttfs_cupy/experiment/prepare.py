@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_count, check_number
+from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
 from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, split
@@ -62,6 +62,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     lacks one, its layer's are chosen anew, which the log says in a line.
     Raises UserError for whatever does not fit.
     """
+    check_kind("config", config, Config)
     device, reason = get_device(config.device, config.threads)
     dataset = load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])

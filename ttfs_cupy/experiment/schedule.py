@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ttfs_cupy.common.checks import SMALLEST, check_choice, check_count, check_number, check_positive
 from ttfs_cupy.common.errors import UserError
@@ -43,6 +44,10 @@ class LearningRateSchedule:
         }
         for name, value in exact.items():
             object.__setattr__(self, name, value)
+        if any(later <= earlier for earlier, later in pairwise(self.milestones)):
+            raise UserError(f"milestones must increase, as (15, 30) do, not {shown(self.milestones)}")
+        if self.name == "multistep" and not self.milestones:
+            raise UserError("milestones are missing: multistep needs epochs, such as (15, 30)")
 
     def at(self, step: int) -> float:
         """The learning rate with which that step, counted from 0 over the whole run, is taken."""
