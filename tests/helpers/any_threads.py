@@ -9,4 +9,5 @@ class AnyThreads(CpuDevice):
     def __init__(self, threads: int):
         super().__init__(1)
         self.workers = threads
+        self.description = f"CPU, {threads} threads"
         self.after_fork()

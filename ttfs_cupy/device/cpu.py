@@ -51,13 +51,10 @@ class CpuDevice:
     def __init__(self, threads: int | None = None):
         wanted = None if threads is None else check_count("threads", threads)
         self.workers, self.threads_note = chosen_threads(wanted)
+        self.description = f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
         self._loaded: dict[str, Any] | None = None
         self.after_fork()
         renew_in_children(self)
-
-    @property
-    def description(self) -> str:
-        return f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
 
     def after_fork(self) -> None:
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="ttfs_cupy")
