@@ -9,7 +9,7 @@ import numpy as np
 
 from ttfs_cupy.common.checks import check_choice, check_count, check_number, is_whole
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, algorithms_named, connecting, name_for
 from ttfs_cupy.convolution.shape import ConvolutionShape
@@ -151,7 +151,7 @@ class _Builder:
         known = [layer.name for layer in self.layers if isinstance(layer, Weighted) and not layer.flat]
         for name in self.convolution:
             if name not in known:
-                there = f"the convolutions are {_first(known)}" if known else "this network has no convolution"
+                there = f"the convolutions are {listed(known)}" if known else "this network has no convolution"
                 raise UserError(f"convolution names layer {shown(name)}, but {there}")
 
     def add_readout(self, classes: int, neuron: Neuron) -> None:
@@ -181,10 +181,6 @@ class _Builder:
                 f"{self._shape[0]} x {self._shape[1]}{_padded(padding)} "
                 f"(images are {self._input}); leave out this layer or some below it, or use larger images"
             )
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names if len(names) <= 20 else [*names[:10], "...", names[-1]])
 
 
 def _padded(padding: tuple[int, int]) -> str:

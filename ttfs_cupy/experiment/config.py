@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from ttfs_cupy.common.checks import check_kind
+from ttfs_cupy.common.checks import LARGEST, SMALLEST, check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import one_line, short, shown
@@ -37,7 +37,6 @@ from ttfs_cupy.models.builder import MAX_SEED, READOUTS, WEIGHTS
 from ttfs_cupy.neuron import CLIP_MODES, GAIN_BOUNDS, WINDOWS
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
-FLOAT32 = np.finfo(np.float32)
 # Nobody counts further. Products of two such numbers stay below 2^63.
 MAX_COUNT = 1_000_000_000
 MAX_THREADS = 1024
@@ -62,9 +61,8 @@ def _between(least: float, most: float) -> Any:
 
 
 def _held_by_float32(value: float) -> float:
-    least, most = float(FLOAT32.smallest_normal), float(FLOAT32.max)
-    if value != 0 and not least <= abs(value) <= most:
-        raise _bound(f"a number of a size that float32 can hold, {short(least)} to {short(most)}")
+    if value != 0 and not SMALLEST <= abs(value) <= LARGEST:
+        raise _bound(f"a number of a size that float32 can hold, {short(SMALLEST)} to {short(LARGEST)}")
     return value
 
 
