@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Weighted
@@ -93,6 +94,8 @@ def as_array(what: str, to_host: Callable[[Array], np.ndarray], value: Array) ->
     """A value as an array on the host. Raises ValueError, naming it, if NumPy makes none of it."""
     try:
         return to_host(value)
+    except UserError:  # of the device
+        raise
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{what} must be an array, not {type(value).__name__} ({error})") from None
 
