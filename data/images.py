@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +39,8 @@ class ImageSet:
             )
         if len(labels) and labels.min() < 0:
             raise UserError(f"labels count from 0, and one is {labels.min()}")
-        if not (isinstance(self.maximum, numbers.Integral) and 1 <= self.maximum <= 255):
-            raise UserError(f"the pixel value that means 1.0 must be a number in 1..255, not {shown(self.maximum)}")
+        maximum = check_count("maximum, the pixel value that means 1.0,", self.maximum, most=255)
+        object.__setattr__(self, "maximum", maximum)
         # uint8 itself keeps pixels to 255: the scan is spared where it cannot fail
         if self.maximum < 255 and images.size and images.max() > self.maximum:
             raise UserError(f"a pixel has the value {images.max()}, above the maximum {self.maximum}")

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_choice, check_count, check_number
+from ttfs_cupy.common.checks import check_choice, check_count, check_number, is_whole
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, algorithms_named, connecting, name_for
 from ttfs_cupy.convolution.shape import ConvolutionShape
@@ -152,7 +152,7 @@ class _Builder:
         known = [layer.name for layer in self.layers if isinstance(layer, Weighted) and not layer.flat]
         for name in self.convolution:
             if name not in known:
-                there = f"the convolutions are {_first(known)}" if known else "this network has no convolution"
+                there = f"the convolutions are {listed(known)}" if known else "this network has no convolution"
                 raise UserError(f"convolution names layer {shown(name)}, but {there}")
 
     def add_readout(self, classes: int, neuron: Neuron) -> None:
@@ -182,10 +182,6 @@ class _Builder:
                 f"{self._shape[0]} x {self._shape[1]}{_padded(padding)} "
                 f"(images are {self._input}); leave out this layer or some below it, or use larger images"
             )
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names if len(names) <= 20 else [*names[:10], "...", names[-1]])
 
 
 def _padded(padding: tuple[int, int]) -> str:
@@ -220,17 +216,13 @@ def _check_weights(layers: Sequence[Layer], device: Device) -> None:
 
 
 def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
-    is_shape = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and all(map(_is_size, input_shape))
-    if not is_shape:
+    is_shape = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3
+    if not is_shape or not all(is_whole(size) and 1 <= int(size) <= MAX_PIXELS for size in input_shape):
         raise UserError(
             f"input_shape must be (channels, height, width), each from 1 to {MAX_PIXELS}, not {shown(input_shape)}"
         )
     channels, height, width = map(int, input_shape)
     return channels, height, width
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 1 <= int(value) <= MAX_PIXELS
 
 
 def _check_statistics(channels: int, mean: Any, std: Any) -> None:

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ttfs_cupy.common.checks import check_count, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import one_line, shown
@@ -114,7 +115,7 @@ def _layer(entry: Any, where: str) -> LayerSpec:
         return _linear({"linear": entry.neurons}, where)
     if isinstance(entry, str) and entry == "P":
         return PoolSpec()
-    if isinstance(entry, int) and not isinstance(entry, bool):
+    if is_whole(entry):
         return ConvolutionSpec(_count(entry, where))
     if isinstance(entry, Mapping):
         for kind, parse in _KINDS.items():
@@ -166,24 +167,12 @@ def _refuse_unknown(entry: Mapping[str, Any], known: Sequence[str], where: str) 
 
 
 def _count(value: Any, where: str) -> int:
-    if not _is_whole(value, 1):
-        raise UserError(f"{where}: the number of neurons or channels must be a whole number from 1, not {shown(value)}")
-    if value > MAX_SIZE:
-        raise UserError(f"{where}: the number of neurons or channels must be at most {MAX_SIZE}, not {shown(value)}")
-    return int(value)
+    return check_count(f"{where}: the number of neurons or channels", value, most=MAX_SIZE)
 
 
 def _pair(value: Any, where: str, least: int) -> Pair:
-    pair = (value, value) if isinstance(value, int) else value
+    pair = (value, value) if is_whole(value) else value
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         raise UserError(f"{where} must be one whole number or two (vertical, horizontal), not {shown(value)}")
-    for number in pair:
-        if not _is_whole(number, least):
-            raise UserError(f"{where} must be whole numbers from {least}, not {shown(value)}")
-        if number > MAX_SIZE:
-            raise UserError(f"{where} must be at most {MAX_SIZE}, not {shown(value)}")
-    return int(pair[0]), int(pair[1])
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    vertical, horizontal = (check_count(where, number, least=least, most=MAX_SIZE) for number in pair)
+    return vertical, horizontal

@@ -11,12 +11,13 @@ import logging
 from collections.abc import Sequence
 
 from ttfs_cupy.common.command import command_line
-from ttfs_cupy.engine.diagnosis import silence, silent_layers
+from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.prepare import load_best, prepare
 from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.silence import silence
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -57,4 +58,4 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         logger.info("firing rate    %-8s %.3f", name, rate)
     silent = silent_layers(result.firing_rates)
     if silent:
-        logger.warning("%s", silence(silent, "test"))
+        logger.warning("%s", silence(silent, "test", config))

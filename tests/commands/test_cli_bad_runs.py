@@ -26,12 +26,18 @@ STEADY = {"optimizer__clip_norm": "null", "schedule__name": "exponential", "netw
 def test_a_loss_that_is_no_longer_finite(rate: str, here: Path) -> None:
     run = here / "run"
     outcome = train(*small(run, **STEADY, optimizer__lr=rate))
-    sentence = refused(outcome, "loss is no longer finite", "epoch 1", "last.safetensors", "optimizer.lr")
+    advice = "try a lower optimizer.lr or set optimizer.clip_norm"
+    sentence = refused(outcome, "loss is no longer finite", "epoch 1", "last.safetensors", advice)
     assert any(f"layer {name} " in sentence for name in ("conv1", "conv2", "readout"))
     born = weights(run_small(here / "born", optimizer__lr="1e-30", training__epochs=1))
     kept = weights(run, "last")
     for name, array in born.items():
         np.testing.assert_array_equal(kept[f"network.{name}"], array)
+
+
+def test_of_a_bound_that_is_set_the_advice_is_to_lower_it(here: Path) -> None:
+    outcome = train(*small(here / "run", **{**STEADY, "optimizer__clip_norm": 1}, optimizer__lr="1e38"))
+    refused(outcome, "try a lower optimizer.lr or lower optimizer.clip_norm")
 
 
 def test_the_weights_of_the_last_good_epoch_are_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

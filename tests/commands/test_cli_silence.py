@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import pytest
 from helpers.commands import evaluate, metrics, small, train
 
-from ttfs_cupy.engine.diagnosis import silence, silent_layers
+from ttfs_cupy.engine.diagnosis import silent_layers
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.silence import silence
 
-HELP = (
-    "and what is silent does not learn; raise network.weight_mean or network.weight_std, begin with "
-    "network.psp_slope 0, or lower optimizer.lr"
-)
+SILENT = "and what is silent does not learn; "
+WEIGHTS = "raise network.weight_mean or network.weight_std"
+SLOPE, RATE = "begin with network.psp_slope 0", "lower optimizer.lr"
 
 
 def warnings(out: str) -> list[str]:
@@ -21,7 +23,8 @@ def test_silent_layers_are_told_of_once_and_when_they_are_evaluated(tmp_path: Pa
     outcome = train(*small(run, network__weight_mean=-1))
     assert (outcome.code, outcome.err) == (0, "")
     assert [line["firing_rates"] for line in metrics(run)[:2]] == [{"conv1": 0.0, "conv2": 0.0}] * 2
-    said = f"warning: layers conv1, conv2 never fire on the {{}} images: nothing passes conv1, {HELP}"
+    advice = f"{SILENT}{WEIGHTS}, {SLOPE}, or {RATE}"
+    said = f"warning: layers conv1, conv2 never fire on the {{}} images: nothing passes conv1, {advice}"
     assert warnings(outcome.out) == [said.format("validation")]
     lines = outcome.out.splitlines()
     assert lines[lines.index(said.format("validation")) - 1].startswith("epoch 1/2: ")
@@ -36,6 +39,25 @@ def test_layers_that_fire_are_not_told_of(tmp_path: Path) -> None:
 def test_what_is_said() -> None:
     rates = {"conv1": 0.5, "conv2": 0.0, "linear1": 1e-9}
     assert silent_layers(rates) == ["conv2"]
-    assert silence(silent_layers(rates), "test") == (
-        f"warning: layer conv2 never fires on the test images: nothing passes conv2, {HELP}"
+    assert silence(silent_layers(rates), "test", load_config("quickstart")) == (
+        f"warning: layer conv2 never fires on the test images: nothing passes conv2, {SILENT}{WEIGHTS}, or {RATE}"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        (["network.psp_slope=0"], f"{WEIGHTS}, or {RATE}"),
+        (["network.psp_slope=0.5"], f"{WEIGHTS}, {SLOPE}, or {RATE}"),
+        (
+            ["network.psp_slope={from: 0.1, to: 0}", "network.initial_weights=w.safetensors"],
+            f"{SLOPE}, or {RATE}",
+        ),
+        (["network.psp_slope=0", "network.initial_weights=w.safetensors"], RATE),
+        # psp_slope 0 is refused beside it
+        (["network.psp_slope=1", "network.clip=separate"], f"{WEIGHTS}, or {RATE}"),
+    ],
+)
+def test_nothing_is_advised_that_is_so_already_or_would_be_refused(changes: list[str], advice: str) -> None:
+    """To begin with psp_slope 0 was the advice where it was 0."""
+    assert silence(["conv1"], "test", load_config("quickstart", changes)).endswith(SILENT + advice)

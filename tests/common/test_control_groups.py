@@ -156,7 +156,7 @@ def test_only_whole_cores_of_a_quota_count(
     monkeypatch.setattr(cores, "usable_cores", lambda: usable)
     monkeypatch.setattr(cores, "quota", lambda: time)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert cores.available_cores() == cores.default_threads() == CpuDevice().workers == available
+    assert cores.available_cores() == CpuDevice().workers == available
 
 
 @pytest.mark.parametrize(

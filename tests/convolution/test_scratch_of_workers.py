@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from helpers.any_threads import AnyThreads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.engine.network import Network
 
 
-class Spread(CpuDevice):
+class Spread(AnyThreads):
     """Hands each task to another worker, so that the last of them gets one, too."""
 
     def parallel(self, tasks: int, body: Callable[[int, int], None]) -> None:
@@ -55,12 +56,12 @@ def test_every_worker_has_room(convolution: str, size: int, channels: int, image
 @pytest.mark.parametrize("which", ["forward", "data_gradient", "weight_gradient"])
 def test_threads_beyond_the_work_take_nothing(kind: type[Gemm] | type[Winograd], which: str) -> None:
     shape = ConvolutionShape((16, 16), 32, 32, (3, 3), (1, 1), (1, 1))
-    many, more = (kind(CpuDevice(count), shape).workspace(4, which) for count in (10**4, 10**6))
+    many, more = (kind(AnyThreads(count), shape).workspace(4, which) for count in (10**4, 10**6))
     assert many == more
 
 
 def test_the_advice_about_the_batch_is_right_whatever_threads_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = network(CpuDevice(10**6), "gemm", 32, 16)
+    net = network(AnyThreads(10**6), "gemm", 32, 16)
     monkeypatch.setattr(CpuDevice, "free_bytes", lambda self: 64 << 20)
     net.plan(4, training=True)
     with pytest.raises(UserError, match="the largest batch that fits is") as caught:

@@ -168,9 +168,25 @@ def test_a_corrupt_entry_is_tuned_anew(entry: Any, cache: TuningCache) -> None:
     assert set(json.loads(cache.path.read_text())[key]) == set(PASSES)
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
-    cache = TuningCache(tmp_path / "no such folder" / "tuning.json")
-    assert Tuner(CpuDevice(2), cache).choose(SHAPE, 2, is_first=False).name
+def test_what_cannot_be_written_is_kept_as_long_as_the_process_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was timed again and again."""
+
+    def nowhere() -> Path:
+        raise UserError("there is no place")
+
+    monkeypatch.setattr(tuner, "cache_folder", nowhere)
+    monkeypatch.setattr(tuner, "places", lambda: iter([tmp_path]))
+    monkeypatch.setattr(tuner, "_unwritten", {}, raising=False)
+    for path in (None, tmp_path / "no such folder" / "tuning.json"):
+        first = Tuner(CpuDevice(2), TuningCache(path)).choose(SHAPE, 2, is_first=False)
+        with monkeypatch.context() as patch:
+            patch.setattr(Tuner, "_time", lambda *_: pytest.fail("tuned again"))
+            again = Tuner(CpuDevice(2), TuningCache(path)).choose(SHAPE, 2, is_first=False)
+        assert again.name == first.name
+        assert len(TuningCache(path).all()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_what_fits_is_tried(cache: TuningCache) -> None:

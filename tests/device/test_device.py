@@ -1,10 +1,12 @@
 """Devices by name, the CPU's threads, and that the bits do not depend on their number."""
 
+import pickle
 import threading
 import time
 
 import numpy as np
 import pytest
+from helpers.any_threads import AnyThreads
 
 from ttfs_cupy import device as devices
 from ttfs_cupy import models
@@ -33,6 +35,47 @@ class TestGet:
         device, reason = devices.get_device("cpu", threads)
         assert (device.workers, reason) == (4, "asked for; threads is more than its 4 cores")
         assert devices.get_device("auto", threads)[1] == "no GPU; threads is more than its 4 cores"
+
+    @pytest.mark.parametrize("threads", [5, 10**6, np.int64(64)])
+    def test_a_device_of_more_threads_than_cores(self, threads, monkeypatch):
+        """It had as many as it was asked for, and its pickle as many as the machine that wrote it."""
+        monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+        device = CpuDevice(threads)
+        assert (device.workers, device.threads_note) == (4, "threads is more than its 4 cores")
+        pickled = pickle.dumps(device)
+        monkeypatch.setattr(cores, "usable_cores", lambda: 1)
+        opened = pickle.loads(pickled)
+        assert (opened.workers, opened.description) == (1, "CPU, 1 thread")
+        assert opened.threads_note == "threads is more than its 1 core"
+
+    @pytest.mark.parametrize("threads", [0, -1, 2.5, "2", True])
+    def test_threads_that_are_none(self, threads):
+        for make in (CpuDevice, lambda threads: devices.get_device("cpu", threads)):
+            with pytest.raises(UserError, match=r"^threads must be a whole number from 1, not "):
+                make(threads)
+
+    @pytest.mark.parametrize(
+        ("text", "threads", "note"),
+        [
+            ("64", 4, "; OMP_NUM_THREADS is more than its 4 cores"),
+            ("9" * 5000, 4, "; OMP_NUM_THREADS is more than its 4 cores"),
+            ("two", 4, "; OMP_NUM_THREADS is ignored, as 'two' is no whole number from 1"),
+            ("0", 4, "; OMP_NUM_THREADS is ignored, as '0' is no whole number from 1"),
+            (",2", 4, "; OMP_NUM_THREADS is ignored, as ',2' is no whole number from 1"),
+            ("x" * 5000, 4, f"; OMP_NUM_THREADS is ignored, as '{'x' * 56}... is no whole number from 1"),
+            ("", 4, ""),
+            (" ", 4, ""),
+            ("3,1", 3, ""),
+        ],
+    )
+    def test_what_is_said_of_omp_num_threads(self, text, threads, note, monkeypatch):
+        monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+        monkeypatch.setattr(cores, "quota", lambda: 4.0)
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        device, reason = devices.get_device("cpu")
+        assert (device.workers, reason) == (threads, f"asked for{note}")
+        # of no interest where the config says it
+        assert devices.get_device("cpu", 2)[1] == "asked for"
 
     def test_auto_falls_back_and_says_why(self, monkeypatch):
         monkeypatch.setattr(devices, "cuda_trouble", lambda: "the driver is on holiday")
@@ -107,7 +150,7 @@ class TestParallel:
             done.append(task)
             workers.add(worker)
 
-        CpuDevice(threads).parallel(tasks, body)
+        AnyThreads(threads).parallel(tasks, body)
         assert sorted(done) == list(range(tasks))
         assert workers <= set(range(threads))
 
@@ -120,11 +163,11 @@ class TestParallel:
             clashes.append(at_work[worker] - 1)
             at_work[worker] -= 1
 
-        CpuDevice(threads).parallel(30, body)
+        AnyThreads(threads).parallel(30, body)
         assert not any(clashes)
 
     def test_an_exception_is_raised_after_all_have_stopped(self, threads):
-        device, running = CpuDevice(threads), []
+        device, running = AnyThreads(threads), []
 
         def body(task, worker):
             running.append(task)
@@ -145,7 +188,7 @@ class TestParallel:
 
 
 def test_failures_of_several_threads_leave_nobody_at_work():
-    device, barrier, running = CpuDevice(4), threading.Barrier(4), set()
+    device, barrier, running = AnyThreads(4), threading.Barrier(4), set()
 
     def body(task, worker):
         running.add(task)
@@ -183,7 +226,7 @@ def test_training_steps_give_the_same_bits_on_any_number_of_threads(psp_slope, c
     layers = [24, 32, "P", {"convolution": 40, "kernel": (3, 2), "stride": (2, 1), "padding": (1, 0)}, {"linear": 50}]
 
     def trained(threads):
-        device = CpuDevice(threads)
+        device = AnyThreads(threads)
         net = models.build(layers, input_shape=(3, 24, 22), device=device, psp_slope=psp_slope, clip=clip)
         encoded = net.encode(images)
         net.plan(len(images), training=True)

@@ -1,6 +1,7 @@
 """Adam and SGD over several steps, beside plain loops in float64 (docs/model.md, "Optimisers")."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from reference.comparison import DEVICE, host
 
 from ttfs_cupy import models
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
+from ttfs_cupy.experiment.config import OptimizerConfig
 
 STEPS = 12
 LR = 0.03
@@ -233,6 +236,84 @@ def test_the_norm_sums_every_weight(size: int) -> None:
         expected = np.zeros(count)
         expected[position] = -1
         np.testing.assert_allclose(moved, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Adam, Sgd])
+def test_a_decay_of_more_than_all_of_a_weight(kind: Any) -> None:
+    """What a config refuses; the rate may be raised later, too."""
+    net, limits = network(), Limits(weight_decay=5)
+    with pytest.raises(UserError, match=r"^weight_decay is 5: a step takes lr times that off each weight, with lr 1 "):
+        kind(net.device, net.parameters, 1, limits=limits)
+    optimizer = kind(net.device, net.parameters, 0.2, limits=limits)
+    with pytest.raises(UserError, match=r"with lr 0\.21 more than all of it; lower one of them"):
+        optimizer.lr = 0.21
+    assert optimizer.lr == 0.2
+    optimizer.lr = 0.1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda net: Adam(net.device, net.parameters, np.float16(0)),
+        lambda net: Adam(net.device, net.parameters, beta1=np.float16(1)),
+        lambda net: Adam(net.device, net.parameters, eps=np.float16(0)),
+        lambda net: Sgd(net.device, net.parameters, momentum=np.float32(1)),
+        lambda net: Limits(clip_norm=np.float16(0)),
+        lambda net: Adam(net.device, net.parameters, 10**400),
+        lambda net: Limits(clip_norm=10**400),
+    ],
+)
+def test_numbers_of_any_type_are_beside_the_same_bounds(make: Any) -> None:
+    with pytest.raises(UserError, match="must be a number"):
+        make(network())
+
+
+SENTENCES = [
+    (lambda net: Adam(net.device, net.parameters, beta1=1.0), "beta1 must be a number from 0 to below 1, not 1.0"),
+    (lambda net: Adam(net.device, net.parameters, beta2=-1), "beta2 must be a number from 0 to below 1, not -1"),
+    (
+        lambda net: Adam(net.device, net.parameters, beta2=0.99999999),
+        "beta2 must be at most 0.9999999, not 0.99999999",
+    ),
+    (lambda net: Sgd(net.device, net.parameters, momentum=1), "momentum must be a number from 0 to below 1, not 1"),
+    (lambda net: Adam(net.device, net.parameters, 0), "lr must be a number above 0, not 0"),
+    (lambda net: Adam(net.device, net.parameters, 1e-40), "lr must be a number from 1.18e-38 to 3.4e38, not 1e-40"),
+    (lambda net: Limits(weight_decay=-1), "weight_decay must be a number from 0, not -1"),
+    (lambda net: Limits(weight_decay=1e-40), "weight_decay must be a number from 1.18e-38 to 3.4e38, not 1e-40"),
+    (lambda net: Adam("cpu", net.parameters), "device must be a network's device, not str"),
+    (lambda net: Sgd(None, None), "device must be a network's device, not NoneType"),
+    (lambda net: Adam(net.device, net), "parameters must be of type Parameters, not Network"),
+    (lambda net: Sgd(net.device, net.parameters, limits=3), "limits must be of type Limits, not int"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), SENTENCES, ids=[sentence for _, sentence in SENTENCES])
+def test_what_is_said_of_a_wrong_argument(make: Any, sentence: str) -> None:
+    with pytest.raises((UserError, TypeError), match=f"^{re.escape(sentence)}$"):
+        make(network())
+
+
+@pytest.mark.parametrize("bounds", [(0, 10**400), (-(10**400), 0.0), (0, 1e39)])
+def test_bounds_of_weights_that_float32_cannot_hold(bounds: tuple[float, float]) -> None:
+    """The first step ended in an OverflowError."""
+    with pytest.raises(UserError, match=r"^each number of weight_clip must be a number from -3.4e38 to 3.4e38, not"):
+        Limits(weight_clip=bounds)
+
+
+def test_a_config_and_an_optimiser_refuse_the_same_decays() -> None:
+    net = network()
+    for lr, decay in ((0.1, 10), (0.1, 10.001), (1, 1), (1e-3, 1e3), (3.0, 0.34), (1e30, 1e30)):
+        outcomes = []
+        for make in (
+            lambda lr=lr, decay=decay: OptimizerConfig(lr=lr, weight_decay=decay),
+            lambda lr=lr, decay=decay: Adam(net.device, net.parameters, lr, limits=Limits(weight_decay=decay)),
+        ):
+            try:
+                make()
+                outcomes.append(True)
+            except ValueError:
+                outcomes.append(False)
+        assert outcomes == [lr * decay <= 1] * 2
 
 
 @pytest.mark.parametrize("infinity", [math.inf, float("inf"), np.inf, np.float32("inf")])

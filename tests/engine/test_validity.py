@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
 from helpers.small_network import CLASSES, SHAPE, SPEC, build, images
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ttfs_cupy import models
+from ttfs_cupy import Batches, Encoder, ImageSet, models
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data.augmentation import augmentation, cutout
 from ttfs_cupy.device import Device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Sgd
@@ -55,7 +59,7 @@ WRONG_INPUTS = [
 ]
 WRONG_VIEWS = [
     (strided(INPUTS), ValueError, "inputs must be C-contiguous"),
-    (misaligned(INPUTS), TypeError, "inputs must be an array on cpu"),
+    (misaligned(INPUTS), ValueError, "inputs must be aligned in memory, as device.to_device"),
 ]
 WRONG_LABELS = [
     (LABELS[:1], ValueError, r"labels must have shape \(3,\), one for each image, not \(1,\)"),
@@ -125,10 +129,10 @@ def test_the_copy_to_the_device_makes_arrays_contiguous(device: str | Device) ->
     evaluator = Evaluator(net, 3)
     inputs = np.random.default_rng(0).random(INPUTS.shape, np.float32)
     losses = []
-    for given in (inputs, strided(inputs), misaligned(inputs), np.asfortranarray(inputs)):
+    for same in (inputs, strided(inputs), misaligned(inputs), np.asfortranarray(inputs)):
         net.plan(3)
         net.loss.reset()
-        evaluator.send(given, strided(LABELS))
+        evaluator.send(same, strided(LABELS))
         evaluator.run()
         losses.append(net.loss.read().loss)
     assert len(set(losses)) == 1
@@ -236,12 +240,63 @@ def test_only_the_batch_that_is_none_is_left_out(bad: str) -> None:
     assert weights(net) == weights(twin)
 
 
-def test_inputs_of_a_code_without_bounds_need_only_be_finite() -> None:
-    mean, std = np.full(2, 0.4, np.float32), np.full(2, 0.2, np.float32)
-    net = build(encoding="direct", mean=mean, std=std)
-    net.run(with_value(-1e6))
-    with pytest.raises(ValueError, match="inputs must be finite"):
-        net.run(with_value(np.nan))
+@pytest.mark.parametrize("rule", [{"encoding": "direct"}, {"standardize": True}])
+@pytest.mark.parametrize("value", [255, -6, 12, np.nan, np.inf])
+def test_standardised_inputs_outside_what_pixels_become(rule: dict[str, Any], value: float) -> None:
+    """Pixels of 0 to 255 were trained on: only whether they were finite was looked at."""
+    net = build(mean=np.array([0.4, 0.5], np.float32), std=np.array([0.2, 0.1], np.float32), **rule)
+    optimizer = Adam(net.device, net.parameters)
+    before = weights(net)
+    for call in (lambda given: net.train_step(given, LABELS, optimizer), net.run, net.forward):
+        with pytest.raises(ValueError, match=r"inputs must lie in -5 to 5, as encode\(\)|encoded must be finite"):
+            call(with_value(value))
+    assert weights(net) == before and optimizer.counts.applied == 0
+
+
+def test_images_of_0_to_255_that_a_user_standardised() -> None:
+    net = build(encoding="direct", mean=np.full(2, 0.4, np.float32), std=np.full(2, 0.2, np.float32))
+    with pytest.raises(ValueError, match=r"encode\(\) and Encoder make them of pixels in \[0, 1\]"):
+        net.run(net.encoder(255 * np.random.default_rng(0).random(INPUTS.shape, np.float32)))
+
+
+# of what float32 and float64 round differently by a share of the number alone
+MEANS = st.floats(-2, 2).filter(lambda mean: mean == 0 or abs(mean) > 1e-30)
+STATISTICS = st.integers(1, 3).flatmap(
+    lambda channels: st.tuples(
+        *(st.lists(numbers, min_size=channels, max_size=channels) for numbers in (MEANS, st.floats(1e-3, 4)))
+    )
+)
+
+
+@given(STATISTICS, st.sampled_from([("direct", False), ("latency", True), ("latency", False)]), st.floats(1e-3, 1e3))
+def test_all_that_an_encoder_makes_of_pixels_lies_within_its_bounds(
+    statistics: tuple[list[float], list[float]], code: tuple[str, bool], t_win: float
+) -> None:
+    mean, std = (np.array(values) for values in statistics)
+    encoder = Encoder(code[0], t_win, code[1], mean, std)
+    low, high = np.array(encoder.bounds, np.float32)
+    for kind in (np.float32, np.float64):
+        encoded = encoder(np.linspace(0, 1, 256, dtype=kind)[:, None].repeat(len(mean), 1)).astype(np.float32)
+        assert (encoded >= low).all() and (encoded <= high).all()
+        # and not by far: what lies beyond is told
+        assert encoded.max() == pytest.approx(high, rel=1e-5) and encoded.min() == pytest.approx(low, rel=1e-5)
+
+
+@pytest.mark.parametrize("augment", ["none", "crop_flip", "cutout"])
+def test_augmented_images_are_inputs(augment: str) -> None:
+    """What a crop uncovers and what a cutout takes away are pixels, too."""
+    net = build(encoding="direct", mean=np.array([0.1, 0.9], np.float32), std=np.full(2, 0.01, np.float32))
+    pixels = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (8, *NHWC))
+    images_ = ImageSet(pixels, np.zeros(8, np.int32))
+    change = cutout if augment == "cutout" else augmentation(augment)
+    for batch in Batches(images_, 4, encode=net.encoder, augment=change, prefetch=0).epoch(0):
+        net.run(batch.inputs)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 1e-320), (1e300, 1.0), (0.5, 1e-40), (3e38, 1e-5)])
+def test_statistics_that_float32_cannot_hold(mean: float, std: float) -> None:
+    with pytest.raises(UserError, match="std is too small, or mean too large"):
+        Encoder("direct", mean=np.array([mean]), std=np.array([std]))
 
 
 def test_a_window_of_another_length() -> None:
@@ -264,6 +319,16 @@ def test_an_optimiser_of_another_network(net: Network) -> None:
         net.train_step(INPUTS, LABELS, other)
     with pytest.raises(ValueError, match="must be of this network's parameters"):
         TrainingStep(net, other, 3)
+
+
+def test_labels_and_potentials_that_are_a_byte_off(net: Network) -> None:
+    """That they are on the CPU is not what is wrong."""
+    net.plan(3, training=True)
+    potentials = np.zeros((3, CLASSES), np.float32)
+    with pytest.raises(ValueError, match="labels must be aligned in memory"):
+        net.differentiate(INPUTS, misaligned(LABELS))
+    with pytest.raises(ValueError, match="potentials must be aligned in memory"):
+        net.loss.add(misaligned(potentials), LABELS)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8", None, True])

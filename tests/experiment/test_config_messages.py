@@ -5,7 +5,9 @@ and what would be right? Does it blame the right thing? (Those of models are in 
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.configs import MINIMAL
@@ -13,7 +15,8 @@ from helpers.configs import MINIMAL
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.data import split
-from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.config import dump_config, load_config
+from ttfs_cupy.experiment.prepare import prepare
 
 FLOAT32 = "a number of a size that float32 can hold, 1.18e-38 to 3.4e38"
 ALGORITHMS = (
@@ -200,3 +203,26 @@ def test_a_missing_file() -> None:
     with pytest.raises(UserError) as caught:
         load_config("nosuch")
     assert str(caught.value) == f"config 'nosuch' does not exist: name a YAML file, or one of {BUNDLED}"
+
+
+NO_CONFIG = "a config must be a YAML file, or one of"
+NO_LIST = r"overrides must be a list of texts, such as \['seed=1'\], not"
+WRONG_CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], str]] = [
+    (load_config, (None,), f"{NO_CONFIG} .*, not null"),
+    (load_config, (3,), f"{NO_CONFIG} .*, not 3"),
+    (load_config, ("",), f"{NO_CONFIG} .*, not ''"),
+    (load_config, (b"quickstart",), f"{NO_CONFIG} .*, not b'quickstart'"),
+    (load_config, ("quickstart", "seed=1"), f"{NO_LIST} 'seed=1'"),
+    (load_config, ("quickstart", None), f"{NO_LIST} null"),
+    (load_config, ("quickstart", [3]), rf"{NO_LIST} \[3\]"),
+    (load_config, ("quickstart", [], ["x"]), "options must be of type Mapping, not list"),
+    (dump_config, ({},), "config must be of type Config, not dict"),
+    (prepare, ("quickstart",), "config must be of type Config, not str"),
+]
+
+
+@pytest.mark.parametrize(("call", "arguments", "message"), WRONG_CALLS, ids=lambda value: str(value)[:40])
+def test_calls_from_python(call: Callable[..., Any], arguments: tuple[Any, ...], message: str) -> None:
+    """They ended in whatever pathlib or Python had to say."""
+    with pytest.raises((UserError, TypeError), match=f"^{message}$"):
+        call(*arguments)

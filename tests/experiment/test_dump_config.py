@@ -1,7 +1,9 @@
 """A config as text: it loads back to an equal one."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from helpers.configs import BUNDLED, MINIMAL
 from hypothesis import example, given, settings
@@ -18,6 +20,28 @@ def finite(least: float, most: float) -> st.SearchStrategy[float]:
 
 def whole(least: int, most: int = 1_000_000_000) -> st.SearchStrategy[int]:
     return st.integers(least, most)
+
+
+def test_a_config_of_numpys_numbers() -> None:
+    plain = {
+        "seed": 3,
+        "network": {"model": [8, {"linear": 4}], "t_win": 0.5},
+        "data": {"dataset": "digits", "validation": 0.25},
+        "training": {"epochs": 3, "batch_size": 8},
+        "optimizer": {"weight_clip": (-0.5, 1.0), "fixed_sign": True},
+        "schedule": {"name": "multistep", "milestones": [1, 2]},
+    }
+
+    def of_numpy(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: of_numpy(one) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [of_numpy(one) for one in value]
+        return value if isinstance(value, str) else np.array(value)[()]
+
+    short = Config.model_validate(of_numpy(plain))
+    assert short == Config.model_validate(plain)
+    assert dump_config(short) == dump_config(Config.model_validate(plain))
 
 
 SMALL = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.engine.optimizer import StepCounts
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment import best_weights, checkpoint
+from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.metrics import MetricsFile
 from ttfs_cupy.experiment.progress import Progress
+from ttfs_cupy.experiment.run_directory import RunDirectory
 
 
 def written(dtype: str, size: int, metadata: str | None = None) -> bytes:
@@ -135,6 +137,81 @@ def test_bfloat16_is_read_exactly(upper: list[int], tmp_path_factory: pytest.Tem
     assert np.array_equal(array.ravel().view(np.uint32), stored.astype(np.uint32) << 16)
 
 
+def bfloat16(names: list[str]) -> bytes:
+    """A safetensors file of arrays of four numbers, each twice as large as the one before."""
+    header = {
+        name: {"dtype": "BF16", "shape": [4], "data_offsets": [8 * place, 8 * place + 8]}
+        for place, name in enumerate(names)
+    }
+    text = json.dumps(header).encode()
+    stored = np.arange(1, 4 * len(names) + 1).astype(np.float32).view(np.uint32) >> 16
+    return struct.pack("<Q", len(text)) + text + stored.astype("<u2").tobytes()
+
+
+def test_a_file_of_bfloat16_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read whole for each of its arrays."""
+    path, read = tmp_path / "weights.safetensors", []
+    names = [f"a{number}" for number in range(8)]
+    path.write_bytes(bfloat16(names))
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self) or read_bytes(self))
+    arrays, _ = checkpoint.load(path)
+    assert read == [path]
+    for place, name in enumerate(names):
+        np.testing.assert_array_equal(arrays[name], np.arange(4 * place + 1, 4 * place + 5, dtype=np.float32))
+
+
+def sparse(path: Path, metadata: dict[str, Any]) -> None:
+    """A whole safetensors file of 4 TiB of zeros, of which the disk holds the header alone."""
+    size = 1 << 42
+    header = {
+        "a": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]},
+        "__metadata__": {"ttfs_cupy": json.dumps(metadata)},
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    try:
+        os.truncate(path, 8 + len(text) + size)
+    except OSError as error:
+        pytest.skip(f"no such files here: {error}")
+
+
+def test_a_number_is_read_without_the_arrays_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, config = RunDirectory(tmp_path), load_config("quickstart")
+    # where memory is promised without end, it would take a while
+    monkeypatch.setattr(checkpoint, "load", None)
+    sparse(run.best, {"epoch": 20})
+    assert checkpoint.metadata(run.best) == {"epoch": 20}
+    assert best_weights.standing(config, run) == f"the best weights so far, of epoch 20, are in {run.best}"
+    run.best.unlink()
+    sparse(run.last, {"progress": {"epochs": 7}})
+    assert best_weights.standing(config, run).endswith("psp_slope moves until epoch 18 of 30 (over: 7)")
+
+
+@pytest.mark.parametrize(
+    "progress", [None, [3], {}, {"epochs": "3"}, {"epochs": float("inf")}, {"epochs": -1}], ids=str
+)
+def test_a_run_that_does_not_say_its_epochs(progress: object, tmp_path: Path) -> None:
+    """Of Infinity, an OverflowError was left."""
+    run = RunDirectory(tmp_path)
+    checkpoint.save(run.last, {}, {"progress": progress})
+    with pytest.raises(UserError, match="is not the file that ttfs-train wrote: its epochs must be a whole number"):
+        best_weights.standing(load_config("quickstart"), run)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [row[1:] for row in CHECKPOINTS if row[0] not in ("float8", "FP4", "complex", "NaN")],
+    ids=[row[0] for row in CHECKPOINTS if row[0] not in ("float8", "FP4", "complex", "NaN")],
+)
+def test_metadata_of_no_checkpoint(make: Callable[[Path], Any], sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    make(path)
+    with pytest.raises(UserError) as caught:
+        checkpoint.metadata(path)
+    assert str(caught.value) == sentence.format(path=path)
+
+
 # metrics.jsonl
 
 LINE = "{path}, line 2, cannot be read: "
@@ -145,9 +222,9 @@ METRICS: list[tuple[str, bytes, str]] = [
     ("null", b"null", LINE + "it is null, not keys and values"),
     ("a list", b"[1]", LINE + "it is [1], not keys and values"),
     ("nested", b"[" * 100_000, LINE + "it is nested too deeply"),
-    ("an epoch that is text", b'{"epoch": "2"}', LINE + "its epoch is '2', not a number from 1"),
-    ("an epoch that is a list", b'{"epoch": [2]}', LINE + "its epoch is [2], not a number from 1"),
-    ("an epoch below 1", b'{"epoch": -5}', LINE + "its epoch is -5, not a number from 1"),
+    ("an epoch that is text", b'{"epoch": "2"}', LINE + "its epoch must be a whole number from 1, not '2'"),
+    ("an epoch that is a list", b'{"epoch": [2]}', LINE + "its epoch must be a whole number from 1, not [2]"),
+    ("an epoch below 1", b'{"epoch": -5}', LINE + "its epoch must be a whole number from 1, not -5"),
     ("no UTF-8", b"\xff", "{path} cannot be read: it is not UTF-8 text"),
 ]
 
@@ -179,14 +256,14 @@ GOOD = asdict(Progress(3, 33, 2, 0.5, 1, 2, 4))
         (None, "its progress is null, not keys and values"),
         ([1], "its progress is [1], not keys and values"),
         ({**GOOD, "epoch": 1}, "its progress has a key 'epoch', which means nothing here"),
-        ({**GOOD, "epochs": "3"}, "its epochs is '3'"),
-        ({**GOOD, "epochs": 3.0}, "its epochs is 3.0"),
-        ({**GOOD, "step": True}, "its step is true"),
-        ({**GOOD, "step": -33}, "its step is -33"),
-        ({**GOOD, "step": 10**200}, "its step is a number of more than 100 digits"),
+        ({**GOOD, "epochs": "3"}, "its epochs must be a whole number from 0, not '3'"),
+        ({**GOOD, "epochs": 3.0}, "its epochs must be a whole number from 0, not 3.0"),
+        ({**GOOD, "step": True}, "its step must be a whole number from 0, not true"),
+        ({**GOOD, "step": -33}, "its step must be a whole number from 0, not -33"),
+        ({**GOOD, "step": 10**200}, "its step must be at most 9007199254740992, not a number of more than 100 digits"),
         ({**GOOD, "step": 34}, "it is at step 34 after 3 epochs, which have 11 steps each here"),
-        ({**GOOD, "best_accuracy": float("nan")}, "its best_accuracy is nan"),
-        ({**GOOD, "best_accuracy": {}}, "its best_accuracy is {}"),
+        ({**GOOD, "best_accuracy": float("nan")}, "its best_accuracy must be a number from -1 to 1, not nan"),
+        ({**GOOD, "best_accuracy": {}}, "its best_accuracy must be a number from -1 to 1, not {}"),
         ({**GOOD, "best_epoch": 4}, "its best_epoch is 4, and can be 3 at most"),
         ({**GOOD, "skipped": 34}, "its skipped is 34, and can be 33 at most"),
     ],
@@ -221,13 +298,20 @@ def changed(run: Path, name: str, arrays: dict[str, Any] | None = None, **metada
     return path
 
 
-@pytest.mark.parametrize("metadata", [{"epoch": "1"}, {"epoch": -1}, {"psp_slope": None}, {"psp_slope": "1"}], ids=str)
-def test_evaluating_weights_of_no_epoch(metadata: dict[str, Any], good_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"epoch": "1"}, "its epoch must be a whole number from 0, not '1'"),
+        ({"epoch": -1}, "its epoch must be a whole number from 0, not -1"),
+        ({"psp_slope": None}, "its psp_slope must be a number from 0 to 1, not null"),
+        ({"psp_slope": "1"}, "its psp_slope must be a number from 0 to 1, not '1'"),
+    ],
+    ids=str,
+)
+def test_evaluating_weights_of_no_epoch(metadata: dict[str, Any], words: str, good_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(good_run, tmp_path / "run")
     path = changed(run, "best", **metadata)
-    assert refused(evaluate(run)) == (
-        f"error: '{path}' says no psp_slope and epoch: it must be the file that ttfs-train wrote\n"
-    )
+    assert refused(evaluate(run)) == f"error: '{path}' is not the file that ttfs-train wrote: {words}\n"
 
 
 def test_evaluating_weights_that_are_no_floats(good_run: Path, tmp_path: Path) -> None:
@@ -251,8 +335,12 @@ def test_evaluating_bfloat16(good_run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "metadata", "words"),
     [
-        ({}, {"progress": {**GOOD, "step": "1"}}, "its step is '1'"),
-        ({}, {"progress": {**GOOD, "step": 10**18}}, "its step is 1000000000000000000"),
+        ({}, {"progress": {**GOOD, "step": "1"}}, "its step must be a whole number from 0, not '1'"),
+        (
+            {},
+            {"progress": {**GOOD, "step": 10**18}},
+            "its step must be at most 9007199254740992, not 1000000000000000000",
+        ),
         ({}, {"progress": [[]]}, "its progress is [[]], not keys and values"),
         ({"optimizer.counts": np.array([-5, 0, 0])}, {}, "the optimiser's 'counts' must not be negative"),
         ({"optimizer.counts": np.array([2**60, 0, 0])}, {}, "its optimiser counts 1152921504606846976 steps"),

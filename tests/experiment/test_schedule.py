@@ -3,8 +3,10 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.experiment import config
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
@@ -61,6 +63,35 @@ def test_a_rate_is_a_function_of_the_step_alone() -> None:
     rates = schedule("cosine", warmup=3)
     forwards = [rates.at(step) for step in range(40)]
     assert [rates.at(step) for step in reversed(range(40))] == forwards[::-1]
+
+
+@pytest.mark.parametrize("name", ["exponential", "multistep", "cosine"])
+def test_short_numbers_of_numpy_count_as_far_as_any(name: str) -> None:
+    """int8 holds no step above 127; float16 rates are rounded once, not at every step."""
+    plain = LearningRateSchedule(0.5, 100, 90, name, 0.75, (3, 70), 0.25, 50)
+    short = LearningRateSchedule(
+        *(np.float16(0.5), np.int8(100), np.int8(90), name, np.float32(0.75)),
+        *((np.int8(3), np.uint8(70)), np.float16(0.25), np.int8(50)),
+    )
+    steps = [0, 49, 127, 128, 1000, 8999]
+    assert [short.at(np.int16(step)) for step in steps] == [plain.at(step) for step in steps]
+    assert short == plain and repr(short) == repr(plain)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "sentence"),
+    [
+        ((), r"milestones are missing: multistep needs epochs, such as \(15, 30\)"),
+        ((3, 1), r"milestones must increase, as \(15, 30\) do, not \(3, 1\)"),
+        ((2, 2), r"milestones must increase, as \(15, 30\) do, not \(2, 2\)"),
+    ],
+)
+def test_milestones_that_a_config_refuses(milestones: tuple[int, ...], sentence: str) -> None:
+    """Out of order, they gave rates of any epoch."""
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        schedule("multistep", milestones=milestones)
+    with pytest.raises(UserError, match=r"schedule\.milestones"):
+        load_config("quickstart", ["schedule.name=multistep", f"schedule.milestones={list(milestones)}"])
 
 
 def test_a_config_becomes_its_schedule() -> None:

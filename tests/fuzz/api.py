@@ -3,11 +3,13 @@
 import copy
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers import children
 
 from fuzz import values
 from ttfs_cupy import (
@@ -178,28 +180,59 @@ class _World:
         self.optimizer.lr = self.maybe(self.chance.random())
 
     def load_weights(self) -> None:
-        state: dict[Any, Any] = dict(self.net.state_dict())
-        name = self.chance.choice(list(state))
-        match self.chance.randrange(4):
-            case 0:
-                state[name] = values.spoilt(self.chance, state[name])
-            case 1:
-                del state[name]
-            case 2:
-                state[values.text(self.chance)] = state[name]
-        self.net.load_state_dict(self.maybe(state))
+        self.net.load_state_dict(self.maybe(self._spoilt(self.net.state_dict())))
 
     def load_optimizer(self) -> None:
-        state: dict[Any, Any] = dict(self.optimizer.state_dict())
-        name = self.chance.choice(list(state))
+        self.optimizer.load_state_dict(self.maybe(self._spoilt(self.optimizer.state_dict())))
+
+    def _spoilt(self, state: Mapping[str, np.ndarray]) -> dict[Any, Any]:
+        """In three of four cases an array is another, or lacks, or is there twice."""
+        changed: dict[Any, Any] = dict(state)
+        name = self.chance.choice(list(changed))
         match self.chance.randrange(4):
             case 0:
-                state[name] = values.spoilt(self.chance, state[name])
+                changed[name] = values.spoilt(self.chance, changed[name])
             case 1:
-                del state[name]
+                del changed[name]
             case 2:
-                state[values.text(self.chance)] = state[name]
-        self.optimizer.load_state_dict(self.maybe(state))
+                changed[values.text(self.chance)] = changed[name]
+        return changed
+
+    def add_to_loss(self) -> None:
+        """Potentials and labels of nobody's network."""
+        planned = self.net.planned.batch_size if self.net.planned else 1
+        count = self.chance.choice([1, planned, planned + 1, 4])
+        draw = np.random.default_rng(self.chance.getrandbits(32))
+        potentials = draw.standard_normal((count, self.classes), np.float32)
+        grad = self.net.loss.add(
+            self.array(potentials), self.array(draw.integers(0, self.classes, count).astype(np.int32))
+        )
+        assert grad.shape == (count, self.classes) and grad.dtype == np.float32
+
+    def threads(self) -> None:
+        """Three at once, of calls that change no weight: what each returns alone."""
+        calls = [self._reading() for _ in range(3)]
+        alone = [values.outcome(call) for call in calls]
+        with ThreadPoolExecutor(len(calls)) as pool:
+            assert list(pool.map(values.outcome, calls)) == alone, f"threads of {self}"
+
+    def fork(self) -> None:
+        """A child's calls are its parent's."""
+        call = self._reading()
+        alone = values.outcome(call)
+        assert children.answer_of(lambda: values.outcome(call)) == alone, f"a child of {self}"
+
+    def _reading(self) -> Callable[[], Any]:
+        inputs, labels = self.batch()
+        return self.chance.choice(
+            [
+                lambda: self.net.forward(inputs),
+                lambda: self.net.loss_and_gradients(inputs, labels),
+                lambda: self.net.encode(inputs),
+                self.net.state_dict,
+                lambda: copy.deepcopy(self.net).forward(inputs),
+            ]
+        )
 
     def copies(self) -> None:
         how: Callable[[Any], Any] = self.chance.choice(

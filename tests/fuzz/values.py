@@ -1,5 +1,6 @@
 """What is seldom right, and what an error must be like."""
 
+import pickle
 import random
 import traceback
 from collections.abc import Callable
@@ -95,6 +96,14 @@ def _with(array: np.ndarray, chance: random.Random) -> np.ndarray:
         numbers = [float("nan"), float("inf"), -1.0, 255.0, 1e38] if array.dtype.kind == "f" else [-1, 10, 99, 2**7 - 1]
         copied.reshape(-1)[chance.randrange(copied.size)] = np.array(chance.choice(numbers)).astype(array.dtype)
     return copied
+
+
+def outcome(call: Callable[[], Any]) -> bytes | str:
+    """What it returns, as bytes, or its error's sentence; errors of other kinds are raised on."""
+    try:
+        return pickle.dumps(call())
+    except (ValueError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def refused(call: Callable[[], None], what: str) -> bool:

@@ -1,6 +1,8 @@
 """Commands in processes of their own, forked from this one, which spares each the seconds of its imports."""
 
 import os
+import pickle
+import select
 import signal
 import sys
 import traceback
@@ -12,6 +14,34 @@ from ttfs_cupy import train as train_command
 
 # An exit code that no command gives.
 FAILED = 99
+
+
+def answer_of(work: Callable[[], bytes | str], seconds: float = 20.0) -> bytes | str:
+    """What a forked process returns. Raises AssertionError if it ends without an answer, or has none in time."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        code = FAILED
+        try:
+            os.close(reading)
+            with os.fdopen(writing, "wb") as file:
+                file.write(pickle.dumps(work()))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as file:
+            assert select.select([file], [], [], seconds)[0], "the child hangs"
+            answer = file.read()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert answer, "the child ended without an answer"
+    found: bytes | str = pickle.loads(answer)
+    return found
 
 
 class Child:

@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from helpers.environments import python
+from helpers.environments import REPOSITORY, python
 from helpers.sanitizers import CACHE, FLAGS, preloaded, trouble
 
 from ttfs_cupy.device.compilation import source
@@ -13,15 +13,15 @@ from ttfs_cupy.device.compilation import source
 CODE = """
 import sys
 from pathlib import Path
+from helpers.any_threads import AnyThreads
 from ttfs_cupy.check.kernels import check_kernels
-from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.compilation import cpu_library, source
 
 cache, source.FOLDER, kernels = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 load = cpu_library.load
 cpu_library.load = lambda: load({flags}, cache)
 # three threads, and no guard elements, which would hide a step beyond an array from the sanitizer
-for result in check_kernels(CpuDevice(3), kernels or None, guard=0):
+for result in check_kernels(AnyThreads(3), kernels or None, guard=0):
     assert result.passed, result
     print("checked", result.kernel)
 """
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(trouble() is not None, reason=trouble() or "")
 
 def run(cache, folder, *kernels):
     code = f"import sys; sys.argv[1:] = {[str(cache), str(folder), *kernels]!r}\n{CODE.format(flags=FLAGS)}"
-    return python(code, variables=preloaded())
+    return python(code, variables={**preloaded(), "PYTHONPATH": str(REPOSITORY / "tests")})
 
 
 def test_all_checks_are_clean():

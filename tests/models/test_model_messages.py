@@ -156,5 +156,5 @@ def test_what_only_resembles_a_list(model: Any) -> None:
 def test_short_numbers_of_numpy_count_as_far_as_any() -> None:
     """As uint8, the weights of a readout for 200 classes were counted modulo 256."""
     shape = (np.uint8(2), np.uint8(100), np.uint8(100))
-    net = models.build([np.int64(3).item(), "P"], shape, np.uint8(200), DEVICE, seed=np.int8(1))
+    net = models.build([np.uint8(3), "P"], shape, np.uint8(200), DEVICE, seed=np.int8(1))
     assert net.state_dict()["readout.weight"].shape == (200, 3 * 50 * 50)

@@ -1,15 +1,17 @@
 """Models: the bundled ones, what a list of layers may say, and what does not fit."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from reference.comparison import DEVICE
 
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.models import ConvolutionSpec, LinearSpec, ModelSpec, PoolSpec
+from ttfs_cupy.models import ConvolutionSpec, LinearSpec, ModelSpec, PoolSpec, read
 
 # The papers' tables: numbers are 3x3 convolutions with padding 1, P is 2x2 pooling
 TABLE = {
@@ -248,6 +250,37 @@ def test_kernels_larger_than_their_input(entry: Any, words: list[str]) -> None:
 def test_a_kernel_may_cover_its_whole_input() -> None:
     net = models.build([{"convolution": 4, "kernel": 8, "padding": 0}], (1, 8, 8), 10, DEVICE)
     assert net.layers[0].out_shape == (1, 1, 4)
+
+
+LAYERS: list[Any] = [
+    8,
+    {"convolution": 6, "kernel": 5, "stride": 2, "padding": 0},
+    {"convolution": 6, "kernel": [3, 1]},
+    {"pool": [2, 3], "stride": 2},
+    {"linear": 9},
+    ConvolutionSpec(4, (1, 1), (1, 1), (0, 0)),
+]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64])
+def test_numpys_integers_count_as_python_s(kind: Any) -> None:
+    """build([np.int64(8)]) was refused."""
+
+    def of_numpy(value: Any) -> Any:
+        if isinstance(value, ConvolutionSpec):
+            return ConvolutionSpec(*map(of_numpy, dataclasses.astuple(value)))
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(of_numpy, value))
+        if isinstance(value, dict):
+            return {key: of_numpy(one) for key, one in value.items()}
+        return kind(value) if isinstance(value, int) else value
+
+    for model in (LAYERS, read(LAYERS)):
+        spec = read(of_numpy(LAYERS) if model is LAYERS else dataclasses.replace(model, layers=of_numpy(model.layers)))
+        assert repr(spec) == repr(read(LAYERS)), "Python's own"
+    for bad in (np.bool_(True), kind(0), np.float32(8)):
+        with pytest.raises(UserError, match="layer 1"):
+            read([bad])
 
 
 @pytest.mark.parametrize("rule", [{"encoding": "direct"}, {"standardize": True}])

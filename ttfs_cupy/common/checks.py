@@ -1,7 +1,9 @@
 """Checks of what a caller gives: what a config refuses, a class refuses, too."""
 
-import math
 import numbers
+from typing import TypeGuard
+
+import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import short, shown
@@ -15,28 +17,33 @@ MOST = 2**31 - 1
 
 def check_number(name: str, value: object, least: float, most: float) -> float:
     """The number as a float. Raises UserError that names it unless it lies in least to most."""
+    # beside NumPy's short numbers, the bounds would be as short: 1e-38 and 0 are the same float16
+    exact = value.item() if isinstance(value, np.generic) else value
     # written so that NaN, which compares false to everything, is refused
-    if not (is_number(value) and least <= value <= most):  # type: ignore[operator]
+    if not (is_number(exact) and least <= exact <= most):  # type: ignore[operator]
         raise UserError(f"{name} must be a number from {short(least)} to {short(most)}, not {shown(value)}")
-    return float(value)  # type: ignore[arg-type]
+    return float(exact)  # type: ignore[arg-type]
 
 
 def check_positive(name: str, value: object) -> float:
     """The number as a float. Raises UserError unless it is above 0 and float32 holds it."""
+    if not is_number(value) or value <= 0:  # type: ignore[operator]
+        raise UserError(f"{name} must be a number above 0, not {shown(value)}")
     return check_number(name, value, SMALLEST, LARGEST)
 
 
 def check_not_negative(name: str, value: object) -> float:
     """The number as a float. Raises UserError unless it is 0, or above it and float32 holds it."""
-    if is_number(value) and value == 0:
-        return 0.0
-    return check_number(f"{name} must be 0, or it", value, SMALLEST, LARGEST)
+    if not is_number(value) or value < 0:  # type: ignore[operator]
+        raise UserError(f"{name} must be a number from 0, not {shown(value)}")
+    return check_number(name, value, SMALLEST, LARGEST) if value else 0.0
 
 
 def check_count(name: str, value: object, *, least: int = 1, most: int = MOST) -> int:
     """The whole number as an int. Raises UserError that names it unless it lies in least to most."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or int(value) < least:
-        up_to = f" to {most}" if most < MOST else ""
+    if not is_whole(value) or int(value) < least:
+        # a bound that is far away is told to whoever meets it
+        up_to = f" to {most}" if most <= 1_000_000 else ""
         raise UserError(f"{name} must be a whole number from {least}{up_to}, not {shown(value)}")
     if int(value) > most:
         raise UserError(f"{name} must be at most {most}, not {shown(value)}")
@@ -63,6 +70,12 @@ def check_kind(name: str, value: object, *kinds: type) -> None:
         raise TypeError(f"{name} must be of type {wanted}, not {type(value).__name__}")
 
 
+def is_whole(value: object) -> TypeGuard[numbers.Integral]:
+    """Whether it is a whole number, NumPy's too; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def is_number(value: object) -> bool:
     """Whether it is a real number, NumPy's too; True and False are none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+    # NaN alone differs from itself; math.isnan would turn whole numbers into floats, which may be too large for one
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value

@@ -1,6 +1,7 @@
 """What a user gave, or somebody else said, as it may stand in a message: on one line, and not too long."""
 
 import reprlib
+from collections.abc import Iterable
 
 _repr = reprlib.Repr()
 # no list or mapping is written out whole, nor is one that holds itself followed
@@ -26,6 +27,12 @@ def one_line(text: str, most: int = 200) -> str:
     """The beginning of a text, with an escape for each character that does not print."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: most + 1])
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """The first few of them, and how many more there are."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def short(number: float) -> str:

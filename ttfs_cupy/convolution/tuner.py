@@ -47,6 +47,10 @@ HOPELESS = 1.5
 LARGEST_CACHE = 1 << 26
 
 
+# What could not be written, by the path of its cache: whoever tunes again in this process need not time it again.
+_unwritten: dict[Path | None, dict[str, dict[str, str]]] = {}
+
+
 class TuningCache:
     """What was fastest, in JSON files, the first of which that knows counts; one that cannot be read counts as empty.
 
@@ -75,13 +79,15 @@ class TuningCache:
             self._read[path] = {**self._choices(path), key: choice}
             write_atomically(path, json.dumps(self._read[path], indent=1, sort_keys=True).encode())
         except UserError as error:
-            logger.debug("the tuner's choice is not kept: %s", error)
+            _unwritten.setdefault(self.path, {})[key] = choice
+            logger.debug("the tuner's choice is kept by this process alone: %s", error)
 
     @property
     def _name(self) -> str:
         return "tuning.json" if self.path is None else self.path.name
 
     def _files(self) -> Iterator[dict[str, dict[str, str]]]:
+        yield _unwritten.get(self.path, {})
         for folder in places() if self.path is None else (self.path.parent,):
             yield self._choices(folder / self._name)
 

@@ -2,7 +2,6 @@
 
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.machine.cores import bounded_threads
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device.arrays import Array, Stack
 from ttfs_cupy.device.cpu import PANEL, CpuDevice
@@ -26,8 +25,9 @@ __all__ = [
 def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, str]:
     """The device of that name (auto, cuda, cuda:N or cpu) and why it is this one.
 
-    threads: of a CPU; None for OMP_NUM_THREADS, else one for each core. More than there are cores are not made, which
-    the reason then says: they would slow each other down, and each has memory of its own.
+    threads: of a CPU; None for OMP_NUM_THREADS, else one for each core. More than there are cores are not made: they
+    would slow each other down, and each has memory of its own. Where there are others than were asked for, the reason
+    says so.
     Raises UserError for a name that is none of these, a GPU that is not there, or threads below 1.
     """
     if not isinstance(name, str):
@@ -52,8 +52,5 @@ def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, 
 
 
 def _cpu(threads: int | None, reason: str) -> tuple[CpuDevice, str]:
-    if not threads:
-        return CpuDevice(), reason
-    bounded = bounded_threads(threads)
-    cores = f"{bounded} core{'s' if bounded > 1 else ''}"
-    return CpuDevice(bounded), reason if bounded == threads else f"{reason}; threads is more than its {cores}"
+    device = CpuDevice(threads)
+    return device, f"{reason}; {device.threads_note}" if device.threads_note else reason

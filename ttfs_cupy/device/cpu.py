@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import psutil
 
+from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.machine.control_groups import memory_left
-from ttfs_cupy.common.machine.cores import default_threads
+from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.device.arrays import Array, Stack, to_host
 from ttfs_cupy.device.compilation import cpu_library, source
@@ -29,6 +30,9 @@ class CpuDevice:
 
     Matrix products are a kernel, too (kernels/products.cpp), so there is one pool of threads. How work is cut into
     tasks depends on the shapes alone: the bits of a result do not depend on how many threads there are.
+
+    threads: None for OMP_NUM_THREADS, else one for each core; never more than there are cores. Where that is not what
+    was asked for, threads_note says so, as a part of a sentence. Raises UserError for what is no number of threads.
     """
 
     # Below this many elements of an element-wise kernel, handing a share to another thread costs more than the work.
@@ -46,7 +50,8 @@ class CpuDevice:
     streams = None
 
     def __init__(self, threads: int | None = None):
-        self.workers = threads or default_threads()
+        wanted = None if threads is None else check_count("threads", threads)
+        self.workers, self.threads_note = chosen_threads(wanted)
         self.description = f"CPU, {self.workers} thread{'s' if self.workers > 1 else ''}"
         self._loaded: dict[str, Any] | None = None
         self.after_fork()
@@ -57,7 +62,7 @@ class CpuDevice:
         self._inside_task = threading.local()
 
     def __reduce__(self) -> tuple[type["CpuDevice"], tuple[int]]:
-        """Its pickle: as many threads of the machine that reads it."""
+        """Its pickle: as many threads of the machine that reads it, if that has as many cores."""
         return type(self), (self.workers,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CpuDevice":

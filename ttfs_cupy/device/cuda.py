@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,6 +20,17 @@ from ttfs_cupy.device.libraries.cupy_library import import_cupy
 from ttfs_cupy.device.streams import Streams
 
 
+class _OfParent:
+    """What a forked process has of its parent's CuPy and streams: nothing that it may touch."""
+
+    def __init__(self, refuse: Callable[[], None]):
+        self._refuse = refuse
+
+    def __getattr__(self, name: str) -> NoReturn:
+        self._refuse()
+        raise AttributeError(name)
+
+
 class CudaDevice:
     """One NVIDIA GPU, through CuPy."""
 
@@ -35,7 +46,6 @@ class CudaDevice:
 
     def __init__(self, index: int = 0):
         self._is_of_parent = False
-        renew_in_children(self)
         cupy = import_cupy()
         self.xp = cupy
         self.index = index
@@ -58,9 +68,15 @@ class CudaDevice:
             shared_bytes=properties["sharedMemPerMultiprocessor"],
             block_shared_bytes=properties["sharedMemPerBlockOptin"],
         )
+        renew_in_children(self)
 
     def after_fork(self) -> None:
+        """Has all that would ask CUDA for something refused in the child: there, its calls fail or hang."""
         self._is_of_parent = True
+        gone: Any = _OfParent(self._refuse_in_child)
+        # streams by what they hold: whoever works in steps has them already
+        vars(self.streams).update(dict.fromkeys(vars(self.streams), gone))
+        self.xp = self._cublas = gone
 
     def __reduce__(self) -> tuple[type["CudaDevice"], tuple[int]]:
         """Its pickle: the GPU of that number of the machine that reads it."""
@@ -71,7 +87,7 @@ class CudaDevice:
         return self
 
     def _refuse_in_child(self) -> None:
-        """Raises UserError in a forked process, where CUDA's calls fail or hang."""
+        """Raises UserError in a forked process."""
         if self._is_of_parent:
             raise UserError(
                 f"{self.name} was opened before this process was forked, and CUDA does not survive that: start "

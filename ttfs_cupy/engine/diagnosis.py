@@ -38,13 +38,3 @@ def first_non_finite_layer(network: Network, inputs: Array) -> str:
 def silent_layers(firing_rates: Mapping[str, float]) -> list[str]:
     """The names of the layers of which no neuron fired, in the rates' order."""
     return [name for name, rate in firing_rates.items() if rate == 0]
-
-
-def silence(layers: list[str], images: str) -> str:
-    """What it means that these layers never fire on some images, and what helps: a warning."""
-    several = len(layers) > 1
-    subject = f"layers {', '.join(layers)} never fire" if several else f"layer {layers[0]} never fires"
-    return (
-        f"warning: {subject} on the {images} images: nothing passes {layers[0]}, and what is silent does not learn; "
-        "raise network.weight_mean or network.weight_std, begin with network.psp_slope 0, or lower optimizer.lr"
-    )

@@ -52,15 +52,41 @@ class Limits:
     fixed_sign: bool = False
 
     def __post_init__(self) -> None:
-        check_not_negative("weight_decay", self.weight_decay)
+        # the numbers of a frozen class, as Python's own
+        object.__setattr__(self, "weight_decay", check_not_negative("weight_decay", self.weight_decay))
         if not (is_number(self.clip_norm) and self.clip_norm == math.inf):
             check_number("clip_norm", self.clip_norm, *NORM_BOUNDS)
         bounds = self.weight_clip
         if not (isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(map(is_number, bounds))):
             raise UserError(f"weight_clip must be two numbers, not {shown(bounds)}")
-        if not bounds[0] < bounds[1]:
+        low, high = (bound if abs(bound) == math.inf else _checked_bound(bound) for bound in bounds)
+        if not low < high:
             raise UserError(f"weight_clip must have the lower number first, not {shown(bounds)}")
+        object.__setattr__(self, "weight_clip", (float(low), float(high)))
         check_flag("fixed_sign", self.fixed_sign)
+
+
+def _checked_decay(name: str, value: float) -> float:
+    """Of a moment, or of the velocity. Raises UserError unless it lies in 0 to BELOW_ONE."""
+    if is_number(value) and BELOW_ONE < value < 1:
+        raise UserError(f"{name} must be at most {BELOW_ONE}, not {shown(value)}")
+    if not (is_number(value) and 0 <= value < 1):
+        raise UserError(f"{name} must be a number from 0 to below 1, not {shown(value)}")
+    return float(value)
+
+
+def _checked_bound(value: float) -> float:
+    return check_number("each number of weight_clip", value, -LARGEST, LARGEST)
+
+
+def decay_trouble(lr: float, weight_decay: float) -> str | None:
+    """What is wrong with that decay at that rate; None if nothing is."""
+    if lr * weight_decay <= 1:
+        return None
+    return (
+        f"is {weight_decay:g}: a step takes lr times that off each weight, with lr {lr:g} more than all of it; "
+        "lower one of them"
+    )
 
 
 class Optimizer(ABC):
@@ -73,8 +99,11 @@ class Optimizer(ABC):
     beta1 = 0.0
     beta2 = 0.0
 
-    def __init__(self, device: Device, parameters: Parameters, lr: float, limits: Limits):
+    def __init__(self, device: Device, parameters: Parameters, lr: float, limits: Limits | None):
+        if not hasattr(device, "launch"):
+            raise TypeError(f"device must be a network's device, not {type(device).__name__}")
         check_kind("parameters", parameters, Parameters)
+        limits = Limits() if limits is None else limits
         check_kind("limits", limits, Limits)
         lr = check_positive("lr", lr)
         self.device = device
@@ -101,13 +130,18 @@ class Optimizer(ABC):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step, from 0; it may be set between two steps."""
+        """The learning rate of the next step, from 0; it may be set between two steps.
+
+        Raises UserError for what is none, and where limits.weight_decay would take more than all of a weight.
+        """
         return self._lr
 
     @lr.setter
     @in_turn
     def lr(self, value: float) -> None:
         value = check_number("lr", value, 0, LARGEST)
+        if trouble := decay_trouble(value, self.limits.weight_decay):
+            raise UserError(f"weight_decay {trouble}")
         if value != self._lr:
             self._lr = value
             self.device.launch("fill", 1, self._rate, value, 1)
@@ -189,9 +223,9 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         limits: Limits | None = None,
     ):
-        self.beta1, self.beta2 = (check_number(*beta, 0, BELOW_ONE) for beta in (("beta1", beta1), ("beta2", beta2)))
+        super().__init__(device, parameters, lr, limits)
+        self.beta1, self.beta2 = _checked_decay("beta1", beta1), _checked_decay("beta2", beta2)
         self.eps = check_number("eps", eps, *EPSILONS)
-        super().__init__(device, parameters, lr, limits or Limits())
 
     def _make_arrays(self) -> None:
         super()._make_arrays()
@@ -232,8 +266,8 @@ class Sgd(Optimizer):
         momentum: float = 0.0,
         limits: Limits | None = None,
     ):
-        self.momentum = check_number("momentum", momentum, 0, BELOW_ONE)
-        super().__init__(device, parameters, lr, limits or Limits())
+        super().__init__(device, parameters, lr, limits)
+        self.momentum = _checked_decay("momentum", momentum)
 
     def _make_arrays(self) -> None:
         super()._make_arrays()

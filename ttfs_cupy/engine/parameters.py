@@ -1,11 +1,12 @@
 """All weights of a network in one array, so that an optimiser step is one kernel: drawing, loading, saving."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.turns import Turns, in_turn
@@ -80,7 +81,7 @@ class Parameters:
             if name not in state:
                 raise ValueError(f"weights '{name}' are missing")
             if name not in expected:
-                raise ValueError(f"weights {shown(name)} are not in this network ({some(expected)})")
+                raise ValueError(f"weights {shown(name)} are not in this network ({listed(expected)})")
         loaded = {name: as_array(f"weights '{name}'", self._device.to_host, state[name]) for name in expected}
         for name, layer in expected.items():
             if loaded[name].shape != layer.public_shape:
@@ -103,14 +104,10 @@ def as_array(what: str, to_host: Callable[[Array], np.ndarray], value: Array) ->
     """A value as an array on the host. Raises ValueError, naming it, if NumPy makes none of it."""
     try:
         return to_host(value)
+    except UserError:  # of the device
+        raise
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{what} must be an array, not {type(value).__name__} ({error})") from None
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few of them."""
-    every = list(names)
-    return ", ".join(every[:8]) + (f" and {len(every) - 8} more" if len(every) > 8 else "")
 
 
 def _aligned(floats: int) -> int:

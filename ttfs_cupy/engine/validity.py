@@ -30,8 +30,7 @@ class Validity:
     def check_inputs(self, inputs: Array) -> None:
         """Raises TypeError or ValueError unless these are encoded images, float32 (N, height, width, channels), on the
         device; what their values are is only marked."""
-        if not self._device.holds(inputs):
-            raise TypeError(self._elsewhere("inputs", inputs))
+        self._check_held("inputs", inputs)
         self._check_images(inputs.shape)
         if inputs.dtype != np.float32:
             raise TypeError(f"inputs must be float32, not {inputs.dtype}")
@@ -44,8 +43,7 @@ class Validity:
     def check_labels(self, labels: Array, count: int) -> None:
         """Raises TypeError or ValueError unless these are `count` labels, int32, on the device; the loss marks one that
         is no class."""
-        if not self._device.holds(labels):
-            raise TypeError(self._elsewhere("labels", labels))
+        self._check_held("labels", labels)
         if labels.dtype != np.int32:
             raise TypeError(f"labels must be int32, not {labels.dtype}")
         _check_count(labels.shape, count)
@@ -57,8 +55,7 @@ class Validity:
 
         most: N of what is planned, and the classes.
         """
-        if not self._device.holds(potentials):
-            raise TypeError(self._elsewhere("potentials", potentials))
+        self._check_held("potentials", potentials)
         shape = potentials.shape
         if len(shape) != 2 or shape[1] != most[1] or not 0 < shape[0] <= most[0]:
             raise ValueError(f"potentials must have shape (N, {most[1]}), N from 1 to {most[0]}, not {tuple(shape)}")
@@ -89,8 +86,10 @@ class Validity:
         self.marks[1:] = 0
         if untold == INPUTS_OUTSIDE:
             low, high = self._bounds
-            right = "be finite" if high > 1e38 else f"lie in {low:g} to {high:g}, as encode() and Encoder make them"
-            raise ValueError(f"inputs must {right}; a batch in which they do not was left out")
+            raise ValueError(
+                f"inputs must lie in {low:g} to {high:g}, as encode() and Encoder make them of pixels in [0, 1]; "
+                "a batch in which they do not was left out"
+            )
         raise ValueError(f"labels must lie in 0 to {self._classes - 1}; a batch in which they do not was left out")
 
     def raise_if_known(self) -> None:
@@ -98,8 +97,15 @@ class Validity:
         if self._device.gpu is None and self.marks[1]:
             self.raise_if_marked()
 
-    def _elsewhere(self, name: str, array: Array) -> str:
-        return f"{name} must be an array on {self._device.name}, as device.to_device() makes them, not {_kind(array)}"
+    def _check_held(self, name: str, array: Array) -> None:
+        device = self._device
+        if device.holds(array):
+            return
+        if device.gpu is None and isinstance(array, np.ndarray):
+            raise ValueError(f"{name} must be aligned in memory, as device.to_device() makes them")
+        is_on_another = isinstance(array, device.xp.ndarray)
+        found = f"one on cuda:{array.device.id}" if is_on_another else _kind(array)
+        raise TypeError(f"{name} must be an array on {device.name}, as device.to_device() makes them, not {found}")
 
     def _check_images(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 4 or shape[1:] != self._in_shape or not shape[0]:

@@ -1,5 +1,6 @@
 """What may be called a run's best weights: those of an epoch that was validated, with psp_slope where it will stay."""
 
+from ttfs_cupy.common.checks import check_count, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import Config, PspSlopeSchedule, load_config
@@ -48,17 +49,17 @@ def _epochs(run: RunDirectory) -> int:
     """How many are over."""
     if not run.last.exists():
         return 0
-    _, metadata = checkpoint.load(run.last)
+    progress = checkpoint.metadata(run.last).get("progress")
+    epochs = progress.get("epochs") if isinstance(progress, dict) else None
     try:
-        return int(metadata["progress"]["epochs"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"'{run.last}' is not the file that ttfs-train wrote: it does not say its epochs") from None
+        return check_count("epochs", epochs, least=0)
+    except UserError as error:
+        raise UserError(f"'{run.last}' is not the file that ttfs-train wrote: its {error}") from None
 
 
 def _epoch(run: RunDirectory) -> int | None:
     """That of best.safetensors; None if there is no such file, or another program wrote it."""
     if not run.best.exists():
         return None
-    _, metadata = checkpoint.load(run.best)
-    epoch = metadata.get("epoch")
-    return epoch if isinstance(epoch, int) else None
+    epoch = checkpoint.metadata(run.best).get("epoch")
+    return int(epoch) if is_whole(epoch) else None

@@ -22,12 +22,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ttfs_cupy.common.checks import LARGEST, SMALLEST, check_kind
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import one_line, short
+from ttfs_cupy.common.files import yaml_text
+from ttfs_cupy.common.shown import one_line, short, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.registry import algorithms
-from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
+from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS, decay_trouble
 from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT, sentence
 from ttfs_cupy.experiment.schedule import SCHEDULES
@@ -35,7 +37,6 @@ from ttfs_cupy.models.builder import MAX_SEED, READOUTS, WEIGHTS
 from ttfs_cupy.neuron import CLIP_MODES, GAIN_BOUNDS, WINDOWS
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
-FLOAT32 = np.finfo(np.float32)
 # Nobody counts further. Products of two such numbers stay below 2^63.
 MAX_COUNT = 1_000_000_000
 MAX_THREADS = 1024
@@ -60,9 +61,8 @@ def _between(least: float, most: float) -> Any:
 
 
 def _held_by_float32(value: float) -> float:
-    least, most = float(FLOAT32.smallest_normal), float(FLOAT32.max)
-    if value != 0 and not least <= abs(value) <= most:
-        raise _bound(f"a number of a size that float32 can hold, {short(least)} to {short(most)}")
+    if value != 0 and not SMALLEST <= abs(value) <= LARGEST:
+        raise _bound(f"a number of a size that float32 can hold, {short(SMALLEST)} to {short(LARGEST)}")
     return value
 
 
@@ -114,6 +114,20 @@ def _conflict(key: str, problem: str) -> PydanticCustomError:
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, content: Any) -> Any:
+        """NumPy's numbers count as Python's."""
+        return _plain(content)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth < yaml_text.MAX_DEPTH and isinstance(value, Mapping):
+        return {key: _plain(one, depth + 1) for key, one in value.items()}
+    if depth < yaml_text.MAX_DEPTH and isinstance(value, (list, tuple)):
+        return [_plain(one, depth + 1) for one in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_set(section: BaseModel, key: str) -> bool:
@@ -280,12 +294,8 @@ class OptimizerConfig(_Section):
     @model_validator(mode="after")
     def _check(self) -> "OptimizerConfig":
         _refuse_idle(self, "optimizer", {"momentum": "sgd", "beta1": "adam", "beta2": "adam", "eps": "adam"})
-        if self.lr * self.weight_decay > 1:
-            raise _conflict(
-                "optimizer.weight_decay",
-                f"is {self.weight_decay:g}: a step takes lr times that off each weight, "
-                f"with lr {self.lr:g} more than all of it; lower one of them",
-            )
+        if trouble := decay_trouble(self.lr, self.weight_decay):
+            raise _conflict("optimizer.weight_decay", trouble)
         return self
 
 
@@ -333,6 +343,11 @@ def load_config(
     is an option that was not given.
     Raises UserError, one sentence: file, override or option, the key, what is wrong and what would be right.
     """
+    if isinstance(overrides, str) or not (
+        isinstance(overrides, Sequence) and all(isinstance(o, str) for o in overrides)
+    ):
+        raise UserError(f"overrides must be a list of texts, such as ['seed=1'], not {shown(overrides)}")
+    check_kind("options", {} if options is None else options, Mapping)
     where, content = config_file.read(path_or_name)
     sources: dict[str, str] = {}
     for assignment in overrides:
@@ -352,4 +367,5 @@ def load_config(
 
 def dump_config(config: Config) -> str:
     """All keys, as resolved: YAML that loads back to an equal config."""
+    check_kind("config", config, Config)
     return config_file.write(config.model_dump(by_alias=True))

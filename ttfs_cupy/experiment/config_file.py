@@ -10,7 +10,7 @@ import yaml
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
-from ttfs_cupy.common.shown import one_line
+from ttfs_cupy.common.shown import one_line, shown
 
 BUNDLED = "ttfs_cupy.configs"
 
@@ -27,6 +27,8 @@ def read(path_or_name: str | Path) -> tuple[str, dict[str, Any]]:
     An existing file is read; else `quickstart`, `quickstart.yaml` and `configs/quickstart.yaml` stand for the
     bundled one. Raises UserError for anything but a mapping.
     """
+    if not isinstance(path_or_name, (str, Path)) or not str(path_or_name):
+        raise UserError(f"a config must be a YAML file, or one of {', '.join(names())}, not {shown(path_or_name)}")
     where, raw = _bytes(Path(path_or_name))
     content = yaml_text.parse_file(raw, where)
     if content is None:

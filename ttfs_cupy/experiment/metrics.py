@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.files.writing import write_atomically
-from ttfs_cupy.common.shown import message_of, shown
 
 # bytes; an epoch's line has some hundreds
 LARGEST = 1 << 28
@@ -48,15 +49,7 @@ def _texts(path: Path) -> list[str]:
 
 
 def _line(path: Path, number: int, text: str) -> dict[str, Any]:
-    try:
-        line = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path}, line {number}, cannot be read: it is not JSON ({message_of(error)})") from None
-    except RecursionError:
-        raise UserError(f"{path}, line {number}, cannot be read: it is nested too deeply") from None
-    if not isinstance(line, dict):
-        raise UserError(f"{path}, line {number}, cannot be read: it is {shown(line)}, not keys and values")
-    epoch = line.get("epoch", 1)
-    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
-        raise UserError(f"{path}, line {number}, cannot be read: its epoch is {shown(epoch)}, not a number from 1")
+    about = f"{path}, line {number}, cannot be read:"
+    line = keys_and_values(text, f"{about} it is")
+    check_count(f"{about} its epoch", line.get("epoch", 1))
     return line

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
 from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, split
@@ -61,6 +62,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     lacks one, its layer's are chosen anew, which the log says in a line.
     Raises UserError for whatever does not fit.
     """
+    check_kind("config", config, Config)
     device, reason = get_device(config.device, config.threads)
     dataset = load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
@@ -172,9 +174,11 @@ def _slopes(config: Config) -> tuple[float, ...]:
 def load_best(network: Network, path: Path) -> int:
     """Takes weights and psp_slope of a run's best.safetensors; returns its epoch. Raises UserError if unfit."""
     metadata = load_weights(network, path)
-    slope, epoch = metadata.get("psp_slope"), metadata.get("epoch")
-    if not checkpoint.is_number(slope, 0, 1) or not checkpoint.is_whole(epoch):
-        raise UserError(f"'{path}' says no psp_slope and epoch: it must be the file that ttfs-train wrote")
+    try:
+        slope = check_number("psp_slope", metadata.get("psp_slope"), 0, 1)
+        epoch = check_count("epoch", metadata.get("epoch"), least=0)
+    except UserError as error:
+        raise UserError(f"'{path}' is not the file that ttfs-train wrote: its {error}") from None
     network.psp_slope = slope
     return epoch
 

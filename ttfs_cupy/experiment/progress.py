@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, fields
 
+from ttfs_cupy.common.checks import check_count, check_number
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.engine.optimizer import StepCounts
-from ttfs_cupy.experiment.checkpoint import is_number, is_whole
 
 
 @dataclass
@@ -29,10 +29,11 @@ class Progress:
             raise ValueError(f"its progress has a key {shown(min(unknown))}, which means nothing here")
         progress = cls(**metadata)
         for field in fields(cls):
-            value = getattr(progress, field.name)
-            fits = is_number(value, -1, 1) if field.type in (float, "float") else is_whole(value)
-            if not fits:
-                raise ValueError(f"its {field.name} is {shown(value)}")
+            about, value = f"its {field.name}", getattr(progress, field.name)
+            if field.type in (float, "float"):
+                check_number(about, value, -1, 1)
+            else:
+                check_count(about, value, least=0, most=2**53)
         progress._check(steps_per_epoch)
         return progress
 

@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ttfs_cupy.common.checks import SMALLEST, check_choice, check_count, check_number, check_positive
 from ttfs_cupy.common.errors import UserError
@@ -30,17 +31,23 @@ class LearningRateSchedule:
 
     def __post_init__(self) -> None:
         """Raises UserError that names what is none of this."""
-        check_positive("lr", self.lr)
-        for name in ("steps_per_epoch", "epochs"):
-            check_count(name, getattr(self, name))
-        check_count("warmup", self.warmup, least=0)
         check_choice("name", self.name, SCHEDULES)
-        for name in ("annealing", "factor"):
-            check_number(name, getattr(self, name), SMALLEST, 1)
         if not isinstance(self.milestones, (tuple, list)):
             raise UserError(f"milestones must be epochs, such as (15, 30), not {shown(self.milestones)}")
-        for milestone in self.milestones:
-            check_count("a milestone", milestone)
+        # as Python's own numbers: NumPy's may be too short for what is counted with them
+        exact: dict[str, object] = {
+            "lr": check_positive("lr", self.lr),
+            **{name: check_count(name, getattr(self, name)) for name in ("steps_per_epoch", "epochs")},
+            "warmup": check_count("warmup", self.warmup, least=0),
+            **{name: check_number(name, getattr(self, name), SMALLEST, 1) for name in ("annealing", "factor")},
+            "milestones": tuple(check_count("a milestone", milestone) for milestone in self.milestones),
+        }
+        for name, value in exact.items():
+            object.__setattr__(self, name, value)
+        if any(later <= earlier for earlier, later in pairwise(self.milestones)):
+            raise UserError(f"milestones must increase, as (15, 30) do, not {shown(self.milestones)}")
+        if self.name == "multistep" and not self.milestones:
+            raise UserError("milestones are missing: multistep needs epochs, such as (15, 30)")
 
     def at(self, step: int) -> float:
         """The learning rate with which that step, counted from 0 over the whole run, is taken."""
@@ -51,5 +58,5 @@ class LearningRateSchedule:
         elif self.name == "multistep":
             share = self.factor ** bisect_right(self.milestones, epoch)
         else:
-            share = 0.5 * (1 + math.cos(math.pi * step / (int(self.steps_per_epoch) * int(self.epochs))))
+            share = 0.5 * (1 + math.cos(math.pi * step / (self.steps_per_epoch * self.epochs)))
         return self.lr * share * min(1.0, (step + 1) / max(1, self.warmup))

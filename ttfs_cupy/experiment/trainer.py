@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batch, Batches
-from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silence, silent_layers
+from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
@@ -23,6 +23,7 @@ from ttfs_cupy.experiment.metrics import MetricsFile
 from ttfs_cupy.experiment.progress import Progress
 from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.silence import silence
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -129,7 +130,7 @@ class Trainer:
         """Once for each layer."""
         silent = [name for name in silent_layers(firing_rates) if name not in self._told_silent]
         if silent:
-            logger.warning("%s", silence(silent, "validation"))
+            logger.warning("%s", silence(silent, "validation", self.config))
             self._told_silent.update(silent)
 
     def _train(self) -> Totals:
@@ -163,10 +164,11 @@ class Trainer:
     def _not_finite(self, batch: Batch) -> UserError:
         """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
         inputs = self.network.device.to_device(batch.inputs)
+        change = "set" if self.config.optimizer.clip_norm is None else "lower"
         return UserError(
             f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
             f"{first_non_finite_layer(self.network, inputs)} overflow; the weights before that epoch are in "
-            f"{self.run.last}; try a lower optimizer.lr or set optimizer.clip_norm"
+            f"{self.run.last}; try a lower optimizer.lr or {change} optimizer.clip_norm"
         )
 
     def _slope(self, step: int) -> float:

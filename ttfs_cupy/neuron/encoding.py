@@ -12,6 +12,9 @@ from ttfs_cupy.neuron.spike_time import WINDOWS
 
 ENCODINGS = ("latency", "direct")
 
+# Relative: two steps of float32
+MARGIN = 2.0**-22
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -39,21 +42,36 @@ class Encoder:
         if self.mean is not None and self.std is not None:
             if len(self.mean) != len(self.std):
                 raise UserError(f"mean has {len(self.mean)} channels, std {len(self.std)}")
-            standardises = self.standardize or self.encoding == "direct"
-            if standardises and not (np.asarray(self.std) > 0).all():
+            if self._standardises and not (np.asarray(self.std) > 0).all():
                 raise UserError("std must be above 0 in every channel")
+            if not np.isfinite(self._extremes()).all():
+                raise UserError("std is too small, or mean too large: standardised images would leave float32")
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between what values, both included, its results lie."""
-        if self.encoding == "latency" and not self.standardize:
-            return 0.0, float(np.float32(self.t_win))
-        return -LARGEST, LARGEST
+        """Between what values, both included, its results lie: those of a black and of a white pixel, in any channel.
+
+        Statistics widen them by what another device may round differently.
+        """
+        least, most = self._extremes()
+        if not self._standardises:
+            return least, most
+        return max(least - abs(least) * MARGIN, -LARGEST), min(most + abs(most) * MARGIN, LARGEST)
+
+    def _extremes(self) -> tuple[float, float]:
+        channels = len(self.mean) if self.mean is not None else 1
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            black, white = (self(np.full(channels, pixel, np.float32)) for pixel in (0, 1))
+        return float(black.min()), float(white.max())
+
+    @property
+    def _standardises(self) -> bool:
+        return (self.standardize or self.encoding == "direct") and self.mean is not None
 
     def __call__(self, pixels: Array, xp: ModuleType = np) -> Array:
         """Encodes float32 pixels in [0, 1], channels last, of the array library xp."""
         values = pixels
-        if (self.standardize or self.encoding == "direct") and self.mean is not None and self.std is not None:
+        if self._standardises:
             mean, std = (xp.asarray(statistic, dtype=np.float32) for statistic in (self.mean, self.std))
             values = (pixels - mean) / std
         if self.encoding == "latency" and self.t_win != 1:

@@ -3,6 +3,7 @@
 import os
 
 from ttfs_cupy.common.machine.control_groups import quota
+from ttfs_cupy.common.shown import shown
 
 
 def available_cores() -> int:
@@ -21,19 +22,27 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def default_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else a thread for each available core.
+def chosen_threads(wanted: int | None = None) -> tuple[int, str]:
+    """How many threads to work in, and, where that is not what was asked for, a part of a sentence that says so.
 
-    Of a list such as 4,2, which is for parallel regions inside one another, the first number counts. What is no whole
-    number from 1 is ignored, as OpenMP's libraries do. There are never more threads than usable cores.
+    wanted: None for OMP_NUM_THREADS where it is set, else a thread for each available core. Of a list such as 4,2,
+    which is for parallel regions inside one another, the first number counts. What is no whole number from 1 is
+    ignored, as OpenMP's libraries do. There are never more threads than usable cores: each has scratch memory of its
+    own, and more are slower.
     """
-    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if text.isascii() and text.isdecimal() and text.strip("0"):
+    if wanted is not None:
+        return _bounded(wanted, "threads")
+    text = os.environ.get("OMP_NUM_THREADS", "").strip()
+    number = text.partition(",")[0].strip()
+    if number.isascii() and number.isdecimal() and number.strip("0"):
         # of more digits than fit any count, Python would refuse to make a number
-        return bounded_threads(int(text.lstrip("0")[:9]))
-    return available_cores()
+        return _bounded(int(number.lstrip("0")[:9]), "OMP_NUM_THREADS")
+    ignored = f"OMP_NUM_THREADS is ignored, as {shown(text)} is no whole number from 1" if text else ""
+    return available_cores(), ignored
 
 
-def bounded_threads(wanted: int) -> int:
-    """So many threads, but no more than usable cores: each has scratch memory of its own, and more are slower."""
-    return min(wanted, usable_cores())
+def _bounded(wanted: int, name: str) -> tuple[int, str]:
+    cores = usable_cores()
+    if wanted <= cores:
+        return wanted, ""
+    return cores, f"{name} is more than its {cores} core{'s' if cores > 1 else ''}"

@@ -1,0 +1,19 @@
+"""What stands in messages for values and names."""
+
+import pytest
+
+from ttfs_cupy.common.shown import listed
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, ""),
+        (1, "conv1"),
+        (8, "conv1, conv2, conv3, conv4, conv5, conv6, conv7, conv8"),
+        (9, "conv1, conv2, conv3, conv4, conv5, conv6, conv7, conv8 and 1 more"),
+        (1000, "conv1, conv2, conv3, conv4, conv5, conv6, conv7, conv8 and 992 more"),
+    ],
+)
+def test_names(count: int, shown: str) -> None:
+    assert listed(f"conv{number}" for number in range(1, count + 1)) == shown
