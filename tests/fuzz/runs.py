@@ -55,13 +55,14 @@ class _Runs:
 
 
 class Pairs(_Runs):
-    """Two starts at once: with one output, with the default one, or going on with one run."""
+    """Two commands at once: starts with one output, or with the default one; two that go on with one run, or one that
+    does beside a start with its directory as output."""
 
     def attempt(self, random: random.Random) -> str:
-        kind = random.choice(["output", "default", "resume"])
+        kind = random.choice(["output", "default", "resume", "beside"])
         here = self.fresh()
         seeds = random.sample(range(SEEDS), 2)
-        if kind == "resume":
+        if kind in ("resume", "beside"):
             seeds = [seeds[0]] * 2
             # the first is the config's
             killed(here / "run", seeds[0], fsyncs=random.randint(2, 12), folder=here)
@@ -69,6 +70,7 @@ class Pairs(_Runs):
             "output": [small(here / "run", seed=seed, **SETTINGS) for seed in seeds],
             "default": [without_output(small(here, seed=seed, **SETTINGS)) for seed in seeds],
             "resume": [["--resume", str(here / "run")]] * 2,
+            "beside": [["--resume", str(here / "run")], small(here / "run", seed=seeds[1], **SETTINGS)],
         }[kind]
         late = [random.choice([0.0, random.uniform(0, 0.003)]) for _ in seeds]
         outcomes = at_once(arguments, late, here)
@@ -90,6 +92,8 @@ class Pairs(_Runs):
             refusal = outcomes[codes.index(2)].err
             assert refusal.startswith(f"error: '{here / 'run'}' ") and refusal.count("\n") == 1, refusal
             assert "in use by process" in refusal or "already holds a run" in refusal, refusal
+            # a start that comes too late is in nobody's way
+            assert kind != "beside" or codes[0] == 0, outcomes
         self.check(here / "run", seeds[codes.index(0)])
         return "one refused" if 2 in codes else "one after the other"
 
