@@ -15,8 +15,8 @@ from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.version import __version__
-from ttfs_cupy.experiment import best_weights, run_directory
-from ttfs_cupy.experiment.config import dump_config, load_config
+from ttfs_cupy.experiment import best_weights, config_file, run_directory
+from ttfs_cupy.experiment.config import Config, dump_config, load_config
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
 from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.trainer import Trainer
@@ -108,6 +108,7 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
     if resume:
         trainer.resume()
+    _write_what_changed(config, run)
     logger.info("ttfs_cupy %s on %s (%s)", __version__, experiment.device.description, experiment.device_reason)
     logger.info(
         "%s: %d training, %d validation and %d test images",
@@ -119,6 +120,15 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     logger.info("%s", network.summary())
     trainer.fit()
     _finish(experiment, trainer, run)
+
+
+def _write_what_changed(config: Config, run: RunDirectory) -> None:
+    """config.yaml names the device and the algorithms that the run uses from here on. All else stays as it is there."""
+    _, content = config_file.read(run.config)
+    network = {**(content.get("network") or {}), "convolution": config.network.convolution}
+    changed = {**content, "device": config.device, "network": network}
+    if changed != content:
+        run.write_config(config_file.write(changed))
 
 
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
