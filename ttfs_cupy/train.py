@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command import command_line, interruption
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.version import __version__
@@ -73,6 +73,7 @@ def _start(parsed: argparse.Namespace) -> None:
             run.write_config(dump_config(experiment.config))
             _train(experiment, run, resume=False)
         except BaseException:
+            interruption.arrived()
             # without weights to go on from, this is no run, and would only be in the way of the next one
             if not run.last.exists():
                 run.discard()
@@ -96,9 +97,11 @@ def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     try:
         _fit(experiment, run, resume=resume)
     except KeyboardInterrupt:
+        interruption.arrived()
         if run.last.exists():
             standing = best_weights.standing(experiment.config, run)
             logger.info("interrupted: %s; go on with: %s", standing, run.resume_command)
+            raise interruption.ToldInterrupt from None
         raise
 
 

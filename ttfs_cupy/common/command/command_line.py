@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ttfs_cupy.common.command.interruption import Interruptions
+from ttfs_cupy.common.command.interruption import Interruptions, ToldInterrupt
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of, shortened, shown
 
@@ -77,9 +77,10 @@ def run(command: Callable[[], None], *, process_ends: bool = False) -> int:
         interruptions.install()
         code = _outcome(command)
         interruptions.arrived()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         interruptions.arrived()
-        _complain("interrupted")
+        if not isinstance(interrupt, ToldInterrupt):
+            _complain("interrupted")
         # as shells have it
         code = 128 + interruptions.number
     finally:
