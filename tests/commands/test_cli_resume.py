@@ -223,7 +223,7 @@ def test_a_second_signal_whenever_it_comes(
         monkeypatch.setattr(TrainingStep, "run", first)
         monkeypatch.setattr(best_weights, "standing", twice(best_weights.standing))
     else:
-        monkeypatch.setattr("ttfs_cupy.experiment.prepare.Network.plan", first)
+        monkeypatch.setattr("ttfs_cupy.train.Trainer.fit", first)
         monkeypatch.setattr(RunDirectory, "discard", twice(RunDirectory.discard))
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
