@@ -17,7 +17,6 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of, shortened, shown
 
 USER_ERROR = 2
-INTERRUPTED = 130
 # as a shell tells of a process that SIGPIPE ended
 OUTPUT_CLOSED = 141
 

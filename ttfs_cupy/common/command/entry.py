@@ -1,4 +1,4 @@
-"""Where commands begin and end: Ctrl-C ends one with a word and code 130, from its first line to its last.
+"""Where commands begin and end: Ctrl-C and SIGTERM end one with a word and code 130 or 143, from first line to last.
 
 Most of a second goes by until a command has imported what it needs, and libraries that are interrupted then answer with
 tracebacks, or with errors of their own. So this module imports next to nothing, and a command's module after it.
@@ -16,27 +16,26 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
-INTERRUPTED = 130
-
 
 def run(module: str) -> "NoReturn":
     """Imports that module, calls its main(), and ends the process with the code that this returns."""
     # nohup, and a shell's & in scripts, have Ctrl-C ignored: that stays so
-    answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if answers:
-        signal.signal(signal.SIGINT, _end_at_once)
-    main = import_module(module).main
+    answered = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    ]
+    for number in answered:
+        signal.signal(number, _end_at_once)
     try:
-        if answers:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        code = main()
+        # main() answers by itself once it has begun its work
+        code = import_module(module).main()
     except KeyboardInterrupt:
-        # before the command looks after it, or after
         _end_at_once()
     finally:
         # all is done and said; what is left is to end
-        if answers:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in answered:
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
 
@@ -56,9 +55,10 @@ def bench() -> "NoReturn":
     run("ttfs_cupy.bench")
 
 
-def _end_at_once(_signal: int = signal.SIGINT, _frame: "FrameType | None" = None) -> "NoReturn":
+def _end_at_once(number: int = signal.SIGINT, _frame: "FrameType | None" = None) -> "NoReturn":
     """Nothing is under way that would have to be put in order."""
     try:
         os.write(2, b"interrupted\n")
     finally:
-        os._exit(INTERRUPTED)
+        # as shells have it
+        os._exit(128 + number)
