@@ -14,6 +14,7 @@ from pathlib import Path
 from ttfs_cupy.common.command import command_line, interruption
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.experiment import best_weights, config_file, run_directory
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
@@ -72,10 +73,12 @@ def _start(parsed: argparse.Namespace) -> None:
             experiment = prepare(config)
             run.write_config(dump_config(experiment.config))
             _train(experiment, run, resume=False)
-        except BaseException:
+        except BaseException as error:
             interruption.arrived()
-            # without weights to go on from, this is no run, and would only be in the way of the next one
-            if not run.last.exists():
+            # without weights to go on from, this is no run, and would only be in the way of the next one; nor is one
+            # for whose first epoch there was too little memory
+            lacks_memory = isinstance(error, MemoryError) or cannot_start(error)
+            if not run.last.exists() or (lacks_memory and not run.metrics.exists()):
                 run.discard()
             raise
 

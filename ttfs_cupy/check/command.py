@@ -13,13 +13,18 @@ from ttfs_cupy.check.machine import chosen_device, cuda_stack, gpus, versions
 from ttfs_cupy.check.network import replay_steps, run_network
 from ttfs_cupy.check.report import FAILED, Report, remedy
 from ttfs_cupy.common.command import command_line, interruption
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.version import __version__
 
 __all__ = ["FAILED", "Report", "main", "remedy", "replay_steps"]
 
 # The budget of --deep: nine minutes
 SECONDS = 540
+
+# of address space, for NVRTC and all kernels
+ROOM = 2 << 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", parsed.device):
         parser.error(f"device '{parsed.device}' is not known")
     work = _in_depth(parser, parsed) if parsed.deep else _at_once(parser, parsed)
-    return command_line.run(work, process_ends=arguments is None)
+    return command_line.run(lambda: _with_room(work), process_ends=arguments is None)
+
+
+def _with_room(work: Callable[[], int]) -> int:
+    """With less, libraries and kernels fail in their own ways, and would be called broken. Raises UserError."""
+    if address_space.is_limited() and not address_space.has_room(ROOM):
+        raise UserError(
+            f"less than {ROOM >> 30} GiB of address space are left, which is too little for these checks: raise the "
+            "limit that is set (ulimit -v)"
+        )
+    return work()
 
 
 def _at_once(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> Callable[[], int]:

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 from ttfs_cupy.common.command.interruption import Interruptions, ToldInterrupt
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine import address_space
+from ttfs_cupy.common.machine.threads import ThreadStartError, cannot_start
 from ttfs_cupy.common.shown import message_of, shortened, shown
 
 USER_ERROR = 2
@@ -121,6 +123,17 @@ def _outcome(command: Callable[[], int | None]) -> int:
         _complain(f"error: {message_of(error, MOST)}")
         return USER_ERROR
     except MemoryError as error:
+        _complain(_no_memory(error))
+        return USER_ERROR
+    except RuntimeError as error:
+        if not cannot_start(error):
+            raise
+        _complain(f"error: {ThreadStartError()}")
+        return USER_ERROR
+    except ImportError as error:
+        # of a library that cannot be mapped into memory
+        if not address_space.is_behind(error):
+            raise
         _complain(_no_memory(error))
         return USER_ERROR
     except OSError as error:

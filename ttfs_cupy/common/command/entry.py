@@ -13,7 +13,7 @@ from importlib import import_module
 # type checkers take it for true; nothing is imported for types alone
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import FrameType, ModuleType
     from typing import NoReturn
 
 
@@ -28,8 +28,9 @@ def run(module: str) -> "NoReturn":
     for number in answered:
         signal.signal(number, _end_at_once)
     try:
-        # main() answers by itself once it has begun its work
-        code = import_module(module).main()
+        main = _imported(module).main
+        # which answers by itself once it has begun its work
+        code = main()
     except KeyboardInterrupt:
         _end_at_once()
     finally:
@@ -37,6 +38,31 @@ def run(module: str) -> "NoReturn":
         for number in answered:
             signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
+
+
+def _imported(module: str) -> "ModuleType":
+    """A command's module; where there is too little memory for all that it needs, the process ends with a sentence."""
+    from ttfs_cupy.common.machine import address_space
+
+    if not address_space.is_limited():
+        return import_module(module)
+    # a thread of OpenBLAS is 40 MiB, and ours have products of their own
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not address_space.has_room():
+        _end_without_memory()
+    try:
+        return import_module(module)
+    except (ImportError, MemoryError, OSError, SystemError) as error:
+        if not address_space.is_behind(error):
+            raise
+        _end_without_memory()
+
+
+def _end_without_memory() -> "NoReturn":
+    try:
+        os.write(2, b"error: too little address space is left to begin in: raise the limit that is set (ulimit -v)\n")
+    finally:
+        os._exit(2)
 
 
 def train() -> "NoReturn":
