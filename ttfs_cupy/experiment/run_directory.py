@@ -14,6 +14,7 @@ from pathlib import Path
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.folder_lock import FolderLock, InUseError
+from ttfs_cupy.common.files.reading import reason
 from ttfs_cupy.common.files.writing import clear_temporaries, write_atomically
 
 logger = logging.getLogger("ttfs_cupy")
@@ -71,7 +72,7 @@ class RunDirectory:
             run._lock.take(make_folder=True)
         except InUseError as error:
             raise TakenError(f"{error}: {_OTHER_OUTPUT}") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise run._no_output(error) from None
         try:
             # of somebody who was a little earlier
@@ -183,11 +184,11 @@ class RunDirectory:
                 f"{shlex.quote(str(self.path))}"
             )
 
-    def _no_output(self, error: OSError) -> UserError:
-        reason = f"{error.filename} is no directory" if isinstance(error, FileExistsError) else error.strerror
+    def _no_output(self, error: OSError | ValueError) -> UserError:
+        why = f"{error.filename} is no directory" if isinstance(error, FileExistsError) else reason(error)
         # what is there, and not for us to write in, is somebody else's
         kind = TakenError if os.path.lexists(self.path) else UserError
-        return kind(f"the output directory '{self.path}' cannot be made or written: {reason}")
+        return kind(f"the output directory '{self.path}' cannot be made or written: {why}")
 
     def owner(self) -> str | None:
         """The process that writes there: process 12 on host; None if there is none."""
