@@ -139,6 +139,7 @@ def _write_what_changed(config: Config, run: RunDirectory) -> None:
 
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
     """Measures the test set, once, with the best weights, and says what to try next."""
+    best_weights.require(run)
     network = experiment.network
     load_best(network, run.best)
     test = trainer.evaluator.over(experiment.test, "test")

@@ -17,6 +17,7 @@ from helpers.refusals import refused
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.experiment import best_weights, checkpoint
 from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +185,30 @@ def test_weights_that_an_earlier_version_called_the_best(tmp_path: Path, monkeyp
         outcome = train("--resume", run)
     assert "interrupted: there are no best weights yet" in outcome.out
     assert not (run / "best.safetensors").exists()
+
+
+def test_a_run_whose_epochs_were_lowered_before_it_had_best_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, real = tmp_path / "run", Trainer._epoch
+
+    def only_one(self: Trainer) -> None:
+        if self.progress.epochs:
+            raise KeyboardInterrupt
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", only_one)
+        assert train(*small(run, **CHANGING)).code == 130
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 3", "epochs: 1"))
+    reason = "psp_slope still moved in each epoch that is over (1), as the run's config said then"
+    for outcome in (train("--resume", run), evaluate(run)):
+        refused(outcome, f"'{run}' has no best weights: {reason}; raise training.epochs in {config}, and go on with: ")
+    # as it says
+    config.write_text(config.read_text().replace("epochs: 1", "epochs: 3"))
+    assert train("--resume", run).code == 0
+    assert evaluate(run).code == 0
 
 
 def test_an_interruption_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,9 +110,15 @@ ASCII_ALONE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     ("setting", "sentence"),
     [
         ("output: \u00e9", "the output directory '\\xe9' cannot be made or written: its name is no text in ascii"),
-        ("network: {model: [4], initial_weights: \u00e9}", "weights '\\xe9' cannot be read: its name is no text in ascii"),
+        (
+            "network: {model: [4], initial_weights: \u00e9}",
+            "weights '\\xe9' cannot be read: its name is no text in ascii",
+        ),
         ("network: {model: \u00e9.yaml}", "model '\\xe9.yaml' cannot be read: its name is no text in ascii"),
-        ("data: {dataset: mnist, root: \u00e9}", "'\\xe9/MNIST/raw/train-images-idx3-ubyte' can be no path: it is no text in ascii"),
+        (
+            "data: {dataset: mnist, root: \u00e9}",
+            "'\\xe9/MNIST/raw/train-images-idx3-ubyte' can be no path: it is no text in ascii",
+        ),
     ],
     ids=lambda value: value.partition(":")[0],
 )
