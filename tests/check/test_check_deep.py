@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers.environments import REPOSITORY
-from helpers.processes import ends
+from helpers.processes import ends, started
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,14 +135,7 @@ def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals,
         "stages = [deep.Stage(name, f'helpers.deep_stages.{name}', 60, 0) for name in names];"
         f"sys.exit(command_line.run(lambda: deep.run(stages, Path({str(tmp_path)!r}), 60, 'cpu')))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell starts what runs in its background with interrupts ignored, and these tests may run there
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = started([sys.executable, "-c", script])
     deadline = time.monotonic() + 30
     while not (tmp_path / "child").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

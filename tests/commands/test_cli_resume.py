@@ -2,7 +2,6 @@
 
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from fuzz.runs import SETTINGS, Kills, Signals, killed
 from helpers.commands import FILES, STEPS, evaluate, metrics, run_small, small, timeless, train, weights
+from helpers.processes import started
 from helpers.refusals import refused
 
 from ttfs_cupy.engine.steps.training_step import TrainingStep
@@ -27,15 +27,7 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_control_c_ends_with_the_best_weights_on_disk(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "ttfs_cupy.train", *small(run, training__epochs=100_000)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell that starts its jobs in the background may have told them to ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-    )
+    process = started([sys.executable, "-m", "ttfs_cupy.train", *small(run, training__epochs=100_000)])
     try:
         assert process.stdout
         for line in process.stdout:

@@ -30,7 +30,11 @@ def package(folder: Path, name: str, text: str) -> Path:
     return folder
 
 
-def started(*arguments: str, first: Path, prepare: Callable[[], object] | None = None) -> "subprocess.Popen[str]":
+# a shell that starts its jobs in the background may have told them to ignore it
+ANSWER = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+
+
+def started(*arguments: str, first: Path, prepare: Callable[[], object] = ANSWER) -> "subprocess.Popen[str]":
     """Python, which finds in the folder `first` what it imports; prepare runs in the process before it."""
     path = os.pathsep.join([str(first), str(REPOSITORY), *sys.path[1:]])
     return subprocess.Popen(

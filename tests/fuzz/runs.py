@@ -5,7 +5,6 @@ an interruption promises.
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from helpers.children import Child, training
 from helpers.commands import FILES, Outcome, evaluate, run_small, small, timeless, train
+from helpers.processes import started
 
 from ttfs_cupy import train as train_command
 from ttfs_cupy.experiment import checkpoint
@@ -126,14 +126,7 @@ class Signals(_Runs):
     def attempt(self, random: random.Random) -> str:
         here, seed = self.fresh(), random.randrange(SEEDS)
         run = here / "run"
-        command = [sys.executable, "-m", "ttfs_cupy.train", *small(run, seed=seed, **SETTINGS)]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-        )
+        process = started([sys.executable, "-m", "ttfs_cupy.train", *small(run, seed=seed, **SETTINGS)])
         try:
             assert process.stdout
             awaited = random.choice(["total", *(f"epoch {epoch}/" for epoch in range(1, 4))])
