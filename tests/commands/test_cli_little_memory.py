@@ -1,5 +1,6 @@
 """Little memory, address space or few threads: one sentence, no hang, and nothing left of a run that had not begun."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def limited(kib: int, *arguments: str | Path, here: Path) -> Outcome:
     done = subprocess.run(
         [sys.executable, "-m", "ttfs_cupy.train", *map(str, arguments)],
         cwd=here,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{REPOSITORY}:{':'.join(sys.path[1:])}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path[1:]])},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (kib << 10, kib << 10)),
         capture_output=True,
         text=True,
@@ -68,7 +69,7 @@ def test_a_command_that_cannot_be_imported(error: str, is_limited: bool, said: s
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED],
         cwd=here,
-        env={"PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1])),
         capture_output=True,
         text=True,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from types import FrameType, ModuleType
     from typing import NoReturn
 
+# Bytes of address space, of which OpenBLAS may take some for each core.
+PLENTY = 16 << 30
+
 
 def run(module: str) -> "NoReturn":
     """Imports that module, calls its main(), and ends the process with the code that this returns."""
@@ -44,9 +47,9 @@ def _imported(module: str) -> "ModuleType":
     """A command's module; where there is too little memory for all that it needs, the process ends with a sentence."""
     from ttfs_cupy.common.machine import address_space
 
-    if not address_space.is_limited():
+    if not address_space.is_limited() or address_space.has_room(PLENTY):
         return import_module(module)
-    # a thread of OpenBLAS is 40 MiB, and ours have products of their own
+    # a thread of OpenBLAS takes 40 MiB, and the engine has products of its own
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not address_space.has_room():
         _end_without_memory()
