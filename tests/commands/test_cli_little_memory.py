@@ -17,6 +17,7 @@ from ttfs_cupy.check import command as check
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.packages import imported
+from ttfs_cupy.device.compilation import cpu_library
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 
@@ -45,10 +46,14 @@ def test_too_little_to_begin_in(here: Path) -> None:
 # what is enough depends on the machine
 @pytest.mark.parametrize("kib", [240_000, 280_000, 345_000, 400_000])
 def test_it_ends_with_a_sentence_or_well(kib: int, here: Path) -> None:
+    # what a compiler takes is not asked here
+    cpu_library.load()
     outcome = limited(kib, *small(here / "run", training__epochs=1), here=here)
     if outcome.code:
-        refused(outcome, "memory does not suffice")
-        assert tree(here) == {}
+        sentence = refused(outcome)
+        assert any(what in sentence for what in ("memory", "address space", "thread")), sentence
+        # of a run whose epochs are over, one may measure the weights
+        assert (here / "run" / "best.safetensors").exists() or tree(here) == {}
 
 
 IMPORTED = "import sys; sys.path.insert(0, '.'); from ttfs_cupy.common.command import entry; entry.run('command')"
