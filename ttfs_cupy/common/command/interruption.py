@@ -28,8 +28,9 @@ def arrived() -> None:
 
     From here on both signals are ignored: what they ask for is under way.
     """
-    for one in _INSTALLED[-1:]:
-        one.arrived()
+    # signals are the main thread's, and so is what answers them
+    if _INSTALLED and threading.current_thread() is threading.main_thread():
+        _INSTALLED[-1].arrived()
 
 
 class Interruptions:
@@ -90,7 +91,7 @@ class Interruptions:
             again.start()
 
 
-# The innermost is last. All are the main thread's.
+# The innermost is last.
 _INSTALLED: list[Interruptions] = []
 
 
