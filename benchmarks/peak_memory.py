@@ -5,7 +5,13 @@
 `python -m ttfs_cupy.bench --memory` does the same for every side, and on a GPU.
 """
 
-import sys
+if __name__ == "__main__":
+    # imports what it needs with an answer to Ctrl-C
+    from ttfs_cupy.common.command import entry
+
+    entry.run("ttfs_cupy.benchmarks.peak_memory")
+
+from collections.abc import Sequence
 
 from ttfs_cupy.benchmarks import options
 from ttfs_cupy.benchmarks.comparison import memory, sides, tables
@@ -13,19 +19,19 @@ from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
 from ttfs_cupy.common.command import command_line
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
     parser = command_line.Parser(prog="python -m ttfs_cupy.benchmarks.peak_memory", description=__doc__.split("\n")[0])
     parser.add_argument("--network", choices=WORKLOADS, default="vgg7")
     parser.add_argument("--batch-size", type=options.count, default=256)
     parser.add_argument("--steps", type=options.count, default=2)
-    parsed = parser.parse_args()
-    return command_line.run(lambda: weigh(Task(WORKLOADS[parsed.network], parsed.batch_size), parsed.steps))
+    parsed = parser.parse_args(arguments)
+    task = Task(WORKLOADS[parsed.network], parsed.batch_size)
+    return command_line.run(lambda: weigh(task, parsed.steps), process_ends=arguments is None)
 
 
 def weigh(task: Task, steps: int) -> None:
     names = (sides.OURS, "eager")
-    print(tables.memory([memory.weigh(task, name, sides.variants(name), "cpu", None, steps) for name in names]))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    command_line.say(
+        tables.memory([memory.weigh(task, name, sides.variants(name), "cpu", None, steps) for name in names])
+    )

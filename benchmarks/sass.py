@@ -4,8 +4,13 @@ Nothing is measured. For a layer, every tile that the engine may choose is compi
 how many blocks fit into a multiprocessor, and what the main loop is made of.
 """
 
+if __name__ == "__main__":
+    # imports what it needs with an answer to Ctrl-C
+    from ttfs_cupy.common.command import entry
+
+    entry.run("ttfs_cupy.benchmarks.sass")
+
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +19,7 @@ import numpy as np
 from ttfs_cupy.benchmarks.gpu_model.assumptions import GPUS, Gpu
 from ttfs_cupy.benchmarks.gpu_model.recorder import RecordingGpu
 from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command.command_line import say
 from ttfs_cupy.convolution.algorithm import PASSES, Pass
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.convolution.tensorcore.costs import product_channels, sum_channels
@@ -187,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--sm", nargs="+", type=int, choices=CARDS, default=list(CARDS), help="architectures (default: 80 90 120)")
     add("--chosen", action="store_true", help="only the tiles that the engine chooses")
     parsed = parser.parse_args(arguments)
-    return command_line.run(lambda: conclude(parsed))
+    return command_line.run(lambda: conclude(parsed), process_ends=arguments is None)
 
 
 def conclude(parsed: argparse.Namespace) -> None:
@@ -206,11 +212,3 @@ def conclude(parsed: argparse.Namespace) -> None:
             if one.chosen or not parsed.chosen:
                 say(line(row(one, card)))
     say("", LEGEND)
-
-
-def say(*lines: str) -> None:
-    print(*lines, sep="\n", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

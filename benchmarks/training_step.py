@@ -5,10 +5,20 @@
 It is `python -m ttfs_cupy.bench`, which has more to offer, with these choices made.
 """
 
+if __name__ == "__main__":
+    # imports what it needs with an answer to Ctrl-C
+    from ttfs_cupy.common.command import entry
+
+    entry.run("ttfs_cupy.benchmarks.training_step")
+
 import sys
+from collections.abc import Sequence
 
 from ttfs_cupy.benchmarks.comparison import command
 
-if __name__ == "__main__":
-    choices = ["--device", "cpu", "--against", "eager", "--work", "step", "--batch-size", "32"]
-    sys.exit(command.main([*choices, *sys.argv[1:]]))
+CHOICES = ("--device", "cpu", "--against", "eager", "--work", "step", "--batch-size", "32")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return command.main([*CHOICES, *(sys.argv[1:] if arguments is None else arguments)])

@@ -6,7 +6,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine.threads import ThreadPool
 
 from .augmentation import Augmentation, unchanged
 from .images import ImageSet
@@ -101,7 +102,7 @@ class Batches:
 
     def _ahead(self, epoch: int, order: NDArray[np.int64]) -> Generator[Batch, None, None]:
         """The same, `prefetch` batches under preparation or ready while the consumer has one."""
-        executor = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
+        executor = ThreadPool(1, thread_name_prefix=THREAD_NAME)
         pending: deque[Future[Batch]] = deque()
         process = os.getpid()
         try:

@@ -10,6 +10,7 @@ from typing import Any
 from ttfs_cupy.common.checks import check_count, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
+from ttfs_cupy.common.files.reading import reason
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
@@ -79,7 +80,7 @@ def _load(name: str | Path, where: str) -> Any:
         try:
             raw = yaml_text.read_file(Path(name).expanduser(), where)
         except OSError as error:
-            raise UserError(f"{where} cannot be read: {error.strerror or error}") from None
+            raise UserError(f"{where} cannot be read: {reason(error)}") from None
         except RuntimeError:
             raise UserError(f"{where} cannot be read: its ~ names no user of this machine") from None
     else:

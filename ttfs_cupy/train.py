@@ -11,12 +11,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command import command_line, interruption
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
-from ttfs_cupy.experiment import best_weights, run_directory
-from ttfs_cupy.experiment.config import dump_config, load_config
+from ttfs_cupy.experiment import best_weights, config_file, run_directory
+from ttfs_cupy.experiment.config import Config, dump_config, load_config
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
 from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.trainer import Trainer
@@ -72,9 +73,12 @@ def _start(parsed: argparse.Namespace) -> None:
             experiment = prepare(config)
             run.write_config(dump_config(experiment.config))
             _train(experiment, run, resume=False)
-        except BaseException:
-            # without weights to go on from, this is no run, and would only be in the way of the next one
-            if not run.last.exists():
+        except BaseException as error:
+            interruption.arrived()
+            # without weights to go on from, this is no run, and would only be in the way of the next one; nor is one
+            # for whose first epoch there was too little memory
+            lacks_memory = isinstance(error, MemoryError) or cannot_start(error)
+            if not run.last.exists() or (lacks_memory and not run.metrics.exists()):
                 run.discard()
             raise
 
@@ -96,9 +100,11 @@ def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     try:
         _fit(experiment, run, resume=resume)
     except KeyboardInterrupt:
+        interruption.arrived()
         if run.last.exists():
             standing = best_weights.standing(experiment.config, run)
             logger.info("interrupted: %s; go on with: %s", standing, run.resume_command)
+            raise interruption.ToldInterrupt from None
         raise
 
 
@@ -108,6 +114,7 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
     if resume:
         trainer.resume()
+    _write_what_changed(config, run)
     logger.info("ttfs_cupy %s on %s (%s)", __version__, experiment.device.description, experiment.device_reason)
     logger.info(
         "%s: %d training, %d validation and %d test images",
@@ -121,8 +128,18 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     _finish(experiment, trainer, run)
 
 
+def _write_what_changed(config: Config, run: RunDirectory) -> None:
+    """config.yaml names the device and the algorithms that the run uses from here on. All else stays as it is there."""
+    _, content = config_file.read(run.config)
+    network = {**(content.get("network") or {}), "convolution": config.network.convolution}
+    changed = {**content, "device": config.device, "network": network}
+    if changed != content:
+        run.write_config(config_file.write(changed))
+
+
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
     """Measures the test set, once, with the best weights, and says what to try next."""
+    best_weights.require(run)
     network = experiment.network
     load_best(network, run.best)
     test = trainer.evaluator.over(experiment.test, "test")

@@ -16,7 +16,7 @@ from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = _parser().parse_args(arguments)
-    return command_line.run(lambda: Report(parsed).conclude())
+    return command_line.run(lambda: Report(parsed).conclude(), process_ends=arguments is None)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from ttfs_cupy.benchmarks import machine, measure, options, work
 from ttfs_cupy.benchmarks.comparison import layers, memory, results, sides, tables
 from ttfs_cupy.benchmarks.comparison import peak as peaks
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
+from ttfs_cupy.common.command.command_line import say
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.device import get_device
 
@@ -86,7 +87,3 @@ class Report:
             from ttfs_cupy.benchmarks.comparison import plot
 
             write_atomically(self.parsed.plot, plot.picture(rows, self.machine.description))
-
-
-def say(*lines: str) -> None:
-    print(*lines, sep="\n", flush=True)

@@ -4,10 +4,15 @@ Nothing is measured. What the engine would launch is taken from its own code, co
 follows from data sheets and the assumptions that are printed. python -m ttfs_cupy.bench measures it on a GPU.
 """
 
+if __name__ == "__main__":
+    # imports what it needs with an answer to Ctrl-C
+    from ttfs_cupy.common.command import entry
+
+    entry.run("ttfs_cupy.benchmarks.gpu_model.__main__")
+
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +26,14 @@ from ttfs_cupy.benchmarks.gpu_model.ours import Part, layers_of, trace
 from ttfs_cupy.benchmarks.gpu_model.tables import Prediction
 from ttfs_cupy.benchmarks.workload import WORKLOADS
 from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command.command_line import say
 from ttfs_cupy.common.files.writing import write_atomically
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = _parser().parse_args(arguments)
-    return command_line.run(lambda: conclude(parsed))
+    return command_line.run(lambda: conclude(parsed), process_ends=arguments is None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,11 +140,3 @@ def _plain_part(part: Part) -> dict[str, Any]:
     ]
     names = {"layer": part.layer, "pass": part.which, "algorithm": part.algorithm, "microseconds": part.time}
     return {**names, "useful_tflop": part.useful_tflop, "floor_bytes": part.floor, "launches": launches}
-
-
-def say(*lines: str) -> None:
-    print(*lines, sep="\n", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,11 +5,16 @@
 A run that is already in the folder of runs is not trained again, and one that was interrupted goes on.
 """
 
+if __name__ == "__main__":
+    # imports what it needs with an answer to Ctrl-C
+    from ttfs_cupy.common.command import entry
+
+    entry.run("ttfs_cupy.benchmarks.precision.__main__")
+
 import argparse
 import dataclasses
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +41,7 @@ BACKWARD = (FLOAT32, *(name for name, numbers in FORMATS.items() if not numbers.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = _parser().parse_args(arguments)
-    return command_line.run(lambda: Study(parsed).conclude())
+    return command_line.run(lambda: Study(parsed).conclude(), process_ends=arguments is None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +88,7 @@ class Study:
                 # after each, since all of them take a while
                 self._write()
         tables = precision_tables.report(self.trained, self.evaluated, self.sums, self.numbers)
-        print(*tables, sep="\n", flush=True)
+        command_line.say(*tables)
 
     def _try(self, variant: Variant, seed: int) -> None:
         # algorithms by their shapes, so that two runs convolve with the same ones
@@ -103,7 +108,7 @@ class Study:
         if len(formats) > 1 and not self.sums:
             self.sums = sums_of_a_layer(network, next(experiment.test.epoch(0)).inputs)
         self.machine = machine.describe(experiment.device, experiment.device_reason, {})
-        print(precision_tables.line(self.trained[-1]), flush=True)
+        command_line.say(precision_tables.line(self.trained[-1]))
 
     def _directory(self, experiment: Experiment, variant: Variant) -> RunDirectory:
         """That of this run, new or as it was left. Raises UserError if what it holds has another config."""
@@ -135,7 +140,3 @@ def train(experiment: Experiment, run: RunDirectory) -> Trainer:
         trainer.resume()
     trainer.fit()
     return trainer
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,6 @@
 """python -m ttfs_cupy.bench: what it prints and writes, its sentence for each mistake, and that its sides agree."""
 
 import json
-import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from helpers.environments import REPOSITORY
 from reference.comparison import DEVICE
 
 from ttfs_cupy import bench, models
-from ttfs_cupy.benchmarks import measure, work
+from ttfs_cupy.benchmarks import measure, peak_memory, training_step, work
 from ttfs_cupy.benchmarks.comparison import memory, results, sides, tables
 from ttfs_cupy.benchmarks.measure import Measured, Running, Side
 from ttfs_cupy.benchmarks.ours import Ours
@@ -26,7 +25,6 @@ from ttfs_cupy.benchmarks.workload import WORKLOADS, Task, Workload
 from ttfs_cupy.device import cuda_trouble, get_device
 
 ROOT = REPOSITORY
-SCRIPTS = ROOT / "benchmarks"
 TINY = Workload("tiny", (5, "P", 7), (2, 8, 6))
 SMALL = ["--networks", "vgg7", "--batch-size", "2", "--rounds", "1", "--device", DEVICE]
 ours_only = ["--against", "none", "--work", "inference"]
@@ -154,21 +152,14 @@ def test_a_process_that_fails_is_told_in_a_sentence() -> None:
     assert weighed.problem.startswith("a batch of 100000000, layer conv1: ")
 
 
-def test_training_step_of_the_readme(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ["--networks", "vgg7", "--batch-size", "2", "--rounds", "1"]
-    monkeypatch.setattr(sys, "argv", ["training_step.py", *options])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(SCRIPTS / "training_step.py"), run_name="__main__")
-    assert ended.value.code == 0
+def test_training_step_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    assert training_step.main(["--networks", "vgg7", "--batch-size", "2", "--rounds", "1"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("vgg7 ")]
     assert [line[2:4] for line in lines] == [["step", "ttfs_cupy"], ["step", "eager"]]
 
 
-def test_peak_memory_of_the_readme(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["peak_memory.py", "--batch-size", "2", "--steps", "1"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(SCRIPTS / "peak_memory.py"), run_name="__main__")
-    assert ended.value.code == 0
+def test_peak_memory_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    assert peak_memory.main(["--batch-size", "2", "--steps", "1"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("vgg7 ")]
     assert [line[3] for line in lines] == ["ttfs_cupy", "eager"]
 

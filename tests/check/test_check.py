@@ -1,7 +1,14 @@
 """python -m ttfs_cupy.check: what it says, and that what is wrong ends with exit code 1 and a remedy."""
 
+import errno
+import io
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +19,7 @@ from ttfs_cupy.check.kernel_report import cubins
 from ttfs_cupy.check.kernels import registry
 from ttfs_cupy.check.kernels.variants import variants
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.device import Device, cuda_trouble
 from ttfs_cupy.device.compilation import cpu_library, nvrtc, source
 from ttfs_cupy.device.libraries import cuda_libraries, cupy_library
@@ -164,6 +172,71 @@ def test_a_report_is_written_of_what_is_wrong(quick: pytest.MonkeyPatch, tmp_pat
     file = tmp_path / "report.txt"
     assert check.main(["--device", "cpu", "--report", str(file)]) == check.FAILED
     assert file.read_text().splitlines()[-1].startswith("something is wrong: RuntimeError: never seen")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_is_in_the_report(
+    number: signal.Signals, code: int, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(report: check.Report, device: Device) -> None:
+        signal.raise_signal(number)
+
+    def again(*arguments: Any) -> None:
+        signal.raise_signal(number)
+        write_atomically(*arguments)
+
+    quick.setattr(check, "run_kernels", interrupted)
+    quick.setattr(check, "write_atomically", again)
+    quick.setattr("ttfs_cupy.common.command.interruption.SECONDS_TO_ARRIVE", 0.0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert check.main(["--device", "cpu", "--report", str(tmp_path / "report.txt")]) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "interrupted\n"
+    assert (tmp_path / "report.txt").read_text().splitlines()[-1] == "interrupted"
+
+
+class Stream(io.StringIO):
+    """One that can be written no further than two lines."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.error = OSError(number, os.strerror(number))
+
+    def write(self, text: str) -> int:
+        if self.getvalue().count("\n") >= 2:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (errno.EPIPE, 141, ""),
+        (errno.ENOSPC, 2, "error: the output cannot be written: No space left on device\n"),
+        (errno.EIO, 2, "error: the output cannot be written: Input/output error\n"),
+    ],
+)
+def test_an_output_that_cannot_be_written(
+    number: int, code: int, said: str, quick: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    quick.setattr(sys, "stdout", Stream(number))
+    assert check.main(["--device", "cpu", "--report", str(tmp_path / "report.txt")]) == code
+    assert capsys.readouterr().err == said
+    *found, reason = (tmp_path / "report.txt").read_text().splitlines()
+    # what could not be printed is there, too
+    assert found[0].startswith("ttfs_cupy ") and len(found) > 2
+    assert reason in ("nobody reads the output any more", said.removeprefix("error: ").strip())
+
+
+def test_a_reader_of_the_real_command_that_leaves() -> None:
+    line = '"$0" -m ttfs_cupy.check --device cpu | head -1; echo ${PIPESTATUS[0]}'
+    done = subprocess.run(
+        ["bash", "-c", line, sys.executable], capture_output=True, text=True, timeout=300, check=False
+    )
+    first, code = done.stdout.splitlines()
+    assert first.startswith("ttfs_cupy ") and (code, done.stderr) == ("141", "")
 
 
 def test_a_name_that_is_no_device(capsys: pytest.CaptureFixture[str]) -> None:

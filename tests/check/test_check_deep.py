@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers.environments import REPOSITORY
-from helpers.processes import ends
+from helpers.processes import ends, started
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,28 +122,26 @@ def test_a_report_stays_small(tmp_path: Path) -> None:
     assert all("came to its end" in of["findings"][0]["text"] for of in figures(tmp_path).values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals, tmp_path: Path) -> None:
-    code = (
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)],
+    ids=lambda value: str(value),
+)
+def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    script = (
         f"import sys; sys.path.append({str(TESTS)!r}); from pathlib import Path; from ttfs_cupy.check import deep;"
+        "from ttfs_cupy.common.command import command_line;"
         "names = ('fine', 'hangs', 'finds_something');"
         "stages = [deep.Stage(name, f'helpers.deep_stages.{name}', 60, 0) for name in names];"
-        f"sys.exit(deep.run(stages, Path({str(tmp_path)!r}), 60, 'cpu'))"
+        f"sys.exit(command_line.run(lambda: deep.run(stages, Path({str(tmp_path)!r}), 60, 'cpu')))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell starts what runs in its background with interrupts ignored, and these tests may run there
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = started([sys.executable, "-c", script])
     deadline = time.monotonic() + 30
     while not (tmp_path / "child").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, "")
+    assert (process.returncode, err) == (code, "")
     kept = figures(tmp_path)
     assert {name: of["how"] for name, of in kept.items()} == {
         "fine": "done",

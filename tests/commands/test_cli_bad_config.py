@@ -61,7 +61,7 @@ def test_config_files(content: str | bytes | None, words: list[str], here: Path)
 
 
 def test_config_is_a_directory(here: Path) -> None:
-    refused(train(here), str(here), "is a directory")
+    refused(train(here), str(here), "it is a directory, not a file")
     assert tree(here) == {}
 
 
@@ -110,7 +110,7 @@ def test_the_process_itself_says_one_sentence_and_exits_with_two(here: Path) -> 
         ({"network__model": "[{convolution: 8, kernel: 11, padding: 1}]"}, ["conv1", "11 x 11", "8 x 8"]),
         ({"network__model": "[100000, 1000000000]"}, ["conv2 is too large", "weights"]),
         ({"network__model": "vgg12"}, ["vgg12", "did you mean 'vgg11'"]),
-        ({"network__model": "vgg11x.yaml"}, ["vgg11x.yaml", "No such file"]),
+        ({"network__model": "vgg11x.yaml"}, ["vgg11x.yaml", "no such file"]),
         ({"network__model": "[8, Q]"}, ["layer 2", "'Q'"]),
         ({"network__clip": "separate", "network__psp_slope": 0.5}, ["network.clip", "separate"]),
         ({"data__augment": "cifra"}, ["augmentation", "cifra"]),

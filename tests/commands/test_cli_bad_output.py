@@ -37,7 +37,8 @@ def test_an_output_with_weights_and_no_config_is_left_alone_too(here: Path) -> N
 @pytest.mark.parametrize("below", [".", "deeper/still"])
 def test_a_file_where_the_output_should_be(below: str, here: Path) -> None:
     (here / "file").write_text("in the way")
-    refused(train(*small(here / "file" / below)), "file", "cannot be made")
+    output = here / "file" / below
+    refused(train(*small(output)), f"'{output}' cannot be made or written: {here / 'file'} is no directory")
     assert tree(here) == {"file": b"in the way"}
 
 

@@ -61,6 +61,9 @@ def test_no_run_there(command: Callable[[Path], Outcome], here: Path) -> None:
     refused(command(here), str(here), "holds no run")
     refused(command(here / "absent"), "absent", "holds no run")
     refused(command(here / ("x" * 300)), "name too long")
+    (here / "config.yaml").touch()
+    refused(command(here / "config.yaml"), f"'{here}/config.yaml' is a file: name the run's directory, '{here}'")
+    (here / "config.yaml").unlink()
     assert tree(here) == {}
 
 

@@ -1,5 +1,7 @@
 """A run goes on, and is evaluated, on a device that lacks algorithms which it was made with."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 import yaml
 from cuda_stand_in import Machine, device_of
 from helpers.commands import Outcome, evaluate, metrics, run_small, train
-from helpers.refusals import refused
+from helpers.refusals import refused, tree
 
 from ttfs_cupy.device import Device
 from ttfs_cupy.experiment.config import dump_config, load_config
@@ -37,24 +39,53 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return on_a_gpu(path, request.param)
 
 
-def line_about(outcome: Outcome, names: dict[str, str]) -> str:
-    """The one line that says of these layers, and of no others, that they are convolved in another way."""
+def line_about(outcome: Outcome, names: dict[str, str]) -> None:
+    """One line says of these layers, and of no others, that they are convolved in another way."""
     assert (outcome.code, outcome.err) == (0, ""), outcome
-    (line,) = [line for line in outcome.out.splitlines() if "lacks algorithms" in line]
-    told = dict(re.findall(r"(conv\d+) by \S+, not ([^\s,]+)", line))
-    assert told == names
-    return line
+    lines = [line for line in outcome.out.splitlines() if "lacks algorithms" in line]
+    assert len(lines) == min(1, len(names))
+    assert dict(re.findall(r"(conv\d+) by \S+, not ([^\s,]+)", "".join(lines))) == names
 
 
 def test_a_gpu_s_run_on_the_cpu(run: Path) -> None:
     named = algorithms(run)
     foreign = {name: one for name, one in named.items() if "first_layer" in one or "tensorcore" in one}
     assert foreign, named
+    before = (run / "config.yaml").read_bytes()
     line_about(evaluate(run), foreign)
+    assert (run / "config.yaml").read_bytes() == before
     line_about(train("--resume", run), foreign)
     assert metrics(run)[-1]["test_images"] > 0
-    # and back: the GPU finds its own names again
-    assert algorithms(run) == named
+    # what it went on with is what it is evaluated, and resumed, with from now on
+    used = metrics(run)[-1]["convolutions"]
+    assert algorithms(run) == {name: used[name] for name in named}
+    line_about(evaluate(run), {})
+    line_about(train("--resume", run), {})
+
+
+def test_a_run_that_goes_on_elsewhere_keeps_the_rest_of_its_config(good_run: Path, tmp_path: Path) -> None:
+    run, weights = tmp_path / "run", tmp_path / "begun.safetensors"
+    weights.write_bytes((good_run / "best.safetensors").read_bytes())
+    run_small(run, training__epochs=1, network__model=MODEL, network__initial_weights=str(weights))
+    before = yaml.safe_load((on_a_gpu(run, (8, 0)) / "config.yaml").read_text()) | {"device": "auto"}
+    weights.unlink()
+    (run / "config.yaml").write_text(yaml.safe_dump(before))
+    assert train("--resume", run, "--device", "cpu").code == 0
+    after = yaml.safe_load((run / "config.yaml").read_text())
+    assert after["network"].pop("convolution") != before["network"].pop("convolution")
+    assert after == before | {"device": "cpu"}
+    load_config(run / "config.yaml")
+
+
+def test_a_config_that_cannot_be_rewritten_stays_whole(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tree(run)
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    refused(train("--resume", run), str(run / "config.yaml"), "cannot be written", "No space left on device")
+    assert {**tree(run), "log.txt": None} == {**before, "log.txt": None}
 
 
 @pytest.mark.parametrize("name", ["tensorcore:99", "gemm/gemm:7/gemm"])

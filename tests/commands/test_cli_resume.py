@@ -2,8 +2,8 @@
 
 import random
 import signal
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from fuzz.runs import SETTINGS, Kills, Signals, killed
 from helpers.commands import FILES, STEPS, evaluate, metrics, run_small, small, timeless, train, weights
+from helpers.processes import started
 from helpers.refusals import refused
 
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment import best_weights, checkpoint
+from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +27,7 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_control_c_ends_with_the_best_weights_on_disk(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "ttfs_cupy.train", *small(run, training__epochs=100_000)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell that starts its jobs in the background may have told them to ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-    )
+    process = started([sys.executable, "-m", "ttfs_cupy.train", *small(run, training__epochs=100_000)])
     try:
         assert process.stdout
         for line in process.stdout:
@@ -42,8 +37,8 @@ def test_control_c_ends_with_the_best_weights_on_disk(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert err == "interrupted\n"
+    # it is said once
+    assert (process.returncode, err) == (130, "")
     assert f"--resume {run}" in out
     assert {file.name for file in run.iterdir()} == FILES
     assert "interrupted: the best weights so far, of epoch " in out
@@ -103,7 +98,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
                 train(*small(broken, **CHANGING))
         else:
             outcome = train(*small(broken, **CHANGING))
-            assert (outcome.code, outcome.err) == (130, "interrupted\n")
+            assert (outcome.code, outcome.err) == (130, "")
             assert "; go on with: " in outcome.out and outcome.out.endswith(f" --resume {broken}\n")
             # of the three epochs, the second is the first with psp_slope where it will stay
             if step > 2 * STEPS:
@@ -159,7 +154,7 @@ def test_the_first_epoch_has_no_best_weights(tmp_path: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(TrainingStep, "run", interrupted)
         outcome = train(*small(run))
-    assert (outcome.code, outcome.err) == (130, "interrupted\n")
+    assert (outcome.code, outcome.err) == (130, "")
     assert "interrupted: there are no best weights yet: its first epoch is not over; go on with: " in outcome.out
     assert {file.name for file in run.iterdir()} == {"config.yaml", "log.txt", "last.safetensors"}
     refused(evaluate(run), f"'{run}' has no best weights yet: its first epoch is not over; go on with: ")
@@ -184,6 +179,30 @@ def test_weights_that_an_earlier_version_called_the_best(tmp_path: Path, monkeyp
     assert not (run / "best.safetensors").exists()
 
 
+def test_a_run_whose_epochs_were_lowered_before_it_had_best_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, real = tmp_path / "run", Trainer._epoch
+
+    def only_one(self: Trainer) -> None:
+        if self.progress.epochs:
+            raise KeyboardInterrupt
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", only_one)
+        assert train(*small(run, **CHANGING)).code == 130
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 3", "epochs: 1"))
+    reason = "psp_slope still moved in each epoch that is over (1), as the run's config said then"
+    for outcome in (train("--resume", run), evaluate(run)):
+        refused(outcome, f"'{run}' has no best weights: {reason}; raise training.epochs in {config}, and go on with: ")
+    # as it says
+    config.write_text(config.read_text().replace("epochs: 1", "epochs: 3"))
+    assert train("--resume", run).code == 0
+    assert evaluate(run).code == 0
+
+
 def test_an_interruption_before_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -193,6 +212,48 @@ def test_an_interruption_before_the_first_file(tmp_path: Path, monkeypatch: pyte
     outcome = train(*small(tmp_path / "deep" / "run"))
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", ["what it says", "what it clears away"])
+def test_a_second_signal_whenever_it_comes(
+    at: str, second: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also more than a second after the first."""
+    monkeypatch.setattr("ttfs_cupy.common.command.interruption.SECONDS_TO_ARRIVE", 0.0)
+    run, seen = tmp_path / "run", []
+
+    def twice(real: Callable[..., Any]) -> Callable[..., Any]:
+        def work(*arguments: Any) -> Any:
+            seen.append(at)
+            signal.raise_signal(second)
+            result = real(*arguments)
+            signal.raise_signal(second)
+            return result
+
+        return work
+
+    def first(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    if at == "what it says":
+        monkeypatch.setattr(TrainingStep, "run", first)
+        monkeypatch.setattr(best_weights, "standing", twice(best_weights.standing))
+    else:
+        monkeypatch.setattr("ttfs_cupy.train.Trainer.fit", first)
+        monkeypatch.setattr(RunDirectory, "discard", twice(RunDirectory.discard))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        outcome = train(*small(run))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (outcome.code, seen) == (143, [at])
+    if at == "what it says":
+        assert "interrupted: there are no best weights yet: its first epoch is not over; go on with: " in outcome.out
+    else:
+        assert list(tmp_path.iterdir()) == []
 
 
 # Killed at the writing of: the config; what to go on from; the second epoch's metrics, its best weights

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import FILES, metrics, run_small, small, timeless, train
+import yaml
+from helpers.commands import FILES, Outcome, metrics, run_small, small, timeless, train
 from helpers.refusals import refused, tree
 
 from ttfs_cupy.common.command import command_line
@@ -100,6 +101,37 @@ def test_a_terminal_that_shows_ascii_alone(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     assert f"the run is in {tmp_path}/\\xe9; try next:" in ended.stdout
     assert f"the run is in {folder}; try next:" in (folder / "log.txt").read_text()
+
+
+ASCII_ALONE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("output: \u00e9", "the output directory '\\xe9' cannot be made or written: its name is no text in ascii"),
+        (
+            "network: {model: [4], initial_weights: \u00e9}",
+            "weights '\\xe9' cannot be read: its name is no text in ascii",
+        ),
+        ("network: {model: \u00e9.yaml}", "model '\\xe9.yaml' cannot be read: its name is no text in ascii"),
+        (
+            "data: {dataset: mnist, root: \u00e9}",
+            "'\\xe9/MNIST/raw/train-images-idx3-ubyte' can be no path: it is no text in ascii",
+        ),
+    ],
+    ids=lambda value: value.partition(":")[0],
+)
+def test_a_system_that_knows_ascii_alone(setting: str, sentence: str, tmp_path: Path) -> None:
+    content = yaml.safe_load("data: {dataset: digits}\ntraining: {epochs: 1, batch_size: 1}")
+    for key, value in yaml.safe_load(setting).items():
+        content[key] = {**content[key], **value} if key in content else value
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+    ended = shell('"$PYTHON" -m ttfs_cupy.train my.yaml', tmp_path, **ASCII_ALONE)
+    refused(
+        Outcome(ended.returncode, ended.stdout, ended.stderr), f"error: {sentence}, which paths are written in here"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"my.yaml"}
 
 
 def test_nobody_hears_of_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

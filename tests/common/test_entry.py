@@ -1,4 +1,4 @@
-"""Ctrl-C from a command's first line to its last: a word, a code, and no traceback."""
+"""Ctrl-C and SIGTERM from a command's first line to its last: a word, a code, and no traceback."""
 
 import configparser
 import functools
@@ -30,7 +30,11 @@ def package(folder: Path, name: str, text: str) -> Path:
     return folder
 
 
-def started(*arguments: str, first: Path, prepare: Callable[[], object] | None = None) -> "subprocess.Popen[str]":
+# a shell that starts its jobs in the background may have told them to ignore it
+ANSWER = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+
+
+def started(*arguments: str, first: Path, prepare: Callable[[], object] = ANSWER) -> "subprocess.Popen[str]":
     """Python, which finds in the folder `first` what it imports; prepare runs in the process before it."""
     path = os.pathsep.join([str(first), str(REPOSITORY), *sys.path[1:]])
     return subprocess.Popen(
@@ -43,11 +47,11 @@ def started(*arguments: str, first: Path, prepare: Callable[[], object] | None =
     )
 
 
-def interrupted(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    """Its code and what it says, when it gets Ctrl-C once it is up."""
+def interrupted(process: "subprocess.Popen[str]", number: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
+    """Its code and what it says, when it gets that signal once it is up."""
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n", process.communicate()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
     return process.returncode, out, err
 
@@ -61,20 +65,29 @@ def scripts() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("by", ["module", "script"])
-def test_while_a_command_is_imported(by: str, command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "number"), [("module", signal.SIGINT), ("script", signal.SIGTERM)])
+def test_while_a_command_is_imported(by: str, number: signal.Signals, command: str, tmp_path: Path) -> None:
     first = package(tmp_path, "numpy", UP_AND_WAITING)
     module, _, function = scripts()[f"ttfs-{command}"].partition(":")
     script = ("-c", f"import sys; from {module} import {function}; sys.exit({function}())")
-    code, _, err = interrupted(started(*(("-m", f"ttfs_cupy.{command}") if by == "module" else script), first=first))
-    assert (code, err) == (130, "interrupted\n")
+    process = started(*(("-m", f"ttfs_cupy.{command}") if by == "module" else script), first=first)
+    code, _, err = interrupted(process, number)
+    assert (code, err) == (128 + number, "interrupted\n")
 
 
-def test_what_was_told_to_ignore_it_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tool", ["gpu_model", "peak_memory", "precision", "sass", "training_step"])
+def test_while_a_benchmark_is_imported(tool: str, tmp_path: Path) -> None:
+    process = started("-m", f"ttfs_cupy.benchmarks.{tool}", first=package(tmp_path, "numpy", UP_AND_WAITING))
+    assert interrupted(process, signal.SIGTERM) == (143, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_told_to_ignore_it_goes_on(number: signal.Signals, tmp_path: Path) -> None:
     # by nohup, say
     first = package(tmp_path, "numpy", "import time\nprint('up', flush=True)\ntime.sleep(1)\nraise SystemExit(7)\n")
-    ignore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    assert interrupted(started("-m", "ttfs_cupy.train", first=first, prepare=ignore)) == (7, "", "")
+    ignore = functools.partial(signal.signal, number, signal.SIG_IGN)
+    process = started("-m", "ttfs_cupy.train", first=first, prepare=ignore)
+    assert interrupted(process, number) == (7, "", "")
 
 
 RUN = "from ttfs_cupy.common.command import entry; entry.run('command')"
@@ -88,8 +101,11 @@ RUN = "from ttfs_cupy.common.command import entry; entry.run('command')"
         ("raise SystemExit(2)", (2, "")),
         # before the command answers signals itself
         ("raise KeyboardInterrupt", (130, "interrupted\n")),
+        ("signal.raise_signal(signal.SIGINT)", (130, "interrupted\n")),
+        ("signal.raise_signal(signal.SIGTERM)", (143, "interrupted\n")),
         # while the process ends, all has been done
         ("atexit.register(signal.raise_signal, signal.SIGINT); return 0", (0, "")),
+        ("atexit.register(signal.raise_signal, signal.SIGTERM); return 0", (0, "")),
     ],
 )
 def test_what_a_command_ends_with(main: str, outcome: tuple[int, str], tmp_path: Path) -> None:

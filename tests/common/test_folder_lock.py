@@ -7,9 +7,10 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,113 @@ def test_a_forked_child_has_no_part_in_it(tmp_path: Path) -> None:
     assert lock.owner() == "this process"
 
 
+def test_the_threads_of_one_object_are_at_work_one_at_a_time(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    attempts: list[Callable[[], object]] = [lock.take, lambda: ExitStack().enter_context(lock.at_work())]
+    with ThreadPoolExecutor(1) as other:
+        with lock.at_work(), lock.at_work():
+            for attempt in attempts:
+                with pytest.raises(InUseError, match="in use by another thread of this process"):
+                    other.submit(attempt).result()
+            # not that thread's to give away
+            other.submit(lock.release).result()
+            with pytest.raises(InUseError, match="in use by this process"):
+                FolderLock(tmp_path).take()
+        other.submit(lock.take).result()
+        # held, with nobody at work
+        with lock.at_work():
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_with_one_object(tmp_path: Path) -> None:
+    lock, inside, most, done = FolderLock(tmp_path), 0, 0, 0
+    start = threading.Barrier(4)
+
+    def work() -> None:
+        nonlocal inside, most, done
+        start.wait()
+        for _ in range(200):
+            with suppress(InUseError), lock.at_work():
+                inside += 1
+                # lets the others try
+                time.sleep(0)
+                most = max(most, inside)
+                inside -= 1
+                done += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        for ended in [pool.submit(work) for _ in range(4)]:
+            ended.result()
+    assert most == 1 and done
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_does_not_wait_for_its_parent_s_threads(tmp_path: Path) -> None:
+    """One of them is in the middle of something as the process is forked."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def tidy() -> None:
+        inside.set()
+        go_on.wait(20)
+
+    (tmp_path / "busy").mkdir()
+    (tmp_path / "idle").mkdir()
+
+    def work() -> int:
+        signal.alarm(10)
+        with FolderLock(tmp_path / "idle").at_work():
+            return 5
+
+    with ThreadPoolExecutor(1) as other:
+        taking = other.submit(FolderLock(tmp_path / "busy", tidy).take)
+        inside.wait(20)
+        child = Child(work, tmp_path / "said")
+        outcome = child.wait()
+        go_on.set()
+        taking.result()
+    assert outcome.code == 5
+
+
+def test_a_lock_is_free_once_its_process_has_ended_whatever_that_has_forked(tmp_path: Path) -> None:
+    folder, reading_writing = tmp_path / "folder", os.pipe()
+    folder.mkdir()
+
+    def work() -> int:
+        with FolderLock(folder).at_work():
+            # a worker that outlives it
+            pid = os.fork()
+            if not pid:
+                os.close(reading_writing[1])
+                os.read(reading_writing[0], 1)
+                os._exit(0)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    assert Child(work, tmp_path / "said").wait().code == -signal.SIGKILL
+    try:
+        with FolderLock(folder).at_work():
+            pass
+    finally:
+        for descriptor in reading_writing:
+            os.close(descriptor)
+
+
+def test_a_child_that_leaves_its_parent_s_block(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / "folder")
+    lock.take(make_folder=True)
+
+    def work() -> int:
+        # what a fork in a block of its parent's does at the block's end
+        stack.close()
+        return 5 if lock.owner() == f"process {os.getppid()} on {socket.gethostname()}" else 6
+
+    with ExitStack() as stack:
+        stack.enter_context(lock.at_work())
+        assert Child(work, tmp_path / "said").wait().code == 5
+        assert lock.owner() == "this process"
+
+
 def test_a_folder_that_was_removed_is_locked_anew(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     lock = FolderLock(folder)
@@ -147,8 +255,11 @@ def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: p
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     with first.at_work(), pytest.raises(InUseError, match="may be in use by this process, and its file system"):
         second.take()
+    first.take()
+    # within a process it passes on here, too
     with second.at_work():
         pass
+    assert not (tmp_path / NAME).exists()
     # of a process that was killed
     (tmp_path / NAME).write_text(f"{2**22 + 1} {socket.gethostname()}\n")
     with pytest.raises(InUseError) as caught:

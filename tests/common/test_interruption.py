@@ -81,6 +81,38 @@ def test_one_that_is_ignored_at_first_is_not_ignored_for_ever(
     assert seen == ["swallowed"] * 2
 
 
+def test_where_it_is_answered_no_other_is_heard(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interruption, "SECONDS_TO_ARRIVE", 0.0)
+    ends = []
+
+    def command() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            interruption.arrived()
+            signal.raise_signal(signal.SIGINT)
+            ends.append("said all")
+            raise interruption.ToldInterrupt from None
+
+    assert outcome(command, capsys) == (143, "")
+    assert ends == ["said all"]
+    # that was this command's
+    assert outcome(lambda: signal.raise_signal(signal.SIGINT), capsys) == (130, "interrupted\n")
+
+
+def test_another_thread_answers_for_itself_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        thread = threading.Thread(target=interruption.arrived)
+        thread.start()
+        thread.join()
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError
+
+    assert outcome(command, capsys) == (143, "interrupted\n")
+
+
 class Collected:
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGTERM)

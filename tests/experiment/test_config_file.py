@@ -21,23 +21,23 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_directory(tmp_path: Path) -> None:
-    assert mistake(tmp_path) == f"config '{tmp_path}' is a directory: name a YAML file"
+    assert mistake(tmp_path) == f"config '{tmp_path}' cannot be read: it is a directory, not a file"
 
 
 def test_an_unreadable_file(file: Path) -> None:
     # not by chmod: root reads everything
     link = file.with_name("loop.yaml")
     link.symlink_to(link)
-    assert mistake(link) == f"config '{link}' cannot be read: Too many levels of symbolic links"
+    assert mistake(link) == f"config '{link}' cannot be read: its symbolic links lead in a circle"
     assert mistake("a" * 300 + ".yaml") == f"config '{'a' * 197}...' cannot be read: File name too long"
-    assert mistake("a\0b") == r"config 'a\x00b' cannot be read: no path holds a NUL character"
+    assert mistake("a\0b") == r"config 'a\x00b' cannot be read: its name holds a NUL character"
     assert mistake("/proc/self/mem") == "config '/proc/self/mem' cannot be read: Input/output error"
 
 
 def test_what_never_ends_is_not_read(file: Path) -> None:
     os.mkfifo(file)
-    assert mistake(file) == f"config '{file}' is a pipe or a device: name a YAML file"
-    assert mistake("/dev/zero") == "config '/dev/zero' is a pipe or a device: name a YAML file"
+    assert mistake(file) == f"config '{file}' cannot be read: it is a pipe, not a file"
+    assert mistake("/dev/zero") == "config '/dev/zero' cannot be read: it is a device, not a file"
 
 
 def test_a_large_file_is_not_read(file: Path) -> None:

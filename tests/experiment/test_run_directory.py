@@ -3,10 +3,15 @@
 import json
 import logging
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.children import Child
+from helpers.privileges import open_folder, without_privileges
 from reference.comparison import DEVICE
 
 from ttfs_cupy import models
@@ -60,6 +65,68 @@ def test_the_first_unused_folder(tmp_path: Path) -> None:
         run.release()
     assert names == ["quickstart", "quickstart-2", "quickstart-2"]
     assert {path.name for path in base.parent.iterdir()} == {"quickstart", "quickstart-2"}
+
+
+def test_a_start_where_a_run_is_disturbs_nobody(tmp_path: Path) -> None:
+    """Whoever goes on with that run meanwhile is not refused it."""
+    (tmp_path / "config.yaml").touch()
+
+    def start_again_and_again() -> int:
+        for _ in range(2000):
+            with pytest.raises(UserError, match="already holds a run"):
+                RunDirectory.claim_new(tmp_path)
+        return 0
+
+    child = Child(start_again_and_again, tmp_path / "said")
+    for _ in range(1000):
+        with RunDirectory.existing(tmp_path).claimed():
+            pass
+    assert child.wait().code == 0
+
+
+def test_other_users_runs_are_passed_by() -> None:
+    with open_folder() as folder:
+        base = folder / "runs" / "quickstart"
+        base.parent.mkdir()
+        base.parent.chmod(0o777)
+        others = [base, *(base.with_name(f"quickstart-{number}") for number in (2, 3))]
+        for path in others:
+            path.mkdir()
+        (others[0] / "config.yaml").touch()
+        (others[1] / "config.yaml").touch()
+        # out of reach; to be read alone; with nothing in it
+        modes = (0o000, 0o555, 0o555)
+        for path, mode in zip(others, modes, strict=True):
+            path.chmod(mode)
+        (base.parent / "quickstart-4").touch()
+        with without_privileges():
+            assert RunDirectory.claim_unused(base).path.name == "quickstart-5"
+            for path in (others[0], others[2]):
+                with pytest.raises(UserError, match="cannot be made or written: Permission denied"):
+                    RunDirectory.claim_new(path)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_where_no_run_can_be_made_no_other_name_helps(mode: int) -> None:
+    with open_folder() as folder:
+        (folder / "runs" / "quickstart").mkdir(parents=True)
+        (folder / "runs" / "quickstart" / "config.yaml").touch()
+        (folder / "runs").chmod(mode)
+        with without_privileges(), pytest.raises(UserError, match="cannot be made or written: Permission denied"):
+            RunDirectory.claim_unused(folder / "runs" / "quickstart")
+        (folder / "runs").chmod(0o755)
+
+
+def test_one_object_in_two_threads(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", "seed: 0\n")
+    attempts: list[Callable[[], object]] = [run.claim, run.discard, lambda: ExitStack().enter_context(run.claimed())]
+    with ThreadPoolExecutor(1) as other, run.claimed():
+        # of a write that is under way
+        (run.path / ".last.safetensors-0123cdef").touch()
+        for attempt in attempts:
+            with pytest.raises(UserError, match="in use by another thread of this process: let it end"):
+                other.submit(attempt).result()
+        assert run.config.exists() and (run.path / ".last.safetensors-0123cdef").exists()
 
 
 def test_a_claim_clears_what_a_killed_process_left(tmp_path: Path) -> None:

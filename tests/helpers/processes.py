@@ -1,8 +1,23 @@
-"""What became of a process that a test did not start itself."""
+"""Processes that a test starts and interrupts, and what became of those that it did not start itself."""
 
+import signal
+import subprocess
 import time
+from collections.abc import Sequence
 
 import psutil
+
+
+def started(command: Sequence[str]) -> "subprocess.Popen[str]":
+    """A process whose output is read, and which Ctrl-C reaches: a shell that starts its jobs in the background may have
+    told them to ignore it."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
 
 
 def ends(pid: int, seconds: float = 20) -> bool:

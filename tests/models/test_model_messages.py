@@ -47,16 +47,16 @@ def test_files(text: str, tmp_path: Path) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     missing, large = tmp_path / "a.yaml", tmp_path / "large.yaml"
     large.write_bytes(b"#" * 300_000)
-    assert sentence_of(missing) == f"model '{missing}' cannot be read: No such file or directory"
+    assert sentence_of(missing) == f"model '{missing}' cannot be read: no such file"
     assert sentence_of(large) == f"model '{large}' is larger than 256 KiB: name a YAML file, which is a page or two"
     assert sentence_of("~nosuchuser/a.yaml") == (
         "model '~nosuchuser/a.yaml' cannot be read: its ~ names no user of this machine"
     )
-    assert sentence_of("a\0.yaml") == r"model 'a\x00.yaml' cannot be read: no path holds a NUL character"
+    assert sentence_of("a\0.yaml") == r"model 'a\x00.yaml' cannot be read: its name holds a NUL character"
     assert sentence_of("vgg12") == "model 'vgg12' is not known: did you mean 'vgg11'?"
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     assert sentence_of(tmp_path / "zero.yaml") == (
-        f"model '{tmp_path / 'zero.yaml'}' is a pipe or a device: name a YAML file"
+        f"model '{tmp_path / 'zero.yaml'}' cannot be read: it is a device, not a file"
     )
 
 

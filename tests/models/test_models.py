@@ -179,7 +179,7 @@ def test_a_model_may_be_a_yaml_file_or_a_mapping(tmp_path: Path) -> None:
     [
         ("vgg12", ["'vgg12' is not known", "did you mean 'vgg11'"]),
         ("resnet", ["'resnet' is not known", "vgg11, vgg7, wei_vgg11, wei_vgg16"]),
-        ("absent.yaml", ["'absent.yaml' cannot be read", "No such file"]),
+        ("absent.yaml", ["'absent.yaml' cannot be read", "no such file"]),
         ([], ["list of at least one layer"]),
         ({"encoding": "latency"}, ["list of at least one layer"]),
         ({"layers": [8], "encodnig": "latency"}, ["encodnig", "did you mean encoding?"]),
@@ -218,7 +218,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     assert "line 1, is not UTF-8" in mistake(path)
     path.write_text("")
     assert "list of at least one layer" in mistake(path)
-    assert "is a directory: name a YAML file" in mistake(folder_named(tmp_path / "folder.yaml"))
+    assert "it is a directory, not a file" in mistake(folder_named(tmp_path / "folder.yaml"))
 
 
 def folder_named(path: Path) -> Path:

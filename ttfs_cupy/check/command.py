@@ -4,9 +4,7 @@ import argparse
 import inspect
 import platform
 import re
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from ttfs_cupy.check import deep
 from ttfs_cupy.check.algorithms import run_algorithms, throughput
@@ -14,15 +12,19 @@ from ttfs_cupy.check.kernel_report import cpu_kernels, cubins, run_kernels
 from ttfs_cupy.check.machine import chosen_device, cuda_stack, gpus, versions
 from ttfs_cupy.check.network import replay_steps, run_network
 from ttfs_cupy.check.report import FAILED, Report, remedy
-from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command import command_line, interruption
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.version import __version__
 
 __all__ = ["FAILED", "Report", "main", "remedy", "replay_steps"]
 
 # The budget of --deep: nine minutes
 SECONDS = 540
+
+# of address space, for NVRTC and all kernels
+ROOM = 2 << 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu")
     parser.add_argument(
         "--report",
-        type=Path,
+        type=command_line.path,
         metavar="FILE",
         help="also writes all of the output there, to be attached to an issue; with --deep a folder, which is needed",
     )
@@ -42,30 +44,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", parsed.device):
         parser.error(f"device '{parsed.device}' is not known")
-    if parsed.deep:
-        return _in_depth(parser, parsed)
+    work = _in_depth(parser, parsed) if parsed.deep else _at_once(parser, parsed)
+    return command_line.run(lambda: _with_room(work), process_ends=arguments is None)
+
+
+def _with_room(work: Callable[[], int]) -> int:
+    """With less, libraries and kernels fail in their own ways, and would be called broken. Raises UserError."""
+    if address_space.is_limited() and not address_space.has_room(ROOM):
+        raise UserError(
+            f"less than {ROOM >> 30} GiB of address space are left, which is too little for these checks: raise the "
+            "limit that is set (ulimit -v)"
+        )
+    return work()
+
+
+def _at_once(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> Callable[[], int]:
+    """What there is to do without --deep; it returns the exit code."""
     if parsed.seconds is not None or parsed.only is not None:
         parser.error("--seconds and --only are for --deep")
     if parsed.report is not None and (parsed.report.is_dir() or not parsed.report.parent.is_dir()):
         parser.error(f"--report {parsed.report} is no file that could be written")
-    report = Report()
-    try:
-        code = conclude(report, parsed.device)
-    except KeyboardInterrupt:
-        report.note("interrupted")
-        print("interrupted", file=sys.stderr)
-        code = command_line.INTERRUPTED
-    if parsed.report is not None:
+
+    def work() -> int:
+        report = Report()
         try:
-            write_atomically(parsed.report, ("\n".join(report.lines) + "\n").encode())
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return command_line.USER_ERROR
-    return code
+            return conclude(report, parsed.device)
+        except KeyboardInterrupt:
+            interruption.arrived()
+            report.note("interrupted")
+            raise
+        except command_line.OutputError as error:
+            report.note(str(error))
+            raise
+        finally:
+            if parsed.report is not None:
+                write_atomically(parsed.report, ("\n".join(report.lines) + "\n").encode())
+
+    return work
 
 
-def _in_depth(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> int:
-    """--deep: returns the exit code."""
+def _in_depth(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> Callable[[], int]:
+    """What there is to do with --deep; it returns the exit code."""
     names = [stage.name for stage in deep.STAGES] if parsed.only is None else parsed.only.split(",")
     unknown = sorted(set(names) - {stage.name for stage in deep.STAGES})
     if unknown:
@@ -75,12 +94,7 @@ def _in_depth(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> in
     if parsed.report is None:
         parser.error("--deep needs --report, a folder for what it finds")
     stages = [stage for stage in deep.STAGES if stage.name in names]
-    try:
-        return deep.run(stages, parsed.report, parsed.seconds or SECONDS, parsed.device)
-    except (UserError, OSError) as error:
-        # of a disk that is full, say
-        print(f"error: {error}", file=sys.stderr)
-        return command_line.USER_ERROR
+    return lambda: deep.run(stages, parsed.report, parsed.seconds or SECONDS, parsed.device)
 
 
 def conclude(report: Report, name: str) -> int:

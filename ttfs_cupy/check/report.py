@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from ttfs_cupy.common.command.command_line import OutputError, say
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device.libraries import cuda_libraries
 
@@ -25,7 +26,7 @@ class Report:
     def say(self, title: str, text: str) -> None:
         first, *rest = text.splitlines()
         self.note(f"{title:12}{first}", *(f"{'':12}{line}" for line in rest))
-        print(*self.lines[-1 - len(rest) :], sep="\n", flush=True)
+        say(*self.lines[-1 - len(rest) :])
 
     def note(self, *lines: str) -> None:
         """For the report file; not printed."""
@@ -38,9 +39,14 @@ class Report:
             self.say("  WRONG", sentence)
 
     def attempt(self, part: Callable[[], T]) -> T | None:
-        """Runs a part. What it raises is a problem with a remedy, never a traceback."""
+        """Runs a part. What it raises is a problem with a remedy, never a traceback.
+
+        Raises OutputError: nobody would hear of it.
+        """
         try:
             return part()
+        except OutputError:
+            raise
         except UserError as error:
             # its sentence says what to do
             self.problem(" ".join(str(error).split()))
@@ -54,7 +60,7 @@ class Report:
             self.note(f"something is wrong: {'; '.join(self.problems)}{untested}")
         else:
             self.note(f"all is well{untested}")
-        print(self.lines[-1])
+        say(self.lines[-1])
         return FAILED if self.problems else 0
 
 

@@ -2,10 +2,12 @@
 
 import importlib
 import importlib.util
+import sys
 from types import ModuleType
 
 from ttfs_cupy.common.command.interruption import whole_import
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.shown import message_of
 
 
@@ -15,15 +17,17 @@ def imported(module: str, package: str, install: str) -> ModuleType:
     An import may also fail for want of memory, or of a library, while the package is there: then to install it is no
     help.
     """
+    top = module.partition(".")[0]
     try:
+        if top not in sys.modules and not address_space.has_room():
+            raise MemoryError(f"less than {address_space.ROOM >> 20} MiB of address space are left")
         with whole_import():
             return importlib.import_module(module)
     # a library that cannot be mapped into memory is an ImportError, too, or an OSError
     except (ImportError, OSError, MemoryError) as error:
-        top = module.partition(".")[0]
         if _is_missing(top):
             raise UserError(f"{package} is not installed: {install}") from error
-        if isinstance(error, MemoryError) or _speaks_of_memory(error):
+        if address_space.is_behind(error):
             remedy = "end other programs, or raise the limit that is set (ulimit -v)"
             raise UserError(
                 f"the memory does not suffice to import {package} ({message_of(error)}): {remedy}"
@@ -39,8 +43,3 @@ def _is_missing(top: str) -> bool:
     except (ImportError, ValueError):
         # a module that is there without a spec: whoever put it there knows
         return False
-
-
-def _speaks_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return any(words in text for words in ("cannot allocate memory", "failed to map segment", "out of memory"))

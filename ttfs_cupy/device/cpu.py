@@ -5,7 +5,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,6 +16,7 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.machine.control_groups import memory_left
 from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.machine.forks import renew_in_children
+from ttfs_cupy.common.machine.threads import ThreadPool
 from ttfs_cupy.device.arrays import Array, Stack, to_host
 from ttfs_cupy.device.compilation import cpu_library, source
 from ttfs_cupy.device.interface import check_work
@@ -58,7 +59,7 @@ class CpuDevice:
         renew_in_children(self)
 
     def after_fork(self) -> None:
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="ttfs_cupy")
+        self._pool = ThreadPool(self.workers, thread_name_prefix="ttfs_cupy")
         self._inside_task = threading.local()
 
     def __reduce__(self) -> tuple[type["CpuDevice"], tuple[int]]:

@@ -21,7 +21,7 @@ def standing(config: Config, run: RunDirectory) -> str:
     epoch = _epoch(run)
     if epoch is not None and epoch >= first_epoch(config):
         return f"the best weights so far, of epoch {epoch}, are in {run.best}"
-    return f"there are no best weights yet: {_reason(config, _epochs(run))}"
+    return f"there are no best weights yet: {_reason(config, _progress(run)[0])}"
 
 
 def require(run: RunDirectory) -> None:
@@ -31,11 +31,16 @@ def require(run: RunDirectory) -> None:
     # earlier versions wrote best.safetensors at Ctrl-C, validated or not
     if (epoch is None and run.best.exists()) or (epoch is not None and epoch >= first):
         return
-    epochs = _epochs(run)
+    epochs, best = _progress(run)
     if epochs < first:
         owner = run.owner()
         advice = f"{owner} is at work on it" if owner else f"go on with: {run.resume_command}"
         raise UserError(f"'{run.path}' has no best weights yet: {_reason(config, epochs)}; {advice}")
+    if not best:
+        raise UserError(
+            f"'{run.path}' has no best weights: psp_slope still moved in each epoch that is over ({epochs}), as the "
+            f"run's config said then; raise training.epochs in {run.config}, and go on with: {run.resume_command}"
+        )
 
 
 def _reason(config: Config, epochs: int) -> str:
@@ -45,14 +50,14 @@ def _reason(config: Config, epochs: int) -> str:
     return f"psp_slope moves until epoch {first} of {config.training.epochs} (over: {epochs})"
 
 
-def _epochs(run: RunDirectory) -> int:
-    """How many are over."""
+def _progress(run: RunDirectory) -> tuple[int, int]:
+    """How many epochs are over, and which of them is the best, 0 for none."""
     if not run.last.exists():
-        return 0
+        return 0, 0
     progress = checkpoint.metadata(run.last).get("progress")
-    epochs = progress.get("epochs") if isinstance(progress, dict) else None
+    epochs, best = (progress.get(key) if isinstance(progress, dict) else None for key in ("epochs", "best_epoch"))
     try:
-        return check_count("epochs", epochs, least=0)
+        return check_count("epochs", epochs, least=0), check_count("best_epoch", best, least=0)
     except UserError as error:
         raise UserError(f"'{run.last}' is not the file that ttfs-train wrote: its {error}") from None
 

@@ -10,6 +10,7 @@ import yaml
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
+from ttfs_cupy.common.files.reading import reason
 from ttfs_cupy.common.shown import one_line, shown
 
 BUNDLED = "ttfs_cupy.configs"
@@ -78,7 +79,7 @@ def _bytes(path: Path) -> tuple[str, bytes]:
         hint = f"did you mean {close[0]}?" if close else f"name a YAML file, or one of {', '.join(names())}"
         raise UserError(f"{name} does not exist: {hint}") from None
     except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{name} cannot be read: {reason(error)}") from None
 
 
 class _NotASectionError(Exception):

@@ -1,17 +1,20 @@
 """A run's directory: config.yaml, metrics.jsonl, log.txt, best.safetensors, last.safetensors."""
 
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.folder_lock import FolderLock, InUseError
+from ttfs_cupy.common.files.reading import reason
 from ttfs_cupy.common.files.writing import clear_temporaries, write_atomically
 
 logger = logging.getLogger("ttfs_cupy")
@@ -20,9 +23,11 @@ logger = logging.getLogger("ttfs_cupy")
 # Of a run that has weights of its own: those that it began with may be gone by now.
 OWN_WEIGHTS = "network.initial_weights=null"
 
+_OTHER_OUTPUT = "name another folder with --output"
+
 
 class TakenError(UserError):
-    """A run is there, or another process is at work there."""
+    """A run is there, or another process is at work there, or it is somebody else's."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class RunDirectory:
     _lock: FolderLock = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_lock", FolderLock(self.path))
+        # whatever a killed process left half-written is removed before anybody writes
+        object.__setattr__(self, "_lock", FolderLock(self.path, partial(clear_temporaries, self.files)))
 
     @classmethod
     def create(cls, path: Path, config_text: str) -> "RunDirectory":
@@ -60,22 +66,26 @@ class RunDirectory:
         It goes again, unless something is written there.
         """
         run = cls(path)
-        advice = "name another folder with --output"
+        # before it is locked, even for a moment: whoever goes on with that run is not to be refused it
+        run._refuse_another(run.owner())
         try:
             run._lock.take(make_folder=True)
         except InUseError as error:
-            raise TakenError(f"{error}: {advice}") from None
-        except OSError as error:
-            raise UserError(f"the output directory '{path}' cannot be made or written: {error.strerror}") from None
-        clear_temporaries(run.files)
-        if _any_exists(run.files):
+            raise TakenError(f"{error}: {_OTHER_OUTPUT}") from None
+        except (OSError, ValueError) as error:
+            raise run._no_output(error) from None
+        try:
+            # of somebody who was a little earlier
+            run._refuse_another()
+        except UserError:
             run.release()
-            raise TakenError(f"'{path}' already holds a run: {advice}, or go on with --resume {shlex.quote(str(path))}")
+            raise
         return run
 
     @classmethod
     def claim_unused(cls, base: Path) -> "RunDirectory":
-        """The first of base, base-2, base-3, ... in which there is no run, as by `claim_new`."""
+        """The first of base, base-2, base-3, ... in which there is no run, and none of somebody else's, as by
+        `claim_new`."""
         for path in chain([base], (base.with_name(f"{base.name}-{number}") for number in count(2))):
             with suppress(TakenError):
                 return cls.claim_new(path)
@@ -86,6 +96,8 @@ class RunDirectory:
         """The run in that directory. Raises UserError if there is none."""
         run = cls(path)
         if not _any_exists((run.config,)):
+            if path.is_file():
+                raise UserError(f"'{path}' is a file: name the run's directory, '{path.parent}'")
             raise UserError(f"'{path}' holds no run: there is no config.yaml in it")
         return run
 
@@ -94,19 +106,16 @@ class RunDirectory:
 
         Raises UserError, which names the process, if one is at work there.
         """
-        try:
+        with self._refusals():
             self._lock.take()
-        except InUseError as error:
-            raise TakenError(f"{error}: let it end, or interrupt it, first") from None
-        except OSError as error:
-            raise UserError(f"the run directory '{self.path}' cannot be written: {error.strerror}") from None
-        clear_temporaries(self.files)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Claims it, and releases it at the end of the outermost such block. Raises UserError as `claim` does."""
-        self.claim()
-        with self._lock.at_work():
+        """Claims it, and releases it at the end of the outermost such block. Raises UserError as `claim` does, also
+        while another thread is in such a block."""
+        with ExitStack() as work:
+            with self._refusals():
+                work.enter_context(self._lock.at_work())
             yield
 
     def release(self) -> None:
@@ -153,6 +162,34 @@ class RunDirectory:
         """Whether there is more of it than its config and a log: what was killed before may begin anew."""
         return _any_exists((self.metrics, self.best, self.last))
 
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except InUseError as error:
+            raise TakenError(f"{error}: let it end, or interrupt it, first") from None
+        except OSError as error:
+            raise UserError(f"the run directory '{self.path}' cannot be written: {error.strerror}") from None
+
+    def _refuse_another(self, owner: str | None = None) -> None:
+        """Raises TakenError if a run is there. owner: the process that writes there."""
+        try:
+            is_there = any(file.exists() for file in self.files)
+        except OSError as error:
+            raise self._no_output(error) from None
+        if is_there:
+            whose, when = (f", of {owner}", ", once that has ended,") if owner else ("", "")
+            raise TakenError(
+                f"'{self.path}' already holds a run{whose}: {_OTHER_OUTPUT}, or{when} go on with --resume "
+                f"{shlex.quote(str(self.path))}"
+            )
+
+    def _no_output(self, error: OSError | ValueError) -> UserError:
+        why = f"{error.filename} is no directory" if isinstance(error, FileExistsError) else reason(error)
+        # what is there, and not for us to write in, is somebody else's
+        kind = TakenError if os.path.lexists(self.path) else UserError
+        return kind(f"the output directory '{self.path}' cannot be made or written: {why}")
+
     def owner(self) -> str | None:
         """The process that writes there: process 12 on host; None if there is none."""
         return self._lock.owner()
@@ -167,9 +204,9 @@ class RunDirectory:
         Raises UserError as `claim` does.
         """
         if self.path.is_dir():
-            self.claim()
-            for file in self.files:
-                file.unlink(missing_ok=True)
+            with self.claimed():
+                for file in self.files:
+                    file.unlink(missing_ok=True)
         self.release()
 
     def keep_log(self) -> None:

@@ -19,7 +19,8 @@ from ttfs_cupy.check.deep.ended import Ended, How
 from ttfs_cupy.check.deep.notes import take
 from ttfs_cupy.check.deep.output import Copy, Text
 from ttfs_cupy.check.deep.stages import Stage
-from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command import interruption
+from ttfs_cupy.common.command.command_line import say
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import import_path, write_atomically
 from ttfs_cupy.common.version import __version__
@@ -42,34 +43,36 @@ _PLACE = re.compile(r'^  File "([^"]+)", line (\d+) in (\S+)')
 def run(stages: Sequence[Stage], folder: Path, seconds: float, device: str) -> int:
     """The stages in their order; the report's files are in the folder at any time. Returns the exit code.
 
-    Raises UserError where the folder cannot be written, or holds a report already.
+    Raises UserError where the folder cannot be written, or holds a report already; and, once all is written,
+    ToldInterrupt if it was interrupted.
     """
     _prepare(folder)
     start = time.monotonic()
     ended: list[Ended] = []
-    with Text(folder / REPORT) as text, _termination_is_an_interrupt():
+    with Text(folder / REPORT) as text, _hangup_is_an_interrupt():
         try:
             for stage in stages:
                 left = seconds - RESERVE - (time.monotonic() - start)
                 if left < stage.least:
                     ended.append(Ended(stage.name, "skipped", f"{max(0, left):.0f} s are left"))
                 else:
-                    print(f"{stage.name} ...", flush=True)
+                    say(f"{stage.name} ...")
                     text.write(f"##### {stage.name}")
                     ended.append(_run_one(stage, folder, device, left, text))
                     ended[-1] = _with_records(ended[-1], folder, MOST_FIGURES - sum(one.size for one in ended))
-                    print(*summary.of_stage(ended[-1]), sep="\n", flush=True)
+                    say(*summary.of_stage(ended[-1]))
                 _write_figures(folder, ended, time.monotonic() - start)
         except KeyboardInterrupt:
+            interruption.arrived()
             for stage in stages[len(ended) :]:
                 ended.append(_with_records(Ended(stage.name, "interrupted"), folder, MOST_FIGURES))
         _write_figures(folder, ended, time.monotonic() - start)
         lines = summary.lines(ended, time.monotonic() - start, seconds)
         text.write("\n".join(["##### summary", *lines]))
     write_atomically(folder / SUMMARY, ("\n".join(lines) + "\n").encode())
-    print("", *lines, sep="\n", flush=True)
+    say("", *lines)
     if any(one.how == "interrupted" for one in ended):
-        return command_line.INTERRUPTED
+        raise interruption.ToldInterrupt
     return int(any(one.needs_attention for one in ended))
 
 
@@ -168,15 +171,14 @@ def _write_figures(folder: Path, ended: Sequence[Ended], seconds: float) -> None
 
 
 @contextmanager
-def _termination_is_an_interrupt() -> Iterator[None]:
-    """What ends the runner must not leave a stage running."""
+def _hangup_is_an_interrupt() -> Iterator[None]:
+    """What ends the runner must not leave a stage running: commands answer the other signals."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = signal.signal(signal.SIGHUP, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGHUP, before)

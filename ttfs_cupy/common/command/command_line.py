@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ttfs_cupy.common.command.interruption import Interruptions
+from ttfs_cupy.common.command.interruption import Interruptions, ToldInterrupt
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine import address_space
+from ttfs_cupy.common.machine.threads import ThreadStartError, cannot_start
 from ttfs_cupy.common.shown import message_of, shortened, shown
 
 USER_ERROR = 2
-INTERRUPTED = 130
 # as a shell tells of a process that SIGPIPE ended
 OUTPUT_CLOSED = 141
 
@@ -60,15 +61,27 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-class OutputClosedError(UserError):
+class OutputError(UserError):
+    """What the command says cannot be written."""
+
+
+class OutputClosedError(OutputError):
     """Nobody reads the command's output any more: `| head` has seen enough.
 
     The command then ends where it is, as SIGPIPE would end it; a run at the end of an epoch, which is on disk by then.
     """
 
 
-def run(command: Callable[[], None], *, process_ends: bool = False) -> int:
-    """Runs a command; returns the process's exit code.
+def say(*lines: str) -> None:
+    """Prints lines of a command's output. Raises OutputError."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError as error:
+        raise _unwritable(sys.stdout, error) from None
+
+
+def run(command: Callable[[], int | None], *, process_ends: bool = False) -> int:
+    """Runs a command; returns the process's exit code: the command's own, if it returns one.
 
     process_ends: nothing is left to do after it. Ctrl-C and SIGTERM are ignored from then on.
     """
@@ -77,9 +90,10 @@ def run(command: Callable[[], None], *, process_ends: bool = False) -> int:
         interruptions.install()
         code = _outcome(command)
         interruptions.arrived()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         interruptions.arrived()
-        _complain("interrupted")
+        if not isinstance(interrupt, ToldInterrupt):
+            _complain("interrupted")
         # as shells have it
         code = 128 + interruptions.number
     finally:
@@ -87,7 +101,7 @@ def run(command: Callable[[], None], *, process_ends: bool = False) -> int:
     return code
 
 
-def _outcome(command: Callable[[], None]) -> int:
+def _outcome(command: Callable[[], int | None]) -> int:
     """The exit code of a command that is not interrupted."""
     _open_streams()
     logger.setLevel(logging.INFO)
@@ -98,9 +112,9 @@ def _outcome(command: Callable[[], None]) -> int:
         with warnings.catch_warnings():
             # the trainer finds numbers that stop being finite, and says more about them than NumPy's warnings
             warnings.filterwarnings("ignore", category=RuntimeWarning, module="ttfs_cupy")
-            command()
+            code = command()
         # what was printed, and not yet written
-        sys.stdout.flush()
+        _flush()
     except (OutputClosedError, BrokenPipeError):
         _forget(sys.stdout)
         console.step_aside()
@@ -111,16 +125,29 @@ def _outcome(command: Callable[[], None]) -> int:
     except MemoryError as error:
         _complain(_no_memory(error))
         return USER_ERROR
+    except RuntimeError as error:
+        if not cannot_start(error):
+            raise
+        _complain(f"error: {ThreadStartError()}")
+        return USER_ERROR
+    except ImportError as error:
+        # of a library that cannot be mapped into memory
+        if not address_space.is_behind(error):
+            raise
+        _complain(_no_memory(error))
+        return USER_ERROR
     except OSError as error:
         # of a disk that is full, say, while data are unpacked to a temporary folder
         _complain(_no_memory(error) if error.errno == errno.ENOMEM else f"error: {message_of(error)}")
         return USER_ERROR
     finally:
+        with contextlib.suppress(OutputError):
+            _flush()
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
             if handler is not console:
                 handler.close()
-    return 0
+    return code or 0
 
 
 def _no_memory(error: BaseException) -> str:
@@ -138,12 +165,8 @@ class _Console(logging.StreamHandler[Any]):
         self._unsaid: logging.LogRecord | None = None
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        error = sys.exc_info()[1]
         self._unsaid = record
-        _forget(self.stream)
-        if isinstance(error, BrokenPipeError):
-            raise OutputClosedError("nobody reads the output any more") from None
-        raise UserError(f"the output cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        raise _unwritable(self.stream, sys.exc_info()[1]) from None
 
     def step_aside(self) -> None:
         """The log file, if there is one, gets what nobody reads here, and the reason why it ends."""
@@ -151,6 +174,21 @@ class _Console(logging.StreamHandler[Any]):
         if self._unsaid is not None and logger.handlers:
             logger.handle(self._unsaid)
             logger.info("nobody reads the output any more, so this ends here, as a pipe's other commands do")
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise _unwritable(sys.stdout, error) from None
+
+
+def _unwritable(stream: Any, error: BaseException | None) -> OutputError:
+    """What to raise where a stream cannot be written. It gets nothing any more."""
+    _forget(stream)
+    if isinstance(error, BrokenPipeError):
+        return OutputClosedError("nobody reads the output any more")
+    return OutputError(f"the output cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
 def _open_streams() -> None:

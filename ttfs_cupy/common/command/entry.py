@@ -1,4 +1,4 @@
-"""Where commands begin and end: Ctrl-C ends one with a word and code 130, from its first line to its last.
+"""Where commands begin and end: Ctrl-C and SIGTERM end one with a word and code 130 or 143, from first line to last.
 
 Most of a second goes by until a command has imported what it needs, and libraries that are interrupted then answer with
 tracebacks, or with errors of their own. So this module imports next to nothing, and a command's module after it.
@@ -13,31 +13,59 @@ from importlib import import_module
 # type checkers take it for true; nothing is imported for types alone
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import FrameType, ModuleType
     from typing import NoReturn
 
-INTERRUPTED = 130
+# Bytes of address space, of which OpenBLAS may take some for each core.
+PLENTY = 16 << 30
 
 
 def run(module: str) -> "NoReturn":
     """Imports that module, calls its main(), and ends the process with the code that this returns."""
     # nohup, and a shell's & in scripts, have Ctrl-C ignored: that stays so
-    answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if answers:
-        signal.signal(signal.SIGINT, _end_at_once)
-    main = import_module(module).main
+    answered = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    ]
+    for number in answered:
+        signal.signal(number, _end_at_once)
     try:
-        if answers:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        main = _imported(module).main
+        # which answers by itself once it has begun its work
         code = main()
     except KeyboardInterrupt:
-        # before the command looks after it, or after
         _end_at_once()
     finally:
         # all is done and said; what is left is to end
-        if answers:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in answered:
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
+
+
+def _imported(module: str) -> "ModuleType":
+    """A command's module; where there is too little memory for all that it needs, the process ends with a sentence."""
+    from ttfs_cupy.common.machine import address_space
+
+    if not address_space.is_limited() or address_space.has_room(PLENTY):
+        return import_module(module)
+    # a thread of OpenBLAS takes 40 MiB, and the engine has products of its own
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not address_space.has_room():
+        _end_without_memory()
+    try:
+        return import_module(module)
+    except (ImportError, MemoryError, OSError, SystemError) as error:
+        if not address_space.is_behind(error):
+            raise
+        _end_without_memory()
+
+
+def _end_without_memory() -> "NoReturn":
+    try:
+        os.write(2, b"error: too little address space is left to begin in: raise the limit that is set (ulimit -v)\n")
+    finally:
+        os._exit(2)
 
 
 def train() -> "NoReturn":
@@ -56,9 +84,10 @@ def bench() -> "NoReturn":
     run("ttfs_cupy.bench")
 
 
-def _end_at_once(_signal: int = signal.SIGINT, _frame: "FrameType | None" = None) -> "NoReturn":
+def _end_at_once(number: int = signal.SIGINT, _frame: "FrameType | None" = None) -> "NoReturn":
     """Nothing is under way that would have to be put in order."""
     try:
         os.write(2, b"interrupted\n")
     finally:
-        os._exit(INTERRUPTED)
+        # as shells have it
+        os._exit(128 + number)

@@ -19,6 +19,20 @@ SECONDS_TO_ARRIVE = 1.0
 SECONDS_TO_REPEAT = 0.02
 
 
+class ToldInterrupt(KeyboardInterrupt):
+    """The command has said itself that it was interrupted."""
+
+
+def arrived() -> None:
+    """Called where a command begins to answer a signal, or puts things in order before it ends for another reason.
+
+    From here on both signals are ignored: what they ask for is under way.
+    """
+    # signals are the main thread's, and so is what answers them
+    if _INSTALLED and threading.current_thread() is threading.main_thread():
+        _INSTALLED[-1].arrived()
+
+
 class Interruptions:
     """Turns both signals into KeyboardInterrupt, once, between `install` and `arrived`.
 
@@ -36,6 +50,7 @@ class Interruptions:
     def install(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
+        _INSTALLED.append(self)
         sys.unraisablehook = self._unraisable
         for number in SIGNALS:
             before = signal.getsignal(number)
@@ -50,6 +65,8 @@ class Interruptions:
 
     def remove(self, *, process_ends: bool) -> None:
         """Puts back what was there, or, if nothing is left but to end the process, has it end undisturbed."""
+        if self in _INSTALLED:
+            _INSTALLED.remove(self)
         sys.unraisablehook = self._hook
         for number, before in self._before.items():
             signal.signal(number, signal.SIG_IGN if process_ends else before)
@@ -72,6 +89,10 @@ class Interruptions:
             again = threading.Timer(SECONDS_TO_REPEAT, os.kill, (os.getpid(), self.number))
             again.daemon = True
             again.start()
+
+
+# The innermost is last.
+_INSTALLED: list[Interruptions] = []
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.machine.forks import renew_in_children
 
 NAME = ".ttfs_cupy-lock"
 
@@ -38,10 +39,17 @@ class _Held:
     descriptor: int
     made: list[Path]
     process: int
+    # who is at work, and in how many blocks within each other
+    thread: int | None = None
+    blocks: int = 0
 
     def is_ours(self) -> bool:
         """Not so in a forked child, nor where the folder has been removed: the lock keeps nobody out there."""
         return os.getpid() == self.process and _is_at(self.descriptor, self.path)
+
+    def is_busy(self) -> bool:
+        """Whether another thread is at work."""
+        return self.blocks > 0 and self.thread != threading.get_ident()
 
     def end(self) -> None:
         ours = self.is_ours()
@@ -61,12 +69,14 @@ class FolderLock:
     by hand, and the error says so.
 
     Within a process a folder passes from one FolderLock to the next, unless the first is at work: a notebook goes on
-    with a run that it has begun, whatever became of the objects that began it.
+    with a run that it has begun, whatever became of the objects that began it. At work is one thread at a time.
+
+    tidy: called whenever the lock has been taken, before anybody else can have it or be at work.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, tidy: Callable[[], None] | None = None):
         self.folder = folder
-        self._work = 0
+        self._tidy = tidy
         self._held: _Held | None = None
         self._at_end: weakref.finalize[[], FolderLock] | None = None
 
@@ -76,40 +86,58 @@ class FolderLock:
         make_folder: for a new folder. It is made, with those above it, and `release` removes what is empty of these.
         Whoever has it, at work or not, keeps it then.
         """
-        with _ONE_AT_A_TIME:
-            if self._held is not None and self._held.is_ours():
-                return
-            self._let_go()
-            made: list[Path] = []
-            try:
-                descriptor = self._locked(made if make_folder else None)
-            except BaseException:
-                _remove_if_empty(made)
-                raise
-            # None: taken over from another object
-            if descriptor is not None:
-                self._keep(_Held(self.folder / NAME, descriptor, made, os.getpid()))
+        with _OURS.one_at_a_time:
+            self._take(make_folder)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Takes the lock, and releases it at the end of the outermost such block."""
-        self.take()
-        self._work += 1
+        """Takes the lock, and releases it at the end of the outermost such block. Raises InUseError while another
+        thread is in one."""
+        with _OURS.one_at_a_time:
+            held = self._take(make_folder=False)
+            held.thread, held.blocks = threading.get_ident(), held.blocks + 1
         try:
             yield
         finally:
-            self._work -= 1
-            if not self._work:
-                self.release()
+            with _OURS.one_at_a_time:
+                held.blocks -= 1
+                if not held.blocks and self._held is held:
+                    self._let_go()
 
     def release(self) -> None:
-        """Lets others in. As this object goes, or the process ends, that happens by itself."""
-        with _ONE_AT_A_TIME:
-            self._let_go()
+        """Lets others in, unless another thread is at work. As this object goes, or the process ends, that happens by
+        itself."""
+        with _OURS.one_at_a_time:
+            if self._held is None or not self._held.is_busy():
+                self._let_go()
 
     def owner(self) -> str | None:
         """Who has the lock, as a sentence has it: process 12 on host; None if nobody."""
         return _owner(self.folder / NAME)
+
+    def after_fork(self) -> None:
+        """A child closes its copy of the lock: else the folder would stay locked until parent and child have ended."""
+        self._let_go()
+
+    def _take(self, make_folder: bool) -> _Held:
+        if self._held is not None and self._held.is_ours():
+            if self._held.is_busy():
+                raise InUseError(f"'{self.folder}' is in use by another thread of this process")
+            return self._held
+        self._let_go()
+        made: list[Path] = []
+        try:
+            descriptor = self._locked(made if make_folder else None)
+        except BaseException:
+            _remove_if_empty(made)
+            raise
+        # None: taken over from another object
+        if descriptor is not None:
+            self._keep(_Held(self.folder / NAME, descriptor, made, os.getpid()))
+        assert self._held is not None
+        if self._tidy is not None:
+            self._tidy()
+        return self._held
 
     def _let_go(self) -> None:
         if self._at_end is not None:
@@ -119,7 +147,7 @@ class FolderLock:
     def _keep(self, held: _Held) -> None:
         self._held = held
         self._at_end = weakref.finalize(self, held.end)
-        _HOLDERS[_identity(held.descriptor)] = self
+        _OURS.holders[_identity(held.descriptor)] = self
 
     def _locked(self, made: list[Path] | None) -> int | None:
         """An open file with the lock; None if it came from another object of this process.
@@ -137,12 +165,18 @@ class FolderLock:
                     raise
                 continue
             try:
-                if _lock(descriptor, path, is_new):
+                kept_out = _lock(descriptor, is_new)
+                if kept_out is None:
                     if _is_at(descriptor, path):
                         _sign(descriptor)
                         return os.dup(descriptor)
                 elif made is None and self._takes_over(descriptor):
                     return None
+                elif kept_out.errno in _NO_LOCKS:
+                    raise InUseError(
+                        f"'{self.folder}' may be in use by {_owner(path) or 'a process that has ended'}, and its file "
+                        f"system keeps no locks ({kept_out.strerror}): if no process works there, remove {path}"
+                    )
                 else:
                     owner = _owner(path)
                     if owner is not None or time.monotonic() > deadline:
@@ -153,10 +187,10 @@ class FolderLock:
         raise InUseError(f"'{self.folder}' cannot be had: other processes keep making and removing it")
 
     def _takes_over(self, descriptor: int) -> bool:
-        holder = _HOLDERS.get(_identity(descriptor))
-        if holder is None or holder._work or holder._at_end is None:
+        holder = _OURS.holders.get(_identity(descriptor))
+        if holder is None or holder._at_end is None or holder._held is None:
             return False
-        if holder._held is None or not holder._held.is_ours():
+        if holder._held.blocks or not holder._held.is_ours():
             return False
         held, holder._held = holder._held, None
         holder._at_end.detach()
@@ -165,10 +199,24 @@ class FolderLock:
         return True
 
 
-# Of this process, by the file that is locked.
-_HOLDERS: "weakref.WeakValueDictionary[tuple[int, int], FolderLock]" = weakref.WeakValueDictionary()
-# Reentrant: a lock may go, and be let go, with an object that is collected meanwhile.
-_ONE_AT_A_TIME = threading.RLock()
+class _Ours:
+    """What this process holds. A forked child holds nothing, and does not wait for a thread that it has not."""
+
+    def __init__(self) -> None:
+        # by the file that is locked
+        self.holders: weakref.WeakValueDictionary[tuple[int, int], FolderLock] = weakref.WeakValueDictionary()
+        # Reentrant: a lock may go, and be let go, with an object that is collected meanwhile.
+        self.one_at_a_time = threading.RLock()
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self.one_at_a_time = threading.RLock()
+        for holder in list(self.holders.values()):
+            holder.after_fork()
+        self.holders.clear()
+
+
+_OURS = _Ours()
 
 
 def _open(path: Path) -> tuple[int, bool]:
@@ -178,21 +226,18 @@ def _open(path: Path) -> tuple[int, bool]:
     return os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
 
 
-def _lock(descriptor: int, path: Path, is_new: bool) -> bool:
-    """Whether the lock could be had. Raises InUseError where only the file tells, and it was there."""
+def _lock(descriptor: int, is_new: bool) -> OSError | None:
+    """Locks the file. Returns why it could not be had: somebody else has it, or, where there are no locks, the file was
+    there already. Raises any other OSError."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+    except BlockingIOError as error:
+        return error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        if not is_new:
-            raise InUseError(
-                f"'{path.parent}' may be in use by {_owner(path) or 'a process that has ended'}, and its file system "
-                f"keeps no locks ({error.strerror}): if no process works there, remove {path}"
-            ) from None
-    return True
+        return None if is_new else error
+    return None
 
 
 def _sign(descriptor: int) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +26,9 @@ _KINDS = (
 
 
 def reason(error: Exception) -> str:
-    """Why the system refused, in its words or in plainer ones."""
+    """Why the system refused, in its words or in plainer ones; of a ValueError, why a text can be no path."""
+    if isinstance(error, ValueError):
+        return f"its name {_is_no_path(error)}"
     number = error.errno if isinstance(error, OSError) else None
     text = error.strerror if isinstance(error, OSError) else None
     return _REASONS.get(number or 0) or text or str(error)
@@ -39,8 +42,8 @@ def open_file(path: Path) -> BinaryIO:
     try:
         # without waiting: to open a pipe waits for whoever writes to it
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except ValueError:
-        raise OSError(errno.EINVAL, "its name holds a NUL character") from None
+    except ValueError as error:
+        raise OSError(errno.EINVAL, reason(error)) from None
     kind = _other_kind(os.fstat(descriptor).st_mode)
     if kind is not None:
         os.close(descriptor)
@@ -68,10 +71,16 @@ def _mode(path: Path) -> int | None:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:
-        raise UserError(f"{shown(str(path))} can be no path: it holds a NUL character") from None
+    except ValueError as error:
+        raise UserError(f"{shown(str(path))} can be no path: it {_is_no_path(error)}") from None
     except OSError as error:
         raise UserError(f"{shortened(str(path), 300)} is out of reach: {reason(error)}") from None
+
+
+def _is_no_path(error: ValueError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"is no text in {sys.getfilesystemencoding()}, which paths are written in here"
+    return "holds a NUL character"
 
 
 def _other_kind(mode: int) -> str | None:

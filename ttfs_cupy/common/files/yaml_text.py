@@ -5,13 +5,13 @@ PyYAML cuts the text into events. The values are made of them here, since PyYAML
 """
 
 import re
-import stat
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import open_file
 from ttfs_cupy.common.shown import one_line, shown
 
 MAX_BYTES = 256 << 10
@@ -45,20 +45,9 @@ class TextError(Exception):
 
 
 def read_file(path: Path, called: str) -> bytes:
-    """A file's bytes. Raises OSError, and UserError that begins with `called` for what cannot be a YAML file."""
-    try:
-        kind = path.stat().st_mode
-        if stat.S_ISDIR(kind):
-            raise UserError(f"{called} is a directory: name a YAML file")
-        # of a pipe or a device nobody knows how long it is, or whether anything ever comes
-        if not stat.S_ISREG(kind):
-            raise UserError(f"{called} is a pipe or a device: name a YAML file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except UserError:
-        raise
-    except ValueError:
-        raise UserError(f"{called} cannot be read: no path holds a NUL character") from None
+    """A file's bytes. Raises OSError as `open_file` does, and UserError, which begins with `called`, if it is large."""
+    with open_file(path) as file:
+        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise UserError(f"{called} is larger than {MAX_BYTES >> 10} KiB: name a YAML file, which is a page or two")
     return content

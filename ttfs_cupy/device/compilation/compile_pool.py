@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import import_path, make_folder
 from ttfs_cupy.common.machine.cores import available_cores
+from ttfs_cupy.common.machine.threads import ThreadPool
 from ttfs_cupy.device.compilation.progress import announce
 
 # Its arguments are this process's sys.path: modules are found where they are found here, and not in the working folder.
@@ -60,7 +61,7 @@ def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
     with (
         bar,
         _workers(min(available_cores(), len(requests), MOST_WORKERS)) as workers,
-        ThreadPoolExecutor(len(workers)) as pool,
+        ThreadPool(len(workers)) as pool,
     ):
         try:
             for served in as_completed([pool.submit(_serve, worker, waiting, bar) for worker in workers]):
