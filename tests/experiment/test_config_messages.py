@@ -221,7 +221,9 @@ WRONG_CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "arguments", "message"), WRONG_CALLS, ids=lambda value: getattr(value, "__name__", str(value)[:40]))
+@pytest.mark.parametrize(
+    ("call", "arguments", "message"), WRONG_CALLS, ids=lambda value: getattr(value, "__name__", str(value)[:40])
+)
 def test_calls_from_python(call: Callable[..., Any], arguments: tuple[Any, ...], message: str) -> None:
     """They ended in whatever pathlib or Python had to say."""
     with pytest.raises((UserError, TypeError), match=f"^{message}$"):

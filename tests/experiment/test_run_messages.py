@@ -184,7 +184,7 @@ def test_a_number_is_read_without_the_arrays_beside_it(tmp_path: Path, monkeypat
     assert checkpoint.metadata(run.best) == {"epoch": 20}
     assert best_weights.standing(config, run) == f"the best weights so far, of epoch 20, are in {run.best}"
     run.best.unlink()
-    sparse(run.last, {"progress": {"epochs": 7}})
+    sparse(run.last, {"progress": {"epochs": 7, "best_epoch": 0}})
     assert best_weights.standing(config, run).endswith("psp_slope moves until epoch 18 of 30 (over: 7)")
 
 

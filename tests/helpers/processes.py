@@ -3,12 +3,12 @@
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psutil
 
 
-def started(command: Sequence[str]) -> "subprocess.Popen[str]":
+def started(command: Sequence[str], environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
     """A process whose output is read, and which Ctrl-C reaches: a shell that starts its jobs in the background may have
     told them to ignore it."""
     return subprocess.Popen(
@@ -16,6 +16,7 @@ def started(command: Sequence[str]) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=environment,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
     )
 

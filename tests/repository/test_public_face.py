@@ -123,12 +123,11 @@ def test_runs_from_python_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyP
         """What another process finds."""
         # one that is let in would wait for the threads of this process
         signal.alarm(20)
-        for attempt in (
-            lambda: ttfs_cupy.RunDirectory.create(tmp_path / "run", "seed: 0"),
-            others.fit,
-            others.resume,
-        ):
-            with pytest.raises(ttfs_cupy.UserError, match=f"in use by process {os.getppid()} on "):
+        owner = f"process {os.getppid()} on "
+        with pytest.raises(ttfs_cupy.UserError, match=f"already holds a run, of {owner}"):
+            ttfs_cupy.RunDirectory.create(tmp_path / "run", "seed: 0")
+        for attempt in (others.fit, others.resume):
+            with pytest.raises(ttfs_cupy.UserError, match=f"in use by {owner}"):
                 attempt()
         return 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.environments import python
-from helpers.processes import ends
+from helpers.processes import ends, started
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device.compilation import cpu_library
@@ -213,9 +213,7 @@ class TestCompiler:
         script = f'[ "$1" = --version ] && echo "gcc 1" && exit; /bin/sleep 100 & echo $$ $! > {pids}; wait'
         program(tmp_path, "g++", script)
         code = f"{CODE}; cpu_library.load({QUICK}, Path({str(tmp_path)!r}))"
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "PATH": str(tmp_path)}
-        )
+        process = started([sys.executable, "-c", code], {**os.environ, "PATH": str(tmp_path)})
         deadline = time.monotonic() + 30
         while not (pids.exists() and len(pids.read_text().split()) == 2):
             assert process.poll() is None and time.monotonic() < deadline
