@@ -375,6 +375,7 @@ def test_two_may_unpack_the_same_archive(tmp_path: Path, monkeypatch: pytest.Mon
     [
         ("~nosuchuser/x", "data.root '~nosuchuser/x' has no meaning here: Could not determine home directory."),
         ("a\0b", "data.root 'a\\x00b' holds a NUL character, which no path may"),
+        ("\ud800", "data.root '\\ud800' is no text in utf-8, which paths are written in here"),
         ("x" * 256, "{root}/MNIST/raw/train-images-idx3-ubyte is out of reach: File name too long"),
     ],
 )

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,21 @@ _KINDS = (
 )
 
 
+def path_trouble(path: str | Path, *, bytes_too: bool = True) -> str | None:
+    """Why no file can have that name, as the rest of a sentence about it; None if one can.
+
+    bytes_too: also one of bytes that are no text, which Python holds as halves of characters.
+    """
+    if "\0" in str(path):
+        return "holds a NUL character, which no path may"
+    encoding = sys.getfilesystemencoding()
+    try:
+        str(path).encode(encoding, sys.getfilesystemencodeerrors() if bytes_too else "strict")
+    except UnicodeEncodeError:
+        return f"is no text in {encoding}, which paths are written in here"
+    return None
+
+
 def reason(error: Exception) -> str:
     """Why the system refused, in its words or in plainer ones."""
     number = error.errno if isinstance(error, OSError) else None
@@ -40,7 +56,7 @@ def open_file(path: Path) -> BinaryIO:
         # without waiting: to open a pipe waits for whoever writes to it
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except ValueError:
-        raise OSError(errno.EINVAL, "its name holds a NUL character") from None
+        raise OSError(errno.EINVAL, f"its name {path_trouble(path)}") from None
     kind = _other_kind(os.fstat(descriptor).st_mode)
     if kind is not None:
         os.close(descriptor)
@@ -69,7 +85,7 @@ def _mode(path: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
-        raise UserError(f"{shown(str(path))} can be no path: it holds a NUL character") from None
+        raise UserError(f"{shown(str(path))} {path_trouble(path)}") from None
     except OSError as error:
         raise UserError(f"{shortened(str(path), 300)} is out of reach: {reason(error)}") from None
 

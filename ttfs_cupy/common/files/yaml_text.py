@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.shown import one_line, shown
 
 MAX_BYTES = 256 << 10
@@ -58,7 +59,7 @@ def read_file(path: Path, called: str) -> bytes:
     except UserError:
         raise
     except ValueError:
-        raise UserError(f"{called} cannot be read: no path holds a NUL character") from None
+        raise UserError(f"{called} cannot be read: its name {path_trouble(path)}") from None
     if len(content) > MAX_BYTES:
         raise UserError(f"{called} is larger than {MAX_BYTES >> 10} KiB: name a YAML file, which is a page or two")
     return content
