@@ -6,6 +6,7 @@ import gzip
 import shutil
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -163,8 +164,12 @@ def _copy(content: Any, size: int, target: Path) -> None:
         copy = target.open("wb")
     except OSError as error:
         raise _NotWrittenError(error) from None
-    with copy:
+    try:
         shutil.copyfileobj(content, cast(BinaryIO, _Target(copy)))
+    finally:
+        # what could not be written is tried again here, in vain, and would take the place of the first error
+        with suppress(OSError):
+            copy.close()
 
 
 class _Target:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.shown import message_of, shown
 
 from .cifar import read_cifar
@@ -84,8 +85,8 @@ def _folder(root: Path) -> Path:
     """Raises UserError for a path that can be none."""
     if not isinstance(root, (str, Path)):
         raise UserError(f"root must be a folder's path, not {shown(root)}")
-    if "\0" in str(root):
-        raise UserError(f"data.root {shown(str(root))} holds a NUL character, which no path may")
+    if trouble := path_trouble(root):
+        raise UserError(f"data.root {shown(str(root))} {trouble}")
     try:
         return Path(root).expanduser()
     except RuntimeError as error:

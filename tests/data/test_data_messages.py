@@ -341,15 +341,25 @@ def test_an_archive_in_a_folder_that_may_not_be_written() -> None:
         assert str(caught.value) == f"{archive} cannot be unpacked into {root}: Permission denied"
 
 
-def test_a_full_disk_while_an_archive_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = write_cifar10(tmp_path, archive=True)
+class Full(io.BytesIO):
+    def write(self, content: Any) -> int:
+        raise OSError(28, "No space left on device")
 
-    class Full(io.BytesIO):
-        def write(self, content: Any) -> int:
-            raise OSError(28, "No space left on device")
 
-    real = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, mode="r", **more: Full() if mode == "wb" else real(self, mode))
+@pytest.mark.parametrize("is_real", [False, True])
+def test_a_full_disk_while_an_archive_is_unpacked(
+    is_real: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that is small, what could not be written is tried once more as it is closed, and that was held for a
+    damage of the archive."""
+    archive, real = write_cifar10(tmp_path, archive=True), Path.open
+
+    def opened(self: Path, mode: str = "r", **_: Any) -> Any:
+        if mode != "wb":
+            return real(self, mode)
+        return real(Path("/dev/full"), mode) if is_real else Full()
+
+    monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(UserError) as caught:
         load_dataset("cifar10", tmp_path)
     assert str(caught.value) == f"{archive} cannot be unpacked into {tmp_path}: No space left on device"
@@ -375,6 +385,7 @@ def test_two_may_unpack_the_same_archive(tmp_path: Path, monkeypatch: pytest.Mon
     [
         ("~nosuchuser/x", "data.root '~nosuchuser/x' has no meaning here: Could not determine home directory."),
         ("a\0b", "data.root 'a\\x00b' holds a NUL character, which no path may"),
+        ("\ud800", "data.root '\\ud800' is no text in utf-8, which paths are written in here"),
         ("x" * 256, "{root}/MNIST/raw/train-images-idx3-ubyte is out of reach: File name too long"),
     ],
 )

@@ -30,7 +30,7 @@ def test_an_unreadable_file(file: Path) -> None:
     link.symlink_to(link)
     assert mistake(link) == f"config '{link}' cannot be read: its symbolic links lead in a circle"
     assert mistake("a" * 300 + ".yaml") == f"config '{'a' * 197}...' cannot be read: File name too long"
-    assert mistake("a\0b") == r"config 'a\x00b' cannot be read: its name holds a NUL character"
+    assert mistake("a\0b") == r"config 'a\x00b' cannot be read: its name holds a NUL character, which no path may"
     assert mistake("/proc/self/mem") == "config '/proc/self/mem' cannot be read: Input/output error"
 
 

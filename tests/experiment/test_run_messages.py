@@ -109,9 +109,22 @@ def test_checkpoints(make: Callable[[Path], Any], sentence: str, tmp_path: Path)
     assert str(caught.value) == sentence.format(path=path)
 
 
-def test_a_name_with_a_nul_character() -> None:
+def test_names_that_no_file_can_have() -> None:
+    """Of half a character, a NUL was told."""
     with pytest.raises(UserError, match="its name holds a NUL character"):
         checkpoint.load(Path("a\0b"))
+    with pytest.raises(UserError, match="its name is no text in utf-8, which paths are written in here"):
+        checkpoint.load(Path("a\ud800b"))
+
+
+def test_a_path_of_thousands_of_characters_on_several_lines() -> None:
+    """A sentence is one line, of bounded length, whoever raises it."""
+    for path in (Path("a\nb\x1b[31m"), Path("/".join(["y" * 200] * 30))):
+        for call in (checkpoint.load, checkpoint.metadata, RunDirectory.existing):
+            with pytest.raises(UserError) as caught:
+                call(path / "missing/below")
+            sentence = str(caught.value)
+            assert sentence.isprintable() and len(sentence) <= 2000, call
 
 
 def test_a_checkpoint_that_may_not_be_read() -> None:

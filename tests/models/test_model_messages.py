@@ -52,7 +52,12 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert sentence_of("~nosuchuser/a.yaml") == (
         "model '~nosuchuser/a.yaml' cannot be read: its ~ names no user of this machine"
     )
-    assert sentence_of("a\0.yaml") == r"model 'a\x00.yaml' cannot be read: its name holds a NUL character"
+    assert sentence_of("a\0.yaml") == (
+        r"model 'a\x00.yaml' cannot be read: its name holds a NUL character, which no path may"
+    )
+    assert sentence_of("\ud800.yaml") == (
+        r"model '\ud800.yaml' cannot be read: its name is no text in utf-8, which paths are written in here"
+    )
     assert sentence_of("vgg12") == "model 'vgg12' is not known: did you mean 'vgg11'?"
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     assert sentence_of(tmp_path / "zero.yaml") == (

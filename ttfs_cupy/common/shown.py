@@ -25,8 +25,13 @@ def shown(value: object, most: int = 60) -> str:
 
 def one_line(text: str, most: int = 200) -> str:
     """The beginning of a text, with an escape for each character that does not print."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: most + 1])
+    line = printable(text[: most + 1])
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def printable(text: str) -> str:
+    """With an escape, such as \\x1b, for each character that does not print."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
@@ -43,8 +48,7 @@ def short(number: float) -> str:
 def message_of(error: BaseException, most: int = 200) -> str:
     """An exception's message, its type's name if it has none; what cannot be printed as \\x1b."""
     text = " ".join(str(error).split())
-    seen = (one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
-    return shortened("".join(seen) or type(error).__name__, most)
+    return shortened(printable(text) or type(error).__name__, most)
 
 
 def shortened(text: str, most: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.folder_lock import FolderLock, InUseError
-from ttfs_cupy.common.files.reading import reason
+from ttfs_cupy.common.files.reading import path_trouble, reason
 from ttfs_cupy.common.files.writing import clear_temporaries, write_atomically
 
 logger = logging.getLogger("ttfs_cupy")
@@ -185,7 +185,10 @@ class RunDirectory:
             )
 
     def _no_output(self, error: OSError | ValueError) -> UserError:
-        why = f"{error.filename} is no directory" if isinstance(error, FileExistsError) else reason(error)
+        if isinstance(error, ValueError):
+            why = f"its name {path_trouble(self.path)}"
+        else:
+            why = f"{error.filename} is no directory" if isinstance(error, FileExistsError) else reason(error)
         # what is there, and not for us to write in, is somebody else's
         kind = TakenError if os.path.lexists(self.path) else UserError
         return kind(f"the output directory '{self.path}' cannot be made or written: {why}")

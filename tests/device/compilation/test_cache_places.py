@@ -180,6 +180,19 @@ def test_names_that_no_folder_can_have(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TTFS_CUPY_CACHE", "a" * 5000)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.cache_folder() == tmp_path / "ttfs_cupy"
+    # to look there was an OSError, which ended every run
+    assert list(cache.places()) == [tmp_path / "ttfs_cupy"]
+    assert cpu_library.load() is not None
+
+
+def test_the_home_sign_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder called ~ was made where one stood: only a shell, and not everywhere, puts the home there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TTFS_CUPY_CACHE", "~/mine")
+    assert cache.cache_folder() == tmp_path / "mine"
+    monkeypatch.setenv("TTFS_CUPY_CACHE", "~nosuchuser/mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.cache_folder() == tmp_path / "ttfs_cupy"
 
 
 class TestFullDisk:

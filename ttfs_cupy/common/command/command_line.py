@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ttfs_cupy.common.command.interruption import Interruptions, ToldInterrupt
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.machine.threads import ThreadStartError, cannot_start
 from ttfs_cupy.common.shown import message_of, shortened, shown
@@ -49,15 +50,8 @@ def path(text: str) -> Path:
     """An argument that names a file or a folder."""
     if not text:
         raise argparse.ArgumentTypeError("it must name a path, and is empty")
-    if "\0" in text:
-        raise argparse.ArgumentTypeError(f"{shown(text)} holds a NUL character, which no path may")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        encoding = sys.getfilesystemencoding()
-        raise argparse.ArgumentTypeError(
-            f"{shown(text)} is no text in {encoding}, which paths are written in here"
-        ) from None
+    if trouble := path_trouble(text, bytes_too=False):
+        raise argparse.ArgumentTypeError(f"{shown(text)} {trouble}")
     return Path(text)
 
 

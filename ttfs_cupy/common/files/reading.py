@@ -25,10 +25,23 @@ _KINDS = (
 )
 
 
+def path_trouble(path: str | Path, *, bytes_too: bool = True) -> str | None:
+    """Why no file can have that name, as the rest of a sentence about it; None if one can.
+
+    bytes_too: also one of bytes that are no text, which Python holds as halves of characters.
+    """
+    if "\0" in str(path):
+        return "holds a NUL character, which no path may"
+    encoding = sys.getfilesystemencoding()
+    try:
+        str(path).encode(encoding, sys.getfilesystemencodeerrors() if bytes_too else "strict")
+    except UnicodeEncodeError:
+        return f"is no text in {encoding}, which paths are written in here"
+    return None
+
+
 def reason(error: Exception) -> str:
-    """Why the system refused, in its words or in plainer ones; of a ValueError, why a text can be no path."""
-    if isinstance(error, ValueError):
-        return f"its name {_is_no_path(error)}"
+    """Why the system refused, in its words or in plainer ones."""
     number = error.errno if isinstance(error, OSError) else None
     text = error.strerror if isinstance(error, OSError) else None
     return _REASONS.get(number or 0) or text or str(error)
@@ -42,8 +55,8 @@ def open_file(path: Path) -> BinaryIO:
     try:
         # without waiting: to open a pipe waits for whoever writes to it
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except ValueError as error:
-        raise OSError(errno.EINVAL, reason(error)) from None
+    except ValueError:
+        raise OSError(errno.EINVAL, f"its name {path_trouble(path)}") from None
     kind = _other_kind(os.fstat(descriptor).st_mode)
     if kind is not None:
         os.close(descriptor)
@@ -71,16 +84,10 @@ def _mode(path: Path) -> int | None:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise UserError(f"{shown(str(path))} can be no path: it {_is_no_path(error)}") from None
+    except ValueError:
+        raise UserError(f"{shown(str(path))} {path_trouble(path)}") from None
     except OSError as error:
         raise UserError(f"{shortened(str(path), 300)} is out of reach: {reason(error)}") from None
-
-
-def _is_no_path(error: ValueError) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return f"is no text in {sys.getfilesystemencoding()}, which paths are written in here"
-    return "holds a NUL character"
 
 
 def _other_kind(mode: int) -> str | None:

@@ -31,7 +31,8 @@ def places() -> Iterator[Path]:
     Only whoever asks for the next one has the one before tried, by writing to it.
     """
     for place in _candidates():
-        yield place
+        if _is_name(place):
+            yield place
         if not _trouble(place):
             return
 
@@ -70,10 +71,22 @@ def can_be_written(folder: Path) -> bool:
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
+def _is_name(place: Path) -> bool:
+    """Whether a folder can have that name: of another, whoever looks into it raises."""
+    try:
+        place.lstat()
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    except ValueError:
+        return False
+    return True
+
+
 def _candidates() -> Iterator[Path]:
     chosen = os.environ.get("TTFS_CUPY_CACHE")
     if chosen:
-        yield Path(chosen)
+        with suppress(RuntimeError):  # ~name of nobody here
+            yield Path(chosen).expanduser()
     base = user_cache()
     if base is not None:
         yield base / "ttfs_cupy"
