@@ -74,6 +74,9 @@ class RecordingGpu(CudaDevice):
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
+    def alone(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         if work > 0:
             read, written, values = _handled(source.kernels("cuda")[kernel], arguments)

@@ -293,6 +293,17 @@ def test_what_is_said_of_a_wrong_argument(make: Any, sentence: str) -> None:
         make(network())
 
 
+@pytest.mark.parametrize("bounds", [(1e-40, 1), (-1, -1e-320)])
+def test_bounds_of_weights_that_float32_would_blur(bounds: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"^each number of weight_clip must be 0, or of a size that float32 can hold"):
+        Limits(weight_clip=bounds)
+
+
+def test_limits_are_pythons_own_numbers() -> None:
+    limits = Limits(np.float16(1), np.float16(3), (np.float16(-2), np.float16(2)))
+    assert {type(value) for value in (limits.weight_decay, limits.clip_norm, *limits.weight_clip)} == {float}
+
+
 @pytest.mark.parametrize("bounds", [(0, 10**400), (-(10**400), 0.0), (0, 1e39)])
 def test_bounds_of_weights_that_float32_cannot_hold(bounds: tuple[float, float]) -> None:
     """The first step ended in an OverflowError."""

@@ -1,10 +1,13 @@
 """One network, several threads; a forked child; copies and pickles."""
 
 import copy
+import gc
 import multiprocessing
 import os
 import pickle
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -107,6 +110,42 @@ def test_every_thread_computes_on_the_networks_gpu() -> None:
     machine.gpu = 0  # of this thread, as a device that is made later leaves it
     for found in (ThreadPoolExecutor(1).submit(train, net).result(), train(models.build(SPEC, SHAPE, CLASSES, device))):
         assert all((found[name] == values).all() for name, values in expected.items())
+
+
+def test_two_networks_on_one_gpu_take_turns_in_its_streams() -> None:
+    """A step while the other network's is recorded was an error in one thread, and no graph in the other."""
+
+    def trained(*, at_once: bool) -> tuple[dict[str, np.ndarray], ...]:
+        device = device_of(Machine())
+        pairs = [(net, Adam(device, net.parameters)) for net in (models.build(SPEC, SHAPE, CLASSES, device),)]
+        pairs.append(copy.deepcopy(pairs[0]))
+        steps = [TrainingStep(*pair, 4) for pair in pairs]
+        inputs = device.to_host(pairs[0][0].encode(images(4)))
+
+        def step(which: int) -> None:
+            steps[which].send(inputs, LABELS)
+            steps[which].run()
+
+        with ThreadPoolExecutor(1) as other:
+            step(0)
+            other.submit(step, 1).result()
+            work = steps[0]._work
+            beside = []
+
+            def recorded(given: Any, labels: Any) -> None:
+                if at_once:
+                    beside.append(other.submit(step, 1))
+                    time.sleep(0.1)  # enough for a thread that does not wait
+                work(given, labels)
+
+            steps[0]._work = recorded  # type: ignore[method-assign]
+            step(0)
+            (beside[0] if at_once else other.submit(step, 1)).result()
+        assert [one.graphs for one in steps] == [1, 1]
+        return tuple(net.state_dict() for net, _ in pairs)
+
+    for alone, beside in zip(trained(at_once=False), trained(at_once=True), strict=True):
+        assert all((beside[name] == values).all() for name, values in alone.items())
 
 
 # Forks
@@ -259,6 +298,27 @@ def test_a_fork_while_kernels_load(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(found, np.ndarray) and (found == expected).all()
 
 
+class _Destroyed:
+    """As CuPy's streams and events do, it asks CUDA for its end."""
+
+    def __init__(self, process: int, said: list[str]):
+        self._process, self._said = process, said
+
+    def __del__(self) -> None:
+        if os.getpid() != self._process:
+            self._said.append("destroyed in the child")
+
+
+def test_what_a_child_has_of_its_parents_gpu_is_not_destroyed_there() -> None:
+    device = device_of(Machine())
+    said: list[str] = []
+    for name in vars(device.streams):
+        setattr(device.streams, name, _Destroyed(os.getpid(), said))
+    weakref.finalize(device._cublas, said.append, "cuBLAS")
+    # the child's own `said`
+    assert in_child(lambda: (gc.collect(), said)[1]) == []
+
+
 # Copies
 
 
@@ -326,6 +386,38 @@ def test_an_evaluators_batch_beside_other_threads(net: Network) -> None:
     finally:
         done.set()
         thread.join()
+
+
+def test_a_copied_optimiser_beside_a_writer_is_of_one_moment(net: Network) -> None:
+    optimizer, done = Sgd(net.device, net.parameters, momentum=0.5), threading.Event()
+    velocities = [np.full(net.parameters.size, value, np.float32) for value in (0, 1)]
+    states = [{**optimizer.state_dict(), "velocity": velocity} for velocity in velocities]
+    optimizer.load_state_dict(states[0])
+
+    def write() -> None:
+        while not done.is_set():
+            for state in states:
+                optimizer.load_state_dict(state)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(200):
+            assert len(np.unique(copy.deepcopy(optimizer).state_dict()["velocity"])) == 1
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_half_a_copy_is_refused(net: Network) -> None:
+    """After one of the parameters the network went on with weights that nobody changed."""
+    optimizer = Adam(net.device, net.parameters)
+    for part in (net.parameters, optimizer):
+        with pytest.raises(TypeError, match=r"use copy\.deepcopy"):
+            copy.copy(part)
+    before = net.state_dict()
+    net.train_step(net.encode(images(4)), LABELS, optimizer)
+    assert any((net.state_dict()[name] != values).any() for name, values in before.items())
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])

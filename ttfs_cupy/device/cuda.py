@@ -1,7 +1,8 @@
 """One NVIDIA GPU, through CuPy."""
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,6 +19,8 @@ from ttfs_cupy.device.interface import check_work
 from ttfs_cupy.device.launcher import checked_arguments
 from ttfs_cupy.device.libraries.cupy_library import import_cupy
 from ttfs_cupy.device.streams import Streams
+
+_OF_PARENT: list[Any] = []
 
 
 class _OfParent:
@@ -46,6 +49,7 @@ class CudaDevice:
 
     def __init__(self, index: int = 0):
         self._is_of_parent = False
+        self._in_use = threading.RLock()
         cupy = import_cupy()
         self.xp = cupy
         self.index = index
@@ -73,6 +77,8 @@ class CudaDevice:
     def after_fork(self) -> None:
         """Has all that would ask CUDA for something refused in the child: there, its calls fail or hang."""
         self._is_of_parent = True
+        # nothing of it may be destroyed here, either
+        _OF_PARENT.append((dict(vars(self.streams)), self._cublas, self.xp))
         gone: Any = _OfParent(self._refuse_in_child)
         # streams by what they hold: whoever works in steps has them already
         vars(self.streams).update(dict.fromkeys(vars(self.streams), gone))
@@ -99,6 +105,15 @@ class CudaDevice:
         # a new one each time: it keeps the GPU to go back to, and serves one thread
         current: AbstractContextManager[Any] = self.xp.cuda.Device(self.index)
         return current
+
+    def alone(self) -> AbstractContextManager[Any]:
+        self._refuse_in_child()
+        return self._alone()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._in_use, self.current():
+            yield
 
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         self._refuse_in_child()

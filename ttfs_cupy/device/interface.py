@@ -51,6 +51,9 @@ class Device(Protocol):
     def current(self) -> AbstractContextManager[Any]:
         """Within it, what this thread asks of `xp` is of this device."""
 
+    def alone(self) -> AbstractContextManager[Any]:
+        """Likewise, and no other thread uses this device's streams and libraries."""
+
     def launch(self, kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
         """Runs a kernel over `work` elements; an empty grid launches nothing.
 

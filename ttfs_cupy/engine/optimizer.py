@@ -4,11 +4,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ttfs_cupy.common.checks import (
     LARGEST,
+    SMALLEST,
     check_flag,
     check_kind,
     check_not_negative,
@@ -55,14 +57,14 @@ class Limits:
         # the numbers of a frozen class, as Python's own
         object.__setattr__(self, "weight_decay", check_not_negative("weight_decay", self.weight_decay))
         if not (is_number(self.clip_norm) and self.clip_norm == math.inf):
-            check_number("clip_norm", self.clip_norm, *NORM_BOUNDS)
+            object.__setattr__(self, "clip_norm", check_number("clip_norm", self.clip_norm, *NORM_BOUNDS))
         bounds = self.weight_clip
         if not (isinstance(bounds, (tuple, list)) and len(bounds) == 2 and all(map(is_number, bounds))):
             raise UserError(f"weight_clip must be two numbers, not {shown(bounds)}")
-        low, high = (bound if abs(bound) == math.inf else _checked_bound(bound) for bound in bounds)
+        low, high = map(_checked_bound, bounds)
         if not low < high:
             raise UserError(f"weight_clip must have the lower number first, not {shown(bounds)}")
-        object.__setattr__(self, "weight_clip", (float(low), float(high)))
+        object.__setattr__(self, "weight_clip", (low, high))
         check_flag("fixed_sign", self.fixed_sign)
 
 
@@ -76,7 +78,13 @@ def _checked_decay(name: str, value: float) -> float:
 
 
 def _checked_bound(value: float) -> float:
-    return check_number("each number of weight_clip", value, -LARGEST, LARGEST)
+    """Of weight_clip: infinite, or of a size that float32 can hold. Raises UserError for any other number."""
+    if abs(value) == math.inf:
+        return float(value)
+    bound = check_number("each number of weight_clip", value, -LARGEST, LARGEST)
+    if 0 < abs(bound) < SMALLEST:
+        raise UserError(f"each number of weight_clip must be 0, or of a size that float32 can hold, not {shown(value)}")
+    return bound
 
 
 def decay_trouble(lr: float, weight_decay: float) -> str | None:
@@ -123,6 +131,15 @@ class Optimizer(ABC):
         self._counts = xp.zeros(3, np.int64)
         self._birth_sign = xp.where(self.parameters.values < 0, -1, 1).astype(np.int8) if fixed_sign else None
 
+    @in_turn
+    def __getstate__(self) -> dict[str, Any]:
+        """With copies, for a pickle or a copy, so that they are of one moment."""
+        array = self.device.xp.ndarray
+        return {name: value.copy() if isinstance(value, array) else value for name, value in self.__dict__.items()}
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a copy of an optimiser alone has no network: use copy.deepcopy((net, optimizer))")
+
     @property
     def turns(self) -> Turns:
         """Those of the network whose weights it changes."""
@@ -167,6 +184,7 @@ class Optimizer(ABC):
         """What this optimiser remembers per weight."""
 
     @property
+    @in_turn
     def counts(self) -> StepCounts:
         """Waits for the device."""
         return StepCounts(*(int(count) for count in self.device.to_host(self._counts)))

@@ -1,7 +1,7 @@
 """All weights of a network in one array, so that an optimiser step is one kernel: drawing, loading, saving."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class Parameters:
     def __getstate__(self) -> dict[str, Any]:
         """With copies, for a pickle or a copy, so that they are of one moment."""
         return {**self.__dict__, "values": self.values.copy(), "gradients": self.gradients.copy()}
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a copy of the parameters alone has no network: use copy.deepcopy(net), or net.state_dict()")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

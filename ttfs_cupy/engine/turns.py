@@ -26,9 +26,15 @@ class Turns:
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Waits until no other thread has its turn; within a turn there is no wait. Its GPU is the current one
-        meanwhile: CuPy has one for each thread."""
+        """One turn of several calls: waits until no other thread has its turn; within a turn there is no wait. Its GPU
+        is the current one meanwhile: CuPy has one for each thread."""
         with self._lock, self._device.current():
+            yield
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """One call, which has the device's streams and libraries to itself: another network may be on it."""
+        with self._lock, self._device.alone():
             yield
 
 
@@ -45,7 +51,7 @@ def in_turn(method: Method) -> Method:
 
     @wraps(method)
     def call(self: _TakesTurns, *arguments: Any, **options: Any) -> Any:
-        with self.turns.take():
+        with self.turns.call():
             return method(self, *arguments, **options)
 
     return cast(Method, call)

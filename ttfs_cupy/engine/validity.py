@@ -13,7 +13,7 @@ from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Shape
 from ttfs_cupy.neuron.encoding import Encoder
 
-# A mark's values, as in kernels/common.h
+# A mark's bits, as in kernels/common.h
 INPUTS_OUTSIDE, LABELS_OUTSIDE = 1, 2
 
 
@@ -36,7 +36,8 @@ class Validity:
             raise TypeError(f"inputs must be float32, not {inputs.dtype}")
         if not inputs.flags.c_contiguous:
             raise ValueError(f"inputs must be C-contiguous, as device.to_device() makes them, not of {inputs.strides}")
-        self._device.launch("begin_batch", 1, self.marks, 1)
+        if self._device.gpu is not None:  # a CPU has told already, and begun anew
+            self._device.launch("begin_batch", 1, self.marks, 1)
         self._device.launch("mark_outside", inputs.size, inputs, *self._bounds, self.marks, inputs.size)
         self.raise_if_known()
 
@@ -83,14 +84,16 @@ class Validity:
         untold = int(self._device.to_host(self.marks)[1])
         if not untold:
             return
-        self.marks[1:] = 0
-        if untold == INPUTS_OUTSIDE:
-            low, high = self._bounds
-            raise ValueError(
-                f"inputs must lie in {low:g} to {high:g}, as encode() and Encoder make them of pixels in [0, 1]; "
-                "a batch in which they do not was left out"
-            )
-        raise ValueError(f"labels must lie in 0 to {self._classes - 1}; a batch in which they do not was left out")
+        # the batch itself stays marked on a GPU, where somebody may still ask for its loss
+        self.marks[1 if self._device.gpu is not None else 0 :] = 0
+        low, high = self._bounds
+        code = "as encode() and Encoder make them of pixels in [0, 1]"
+        wrong = {
+            INPUTS_OUTSIDE: f"inputs must lie in {low:g} to {high:g}, {code}",
+            LABELS_OUTSIDE: f"labels must lie in 0 to {self._classes - 1}",
+        }
+        told = "; ".join(sentence for bit, sentence in wrong.items() if untold & bit)
+        raise ValueError(f"{told}; a batch in which they do not was left out")
 
     def raise_if_known(self) -> None:
         """The same where the device's memory is the host's."""

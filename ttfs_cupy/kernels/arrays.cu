@@ -19,5 +19,8 @@ KERNEL void begin_batch(int* __restrict__ marks, int n) {
 KERNEL void mark_outside(const float* __restrict__ values, float low, float high, int* __restrict__ marks, int n) {
     int outside = 0;
     GRID_LOOP(i, n) outside |= !(values[i] >= low && values[i] <= high);
-    if (outside) marks[0] = marks[1] = INPUTS_OUTSIDE;
+    if (!outside) return;
+    // by several threads at once, all of which write the same
+    marks[0] = INPUTS_OUTSIDE;
+    marks[1] |= INPUTS_OUTSIDE;
 }

@@ -3,7 +3,7 @@
 // A pointer parameter that may be null: the launcher takes None for it.
 #define OPTIONAL
 
-// What a mark says of a batch that a network was given (engine/validity.py); 0 is nothing.
+// What a mark says of a batch that a network was given (engine/validity.py): bits; 0 is nothing.
 #define INPUTS_OUTSIDE 1
 #define LABELS_OUTSIDE 2
 

@@ -62,7 +62,7 @@ DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __r
 // many of its labels are none, which is told by the second mark.
 DEVICE void add_batch(double loss, long long correct, long long no_class, int rows, int* __restrict__ marks,
                       double* __restrict__ totals) {
-    if (no_class) marks[1] = LABELS_OUTSIDE;
+    if (no_class) marks[1] |= LABELS_OUTSIDE;
     if (no_class || marks[0] != 0) return;
     totals[0] += loss;
     totals[1] += (double)correct;

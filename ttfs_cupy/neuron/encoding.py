@@ -12,8 +12,8 @@ from ttfs_cupy.neuron.spike_time import WINDOWS
 
 ENCODINGS = ("latency", "direct")
 
-# Relative: two steps of float32
-MARGIN = 2.0**-22
+# Of numbers up to 1: four steps of float32
+MARGIN = 2.0**-21
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,15 @@ class Encoder:
     def bounds(self) -> tuple[float, float]:
         """Between what values, both included, its results lie: those of a black and of a white pixel, in any channel.
 
-        Statistics widen them by what another device may round differently.
+        Statistics widen them by what may be rounded differently, by another device or in float64.
         """
         least, most = self._extremes()
-        if not self._standardises:
+        if self.mean is None or self.std is None or not self._standardises:
             return least, most
-        return max(least - abs(least) * MARGIN, -LARGEST), min(most + abs(most) * MARGIN, LARGEST)
+        scale = self.t_win if self.encoding == "latency" else 1.0
+        # before it is divided, a mean close to the pixel leaves little but rounding
+        slack = MARGIN * scale * float((np.maximum(1, np.abs(self.mean)) / np.asarray(self.std, np.float64)).max())
+        return max(least - slack, -LARGEST), min(most + slack, LARGEST)
 
     def _extremes(self) -> tuple[float, float]:
         channels = len(self.mean) if self.mean is not None else 1

@@ -47,5 +47,7 @@ def mark_outside(trial: KernelTrial) -> None:
             values = within.copy()
             if value is not None:
                 values[place] = value
-            (marks,) = trial.launch(count, values, 0.0, 2.0, np.zeros(2, np.int32), count)
-            trial.compare(marks, np.full(2, 0 if value is None else INPUTS_OUTSIDE))
+            found = 0 if value is None else INPUTS_OUTSIDE
+            for untold in (0, LABELS_OUTSIDE):
+                (marks,) = trial.launch(count, values, 0.0, 2.0, np.array([0, untold], np.int32), count)
+                trial.compare(marks, np.array([found, untold | found]))

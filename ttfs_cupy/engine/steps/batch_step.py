@@ -77,7 +77,7 @@ class BatchStep(ABC):
         if len(inputs) > self._batch_size:
             raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch_size}")
         if self._feed is not None:
-            with self._network.device.current():
+            with self._network.device.alone():
                 self._feed.send(inputs, labels)
         else:
             self._given = self._network.device.to_device(inputs), self._network.device.to_device(labels)
@@ -105,10 +105,10 @@ class BatchStep(ABC):
             raise ValueError("there is no batch to work on: send() one first")
         if self._streams is None or self._feed is None:
             assert self._given is not None
-            with self._network.turns.take():
+            with self._network.turns.call():
                 self._work(*self._given)
             return
-        with self._network.turns.take():
+        with self._network.turns.call():
             self._network.plan(self._batch_size, training=self.training)
             with self._streams.step():
                 self._launch(self._streams, *self._feed.take())
