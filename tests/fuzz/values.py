@@ -71,7 +71,7 @@ def spoilt(chance: random.Random, array: np.ndarray) -> Any:
         lambda: memoryview(np.ascontiguousarray(array)),
         lambda: chance.choice(NUMBERS),
         lambda: np.empty((0, *array.shape[1:]), array.dtype),
-        lambda: array * 255,
+        lambda: (array * np.float64(255)).astype(array.dtype),  # NumPy refuses 255 itself beside int8
     ]
     with np.errstate(all="ignore"):
         return chance.choice(changes)()
