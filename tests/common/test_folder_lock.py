@@ -18,6 +18,8 @@ from helpers.children import Child
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import folder_lock
 from ttfs_cupy.common.files.folder_lock import NAME, FolderLock, InUseError
 
 
@@ -292,6 +294,29 @@ def test_no_folder(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "absent")
     with pytest.raises(OSError, match="exists"):
         FolderLock(tmp_path / "link").take(make_folder=True)
+
+
+@pytest.mark.parametrize("name", ["run", "deep/run", "."])
+def test_a_folder_in_one_that_has_been_removed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileNotFoundError):
+        FolderLock(Path(name)).take(make_folder=True)
+
+
+def test_a_folder_that_others_keep_removing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is at work there, so this is no InUseError."""
+
+    def gone(path: Path) -> tuple[int, bool]:
+        path.parent.rmdir()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+    monkeypatch.setattr(folder_lock, "_open", gone)
+    with pytest.raises(UserError, match="cannot be had: other processes keep making and removing it") as caught:
+        FolderLock(tmp_path / "folder").take(make_folder=True)
+    assert not isinstance(caught.value, InUseError)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_that_make_and_remove_one_folder(tmp_path: Path) -> None:

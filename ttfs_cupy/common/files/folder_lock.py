@@ -25,6 +25,8 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 SECONDS_TO_SIGN = 0.5
 # Each is lost to another process that made or removed the same folder in that moment.
 ATTEMPTS = 1000
+# So often in a row nothing could be made in a folder that is there: it has been removed under us, or it is one of /proc.
+ATTEMPTS_IN_A_ROW = 100
 
 
 class InUseError(UserError):
@@ -81,7 +83,8 @@ class FolderLock:
         self._at_end: weakref.finalize[[], FolderLock] | None = None
 
     def take(self, *, make_folder: bool = False) -> None:
-        """Takes the lock, unless it is held. Raises InUseError, and OSError where the file cannot be made.
+        """Takes the lock, unless it is held. Raises InUseError, OSError where the file or the folder cannot be made, and
+        UserError if others keep removing the folder.
 
         make_folder: for a new folder. It is made, with those above it, and `release` removes what is empty of these.
         Whoever has it, at work or not, keeps it then.
@@ -155,15 +158,18 @@ class FolderLock:
         made: takes the folders that had to be made; None: the folder is there, and may be another object's.
         """
         path, deadline = self.folder / NAME, time.monotonic() + SECONDS_TO_SIGN
+        in_a_row = 0
         for _ in range(ATTEMPTS):
             try:
                 if made is not None:
                     _make(self.folder, made)
                 descriptor, is_new = _open(path)
-            except FileNotFoundError:
-                if made is None and not self.folder.is_dir():
+            except FileNotFoundError as error:
+                in_a_row = in_a_row + 1 if _had_a_place(error) else 0
+                if in_a_row == ATTEMPTS_IN_A_ROW or (made is None and not self.folder.is_dir()):
                     raise
                 continue
+            in_a_row = 0
             try:
                 kept_out = _lock(descriptor, is_new)
                 if kept_out is None:
@@ -184,7 +190,7 @@ class FolderLock:
                     time.sleep(0.01)
             finally:
                 os.close(descriptor)
-        raise InUseError(f"'{self.folder}' cannot be had: other processes keep making and removing it")
+        raise UserError(f"'{self.folder}' cannot be had: other processes keep making and removing it")
 
     def _takes_over(self, descriptor: int) -> bool:
         holder = _OURS.holders.get(_identity(descriptor))
@@ -224,6 +230,11 @@ def _open(path: Path) -> tuple[int, bool]:
     with suppress(FileExistsError):
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
     return os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
+
+
+def _had_a_place(error: FileNotFoundError) -> bool:
+    """Whether the folder is there in which something could not be made."""
+    return error.filename is not None and Path(error.filename).parent.is_dir()
 
 
 def _lock(descriptor: int, is_new: bool) -> OSError | None:
