@@ -117,7 +117,7 @@ def test_where_no_run_can_be_made_no_other_name_helps(mode: int) -> None:
         (folder / "runs").chmod(0o755)
 
 
-def test_where_the_working_folder_is_gone_no_other_name_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_folder_is_gone_no_other_name_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
