@@ -11,7 +11,6 @@ if __name__ == "__main__":
 
     entry.run("ttfs_cupy.benchmarks.training_step")
 
-import sys
 from collections.abc import Sequence
 
 from ttfs_cupy.benchmarks.comparison import command
@@ -21,4 +20,4 @@ CHOICES = ("--device", "cpu", "--against", "eager", "--work", "step", "--batch-s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return command.main([*CHOICES, *(sys.argv[1:] if arguments is None else arguments)])
+    return command.main(arguments, CHOICES)

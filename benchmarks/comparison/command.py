@@ -1,6 +1,7 @@
 """Times the engine beside the same network in PyTorch, on a CPU or a GPU: python -m ttfs_cupy.bench."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    parsed = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, choices: Sequence[str] = ()) -> int:
+    """The command; returns its exit code. choices: arguments that come before those of the command line."""
+    parsed = _parser().parse_args([*choices, *(sys.argv[1:] if arguments is None else arguments)])
     return command_line.run(lambda: Report(parsed).conclude(), process_ends=arguments is None)
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 
 from ttfs_cupy.check import command as check
 from ttfs_cupy.check import deep
-from ttfs_cupy.check.deep import summary
+from ttfs_cupy.check.deep import runner, summary
 from ttfs_cupy.check.deep.ended import Ended
 from ttfs_cupy.check.deep.notes import Finding
 from ttfs_cupy.check.deep.runner import FIGURES, REPORT, SUMMARY
 from ttfs_cupy.check.deep.stages import nvidia
+from ttfs_cupy.common.command import command_line, interruption
 from ttfs_cupy.common.errors import UserError
 
 TESTS = REPOSITORY / "tests"
@@ -152,6 +154,41 @@ def test_an_interrupt_ends_the_stage_and_leaves_a_report(number: signal.Signals,
     assert out.endswith((tmp_path / SUMMARY).read_text())
     child = int((tmp_path / "child").read_text())
     assert ends(child)
+
+
+class TestHangup:
+    @pytest.fixture(autouse=True)
+    def usual_answer(self) -> Iterator[None]:
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        yield
+        signal.signal(signal.SIGHUP, before)
+
+    def test_one_that_is_ignored_stays_so(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with runner._hangup_is_an_interrupt():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+    def test_a_second_one_does_not_cut_the_end_short(self) -> None:
+        ends = []
+
+        def command() -> None:
+            with runner._hangup_is_an_interrupt():
+                try:
+                    signal.raise_signal(signal.SIGHUP)
+                except KeyboardInterrupt:
+                    interruption.arrived()
+                    signal.raise_signal(signal.SIGHUP)
+                    ends.append("written")
+                    raise
+
+        assert command_line.run(command) == 130
+        assert ends == ["written"]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+    def test_without_a_command(self) -> None:
+        with pytest.raises(KeyboardInterrupt), runner._hangup_is_an_interrupt():
+            signal.raise_signal(signal.SIGHUP)
 
 
 @pytest.mark.skipif(

@@ -64,6 +64,9 @@ def test_no_run_there(command: Callable[[Path], Outcome], here: Path) -> None:
     (here / "config.yaml").touch()
     refused(command(here / "config.yaml"), f"'{here}/config.yaml' is a file: name the run's directory, '{here}'")
     (here / "config.yaml").unlink()
+    (here / "README.md").touch()
+    assert refused(command(here / "README.md")).endswith("/README.md' is a file: name the run's directory\n")
+    (here / "README.md").unlink()
     assert tree(here) == {}
 
 

@@ -1,5 +1,6 @@
 """Little memory, address space or few threads: one sentence, no hang, and nothing left of a run that had not begun."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -94,6 +95,21 @@ def test_a_library_is_not_imported_without_room_for_it(monkeypatch: pytest.Monke
     assert "this" not in sys.modules
     # one that is there needs none
     assert imported("json", "json", "none").loads("1") == 1
+
+
+def test_which_errors_are_for_want_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(error: Exception, before: Exception | None = None) -> bool:
+        error.__cause__ = before
+        return address_space.is_behind(error)
+
+    unmapped = ImportError("torch.so: failed to map segment from shared object")
+    for room in (True, False):
+        monkeypatch.setattr(address_space, "has_room", lambda room=room: room)
+        assert of(MemoryError()) and of(unmapped) and of(ImportError("numpy does not work"), unmapped)
+        assert of(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
+        # however little is left
+        assert not of(ImportError("No module named 'that'")) and not of(OSError("that.so: undefined symbol: it"))
+        assert of(SystemError("error return without exception set")) == (not room)
 
 
 def test_check_needs_more(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

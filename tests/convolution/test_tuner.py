@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from emulator import why_not
 from emulator.device import EmulatedGpu
+from helpers.any_threads import AnyThreads
 
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
@@ -121,10 +122,10 @@ def test_what_is_remembered_is_of_these_algorithms_and_kernels(monkeypatch: pyte
     ids=str,
 )
 def test_what_a_choice_depends_on(changed: dict[str, Any], cache: TuningCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    Tuner(CpuDevice(2), cache).choose(SHAPE, 4, is_first=False)
+    Tuner(AnyThreads(2), cache).choose(SHAPE, 4, is_first=False)
     if "version" in changed:
         monkeypatch.setattr(tuner, "__version__", changed["version"])
-    device = CpuDevice(changed.get("threads", 2))
+    device = AnyThreads(changed.get("threads", 2))
     arguments = (changed.get("shape", SHAPE), changed.get("batch_size", 4))
     Tuner(device, cache).choose(*arguments, is_first=changed.get("is_first", False))
     assert len(json.loads(cache.path.read_text())) == 2

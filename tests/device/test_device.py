@@ -18,14 +18,17 @@ from ttfs_cupy.engine.optimizer import Adam
 
 
 class TestGet:
+    @pytest.fixture(autouse=True)
+    def no_wish(self, monkeypatch):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
     def test_cpu(self, monkeypatch):
         monkeypatch.setattr(cores, "usable_cores", lambda: 4)
         device, reason = devices.get_device("cpu", threads=3)
         assert (device.name, device.workers, reason) == ("cpu", 3, "asked for")
         assert device.description == "CPU, 3 threads"
 
-    def test_all_cores_unless_told_otherwise(self, monkeypatch):
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    def test_all_cores_unless_told_otherwise(self):
         assert devices.get_device("cpu")[0].workers == cores.available_cores() >= 1
 
     @pytest.mark.parametrize("threads", [5, 10**6, 2**31 - 1])

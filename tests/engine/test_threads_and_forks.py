@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
+from helpers.any_threads import AnyThreads
 from helpers.small_network import CLASSES, SHAPE, SPEC, build, images
 
 from ttfs_cupy import models
@@ -173,7 +174,7 @@ def in_child(body: Any) -> Any:
 
 def test_a_forked_child_computes_with_its_parents_network() -> None:
     # so much work that threads share it
-    net = models.build([32, 32, "P", 32], (3, 32, 32), 10, CpuDevice(2))
+    net = models.build([32, 32, "P", 32], (3, 32, 32), 10, AnyThreads(2))
     pixels = np.random.default_rng(0).random((16, 3, 32, 32), np.float32)
     expected = net.forward(net.encode(pixels))
     found = in_child(lambda: net.forward(net.encode(pixels)))
@@ -273,7 +274,7 @@ def test_a_gpu_of_the_parent_is_refused_in_a_child() -> None:
 
 def test_a_fork_while_kernels_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the child they are loaded anew: nobody waits there for the thread that was loading them."""
-    net = models.build([32, 32, "P", 32], (3, 32, 32), 10, CpuDevice(2))
+    net = models.build([32, 32, "P", 32], (3, 32, 32), 10, AnyThreads(2))
     pixels = np.random.default_rng(0).random((16, 3, 32, 32), np.float32)
     expected = net.forward(net.encode(pixels))
     device, load, parent = net.device, cpu_library.load, os.getpid()

@@ -18,7 +18,7 @@ from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment import checkpoint, run_directory
 from ttfs_cupy.experiment.metrics import MetricsFile
 from ttfs_cupy.experiment.run_directory import RunDirectory
 
@@ -114,7 +114,23 @@ def test_where_no_run_can_be_made_no_other_name_helps(mode: int) -> None:
         (folder / "runs").chmod(mode)
         with without_privileges(), pytest.raises(UserError, match="cannot be made or written: Permission denied"):
             RunDirectory.claim_unused(folder / "runs" / "quickstart")
-        (folder / "runs").chmod(0o755)
+
+
+def test_where_the_folder_is_gone_no_other_name_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for path in ("runs/quickstart", "/proc/runs/quickstart"):
+        with pytest.raises(UserError, match=f"'{path}' cannot be made or written: no such file"):
+            RunDirectory.claim_unused(Path(path))
+
+
+def test_names_come_to_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_directory, "MOST_NAMES", 3)
+    for name in ("run", "run-2", "run-3"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"run' and those after it, to '.*run-3', are taken: name another folder with"):
+        RunDirectory.claim_unused(tmp_path / "run")
 
 
 def test_one_object_in_two_threads(tmp_path: Path) -> None:

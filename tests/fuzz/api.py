@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from helpers import children
+from helpers.any_threads import AnyThreads
 
 from fuzz import values
 from ttfs_cupy import (
@@ -62,7 +63,7 @@ class Api:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.device = CpuDevice(2)
+        self.device = AnyThreads(2)
         self.calls = 0
 
     def attempt(self, chance: random.Random) -> str:

@@ -31,4 +31,9 @@ def open_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
+        # who is not root cannot remove what is in a folder that is closed, nor see it
+        for path, folders, _ in os.walk(folder):
+            for below in (Path(path, name) for name in folders):
+                if not below.is_symlink():
+                    below.chmod(0o700)
         shutil.rmtree(folder)

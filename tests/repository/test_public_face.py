@@ -135,12 +135,16 @@ def test_runs_from_python_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyP
         outcome = Child(refused, tmp_path / "said").wait()
         assert outcome.code == 0, outcome
 
+    def interrupted() -> None:
+        meanwhile()
+        raise KeyboardInterrupt
+
     others = trainer(ttfs_cupy.RunDirectory(tmp_path / "run"))
     run = ttfs_cupy.RunDirectory.create(tmp_path / "run", ttfs_cupy.dump_config(config))
     meanwhile()
     first = trainer(run)
     with monkeypatch.context() as patch:
-        patch.setattr(first, "_epoch", lambda: meanwhile() or signal.raise_signal(signal.SIGINT))
+        patch.setattr(first, "_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             first.fit()
     # a notebook goes on, while it still has what it began with

@@ -59,7 +59,8 @@ class CpuDevice:
         renew_in_children(self)
 
     def after_fork(self) -> None:
-        self._pool = ThreadPool(self.workers, thread_name_prefix="ttfs_cupy")
+        # besides the thread that calls, which takes a share itself
+        self._pool = ThreadPool(max(1, self.workers - 1), thread_name_prefix="ttfs_cupy")
         self._inside_task = threading.local()
 
     def __reduce__(self) -> tuple[type["CpuDevice"], tuple[int]]:

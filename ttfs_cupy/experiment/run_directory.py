@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 
 from ttfs_cupy.common.command.typed_command import typed
@@ -22,6 +22,9 @@ logger = logging.getLogger("ttfs_cupy")
 
 # Of a run that has weights of its own: those that it began with may be gone by now.
 OWN_WEIGHTS = "network.initial_weights=null"
+
+# Of runs that their users do not name
+MOST_NAMES = 10_000
 
 _OTHER_OUTPUT = "name another folder with --output"
 
@@ -85,11 +88,11 @@ class RunDirectory:
     @classmethod
     def claim_unused(cls, base: Path) -> "RunDirectory":
         """The first of base, base-2, base-3, ... in which there is no run, and none of somebody else's, as by
-        `claim_new`."""
-        for path in chain([base], (base.with_name(f"{base.name}-{number}") for number in count(2))):
+        `claim_new`. Raises UserError if none can be had."""
+        for path in chain([base], (base.with_name(f"{base.name}-{number}") for number in range(2, MOST_NAMES + 1))):
             with suppress(TakenError):
                 return cls.claim_new(path)
-        raise AssertionError("there is always another number")
+        raise UserError(f"'{base}' and those after it, to '{path}', are taken: {_OTHER_OUTPUT}")
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":
@@ -97,7 +100,8 @@ class RunDirectory:
         run = cls(path)
         if not _any_exists((run.config,)):
             if path.is_file():
-                raise UserError(f"'{path}' is a file: name the run's directory, '{path.parent}'")
+                named = f", '{path.parent}'" if _any_exists((cls(path.parent).config,)) else ""
+                raise UserError(f"'{path}' is a file: name the run's directory{named}")
             raise UserError(f"'{path}' holds no run: there is no config.yaml in it")
         return run
 

@@ -7,11 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from ttfs_cupy.check.deep import summary
@@ -69,7 +69,7 @@ def run(stages: Sequence[Stage], folder: Path, seconds: float, device: str) -> i
         _write_figures(folder, ended, time.monotonic() - start)
         lines = summary.lines(ended, time.monotonic() - start, seconds)
         text.write("\n".join(["##### summary", *lines]))
-    write_atomically(folder / SUMMARY, ("\n".join(lines) + "\n").encode())
+        write_atomically(folder / SUMMARY, ("\n".join(lines) + "\n").encode())
     say("", *lines)
     if any(one.how == "interrupted" for one in ended):
         raise interruption.ToldInterrupt
@@ -174,10 +174,12 @@ def _write_figures(folder: Path, ended: Sequence[Ended], seconds: float) -> None
 def _hangup_is_an_interrupt() -> Iterator[None]:
     """What ends the runner must not leave a stage running: commands answer the other signals."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGHUP, interrupt)
+    before = signal.getsignal(signal.SIGHUP)
+    # nohup has it ignored: that stays so. None: installed by no Python code
+    if before in (signal.SIG_IGN, None) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGHUP, interruption.as_by_ctrl_c)
     try:
         yield
     finally:

@@ -33,6 +33,13 @@ def arrived() -> None:
         _INSTALLED[-1].arrived()
 
 
+def as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """For another signal, which a command answers in the same way."""
+    if not _INSTALLED:
+        raise KeyboardInterrupt
+    _INSTALLED[-1].handle(signal.SIGINT, frame)
+
+
 class Interruptions:
     """Turns both signals into KeyboardInterrupt, once, between `install` and `arrived`.
 
@@ -57,7 +64,7 @@ class Interruptions:
             # None: installed by no Python code
             if before not in (signal.SIG_IGN, None):
                 self._before[number] = before
-                signal.signal(number, self._handle)
+                signal.signal(number, self.handle)
 
     def arrived(self) -> None:
         """From here on both are ignored: the command is over, or ends because of the first."""
@@ -71,7 +78,8 @@ class Interruptions:
         for number, before in self._before.items():
             signal.signal(number, signal.SIG_IGN if process_ends else before)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Raises KeyboardInterrupt, unless an earlier one is being answered."""
         now = time.monotonic()
         if self._has_arrived or (self._raised_at is not None and now < self._raised_at + SECONDS_TO_ARRIVE):
             return

@@ -25,6 +25,8 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 SECONDS_TO_SIGN = 0.5
 # Each is lost to another process that made or removed the same folder in that moment.
 ATTEMPTS = 1000
+# So often in a row nothing could be made in a folder that is there: one that has been removed under us, or of /proc.
+ATTEMPTS_IN_A_ROW = 100
 
 
 class InUseError(UserError):
@@ -71,7 +73,8 @@ class FolderLock:
     Within a process a folder passes from one FolderLock to the next, unless the first is at work: a notebook goes on
     with a run that it has begun, whatever became of the objects that began it. At work is one thread at a time.
 
-    tidy: called whenever the lock has been taken, before anybody else can have it or be at work.
+    tidy: called whenever the lock has been taken, before anybody else can have it or be at work; not where it has
+    passed from one object to the next.
     """
 
     def __init__(self, folder: Path, tidy: Callable[[], None] | None = None):
@@ -81,7 +84,8 @@ class FolderLock:
         self._at_end: weakref.finalize[[], FolderLock] | None = None
 
     def take(self, *, make_folder: bool = False) -> None:
-        """Takes the lock, unless it is held. Raises InUseError, and OSError where the file cannot be made.
+        """Takes the lock, unless it is held. Raises InUseError, OSError where the file or the folder cannot be made,
+        and UserError if others keep removing the folder.
 
         make_folder: for a new folder. It is made, with those above it, and `release` removes what is empty of these.
         Whoever has it, at work or not, keeps it then.
@@ -131,13 +135,15 @@ class FolderLock:
         except BaseException:
             _remove_if_empty(made)
             raise
-        # None: taken over from another object
-        if descriptor is not None:
-            self._keep(_Held(self.folder / NAME, descriptor, made, os.getpid()))
-        assert self._held is not None
+        if descriptor is None:
+            # taken over from another object, in whose name somebody may be writing: a thread that is not at work
+            assert self._held is not None
+            return self._held
+        held = _Held(self.folder / NAME, descriptor, made, os.getpid())
+        self._keep(held)
         if self._tidy is not None:
             self._tidy()
-        return self._held
+        return held
 
     def _let_go(self) -> None:
         if self._at_end is not None:
@@ -155,15 +161,18 @@ class FolderLock:
         made: takes the folders that had to be made; None: the folder is there, and may be another object's.
         """
         path, deadline = self.folder / NAME, time.monotonic() + SECONDS_TO_SIGN
+        in_a_row = 0
         for _ in range(ATTEMPTS):
             try:
                 if made is not None:
                     _make(self.folder, made)
                 descriptor, is_new = _open(path)
-            except FileNotFoundError:
-                if made is None and not self.folder.is_dir():
+            except FileNotFoundError as error:
+                in_a_row = in_a_row + 1 if _had_a_place(error) else 0
+                if in_a_row == ATTEMPTS_IN_A_ROW or (made is None and not self.folder.is_dir()):
                     raise
                 continue
+            in_a_row = 0
             try:
                 kept_out = _lock(descriptor, is_new)
                 if kept_out is None:
@@ -174,7 +183,7 @@ class FolderLock:
                     return None
                 elif kept_out.errno in _NO_LOCKS:
                     raise InUseError(
-                        f"'{self.folder}' may be in use by {_owner(path) or 'a process that has ended'}, and its file "
+                        f"'{self.folder}' may be in use by {_signed(path) or 'a process that has ended'}, and its file "
                         f"system keeps no locks ({kept_out.strerror}): if no process works there, remove {path}"
                     )
                 else:
@@ -184,7 +193,7 @@ class FolderLock:
                     time.sleep(0.01)
             finally:
                 os.close(descriptor)
-        raise InUseError(f"'{self.folder}' cannot be had: other processes keep making and removing it")
+        raise UserError(f"'{self.folder}' cannot be had: other processes keep making and removing it")
 
     def _takes_over(self, descriptor: int) -> bool:
         holder = _OURS.holders.get(_identity(descriptor))
@@ -226,6 +235,11 @@ def _open(path: Path) -> tuple[int, bool]:
     return os.open(path, os.O_RDWR | os.O_NOFOLLOW), False
 
 
+def _had_a_place(error: FileNotFoundError) -> bool:
+    """Whether the folder is there in which something could not be made."""
+    return error.filename is not None and Path(error.filename).parent.is_dir()
+
+
 def _lock(descriptor: int, is_new: bool) -> OSError | None:
     """Locks the file. Returns why it could not be had: somebody else has it, or, where there are no locks, the file was
     there already. Raises any other OSError."""
@@ -248,7 +262,30 @@ def _sign(descriptor: int) -> None:
 
 
 def _owner(path: Path) -> str | None:
-    """Who has signed the lock; None while that is somebody who has ended, or nobody."""
+    """Who has the lock, by its signature; None if nobody has it, or whoever has it has not signed yet.
+
+    The signature alone would not do: a killed process leaves it, and its number may be another's by now, or its host's
+    name another one.
+    """
+    try:
+        # neither waits for the other end of a pipe
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # at once, and also for a child that is forked meanwhile; whoever was kept out by this tries again
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError:
+        # somebody has it, or there are no locks here
+        return _signed(path)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _signed(path: Path) -> str | None:
+    """Who has signed the lock; None if that is somebody who has ended, or nobody."""
     try:
         process, host = path.read_text().split()
         number = int(process)

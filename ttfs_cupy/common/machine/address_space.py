@@ -1,4 +1,4 @@
-"""Address space, of which ulimit -v and strict overcommitment leave a process little.
+"""Address space, of which ulimit -v leaves a process little.
 
 OpenBLAS, which NumPy and SciPy each bring, takes 32 MiB for each of its threads as it is loaded. Where it cannot have
 them, it ends the process, or tries for ever, and no signal reaches Python. So there has to be room before it is loaded.
@@ -18,10 +18,16 @@ def is_limited() -> bool:
 
 
 def is_behind(error: BaseException) -> bool:
-    """Whether an error, of an import say, is for want of memory."""
-    text = str(error).lower()
+    """Whether an error, of an import say, is for want of memory, by what it says or by what it was raised from."""
+    # Python's own, where something was to be made and no error was set
+    if isinstance(error, MemoryError) or (isinstance(error, SystemError) and not has_room()):
+        return True
+    # the loader's, of a library that cannot be mapped
     words = ("cannot allocate memory", "failed to map segment", "out of memory")
-    return isinstance(error, MemoryError) or any(one in text for one in words) or not has_room()
+    if any(one in str(error).lower() for one in words):
+        return True
+    before = error.__cause__ or error.__context__
+    return before is not None and is_behind(before)
 
 
 def has_room(size: int = ROOM) -> bool:
