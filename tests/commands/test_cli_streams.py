@@ -117,7 +117,7 @@ ASCII_ALONE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
         ("network: {model: \u00e9.yaml}", "model '\\xe9.yaml' cannot be read: its name is no text in ascii"),
         (
             "data: {dataset: mnist, root: \u00e9}",
-            "'\\xe9/MNIST/raw/train-images-idx3-ubyte' can be no path: it is no text in ascii",
+            "data.root '\\xe9' is no text in ascii",
         ),
     ],
     ids=lambda value: value.partition(":")[0],

@@ -9,16 +9,21 @@ import psutil
 
 
 def started(command: Sequence[str], environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-    """A process whose output is read, and which Ctrl-C reaches: a shell that starts its jobs in the background may have
-    told them to ignore it."""
+    """A process whose output is read, and which signals reach: a shell that starts its jobs in the background, and
+    nohup, may have told them to ignore some."""
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+        preexec_fn=_answer,
     )
+
+
+def _answer() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ends(pid: int, seconds: float = 20) -> bool:

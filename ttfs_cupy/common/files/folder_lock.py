@@ -270,7 +270,7 @@ def _owner(path: Path) -> str | None:
     try:
         # neither waits for the other end of a pipe
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    except (OSError, ValueError):  # the latter of what can be no path
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
