@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, Protocol, TypeVar, cast
 
@@ -24,17 +24,18 @@ class Turns:
     def __reduce__(self) -> tuple[type["Turns"], tuple[Device]]:
         return type(self), (self._device,)
 
-    @contextmanager
-    def take(self) -> Iterator[None]:
+    def take(self) -> AbstractContextManager[Any]:
         """One turn of several calls: waits until no other thread has its turn; within a turn there is no wait. Its GPU
         is the current one meanwhile: CuPy has one for each thread."""
-        with self._lock, self._device.current():
-            yield
+        return self._lock if self._device.gpu is None else self._with(self._device.current)
+
+    def call(self) -> AbstractContextManager[Any]:
+        """One call, which has the device's streams and libraries to itself: another network may be on it."""
+        return self._lock if self._device.gpu is None else self._with(self._device.alone)
 
     @contextmanager
-    def call(self) -> Iterator[None]:
-        """One call, which has the device's streams and libraries to itself: another network may be on it."""
-        with self._lock, self._device.alone():
+    def _with(self, device: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+        with self._lock, device():
             yield
 
 
