@@ -8,8 +8,9 @@ import pickle
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,24 @@ FORK = multiprocessing.get_context("fork")
 def image_set() -> ImageSet:
     random = np.random.default_rng(0)
     return ImageSet(random.integers(0, 256, (40, 7, 9, 2), np.uint8), np.arange(40, dtype=np.int32) % CLASSES)
+
+
+@contextmanager
+def beside(body: Callable[[], object]) -> Iterator[None]:
+    """Another thread calls it over and over meanwhile."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.is_set():
+            body()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 # Threads
@@ -63,19 +82,8 @@ def test_threads_take_turns() -> None:
 def test_an_evaluation_is_not_disturbed_by_other_threads(net: Network) -> None:
     batches = Batches(image_set(), 8, encode=net.encoder)
     alone = Evaluator(net, 8).over(batches, "alone")
-    done = threading.Event()
-
-    def disturb() -> None:
-        while not done.is_set():
-            net.loss_and_gradients(net.encode(images(3)), LABELS[:3])
-
-    thread = threading.Thread(target=disturb)
-    thread.start()
-    try:
+    with beside(lambda: net.loss_and_gradients(net.encode(images(3)), LABELS[:3])):
         assert [Evaluator(net, 8).over(batches, "disturbed") for _ in range(5)] == [alone] * 5
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_a_step_serves_one_thread(net: Network) -> None:
@@ -363,7 +371,7 @@ def test_a_network_and_its_optimiser_go_on_together(copied: Any) -> None:
 
 def test_an_evaluators_batch_beside_other_threads(net: Network) -> None:
     """run() and the loss of its view are one turn."""
-    evaluator, done = Evaluator(net, 4), threading.Event()
+    evaluator = Evaluator(net, 4)
     inputs = net.encode(images(4))
     net.plan(4)
 
@@ -375,39 +383,20 @@ def test_an_evaluators_batch_beside_other_threads(net: Network) -> None:
 
     alone = loss()
 
-    def disturb() -> None:
-        other = net.encode(images(3, 5))
-        while not done.is_set():
-            net.run(other)
-
-    thread = threading.Thread(target=disturb)
-    thread.start()
-    try:
+    other = net.encode(images(3, 5))
+    with beside(lambda: net.run(other)):
         assert {loss() for _ in range(500)} == {alone}
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_a_copied_optimiser_beside_a_writer_is_of_one_moment(net: Network) -> None:
-    optimizer, done = Sgd(net.device, net.parameters, momentum=0.5), threading.Event()
+    optimizer = Sgd(net.device, net.parameters, momentum=0.5)
     velocities = [np.full(net.parameters.size, value, np.float32) for value in (0, 1)]
     states = [{**optimizer.state_dict(), "velocity": velocity} for velocity in velocities]
     optimizer.load_state_dict(states[0])
 
-    def write() -> None:
-        while not done.is_set():
-            for state in states:
-                optimizer.load_state_dict(state)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
+    with beside(lambda: [optimizer.load_state_dict(state) for state in states]):
         for _ in range(200):
             assert len(np.unique(copy.deepcopy(optimizer).state_dict()["velocity"])) == 1
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_half_a_copy_is_refused(net: Network) -> None:
@@ -423,21 +412,10 @@ def test_half_a_copy_is_refused(net: Network) -> None:
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
 def test_a_copy_beside_a_writer_is_of_one_moment(copied: Any, net: Network) -> None:
-    done = threading.Event()
     states = [{name: np.full_like(values, value) for name, values in net.state_dict().items()} for value in (0, 1)]
     net.load_state_dict(states[0])
 
-    def write() -> None:
-        while not done.is_set():
-            for state in states:
-                net.load_state_dict(state)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
+    with beside(lambda: [net.load_state_dict(state) for state in states]):
         for _ in range(200):
             values = {float(number) for array in copied(net).state_dict().values() for number in array.ravel()}
             assert len(values) == 1
-    finally:
-        done.set()
-        thread.join()
