@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import processes
 from helpers.environments import REPOSITORY
 
 from ttfs_cupy.common.command.interruption import whole_import
@@ -30,21 +31,10 @@ def package(folder: Path, name: str, text: str) -> Path:
     return folder
 
 
-# a shell that starts its jobs in the background may have told them to ignore it
-ANSWER = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-
-
-def started(*arguments: str, first: Path, prepare: Callable[[], object] = ANSWER) -> "subprocess.Popen[str]":
+def started(*arguments: str, first: Path, prepare: Callable[[], object] = processes.answer) -> "subprocess.Popen[str]":
     """Python, which finds in the folder `first` what it imports; prepare runs in the process before it."""
     path = os.pathsep.join([str(first), str(REPOSITORY), *sys.path[1:]])
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        preexec_fn=prepare,
-    )
+    return processes.started([sys.executable, *arguments], {**os.environ, "PYTHONPATH": path}, prepare)
 
 
 def interrupted(process: "subprocess.Popen[str]", number: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:

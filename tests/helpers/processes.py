@@ -3,27 +3,32 @@
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import psutil
 
 
-def started(command: Sequence[str], environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-    """A process whose output is read, and which signals reach: a shell that starts its jobs in the background, and
-    nohup, may have told them to ignore some."""
+def answer() -> None:
+    """Has signals reach this process: a shell that starts its jobs in the background, and nohup, may have told them to
+    ignore some."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def started(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    prepare: Callable[[], object] = answer,
+) -> "subprocess.Popen[str]":
+    """A process whose output is read. prepare: runs in it before the command does."""
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=_answer,
+        preexec_fn=prepare,
     )
-
-
-def _answer() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def ends(pid: int, seconds: float = 20) -> bool:

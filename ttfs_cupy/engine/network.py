@@ -56,7 +56,7 @@ class Network:
         with device.current():
             self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
             self.validity = Validity(device, self.layers[0].in_shape, encoder, classes)
-            self.loss = CrossEntropy(device, 1, classes, self.validity, self.turns)  # until something is planned
+        self.loss = self._new_loss(1)  # until something is planned
         self._plan: Plan | None = None
         self.last_inputs: Array | None = None
 
@@ -71,8 +71,7 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        with self.device.current():
-            self.loss = CrossEntropy(self.device, 1, self.classes, self.validity, self.turns)
+        self.loss = self._new_loss(1)
 
     def __copy__(self) -> "Network":
         # half a copy, with shared weights, is what nobody wants
@@ -205,7 +204,7 @@ class Network:
         self.compile_ahead(batch_size, training=training)
         plan = Plan(stages_of(self.layers), batch_size, training=training)
         plan.allocate(self.device)
-        self.loss = CrossEntropy(self.device, batch_size, self.classes, self.validity, self.turns)
+        self.loss = self._new_loss(batch_size)
         self._plan = plan
 
     def compile_ahead(self, batch_size: int, *, training: bool, slopes: Iterable[float] | None = None) -> None:
@@ -317,6 +316,10 @@ class Network:
         check_kind("optimizer", optimizer, Optimizer)
         if optimizer.parameters is not self.parameters:
             raise ValueError("the optimiser must be of this network's parameters: Adam(net.device, net.parameters)")
+
+    def _new_loss(self, batch_size: int) -> CrossEntropy:
+        with self.device.current():
+            return CrossEntropy(self.device, batch_size, self.classes, self.validity, self.turns)
 
     def _planned(self, batch_size: int, *, training: bool) -> Plan:
         self.plan(batch_size, training=training)
