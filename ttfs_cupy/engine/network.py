@@ -12,7 +12,7 @@ from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.convolution.tuner import Tuner
-from ttfs_cupy.device import Array, Device, reductions
+from ttfs_cupy.device import Array, Device, reductions, standardization
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.engine.layers import Layer, MaxPool, Weighted
 from ttfs_cupy.engine.loss import CrossEntropy
@@ -45,6 +45,8 @@ class Network:
         psp_slope: PspSlope,
         classes: int,
         wanted_precision: Precision = DEFAULT_PRECISION,
+        *,
+        standardized: bool = False,
     ):
         self.device = device
         self.layers = list(layers)
@@ -54,7 +56,8 @@ class Network:
         self.wanted_precision = wanted_precision
         self._psp_slope = psp_slope
         with device.current():
-            self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
+            weighted = [layer for layer in layers if isinstance(layer, Weighted)]
+            self.parameters = Parameters(device, weighted, standardized=standardized)
             self.validity = Validity(device, self.layers[0].in_shape, encoder, classes)
         self.loss = self._new_loss(1)  # until something is planned
         self._plan: Plan | None = None
@@ -216,6 +219,8 @@ class Network:
             return
         sums = {slope != 0 for slope in ([self.psp_slope] if slopes is None else slopes)}
         variants: dict[Variant, None] = dict.fromkeys(reductions.VARIANTS)
+        if training and self.parameters.is_standardized:
+            variants |= dict.fromkeys(standardization.VARIANTS)
         for index, stage in enumerate(stages_of(self.layers)):
             layer = stage.layer
             if not isinstance(layer, Weighted):

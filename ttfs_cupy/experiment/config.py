@@ -30,6 +30,7 @@ from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS, decay_trouble
+from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT, sentence
 from ttfs_cupy.experiment.schedule import SCHEDULES
@@ -217,6 +218,7 @@ class NetworkConfig(_Section):
     standardize: Flag = False
     weight_mean: Mean = 0.0
     weight_std: Deviation | None = None
+    normalization: str = _one_of(NORMALIZATIONS, "none")
     initial_weights: PathText | None = None
     convolution: Convolution = "auto"
     precision: str = _one_of(PRECISIONS, DEFAULT_PRECISION)
@@ -229,6 +231,8 @@ class NetworkConfig(_Section):
             raise _conflict("network.grad_clip", "has no effect with clip none: leave it out, or choose gain")
         if self.standardize and self.encoding == "direct":
             raise _conflict("network.standardize", "belongs to latency encoding (direct always does it): leave it out")
+        if self.normalization == "weight" and _is_set(self, "weight_mean"):
+            raise _conflict("network.weight_mean", "has no effect with normalization weight: leave it out")
         for key in ("weight_mean", "weight_std"):
             if self.initial_weights is not None and _is_set(self, key):
                 raise _conflict(f"network.{key}", "has no effect with initial_weights: leave one of them out")
@@ -332,6 +336,15 @@ class Config(_Section):
     training: TrainingConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        for key in ("weight_clip", "fixed_sign"):
+            if self.network.normalization == "weight" and _is_set(self.optimizer, key):
+                raise _conflict(
+                    f"optimizer.{key}", "does not go with network.normalization weight: leave one of them out"
+                )
+        return self
 
 
 def load_config(

@@ -157,11 +157,14 @@ def _network(config: Config, device: Device, dataset: Dataset) -> Network:
         std=dataset.std,
         weight_mean=wanted.weight_mean,
         weight_std=wanted.weight_std,
+        normalization=wanted.normalization,
         convolution=wanted.convolution,
         precision=wanted.precision,
     )
     if wanted.initial_weights is not None:
         load_weights(network, Path(wanted.initial_weights))
+        # from here on the network is what its training will start from
+        network.parameters.to_values()
     return network
 
 

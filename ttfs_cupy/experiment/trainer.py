@@ -83,7 +83,7 @@ class Trainer:
         arrays, metadata = checkpoint.load(self.run.last)
         try:
             self.progress = Progress.from_metadata(metadata.get("progress"), len(self.training))
-            self.network.load_state_dict(_without_prefix(arrays, "network."))
+            self.network.parameters.load_trained(_without_prefix(arrays, "network."))
             self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
             self.progress.check_counts(self.optimizer.counts)
         except (KeyError, TypeError, ValueError) as error:
@@ -199,7 +199,7 @@ class Trainer:
         checkpoint.save(self.run.best, self.network.state_dict(), metadata)
 
     def _save_last(self) -> None:
-        arrays = {f"network.{name}": array for name, array in self.network.state_dict().items()}
+        arrays = {f"network.{name}": array for name, array in self.network.parameters.trained_dict().items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
         metadata = {"psp_slope": self.network.psp_slope, "progress": asdict(replace(self.progress))}
         checkpoint.save(self.run.last, arrays, metadata)
