@@ -31,7 +31,7 @@ DEVICE void each_row(const Strip& s, const Body& body) {
 }
 
 // trained: raw weights, and gains from gains_at on. statistics: {mean, 1 / norm} of each gain's raw weights.
-KERNEL void __launch_bounds__(THREADS) standardize_weights_by_blocks(
+KERNEL void __launch_bounds__(THREADS, 6) standardize_weights_by_blocks(
     const int* __restrict__ strips, const float* __restrict__ trained, float* __restrict__ statistics,
     float* __restrict__ weights, int gains_at, int count) {
     for (int strip = blockIdx.x; strip < count; strip += gridDim.x) {
@@ -57,7 +57,7 @@ KERNEL void __launch_bounds__(THREADS) standardize_weights_by_blocks(
 }
 
 // From dLoss/d(weights) to dLoss/d(trained), by the statistics of standardize_weights_by_blocks.
-KERNEL void __launch_bounds__(THREADS) standardized_gradients_by_blocks(
+KERNEL void __launch_bounds__(THREADS, 6) standardized_gradients_by_blocks(
     const int* __restrict__ strips, const float* __restrict__ trained, const float* __restrict__ statistics,
     const float* __restrict__ grad_weights, float* __restrict__ grad_trained, int gains_at, int count) {
     for (int strip = blockIdx.x; strip < count; strip += gridDim.x) {
