@@ -150,6 +150,7 @@ network:
   standardize: false
   weight_mean: 0.0
   weight_std: null
+  normalization: none
   initial_weights: null
   convolution: auto
   precision: split
