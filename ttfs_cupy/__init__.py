@@ -15,7 +15,7 @@ checkout.make_importable()
 # type checkers take it for true; typing itself is left to what is asked for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, load_dataset
+    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
     from ttfs_cupy.device import Device, get_device
     from ttfs_cupy.engine.network import Network
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -31,7 +31,16 @@ if TYPE_CHECKING:
 
 # Where each of these names is, as above
 _ROOMS = {
-    "data": ("Batch", "Batches", "Dataset", "ImageSet", "load_dataset"),
+    "data": (
+        "Batch",
+        "Batches",
+        "Dataset",
+        "ImageSet",
+        "MixedLabels",
+        "augmentation",
+        "load_dataset",
+        "mixing",
+    ),
     "device": ("Device", "get_device"),
     "engine.network": ("Network",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
@@ -61,6 +70,7 @@ __all__ = [
     "ImageSet",
     "LearningRateSchedule",
     "Limits",
+    "MixedLabels",
     "Network",
     "Optimizer",
     "RunDirectory",
@@ -69,11 +79,13 @@ __all__ = [
     "TrainingStep",
     "UserError",
     "__version__",
+    "augmentation",
     "build",
     "dump_config",
     "get_device",
     "load_config",
     "load_dataset",
+    "mixing",
     "prepare",
 ]
 

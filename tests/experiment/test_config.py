@@ -40,8 +40,16 @@ DEFAULTS = {
         "convolution": "auto",
         "precision": "split",
     },
-    "data": {"dataset": "digits", "root": "datasets", "download": False, "augment": "none", "validation": 0.1},
-    "training": {"epochs": 3, "batch_size": 8, "patience": 25},
+    "data": {
+        "dataset": "digits",
+        "root": "datasets",
+        "download": False,
+        "augment": "none",
+        "mix": "none",
+        "mix_alpha": 1.0,
+        "validation": 0.1,
+    },
+    "training": {"epochs": 3, "batch_size": 8, "patience": 25, "label_smoothing": 0.0},
     "optimizer": {
         "name": "adam",
         "lr": 1e-3,
@@ -123,10 +131,13 @@ WRONG = {
     "data.root": [*TEXT, "null"],
     "data.download": FLAG,
     "data.augment": [*TEXT, "null"],
+    "data.mix": [*NAME, "cut", "null"],
+    "data.mix_alpha": [*POSITIVE, "101", "0.001", "null"],
     "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
+    "training.label_smoothing": [*ANY_NUMBER, "1", "-0.1", "null"],
     "optimizer.name": NAME,
     "optimizer.lr": [*POSITIVE, "null"],
     "optimizer.beta1": [*ANY_NUMBER, "1", "-0.1", "null"],
@@ -204,7 +215,10 @@ RIGHT = [
     ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
     ("network.encoding", "null", None),
     ("data.validation", "1e-3", 0.001),
+    ("data.mix", "cutmix", "cutmix"),
     ("training.patience", "null", None),
+    ("training.label_smoothing", "0", 0.0),
+    ("training.label_smoothing", "1e-1", 0.1),
     ("optimizer.lr", "1e-3", 0.001),
     ("optimizer.lr", "3E-5", 3e-5),
     ("optimizer.lr", "1.e-2", 0.01),
@@ -232,7 +246,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
-        "must be a section with the keys epochs, batch_size, patience, not null"
+        "must be a section with the keys epochs, batch_size, patience, label_smoothing, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 
@@ -258,6 +272,8 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["network.normalization=weight", "network.weight_mean=1"], "network.weight_mean"),
         (["network.normalization=weight", "optimizer.weight_clip=[-1, 1]"], "optimizer.weight_clip"),
         (["network.normalization=weight", "optimizer.fixed_sign=true"], "optimizer.fixed_sign"),
+        (["data.mix_alpha=0.2"], "data.mix_alpha"),
+        (["data.mix=mixup", "training.batch_size=1"], "data.mix"),
         (["optimizer.momentum=0.9"], "optimizer.momentum"),
         (["optimizer.name=sgd", "optimizer.beta1=0.8"], "optimizer.beta1"),
         (["optimizer.name=sgd", "optimizer.beta2=0.8"], "optimizer.beta2"),
@@ -278,6 +294,7 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
     [
         ["network.clip=separate", "network.psp_slope=1"],
         ["network.clip=none", "network.grad_clip=1"],
+        ["data.mix=both", "data.mix_alpha=0.2", "training.label_smoothing=0.1", "data.augment=shift_flip"],
         ["optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.beta1=0.9"],
         ["optimizer.beta1=0.8", "optimizer.beta2=0.9", "optimizer.eps=1e-6", "optimizer.momentum=0"],
         ["schedule.name=multistep", "schedule.milestones=[15, 30, 40]", "schedule.factor=0.4"],

@@ -159,11 +159,14 @@ data:
   root: datasets
   download: false
   augment: none
+  mix: none
+  mix_alpha: 1.0
   validation: 0.1
 training:
   epochs: 3
   batch_size: 8
   patience: 25
+  label_smoothing: 0.0
 optimizer:
   name: adam
   lr: 0.001

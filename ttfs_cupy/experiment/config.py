@@ -29,6 +29,7 @@ from ttfs_cupy.common.shown import one_line, short, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.registry import algorithms
+from ttfs_cupy.data.mixing import ALPHAS, MIXES
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS, decay_trouble
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment import config_file
@@ -99,13 +100,18 @@ Mean = Annotated[Real, _between(-WEIGHTS[1], WEIGHTS[1])]
 Deviation = Annotated[Real, _between(*WEIGHTS)]
 Epsilon = Annotated[Real, _between(*EPSILONS)]
 NormBound = Annotated[Real, _between(*NORM_BOUNDS)]
+Alpha = Annotated[Real, _between(*ALPHAS)]
 Factor = Annotated[Number, Field(gt=0, le=1, description="a number above 0, up to 1")]
 
 
 def _one_of(names: Sequence[str], default: str | None) -> Any:
     """A field that takes one of the names; they come from the code that knows what to do with them."""
-    choices = f"{', '.join(names[:-1])} or {names[-1]}{', or null' if default is None else ''}"
+    choices = f"{_or(names)}{', or null' if default is None else ''}"
     return Field(default, strict=True, pattern=f"^({'|'.join(names)})$", description=choices)
+
+
+def _or(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _conflict(key: str, problem: str) -> PydanticCustomError:
@@ -240,21 +246,32 @@ class NetworkConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Which images, from where, and how they are split and varied."""
+    """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
+    one is Beta(mix_alpha, mix_alpha)."""
 
     dataset: Text
     root: PathText = "datasets"
     download: Flag = False
     augment: Text = "none"
+    mix: str = _one_of(MIXES, "none")
+    mix_alpha: Alpha = 1.0
     validation: ProperShare = 0.1
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if self.mix == "none" and _is_set(self, "mix_alpha"):
+            raise _conflict("data.mix_alpha", f"has no effect with mix none: leave it out, or choose {_or(MIXES[1:])}")
+        return self
 
 
 class TrainingConfig(_Section):
-    """How long; patience is the number of epochs without a better validation accuracy after which to stop."""
+    """How long, and towards what; patience is the number of epochs without a better validation accuracy after which to
+    stop, label_smoothing the share of a target that all classes have evenly."""
 
     epochs: Count
     batch_size: Count
     patience: Count | None = 25
+    label_smoothing: ShareBelowOne = 0.0
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -344,6 +361,8 @@ class Config(_Section):
                 raise _conflict(
                     f"optimizer.{key}", "does not go with network.normalization weight: leave one of them out"
                 )
+        if self.data.mix != "none" and self.training.batch_size == 1:
+            raise _conflict("data.mix", "mixes the images of a batch: needs a training.batch_size of at least 2")
         return self
 
 

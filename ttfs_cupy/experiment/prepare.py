@@ -12,7 +12,7 @@ import numpy as np
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
-from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, split
+from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, mixing, split
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -95,6 +95,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             shuffle=True,
             seed=config.seed,
             augment=augmentation(config.data.augment),
+            mix=mixing(config.data.mix, config.data.mix_alpha),
         ),
         _in_order(dataset.train.take(validation), batch_size, network),
         _in_order(dataset.test, batch_size, network),

@@ -55,7 +55,8 @@ class Trainer:
         self.training = training
         self.validation = validation
         self.run = run
-        self.step = TrainingStep(network, optimizer, training.batch_size)
+        smoothing = config.training.label_smoothing
+        self.step = TrainingStep(network, optimizer, training.batch_size, label_smoothing=smoothing)
         # of training's batches: no set has larger ones, so that it serves the test set, too
         self.evaluator = Evaluator(network, training.batch_size)
         self.progress = Progress()

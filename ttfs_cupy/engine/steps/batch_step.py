@@ -10,16 +10,18 @@ from collections.abc import Callable
 import numpy as np
 
 from ttfs_cupy.common.checks import check_count, check_kind
+from ttfs_cupy.data import MixedLabels
 from ttfs_cupy.device import Array
 from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.plan import Plan
 from ttfs_cupy.engine.steps.feed import Feed
+from ttfs_cupy.engine.validity import Labels
 
 logger = logging.getLogger("ttfs_cupy")
 
-# What the launches depend on: the batch size, and whether psp_slope is above 0.
-_Kind = tuple[int, bool]
+# What the launches depend on: the batch size, whether psp_slope is above 0, and whether the labels are mixed.
+_Kind = tuple[int, bool, bool]
 
 
 def is_blocking() -> bool:
@@ -55,7 +57,7 @@ class BatchStep(ABC):
         shape = network.layers[0].in_shape
         with network.device.current():
             self._feed = Feed(network.device, self._streams, batch_size, shape) if self._streams else None
-        self._given: tuple[Array, Array] | None = None
+        self._given: tuple[Array, Labels] | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
         self._warm: set[_Kind] = set()
         self._graphs: dict[_Kind, Graph] = {}
@@ -65,8 +67,9 @@ class BatchStep(ABC):
         """How many kinds of batches are recorded."""
         return len(self._graphs)
 
-    def send(self, inputs: np.ndarray, labels: np.ndarray) -> None:
-        """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,).
+    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels) -> None:
+        """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,), or
+        MixedLabels.
 
         They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
         TypeError or ValueError for arrays that are none of this, for more than `batch_size` images, and in a thread
@@ -80,7 +83,9 @@ class BatchStep(ABC):
             with self._network.device.alone():
                 self._feed.send(inputs, labels)
         else:
-            self._given = self._network.device.to_device(inputs), self._network.device.to_device(labels)
+            device = self._network.device
+            on_device = labels.to(device) if isinstance(labels, MixedLabels) else device.to_device(labels)
+            self._given = device.to_device(inputs), on_device
         self._has_batch = True
 
     def _check_thread(self) -> None:
@@ -91,7 +96,7 @@ class BatchStep(ABC):
             raise ValueError(f"a {type(self).__name__} serves one thread: make another one in each")
 
     @abstractmethod
-    def _work(self, inputs: Array, labels: Array) -> None:
+    def _work(self, inputs: Array, labels: Labels) -> None:
         """What is done with a batch: launches only."""
 
     def run(self) -> None:
@@ -113,7 +118,7 @@ class BatchStep(ABC):
             with self._streams.step():
                 self._launch(self._streams, *self._feed.take())
 
-    def _launch(self, streams: Streams, inputs: Array, labels: Array) -> None:
+    def _launch(self, streams: Streams, inputs: Array, labels: Labels) -> None:
         network = self._network
         if self._plan() is not network.planned:
             # what is still running must not lose its graph
@@ -127,7 +132,7 @@ class BatchStep(ABC):
         def step() -> None:
             self._work(inputs, labels)
 
-        kind = (len(inputs), network.psp_slope != 0)
+        kind = (len(inputs), network.psp_slope != 0, isinstance(labels, MixedLabels))
         if kind in self._warm and kind not in self._graphs and self._captures:
             self._record(streams, kind, step)
         if kind in self._graphs:
