@@ -53,7 +53,16 @@ DEFAULTS = {
         "weight_clip": None,
         "fixed_sign": False,
     },
-    "schedule": {"name": "exponential", "annealing": 1.0, "milestones": (), "factor": 0.1, "warmup": 0},
+    "schedule": {
+        "name": "exponential",
+        "annealing": 1.0,
+        "milestones": (),
+        "factor": 0.1,
+        "warmup": 0,
+        "rise": 0.3,
+        "start_factor": 0.04,
+        "end_factor": 4e-6,
+    },
 }
 
 
@@ -150,6 +159,9 @@ WRONG = {
     "schedule.milestones": ["1", "[0]", "[2, 1]", "[1, 1]", "[1.5]", "[true]", "[x]", "null"],
     "schedule.factor": [*POSITIVE, "1.1", "null"],
     "schedule.warmup": WHOLE_FROM_0,
+    "schedule.rise": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "schedule.start_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "schedule.end_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
 }
 
 
@@ -260,6 +272,11 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["schedule.milestones=[1]"], "schedule.milestones"),
         (["schedule.factor=0.5"], "schedule.factor"),
         (["schedule.name=cosine", "schedule.annealing=0.9"], "schedule.annealing"),
+        (["schedule.rise=0.5"], "schedule.rise"),
+        (["schedule.name=cosine", "schedule.start_factor=0.5"], "schedule.start_factor"),
+        (["schedule.name=cosine", "schedule.end_factor=0"], "schedule.end_factor"),
+        (["schedule.name=onecycle", "schedule.annealing=0.9"], "schedule.annealing"),
+        (["schedule.name=onecycle", "schedule.warmup=5"], "schedule.warmup"),
         (["network.psp_slope={from: 0, to: 1, start: 0.6, end: 0.5}"], "network.psp_slope.start"),
     ],
 )
@@ -276,6 +293,7 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
         ["optimizer.beta1=0.8", "optimizer.beta2=0.9", "optimizer.eps=1e-6", "optimizer.momentum=0"],
         ["schedule.name=multistep", "schedule.milestones=[15, 30, 40]", "schedule.factor=0.4"],
         ["schedule.name=cosine", "schedule.annealing=1", "schedule.warmup=10"],
+        ["schedule.name=onecycle", "schedule.rise=0", "schedule.start_factor=1", "schedule.end_factor=0"],
         ["schedule.annealing=0.999"],
     ],
 )

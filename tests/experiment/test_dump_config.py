@@ -180,5 +180,8 @@ schedule:
   milestones: []
   factor: 0.1
   warmup: 0
+  rise: 0.3
+  start_factor: 0.04
+  end_factor: 4.0e-06
 """
     )

@@ -300,17 +300,25 @@ class OptimizerConfig(_Section):
 
 
 class ScheduleConfig(_Section):
-    """The learning rate over a run; warmup counts steps."""
+    """The learning rate over a run; warmup counts steps of the optimiser. The last three are onecycle's: the share of
+    the run in which it rises, and where it starts and ends, as shares of lr."""
 
     name: str = _one_of(SCHEDULES, "exponential")
     annealing: Factor = 1.0
     milestones: Milestones = ()
     factor: Factor = 0.1
     warmup: Whole = 0
+    rise: Share = 0.3
+    start_factor: Share = 0.04
+    end_factor: Share = 4e-6
 
     @model_validator(mode="after")
     def _check(self) -> "ScheduleConfig":
-        _refuse_idle(self, "schedule", {"annealing": "exponential", "milestones": "multistep", "factor": "multistep"})
+        owners = {"annealing": "exponential", "milestones": "multistep", "factor": "multistep"}
+        owners |= dict.fromkeys(("rise", "start_factor", "end_factor"), "onecycle")
+        _refuse_idle(self, "schedule", owners)
+        if self.name == "onecycle" and self.warmup:
+            raise _conflict("schedule.warmup", "has no effect with onecycle: leave it out, or set schedule.rise")
         if self.name == "multistep" and not self.milestones:
             raise _conflict("schedule.milestones", "is missing: multistep needs epochs, such as [15, 30, 40]")
         return self

@@ -216,6 +216,9 @@ def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule
         tuple(schedule.milestones),
         schedule.factor,
         schedule.warmup,
+        schedule.rise,
+        schedule.start_factor,
+        schedule.end_factor,
     )
 
 
