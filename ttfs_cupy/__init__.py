@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, load_dataset
     from ttfs_cupy.device import Device, get_device
+    from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
     from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "data": ("Batch", "Batches", "Dataset", "ImageSet", "load_dataset"),
     "device": ("Device", "get_device"),
+    "engine.average": ("WeightAverage",),
     "engine.network": ("Network",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
     "engine.steps.evaluation": ("Evaluation", "Evaluator"),
@@ -68,6 +70,7 @@ __all__ = [
     "Trainer",
     "TrainingStep",
     "UserError",
+    "WeightAverage",
     "__version__",
     "build",
     "dump_config",

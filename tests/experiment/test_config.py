@@ -40,7 +40,7 @@ DEFAULTS = {
         "precision": "split",
     },
     "data": {"dataset": "digits", "root": "datasets", "download": False, "augment": "none", "validation": 0.1},
-    "training": {"epochs": 3, "batch_size": 8, "patience": 25},
+    "training": {"epochs": 3, "batch_size": 8, "patience": 25, "average": None},
     "optimizer": {
         "name": "adam",
         "lr": 1e-3,
@@ -134,6 +134,7 @@ WRONG = {
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
+    "training.average": [*POSITIVE, "1", "1.5", "0.99999999"],
     "optimizer.name": NAME,
     "optimizer.lr": [*POSITIVE, "null"],
     "optimizer.beta1": [*ANY_NUMBER, "1", "-0.1", "null"],
@@ -214,6 +215,8 @@ RIGHT = [
     ("network.encoding", "null", None),
     ("data.validation", "1e-3", 0.001),
     ("training.patience", "null", None),
+    ("training.average", "0.999", 0.999),
+    ("training.average", "null", None),
     ("optimizer.lr", "1e-3", 0.001),
     ("optimizer.lr", "3E-5", 3e-5),
     ("optimizer.lr", "1.e-2", 0.01),
@@ -241,7 +244,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
-        "must be a section with the keys epochs, batch_size, patience, not null"
+        "must be a section with the keys epochs, batch_size, patience, average, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 

@@ -163,6 +163,7 @@ training:
   epochs: 3
   batch_size: 8
   patience: 25
+  average: null
 optimizer:
   name: adam
   lr: 0.001

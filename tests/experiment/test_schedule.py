@@ -102,7 +102,7 @@ def test_onecycle_of_a_single_step(rise: float) -> None:
 
 
 def test_onecycle_has_no_warmup() -> None:
-    with pytest.raises(UserError, match="^warmup has no effect with onecycle"):
+    with pytest.raises(UserError, match=r"^warmup has no effect with onecycle"):
         schedule("onecycle", warmup=3)
 
 

@@ -85,6 +85,7 @@ Threads = Annotated[
 ]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a number")]
 Number = Annotated[Real, AfterValidator(_held_by_float32)]
+Decay = Annotated[Number, Field(gt=0, lt=1, description="a number above 0, below 1"), AfterValidator(_up_to(BELOW_ONE))]
 Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
 NotNegative = Annotated[Number, Field(ge=0, description="a number from 0")]
 Share = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
@@ -246,11 +247,13 @@ class DataConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """How long; patience is the number of epochs without a better validation accuracy after which to stop."""
+    """How long; patience is the number of epochs without a better validation accuracy after which to stop. average: the
+    decay of a moving average of the weights, which is validated beside them; null for none."""
 
     epochs: Count
     batch_size: Count
     patience: Count | None = 25
+    average: Decay | None = None
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
