@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
     from ttfs_cupy.device import Device, get_device
+    from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
     from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
@@ -42,6 +43,7 @@ _ROOMS = {
         "mixing",
     ),
     "device": ("Device", "get_device"),
+    "engine.average": ("WeightAverage",),
     "engine.network": ("Network",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
     "engine.steps.evaluation": ("Evaluation", "Evaluator"),
@@ -78,6 +80,7 @@ __all__ = [
     "Trainer",
     "TrainingStep",
     "UserError",
+    "WeightAverage",
     "__version__",
     "augmentation",
     "build",

@@ -49,7 +49,7 @@ DEFAULTS = {
         "mix_alpha": 1.0,
         "validation": 0.1,
     },
-    "training": {"epochs": 3, "batch_size": 8, "patience": 25, "label_smoothing": 0.0},
+    "training": {"epochs": 3, "batch_size": 8, "patience": 25, "label_smoothing": 0.0, "average": None},
     "optimizer": {
         "name": "adam",
         "lr": 1e-3,
@@ -62,7 +62,16 @@ DEFAULTS = {
         "weight_clip": None,
         "fixed_sign": False,
     },
-    "schedule": {"name": "exponential", "annealing": 1.0, "milestones": (), "factor": 0.1, "warmup": 0},
+    "schedule": {
+        "name": "exponential",
+        "annealing": 1.0,
+        "milestones": (),
+        "factor": 0.1,
+        "warmup": 0,
+        "rise": 0.3,
+        "start_factor": 0.04,
+        "end_factor": 4e-6,
+    },
 }
 
 
@@ -138,6 +147,7 @@ WRONG = {
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
     "training.label_smoothing": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "training.average": [*POSITIVE, "1", "1.5", "0.99999999"],
     "optimizer.name": NAME,
     "optimizer.lr": [*POSITIVE, "null"],
     "optimizer.beta1": [*ANY_NUMBER, "1", "-0.1", "null"],
@@ -163,6 +173,9 @@ WRONG = {
     "schedule.milestones": ["1", "[0]", "[2, 1]", "[1, 1]", "[1.5]", "[true]", "[x]", "null"],
     "schedule.factor": [*POSITIVE, "1.1", "null"],
     "schedule.warmup": WHOLE_FROM_0,
+    "schedule.rise": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "schedule.start_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "schedule.end_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
 }
 
 
@@ -219,6 +232,8 @@ RIGHT = [
     ("training.patience", "null", None),
     ("training.label_smoothing", "0", 0.0),
     ("training.label_smoothing", "1e-1", 0.1),
+    ("training.average", "0.999", 0.999),
+    ("training.average", "null", None),
     ("optimizer.lr", "1e-3", 0.001),
     ("optimizer.lr", "3E-5", 3e-5),
     ("optimizer.lr", "1.e-2", 0.01),
@@ -246,7 +261,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
-        "must be a section with the keys epochs, batch_size, patience, label_smoothing, not null"
+        "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 
@@ -282,6 +297,11 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["schedule.milestones=[1]"], "schedule.milestones"),
         (["schedule.factor=0.5"], "schedule.factor"),
         (["schedule.name=cosine", "schedule.annealing=0.9"], "schedule.annealing"),
+        (["schedule.rise=0.5"], "schedule.rise"),
+        (["schedule.name=cosine", "schedule.start_factor=0.5"], "schedule.start_factor"),
+        (["schedule.name=cosine", "schedule.end_factor=0"], "schedule.end_factor"),
+        (["schedule.name=onecycle", "schedule.annealing=0.9"], "schedule.annealing"),
+        (["schedule.name=onecycle", "schedule.warmup=5"], "schedule.warmup"),
         (["network.psp_slope={from: 0, to: 1, start: 0.6, end: 0.5}"], "network.psp_slope.start"),
     ],
 )
@@ -299,6 +319,7 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
         ["optimizer.beta1=0.8", "optimizer.beta2=0.9", "optimizer.eps=1e-6", "optimizer.momentum=0"],
         ["schedule.name=multistep", "schedule.milestones=[15, 30, 40]", "schedule.factor=0.4"],
         ["schedule.name=cosine", "schedule.annealing=1", "schedule.warmup=10"],
+        ["schedule.name=onecycle", "schedule.rise=0", "schedule.start_factor=1", "schedule.end_factor=0"],
         ["schedule.annealing=0.999"],
     ],
 )

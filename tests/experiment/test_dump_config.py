@@ -167,6 +167,7 @@ training:
   batch_size: 8
   patience: 25
   label_smoothing: 0.0
+  average: null
 optimizer:
   name: adam
   lr: 0.001
@@ -184,5 +185,8 @@ schedule:
   milestones: []
   factor: 0.1
   warmup: 0
+  rise: 0.3
+  start_factor: 0.04
+  end_factor: 4.0e-06
 """
     )

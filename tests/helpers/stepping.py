@@ -10,6 +10,7 @@ from cuda_stand_in import Entry, Machine, device_of
 
 from ttfs_cupy import models
 from ttfs_cupy.device import Device
+from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 
@@ -31,7 +32,7 @@ ORDERS = [(), ("copies",), ("steps",), ("null", "steps", "copies")]
 
 
 class Training:
-    """A network, its optimiser and its steps, on the stand-in unless another device is given."""
+    """A network, its optimiser and its steps, on the stand-in unless another device is given. decay: of an average."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Training:
         optimizer: str = "adam",
         capture: bool = True,
         device: Device | None = None,
+        decay: float | None = None,
         **rule: Any,
     ):
         self.machine = machine or Machine()
@@ -47,7 +49,8 @@ class Training:
         self.net = models.build(SPEC, SHAPE, CLASSES, self.device, **rule)
         self.net.plan(max(BATCHES), training=True)
         self.optimizer = OPTIMIZERS[optimizer](self.device, self.net.parameters)
-        self.step = TrainingStep(self.net, self.optimizer, max(BATCHES), capture=capture)
+        self.average = None if decay is None else WeightAverage(self.optimizer, decay)
+        self.step = TrainingStep(self.net, self.optimizer, max(BATCHES), average=self.average, capture=capture)
         self.random = np.random.default_rng(0)
         self.number = 0
 
@@ -88,6 +91,8 @@ class Training:
         # as they lie there: state_dict() would tell of a batch that a missing wait has spoilt
         values, totals = map(self.device.to_host, (self.net.parameters.values, self.net.loss._totals))
         arrays = {"weights": values, "totals": totals, **self.optimizer.state_dict()}
+        if self.average is not None:
+            arrays["average"] = self.average.state_dict()["values"]
         return {name: array.tobytes() for name, array in arrays.items()}
 
     def steps(self, count: int = max(BATCHES), *, steps: int = 4) -> list[list[Entry]]:

@@ -187,6 +187,12 @@ class Optimizer(ABC):
             self.device.launch("keep_sign", size, parameters.values, self._birth_sign, size)
         parameters.to_values()
 
+    @property
+    def decided(self) -> tuple[Array, Array]:
+        """On the device, of the last step: `update` as kernels/optimizer.cu takes it, and the steps that were applied,
+        skipped and clipped since the start."""
+        return self.update, self._counts
+
     @abstractmethod
     def _apply(self) -> None:
         """Launches the update of the weights."""

@@ -87,6 +87,7 @@ Threads = Annotated[
 ]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a number")]
 Number = Annotated[Real, AfterValidator(_held_by_float32)]
+Decay = Annotated[Number, Field(gt=0, lt=1, description="a number above 0, below 1"), AfterValidator(_up_to(BELOW_ONE))]
 Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
 NotNegative = Annotated[Number, Field(ge=0, description="a number from 0")]
 Share = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
@@ -266,12 +267,14 @@ class DataConfig(_Section):
 
 class TrainingConfig(_Section):
     """How long, and towards what; patience is the number of epochs without a better validation accuracy after which to
-    stop, label_smoothing the share of a target that all classes have evenly."""
+    stop, label_smoothing the share of a target that all classes have evenly, average the decay of a moving average of
+    the weights, which is validated beside them (null for none)."""
 
     epochs: Count
     batch_size: Count
     patience: Count | None = 25
     label_smoothing: ShareBelowOne = 0.0
+    average: Decay | None = None
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -321,17 +324,25 @@ class OptimizerConfig(_Section):
 
 
 class ScheduleConfig(_Section):
-    """The learning rate over a run; warmup counts steps."""
+    """The learning rate over a run; warmup counts steps of the optimiser. The last three are onecycle's: the share of
+    the run in which it rises, and where it starts and ends, as shares of lr."""
 
     name: str = _one_of(SCHEDULES, "exponential")
     annealing: Factor = 1.0
     milestones: Milestones = ()
     factor: Factor = 0.1
     warmup: Whole = 0
+    rise: Share = 0.3
+    start_factor: Share = 0.04
+    end_factor: Share = 4e-6
 
     @model_validator(mode="after")
     def _check(self) -> "ScheduleConfig":
-        _refuse_idle(self, "schedule", {"annealing": "exponential", "milestones": "multistep", "factor": "multistep"})
+        owners = {"annealing": "exponential", "milestones": "multistep", "factor": "multistep"}
+        owners |= dict.fromkeys(("rise", "start_factor", "end_factor"), "onecycle")
+        _refuse_idle(self, "schedule", owners)
+        if self.name == "onecycle" and self.warmup:
+            raise _conflict("schedule.warmup", "has no effect with onecycle: leave it out, or set schedule.rise")
         if self.name == "multistep" and not self.milestones:
             raise _conflict("schedule.milestones", "is missing: multistep needs epochs, such as [15, 30, 40]")
         return self

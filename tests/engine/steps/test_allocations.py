@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,8 +44,8 @@ def launched(slope: float) -> Case:
     return Case(steps, limit)
 
 
-def replayed(optimizer: str) -> Case:
-    training = Training(Machine(ORDERS[-1]), optimizer=optimizer)
+def replayed(optimizer: str, **options: Any) -> Case:
+    training = Training(Machine(ORDERS[-1]), optimizer=optimizer, **options)
     training.steps()
     batch = np.zeros((8, 9, 8, 2), np.float32), np.zeros(8, np.int32)
 
@@ -61,6 +62,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "launched, slope 0": lambda: launched(0.0),
     "launched, slope 1": lambda: launched(1.0),
     **{f"replayed, {optimizer}": lambda optimizer=optimizer: replayed(optimizer) for optimizer in OPTIMIZERS},
+    "replayed, with an average": lambda: replayed("adam", decay=0.9),
 }
 
 

@@ -34,6 +34,33 @@ def test_replayed_steps_leave_the_bits_of_launched_ones(optimizer: str, order: t
     assert training.bits() == launched(optimizer)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_average_is_part_of_the_graph(order: tuple[str, ...]) -> None:
+    replayed, launched = (Training(Machine(order), decay=0.9, capture=capture) for capture in (True, False))
+    for training in (replayed, launched):
+        training.epochs()
+        assert training.machine.violations == []
+    assert (replayed.step.graphs, launched.step.graphs) == (4, 0)
+    assert replayed.bits() == launched.bits()
+    # and what it follows goes its way without it
+    assert replayed.bits().items() > Training(Machine(order)).epochs().bits().items()
+
+
+def test_an_average_in_place_leaves_a_graph_as_it_is() -> None:
+    visited, plain = Training(Machine(), decay=0.9), Training(Machine(), decay=0.9)
+    for training in (visited, plain):
+        training.steps()
+        assert training.average is not None
+        if training is visited:
+            with training.average.in_place():
+                pass
+        _, last = training.steps(steps=2)
+        check_step(last)
+        assert training.step.graphs == 1
+    assert visited.machine.violations == plain.machine.violations == []
+    assert visited.bits() == plain.bits()
+
+
 @pytest.mark.parametrize("rule", [{"clip": "separate"}, {"readout": "spike_times"}, {"encoding": "direct"}])
 def test_whatever_the_rule_of_the_neurons(rule: dict[str, Any]) -> None:
     replayed, launched = (Training(capture=capture, **rule) for capture in (True, False))
