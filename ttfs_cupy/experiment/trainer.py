@@ -58,11 +58,11 @@ class Trainer:
         self.training = training
         self.validation = validation
         self.run = run
-        smoothing = config.training.label_smoothing
-        self.step = TrainingStep(network, optimizer, training.batch_size, label_smoothing=smoothing)
-        decay = config.training.average
+        smoothing, decay = config.training.label_smoothing, config.training.average
         self.average = None if decay is None else WeightAverage(optimizer, decay)
-        self.step = TrainingStep(network, optimizer, training.batch_size, average=self.average)
+        self.step = TrainingStep(
+            network, optimizer, training.batch_size, label_smoothing=smoothing, average=self.average
+        )
         # of training's batches: no set has larger ones, so that it serves the test set, too
         self.evaluator = Evaluator(network, training.batch_size)
         self.progress = Progress()
