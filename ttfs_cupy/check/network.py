@@ -52,8 +52,14 @@ def _tiny_network(
     device: Device, psp_slope: float, normalization: str = "none"
 ) -> tuple[Network, np.ndarray, np.ndarray]:
     """With a batch of images, some of whose pixels are black, and labels, int32."""
-    rule = {"psp_slope": psp_slope, "normalization": normalization}
-    network = build(list(TINY_NETWORK), input_shape=TINY_INPUT, device=device, seed=0, **rule)
+    network = build(
+        list(TINY_NETWORK),
+        input_shape=TINY_INPUT,
+        device=device,
+        seed=0,
+        psp_slope=psp_slope,
+        normalization=normalization,
+    )
     draw = np.random.default_rng(0)
     images = draw.random((TINY_BATCH, *TINY_INPUT)).astype(np.float32)
     images[images < 0.3] = 0
