@@ -18,6 +18,25 @@ DEVICE void sum_rows(int rows, int columns, float* __restrict__ sums, const Term
     }
 }
 
+// Over all rows, in chunks: sums[c] of the gradient, and products[c] of it and the centred raw weights.
+DEVICE void sum_gradients(const Strip& s, const float* __restrict__ raw, const float* __restrict__ grad,
+                          const float* __restrict__ mean, float* __restrict__ sums, float* __restrict__ products) {
+    for (int c = 0; c < s.columns; ++c) sums[c] = products[c] = 0.0f;
+    for (int first = 0; first < s.rows; first += CHUNK_ROWS) {
+        const int last = s.rows - first < CHUNK_ROWS ? s.rows : first + CHUNK_ROWS;
+        float sum[STRIP_COLUMNS] = {0.0f}, product[STRIP_COLUMNS] = {0.0f};
+        for (int row = first; row < last; ++row) {
+            const float* __restrict__ const v = raw + (long long)row * s.step;
+            const float* __restrict__ const g = grad + (long long)row * s.step;
+            for (int c = 0; c < s.columns; ++c) {
+                sum[c] += g[c];
+                product[c] += g[c] * (v[c] - mean[c]);
+            }
+        }
+        for (int c = 0; c < s.columns; ++c) sums[c] += sum[c], products[c] += product[c];
+    }
+}
+
 // trained: raw weights, and gains from gains_at on. statistics: {mean, 1 / norm} of each gain's raw weights.
 KERNEL void standardize_weights(const int* __restrict__ strips, const float* __restrict__ trained,
                                 float* __restrict__ statistics, float* __restrict__ weights, int gains_at, int count) {
@@ -71,12 +90,8 @@ KERNEL void standardized_gradients(const int* __restrict__ strips, const float* 
             inverse[c] = statistics[2 * (s.gain + c) + 1];
             scale[c] = trained[gains_at + s.gain + c] * inverse[c];
         }
-        sum_rows(s.rows, s.columns, mean_grad, [&](int row, int c) { return grad[(long long)row * s.step + c]; });
-        for (int c = 0; c < s.columns; ++c) mean_grad[c] /= s.rows;
-        sum_rows(s.rows, s.columns, grad_gain, [&](int row, int c) {
-            const long long at = (long long)row * s.step + c;
-            return grad[at] * ((raw[at] - mean[c]) * inverse[c]);
-        });
+        sum_gradients(s, raw, grad, mean, mean_grad, grad_gain);
+        for (int c = 0; c < s.columns; ++c) mean_grad[c] /= s.rows, grad_gain[c] *= inverse[c];
         for (int c = 0; c < s.columns; ++c) grad_trained[gains_at + s.gain + c] = grad_gain[c];
         for (int row = 0; row < s.rows; ++row) {
             const long long at = (long long)row * s.step;
