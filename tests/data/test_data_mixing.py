@@ -166,6 +166,8 @@ def test_what_is_no_mix_is_refused() -> None:
     with pytest.raises(UserError, match="mix must be None or a function, not str"):
         Batches(image_set(), 16, encode=keep, mix="mixup")  # type: ignore[arg-type]
     wrong: list[Callable[..., Any]] = [
+        lambda images, labels, rng: None,
+        lambda images, labels, rng: images,
         lambda images, labels, rng: (images, labels),
         lambda images, labels, rng: (images[:1], MixedLabels(labels, labels, labels)),
         lambda images, labels, rng: (images.astype(np.float64), MixedLabels(labels, labels, labels)),
