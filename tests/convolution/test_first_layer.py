@@ -4,6 +4,8 @@ The emulator finds races, reads of what was never written, and steps beyond an a
 test here. Each case runs threads and blocks in an order of its own.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from emulator import why_not
@@ -58,11 +60,13 @@ SHAPE = ConvolutionShape((9, 8), 3, 24, (3, 3), padding=(1, 1))
 
 
 @many
-@given(shapes(), st.integers(1, 70))
-def test_a_smaller_batch_needs_no_more_workspace(shape: ConvolutionShape, count: int) -> None:
+@given(shapes(), st.integers(1, 70), st.integers(1, 20))
+def test_a_smaller_batch_needs_no_more_workspace(shape: ConvolutionShape, count: int, multiprocessors: int) -> None:
     """It is made for the largest batch of a run, of which the last one is smaller: 6 images were summed in 6 ranges
     where 4 were summed in 8."""
-    layer = FirstLayer(EmulatedGpu(), shape)  # type: ignore[arg-type]
+    device = EmulatedGpu()
+    device.gpu = replace(device.gpu, multiprocessors=multiprocessors)
+    layer = FirstLayer(device, shape)  # type: ignore[arg-type]
     planned = layer.workspace(count, "weight_gradient")
     for fewer in range(1, count + 1):
         ranges, _ = layer._ranges(fewer)
