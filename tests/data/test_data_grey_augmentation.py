@@ -124,7 +124,7 @@ def test_digits_of_16_greys_can_use_them(name: str) -> None:
     images = ImageSet(drawn((40, 8, 8, 1), 0, 16), np.zeros(40, np.int32), 16)
     batches = Batches(images, 16, encode=lambda pixels: pixels, augment=augmentation(name), prefetch=0)
     first, *_ = batches.epoch(0)
-    assert 0 <= first.inputs.min() and first.inputs.max() <= 1
+    assert first.inputs.min() >= 0 and first.inputs.max() <= 1
     assert np.array_equal(first.inputs, next(batches.epoch(0)).inputs)
     assert not np.array_equal(first.inputs, next(batches.epoch(1)).inputs)
 

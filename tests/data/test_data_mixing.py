@@ -37,8 +37,8 @@ def test_a_mix_is_what_its_labels_say(name: str, shape: tuple[int, ...], seed: i
     assert [array.dtype for array in mixed.arrays] == [np.int32, np.int32, np.float32]
     assert len(mixed) == shape[0] and all(array.shape == (shape[0],) for array in mixed.arrays)
     assert np.array_equal(mixed.labels, labels) and sorted(mixed.others) == labels.tolist()
-    assert 0 <= mixed.shares.min() and mixed.shares.max() <= 1
-    assert 0 <= merged.min() and merged.max() <= 1
+    assert mixed.shares.min() >= 0 and mixed.shares.max() <= 1
+    assert merged.min() >= 0 and merged.max() <= 1
     for own, partner, found, share in zip(images, images[mixed.others], merged, mixed.shares, strict=True):
         blended = np.abs(share * own + (1 - share) * partner - found).max() < 1e-6
         assert (name != "cutmix" and blended) or (name != "mixup" and is_cut(own, partner, found, share))

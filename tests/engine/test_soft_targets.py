@@ -182,7 +182,7 @@ def test_values_that_are_none_mark_the_batch(place: str, value: float, message: 
     step.send(inputs, MIXED)
     step.run()
     assert net.loss.read().images == 4 * COUNT
-    with pytest.raises(ValueError, match="labels must lie in|others must lie in|shares must be 6 numbers in 0 to 1"):
+    with pytest.raises(ValueError, match=r"labels must lie in|others must lie in|shares must be 6 numbers in 0 to 1"):
         net.loss_and_gradients(inputs, spoilt(place, value))
 
 

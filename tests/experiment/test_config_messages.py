@@ -178,7 +178,8 @@ FILES = {
     "\x07": ", line 1: YAML does not allow the character U+0007",
     'a: "\\0"\n': ", line 1: the character U+0000 has no place in a value",
     "training: {epochs: 1, batch_size: 1}": (
-        ": data is missing: it must be a section with the keys dataset, root, download, augment, mix, mix_alpha, validation"
+        ": data is missing: it must be a section with the keys dataset, root, download, augment, mix, mix_alpha, "
+        "validation"
     ),
     f"{MINIMAL}optimizer.lr: 1\n": (": optimizer.lr must not be written with a dot: put lr into the section optimizer"),
 }
