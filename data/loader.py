@@ -154,7 +154,8 @@ class Batches:
         self, scaled: NDArray[np.float32], labels: NDArray[np.int32], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], MixedLabels]:
         assert self.mix is not None
-        images, mixed = self.mix(scaled, labels, rng)
+        made = self.mix(scaled, labels, rng)
+        images, mixed = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         if not _is_like(images, scaled.shape, np.float32) or not isinstance(mixed, MixedLabels):
             wanted = f"float32 {scaled.shape} and MixedLabels"
             raise UserError(f"mix must return {wanted}, {_not(images)} and {type(mixed).__name__}")

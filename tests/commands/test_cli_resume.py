@@ -51,11 +51,15 @@ class PowerCutError(Exception):
     """Stands for whatever ends a process at once."""
 
 
-# slope and learning rate change at every step, moments and signs are remembered
+# slope and learning rate change at every step, moments and signs are remembered, images are changed and mixed
 CHANGING: dict[str, Any] = {
     "training__epochs": 3,
     "network__psp_slope": "{from: 0, to: 1, end: 0.6}",
     "optimizer__fixed_sign": True,
+    "data__augment": "shift_erase",
+    "data__mix": "both",
+    "data__mix_alpha": "0.4",
+    "training__label_smoothing": "0.1",
 }
 
 

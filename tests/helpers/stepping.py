@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cuda_stand_in import Entry, Machine, device_of
 
-from ttfs_cupy import models
+from ttfs_cupy import MixedLabels, models
 from ttfs_cupy.device import Device
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -99,7 +99,25 @@ class Training:
         return [self.run(count) for _ in range(steps)]
 
 
+class MixedTraining(Training):
+    """The same of batches whose images are two in one, every fourth of plain ones."""
+
+    def send(self, count: int = max(BATCHES), *, spoilt: bool = False) -> None:
+        if self.number % 4 == 1:
+            super().send(count, spoilt=spoilt)
+            return
+        height, width = SHAPE[1:]
+        inputs = self.random.random((count, height, width, SHAPE[0]), np.float32)
+        labels, others = (self.random.integers(0, CLASSES, count).astype(np.int32) for _ in range(2))
+        mixed = MixedLabels(labels, others, self.random.random(count, np.float32))
+        if spoilt:
+            inputs[0, 0, 0] = np.inf
+        self.step.send(inputs, mixed)
+        for array in (inputs, *mixed.arrays):
+            array[...] = 0
+
+
 @cache
-def launched(optimizer: str, *, spoils: bool = True) -> dict[str, bytes]:
+def launched(optimizer: str, *, spoils: bool = True, kind: type[Training] = Training) -> dict[str, bytes]:
     """The bits of that optimiser's training, kernel by kernel, each stream running at once."""
-    return Training(Machine(ORDERS[-1]), optimizer=optimizer, capture=False).epochs(spoils=spoils).bits()
+    return kind(Machine(ORDERS[-1]), optimizer=optimizer, capture=False).epochs(spoils=spoils).bits()

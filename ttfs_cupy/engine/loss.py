@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_number
+from ttfs_cupy.common.checks import is_number
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import MixedLabels
 from ttfs_cupy.device import Array, Device, reductions
 from ttfs_cupy.engine.optimizer import BELOW_ONE
@@ -22,9 +24,11 @@ class Totals:
     images: int
 
 
-def check_smoothing(value: object) -> float:
+def check_smoothing(value: Any) -> float:
     """Label smoothing as a float. Raises UserError unless it is from 0 to below 1."""
-    return check_number("label_smoothing", value, 0, BELOW_ONE)
+    if not (is_number(value) and 0 <= value <= BELOW_ONE):
+        raise UserError(f"label_smoothing must be a number from 0 to below 1, not {shown(value)}")
+    return float(value)
 
 
 class CrossEntropy:

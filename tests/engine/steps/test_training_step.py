@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cuda_stand_in import FORBIDDEN_IN_A_STEP, Entry, Machine, device_of
 from emulator import why_not
-from helpers.stepping import BATCHES, EPOCHS, OPTIMIZERS, ORDERS, Training, launched
+from helpers.stepping import BATCHES, EPOCHS, OPTIMIZERS, ORDERS, MixedTraining, Training, launched
 
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.engine.network import Network
@@ -59,6 +59,16 @@ def test_an_average_in_place_leaves_a_graph_as_it_is() -> None:
         assert training.step.graphs == 1
     assert visited.machine.violations == plain.machine.violations == []
     assert visited.bits() == plain.bits()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_of_mixed_batches_too(order: tuple[str, ...]) -> None:
+    training = MixedTraining(Machine(order)).epochs()
+    assert training.machine.violations == []
+    # of the whole size mixed and plain, of the smaller one mixed, each with psp_slope 0 and above
+    assert training.step.graphs == 6
+    assert training.bits() == launched("adam", kind=MixedTraining) != launched("adam")
+    assert training.optimizer.counts.applied == EPOCHS * len(BATCHES) - 1
 
 
 @pytest.mark.parametrize("rule", [{"clip": "separate"}, {"readout": "spike_times"}, {"encoding": "direct"}])
