@@ -40,7 +40,7 @@ DEFAULTS = {
         "precision": "split",
     },
     "data": {"dataset": "digits", "root": "datasets", "download": False, "augment": "none", "validation": 0.1},
-    "training": {"epochs": 3, "batch_size": 8, "patience": 25, "average": None},
+    "training": {"epochs": 3, "batch_size": 8, "patience": 25, "average": None, "accumulate": 1},
     "optimizer": {
         "name": "adam",
         "lr": 1e-3,
@@ -134,6 +134,7 @@ WRONG = {
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
+    "training.accumulate": [*WHOLE_FROM_1, "null"],
     "training.average": [*POSITIVE, "1", "1.5", "0.99999999"],
     "optimizer.name": NAME,
     "optimizer.lr": [*POSITIVE, "null"],
@@ -244,7 +245,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
-        "must be a section with the keys epochs, batch_size, patience, average, not null"
+        "must be a section with the keys epochs, batch_size, patience, average, accumulate, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 

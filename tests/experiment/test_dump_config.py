@@ -164,6 +164,7 @@ training:
   batch_size: 8
   patience: 25
   average: null
+  accumulate: 1
 optimizer:
   name: adam
   lr: 0.001

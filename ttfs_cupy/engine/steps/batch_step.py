@@ -18,8 +18,8 @@ from ttfs_cupy.engine.steps.feed import Feed
 
 logger = logging.getLogger("ttfs_cupy")
 
-# What the launches depend on: the batch size, and whether psp_slope is above 0.
-_Kind = tuple[int, bool]
+# What the launches depend on: the batch size, whether psp_slope is above 0, and what else a kind of step has.
+Kind = tuple[int, ...]
 
 
 def is_blocking() -> bool:
@@ -57,8 +57,8 @@ class BatchStep(ABC):
             self._feed = Feed(network.device, self._streams, batch_size, shape) if self._streams else None
         self._given: tuple[Array, Array] | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
-        self._warm: set[_Kind] = set()
-        self._graphs: dict[_Kind, Graph] = {}
+        self._warm: set[Kind] = set()
+        self._graphs: dict[Kind, Graph] = {}
 
     @property
     def graphs(self) -> int:
@@ -90,6 +90,15 @@ class BatchStep(ABC):
         elif self._thread != current:
             raise ValueError(f"a {type(self).__name__} serves one thread: make another one in each")
 
+    def _require_batch(self) -> None:
+        self._check_thread()
+        if not self._has_batch:
+            raise ValueError("there is no batch to work on: send() one first")
+
+    def _kind(self, images: int) -> Kind:
+        """Of the launches for a batch of so many images, as the network is now."""
+        return images, self._network.psp_slope != 0
+
     @abstractmethod
     def _work(self, inputs: Array, labels: Array) -> None:
         """What is done with a batch: launches only."""
@@ -100,9 +109,7 @@ class BatchStep(ABC):
         Raises ValueError if none was sent, and for values that are no batch, such as labels outside the classes; on a
         GPU it is whoever next reads something that raises it.
         """
-        self._check_thread()
-        if not self._has_batch:
-            raise ValueError("there is no batch to work on: send() one first")
+        self._require_batch()
         if self._streams is None or self._feed is None:
             assert self._given is not None
             with self._network.turns.call():
@@ -127,7 +134,7 @@ class BatchStep(ABC):
         def step() -> None:
             self._work(inputs, labels)
 
-        kind = (len(inputs), network.psp_slope != 0)
+        kind = self._kind(len(inputs))
         if kind in self._warm and kind not in self._graphs and self._captures:
             self._record(streams, kind, step)
         if kind in self._graphs:
@@ -137,7 +144,7 @@ class BatchStep(ABC):
             step()
             self._warm.add(kind)
 
-    def _record(self, streams: Streams, kind: _Kind, step: Callable[[], None]) -> None:
+    def _record(self, streams: Streams, kind: Kind, step: Callable[[], None]) -> None:
         try:
             self._graphs[kind] = streams.capture(step)
         except NOT_RECORDED as error:
