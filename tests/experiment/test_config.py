@@ -49,7 +49,14 @@ DEFAULTS = {
         "mix_alpha": 1.0,
         "validation": 0.1,
     },
-    "training": {"epochs": 3, "batch_size": 8, "patience": 25, "label_smoothing": 0.0, "average": None},
+    "training": {
+        "epochs": 3,
+        "batch_size": 8,
+        "patience": 25,
+        "label_smoothing": 0.0,
+        "average": None,
+        "accumulate": 1,
+    },
     "optimizer": {
         "name": "adam",
         "lr": 1e-3,
@@ -147,6 +154,7 @@ WRONG = {
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
     "training.label_smoothing": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "training.accumulate": [*WHOLE_FROM_1, "null"],
     "training.average": [*POSITIVE, "1", "1.5", "0.99999999"],
     "optimizer.name": NAME,
     "optimizer.lr": [*POSITIVE, "null"],
@@ -261,7 +269,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
-        "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, not null"
+        "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, accumulate, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 

@@ -168,6 +168,7 @@ training:
   patience: 25
   label_smoothing: 0.0
   average: null
+  accumulate: 1
 optimizer:
   name: adam
   lr: 0.001

@@ -42,6 +42,7 @@ class Training:
         capture: bool = True,
         device: Device | None = None,
         decay: float | None = None,
+        accumulate: int = 1,
         **rule: Any,
     ):
         self.machine = machine or Machine()
@@ -49,8 +50,11 @@ class Training:
         self.net = models.build(SPEC, SHAPE, CLASSES, self.device, **rule)
         self.net.plan(max(BATCHES), training=True)
         self.optimizer = OPTIMIZERS[optimizer](self.device, self.net.parameters)
+        self.accumulate = accumulate
         self.average = None if decay is None else WeightAverage(self.optimizer, decay)
-        self.step = TrainingStep(self.net, self.optimizer, max(BATCHES), average=self.average, capture=capture)
+        self.step = TrainingStep(
+            *(self.net, self.optimizer, max(BATCHES)), accumulate=accumulate, average=self.average, capture=capture
+        )
         self.random = np.random.default_rng(0)
         self.number = 0
 
@@ -85,6 +89,7 @@ class Training:
             for batch, count in enumerate(BATCHES):
                 self.net.psp_slope = max(0.0, (epoch - EPOCHS // 2) / 10 + batch / 100) if epoch >= EPOCHS // 2 else 0.0
                 self.run(count, spoilt=spoils and (epoch, batch) == (1, 1))
+            self.step.flush()
         return self
 
     def bits(self) -> dict[str, bytes]:

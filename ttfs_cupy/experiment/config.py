@@ -268,13 +268,15 @@ class DataConfig(_Section):
 class TrainingConfig(_Section):
     """How long, and towards what; patience is the number of epochs without a better validation accuracy after which to
     stop, label_smoothing the share of a target that all classes have evenly, average the decay of a moving average of
-    the weights, which is validated beside them (null for none)."""
+    the weights, which is validated beside them (null for none). accumulate: how many batches make a step of the
+    optimiser; schedules and psp_slope go by these steps."""
 
     epochs: Count
     batch_size: Count
     patience: Count | None = 25
     label_smoothing: ShareBelowOne = 0.0
     average: Decay | None = None
+    accumulate: Count = 1
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:

@@ -73,6 +73,12 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             f"training.batch_size {batch_size} is larger than the training set of {len(to_train)} images "
             f"({config.data.dataset} without its validation share)"
         )
+    accumulate = config.training.accumulate
+    if (accumulate - 1) * batch_size >= len(to_train):
+        raise UserError(
+            f"training.accumulate {accumulate} asks for more batches of {batch_size} than the training set of "
+            f"{len(to_train)} images has ({config.data.dataset} without its validation share)"
+        )
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
     if lacking:

@@ -61,12 +61,19 @@ class Trainer:
         smoothing, decay = config.training.label_smoothing, config.training.average
         self.average = None if decay is None else WeightAverage(optimizer, decay)
         self.step = TrainingStep(
-            network, optimizer, training.batch_size, label_smoothing=smoothing, average=self.average
+            network,
+            optimizer,
+            training.batch_size,
+            accumulate=config.training.accumulate,
+            label_smoothing=smoothing,
+            average=self.average,
         )
+        # of the optimiser; an epoch's last one may be of fewer batches
+        self.steps_per_epoch = -(-len(training) // config.training.accumulate)
         # of training's batches: no set has larger ones, so that it serves the test set, too
         self.evaluator = Evaluator(network, training.batch_size)
         self.progress = Progress()
-        self.rates = learning_rates(config, len(training))
+        self.rates = learning_rates(config, self.steps_per_epoch)
         self.metrics = MetricsFile(run.metrics)
         self._told_silent: set[str] = set()
 
@@ -89,7 +96,7 @@ class Trainer:
         self.run.claim()
         arrays, metadata = checkpoint.load(self.run.last)
         try:
-            self.progress = Progress.from_metadata(metadata.get("progress"), len(self.training))
+            self.progress = Progress.from_metadata(metadata.get("progress"), self.steps_per_epoch)
             self.network.parameters.load_trained(_without_prefix(arrays, "network."))
             self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
             self._load_average(_without_prefix(arrays, "average."))
@@ -154,6 +161,8 @@ class Trainer:
     def _train(self) -> Totals:
         network, progress = self.network, self.progress
         network.loss.reset()
+        # of an epoch that was interrupted
+        self.step.drop()
         last_reading = time.perf_counter()
         description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
         with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
@@ -167,7 +176,9 @@ class Trainer:
                 self.optimizer.lr = self.rates.at(progress.step)
                 network.psp_slope = self._slope(progress.step)
                 self.step.run()
-                progress.step += 1
+                if number + 1 == len(self.training):
+                    self.step.flush()
+                progress.step += not self.step.has_begun
                 bar.update()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
@@ -192,7 +203,7 @@ class Trainer:
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope
         if isinstance(slope, PspSlopeSchedule):
-            return slope.at(step / (self.config.training.epochs * len(self.training)))
+            return slope.at(step / (self.config.training.epochs * self.steps_per_epoch))
         return slope
 
     def _judge(self, accuracy: float) -> bool:

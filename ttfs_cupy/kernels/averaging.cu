@@ -18,3 +18,14 @@ KERNEL void exchange(float* __restrict__ one, float* __restrict__ other, int n) 
         other[i] = kept;
     }
 }
+
+// A batch's mean gradient joins those of its group, by the batch's images. The first one finds nothing: what lies in
+// sums is a group's that is over, and may be NaN.
+KERNEL void add_gradients(float* __restrict__ sums, const float* __restrict__ grad, float images, int is_first, int n) {
+    GRID_LOOP(i, n) sums[i] = (is_first ? 0.0f : sums[i]) + images * grad[i];
+}
+
+// images: of the whole group.
+KERNEL void mean_gradients(const float* __restrict__ sums, float* __restrict__ grad, float images, int n) {
+    GRID_LOOP(i, n) grad[i] = sums[i] / images;
+}

@@ -46,13 +46,14 @@ def launched(slope: float) -> Case:
 
 def replayed(optimizer: str, **options: Any) -> Case:
     training = Training(Machine(ORDERS[-1]), optimizer=optimizer, **options)
-    training.steps()
+    training.steps(steps=8)
     batch = np.zeros((8, 9, 8, 2), np.float32), np.zeros(8, np.int32)
 
     def steps() -> None:
-        training.machine.log.clear()
-        training.step.send(*batch)
-        training.step.run()
+        for _ in range(training.accumulate):
+            training.machine.log.clear()
+            training.step.send(*batch)
+            training.step.run()
 
     # the stand-in's log, too
     return Case(steps, 200 << 10)
@@ -63,6 +64,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "launched, slope 1": lambda: launched(1.0),
     **{f"replayed, {optimizer}": lambda optimizer=optimizer: replayed(optimizer) for optimizer in OPTIMIZERS},
     "replayed, with an average": lambda: replayed("adam", decay=0.9),
+    "replayed, of several batches": lambda: replayed("adam", decay=0.9, accumulate=3),
 }
 
 

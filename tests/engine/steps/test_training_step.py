@@ -112,6 +112,9 @@ def test_a_cpu_launches_every_step() -> None:
         def run(self) -> None:
             self.net.train_step(*self.given, self.optimizer)
 
+        def flush(self) -> None:
+            pass
+
     device = CpuDevice(1)
     training = Training(device=device)
     # nothing is copied there, so a batch has to stay as it was sent

@@ -1,4 +1,4 @@
-"""Checks of averaging.cu: averages of weights, weights exchanged."""
+"""Checks of averaging.cu: averages of weights, weights exchanged, gradients of several batches."""
 
 import numpy as np
 
@@ -34,3 +34,22 @@ def exchange(trial: KernelTrial) -> None:
         trial.require(same, "not bit for bit")
         trial.compare(after[0], other)
         trial.compare(after[1], one)
+
+
+@check(tolerance=1e-6)
+def add_gradients(trial: KernelTrial) -> None:
+    for is_first in (1, 0):
+        sums, grad = trial.normal(COUNT, scale=100), trial.normal(COUNT)
+        sums[0], grad[1] = np.nan, np.nan
+        (after,) = trial.launch(COUNT, sums, grad, 17.0, is_first, COUNT)
+        before = np.zeros(COUNT) if is_first else sums.astype(np.float64)
+        added = 17 * grad.astype(np.float64)
+        trial.compare(after, before + added, np.abs(before) + np.abs(added))
+
+
+@check(tolerance=1e-6)
+def mean_gradients(trial: KernelTrial) -> None:
+    sums = trial.normal(COUNT, scale=100)
+    sums[0] = np.nan
+    (mean,) = trial.launch(COUNT, sums, trial.blank(COUNT), 147.0, COUNT)
+    trial.compare(mean, sums.astype(np.float64) / 147)

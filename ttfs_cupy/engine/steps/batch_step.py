@@ -20,8 +20,9 @@ from ttfs_cupy.engine.validity import Labels
 
 logger = logging.getLogger("ttfs_cupy")
 
-# What the launches depend on: the batch size, whether psp_slope is above 0, and whether the labels are mixed.
-_Kind = tuple[int, bool, bool]
+# What the launches depend on: the batch size, whether psp_slope is above 0, whether the labels are mixed, and what else a
+# kind of step has.
+Kind = tuple[int, ...]
 
 
 def is_blocking() -> bool:
@@ -59,8 +60,8 @@ class BatchStep(ABC):
             self._feed = Feed(network.device, self._streams, batch_size, shape) if self._streams else None
         self._given: tuple[Array, Labels] | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
-        self._warm: set[_Kind] = set()
-        self._graphs: dict[_Kind, Graph] = {}
+        self._warm: set[Kind] = set()
+        self._graphs: dict[Kind, Graph] = {}
 
     @property
     def graphs(self) -> int:
@@ -95,6 +96,15 @@ class BatchStep(ABC):
         elif self._thread != current:
             raise ValueError(f"a {type(self).__name__} serves one thread: make another one in each")
 
+    def _require_batch(self) -> None:
+        self._check_thread()
+        if not self._has_batch:
+            raise ValueError("there is no batch to work on: send() one first")
+
+    def _kind(self, images: int, *, is_mixed: bool) -> Kind:
+        """Of the launches for a batch of so many images, as the network is now."""
+        return images, self._network.psp_slope != 0, is_mixed
+
     @abstractmethod
     def _work(self, inputs: Array, labels: Labels) -> None:
         """What is done with a batch: launches only."""
@@ -105,9 +115,7 @@ class BatchStep(ABC):
         Raises ValueError if none was sent, and for values that are no batch, such as labels outside the classes; on a
         GPU it is whoever next reads something that raises it.
         """
-        self._check_thread()
-        if not self._has_batch:
-            raise ValueError("there is no batch to work on: send() one first")
+        self._require_batch()
         if self._streams is None or self._feed is None:
             assert self._given is not None
             with self._network.turns.call():
@@ -132,7 +140,7 @@ class BatchStep(ABC):
         def step() -> None:
             self._work(inputs, labels)
 
-        kind = (len(inputs), network.psp_slope != 0, isinstance(labels, MixedLabels))
+        kind = self._kind(len(inputs), is_mixed=isinstance(labels, MixedLabels))
         if kind in self._warm and kind not in self._graphs and self._captures:
             self._record(streams, kind, step)
         if kind in self._graphs:
@@ -142,7 +150,7 @@ class BatchStep(ABC):
             step()
             self._warm.add(kind)
 
-    def _record(self, streams: Streams, kind: _Kind, step: Callable[[], None]) -> None:
+    def _record(self, streams: Streams, kind: Kind, step: Callable[[], None]) -> None:
         try:
             self._graphs[kind] = streams.capture(step)
         except NOT_RECORDED as error:
