@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, load_dataset
     from ttfs_cupy.device import Device, get_device
     from ttfs_cupy.engine.network import Network
+    from ttfs_cupy.engine.noise import Noise
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
     from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
+    from ttfs_cupy.engine.steps.prediction import Predictions, predict
     from ttfs_cupy.engine.steps.training_step import TrainingStep
     from ttfs_cupy.experiment.config import Config, dump_config, load_config
     from ttfs_cupy.experiment.prepare import Experiment, prepare
@@ -34,8 +36,10 @@ _ROOMS = {
     "data": ("Batch", "Batches", "Dataset", "ImageSet", "load_dataset"),
     "device": ("Device", "get_device"),
     "engine.network": ("Network",),
+    "engine.noise": ("Noise",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
     "engine.steps.evaluation": ("Evaluation", "Evaluator"),
+    "engine.steps.prediction": ("Predictions", "predict"),
     "engine.steps.training_step": ("TrainingStep",),
     "experiment.config": ("Config", "dump_config", "load_config"),
     "experiment.prepare": ("Experiment", "prepare"),
@@ -62,7 +66,9 @@ __all__ = [
     "LearningRateSchedule",
     "Limits",
     "Network",
+    "Noise",
     "Optimizer",
+    "Predictions",
     "RunDirectory",
     "Sgd",
     "Trainer",
@@ -74,6 +80,7 @@ __all__ = [
     "get_device",
     "load_config",
     "load_dataset",
+    "predict",
     "prepare",
 ]
 
