@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.small_network import CLASSES, build, images
+from cuda_stand_in import Machine, device_of
+from emulator import why_not
+from helpers.small_network import CLASSES, SHAPE, SPEC, build, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays

@@ -66,7 +66,7 @@ class Noise:
 
 def jittered(earliness: Array, drawn: Array, sigma: float, t_win: float, xp: ModuleType = np) -> Array:
     """Earliness float32 with sigma * drawn added to each spike and clipped to its window; drawn: standard normal."""
-    moved = earliness + np.float32(sigma) * drawn
+    moved = earliness + drawn * np.float32(sigma)
     return xp.where(earliness != 0, moved.clip(np.float32(t_win * LAST_INSTANT), np.float32(t_win)), np.float32(0))
 
 
