@@ -37,7 +37,7 @@ def set_of(network: Network, count: int = 23, batch_size: int = 8) -> Batches:
 def test_jitter_is_added_and_clipped_to_the_window(shares: np.ndarray, t_win: float, sigma: float, seed: int) -> None:
     x = shares * np.float32(t_win)
     drawn = np.random.default_rng(seed).standard_normal(x.shape, np.float32)
-    moved = jittered(x, drawn, sigma * t_win, t_win)
+    moved = jittered(x, drawn.copy(), sigma * t_win, t_win)
     for before, normal, after in zip(x.tolist(), drawn.tolist(), moved.tolist(), strict=True):
         expected = min(max(before + sigma * t_win * normal, t_win * LAST_INSTANT), t_win) if before else 0.0
         assert after == pytest.approx(expected, rel=1e-5, abs=1e-6 * t_win)

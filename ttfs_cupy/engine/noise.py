@@ -64,17 +64,26 @@ class Noise:
         return ", ".join(filter(None, parts)) or "none"
 
 
-def jittered(earliness: Array, drawn: Array, sigma: float, t_win: float, xp: ModuleType = np) -> Array:
-    """Earliness float32 with sigma * drawn added to each spike and clipped to its window; drawn: standard normal."""
-    moved = earliness + drawn * np.float32(sigma)
-    return xp.where(earliness != 0, moved.clip(np.float32(t_win * LAST_INSTANT), np.float32(t_win)), np.float32(0))
+def jittered(earliness: Array, drawn: Array, sigma: float, t_win: float) -> Array:
+    """Earliness float32 with sigma * drawn added to each spike and clipped to its window.
+
+    drawn: standard normal, float32; the result takes its place.
+    """
+    drawn *= np.float32(sigma)
+    drawn += earliness
+    drawn.clip(np.float32(t_win * LAST_INSTANT), np.float32(t_win), out=drawn)
+    drawn *= earliness != 0
+    return drawn
 
 
 def in_steps(earliness: Array, bits: int, t_win: float, xp: ModuleType = np) -> Array:
     """Earliness float32 at the nearest of 2^bits steps of the window, but 0 for the silent alone."""
-    step = np.float32(t_win / 2**bits)
-    steps = xp.rint(earliness / step).clip(1, 2**bits)
-    return xp.where(earliness != 0, (steps * step).astype(np.float32), np.float32(0))
+    steps = earliness * np.float32(2**bits / t_win)
+    xp.rint(steps, out=steps)
+    steps.clip(np.float32(1), np.float32(2**bits), out=steps)
+    steps *= np.float32(t_win / 2**bits)
+    steps *= earliness != 0
+    return steps
 
 
 def rounded_weights(weights: Array, bits: int, xp: ModuleType = np) -> Array:
@@ -118,7 +127,7 @@ class SpikeNoise:
         xp, noise = self._device.xp, self._noise
         if noise.jitter:
             drawn = self._generators[name].standard_normal(earliness.shape, np.float32)
-            earliness = jittered(earliness, self._device.to_device(drawn), noise.jitter * self._t_win, self._t_win, xp)
+            earliness = jittered(earliness, self._device.to_device(drawn), noise.jitter * self._t_win, self._t_win)
         if noise.time_bits is not None:
             earliness = in_steps(earliness, noise.time_bits, self._t_win, xp)
         return earliness
