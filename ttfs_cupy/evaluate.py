@@ -12,7 +12,10 @@ from collections.abc import Sequence
 
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.engine.diagnosis import silent_layers
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.noise import Noise
 from ttfs_cupy.engine.steps.evaluation import Evaluator
+from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.prepare import load_best, prepare
@@ -34,11 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="KEY.SUB=VALUE",
         help="a key of the config, such as data.root=DIR",
     )
+    add = parser.add_argument
+    add("--jitter", type=float, default=0.0, metavar="SHARE", help="jitters spike times: sigma, as a share of t_win")
+    add("--time-bits", type=int, metavar="B", help="rounds spike times to 2^B steps of t_win")
+    add("--weight-bits", type=int, metavar="B", help="rounds weights to 2^(B-1)-1 levels a side, by output channel")
+    add("--noise-seed", type=int, default=0, metavar="N", help="of the jitter (default: 0)")
     parsed = parser.parse_args(arguments)
     return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
+    noise = Noise(parsed.jitter, parsed.time_bits, parsed.weight_bits, parsed.noise_seed)
     run = RunDirectory.existing(parsed.run)
     best_weights.require(run)
     config = load_config(run.config, [run_directory.OWN_WEIGHTS, *parsed.set], {"device": parsed.device})
@@ -47,15 +56,29 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     experiment = prepare(config, training=False, of_run=of_run)
     network = experiment.network
     epoch = load_best(network, run.best)
-    result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
+    if noise.is_on:
+        quiet, noisy = predict(network, experiment.test), predict(network, experiment.test, noise)
+        result = noisy.evaluation
+    else:
+        result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
     logger.info("weights        %s, epoch %d", run.best, epoch)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
+    if noise.is_on:
+        logger.info("noise          %s", _described(noise, network))
+        accuracy, changed = quiet.evaluation.totals.accuracy, noisy.changed(quiet)
+        logger.info("without noise  %.2f %%; %.2f %% of predictions change", 100 * accuracy, 100 * changed)
     for name, rate in result.firing_rates.items():
         logger.info("firing rate    %-8s %.3f", name, rate)
     silent = silent_layers(result.firing_rates)
     if silent:
         logger.warning("%s", silence(silent, "test", config))
+
+
+def _described(noise: Noise, network: Network) -> str:
+    """The noise that was on; an input code without spike times is none of its business."""
+    spared = noise.moves_spikes and not network.encoder.is_spike_code
+    return f"{noise}{'; the input code has no spike times, and is left as it is' if spared else ''}"

@@ -314,9 +314,11 @@ def cupy(machine: Machine, gpu: GpuLimits) -> Any:
         empty=partial(allocate, machine),
         empty_like=lambda array: allocate(machine, array.shape, array.dtype),
         get_default_memory_pool=lambda: Pool(machine),
+        abs=expression("abs"),
         isfinite=expression("isfinite"),
         matmul=lambda left, right, out: _matmul(machine, left, right, out),
         ndarray=Array,
+        rint=expression("rint"),
         where=expression("where"),
         zeros=zeros,
     )

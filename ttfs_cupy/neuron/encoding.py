@@ -68,6 +68,11 @@ class Encoder:
         return float(black.min()), float(white.max())
 
     @property
+    def is_spike_code(self) -> bool:
+        """Whether its results are earliness in [0, T], of spikes that have a time."""
+        return self.encoding == "latency" and not self._standardises
+
+    @property
     def _standardises(self) -> bool:
         return (self.standardize or self.encoding == "direct") and self.mean is not None
 
