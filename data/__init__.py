@@ -4,18 +4,22 @@ from .augmentation import AUGMENTATIONS, Augmentation, augmentation
 from .datasets import DATASETS, Source, load_dataset
 from .images import Dataset, ImageSet
 from .loader import Batch, Batches
+from .mixing import MIXES, MixedLabels, mixing
 from .split import split
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "MIXES",
     "Augmentation",
     "Batch",
     "Batches",
     "Dataset",
     "ImageSet",
+    "MixedLabels",
     "Source",
     "augmentation",
     "load_dataset",
+    "mixing",
     "split",
 ]

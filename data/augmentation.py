@@ -1,8 +1,8 @@
 """Random changes to training images, a batch at a time.
 
-An augmentation takes uint8 images (N, H, W, C) with pixels 0..255 and a NumPy generator, and returns images
-of the same shape and type, leaving its argument as it was. It draws from that generator alone, so that the
-same seed gives the same bits.
+An augmentation takes uint8 images (N, H, W, C) and a NumPy generator, and returns images of the same shape and
+type, whose pixels reach no further, leaving its argument as it was. It draws from that generator alone, so that the
+same seed gives the same bits. Those in NEED_BYTES are made for pixels of 0..255.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ GREY = 128
 # hole sends no spikes.
 BLACK = 0
 
+# Of an image's size: 2 pixels at 28x28, 1 at 8x8
+SHIFTED = 1 / 14
+
+# Random erasing, as published: how often, the share of the image, height over width, how often a rectangle that is
+# too long is drawn anew
+ERASED, AREAS, ASPECTS, ATTEMPTS = 0.5, (0.02, 0.4), (0.3, 1 / 0.3), 100
+
 
 def unchanged(images: Images, _rng: np.random.Generator) -> Images:
     """No augmentation."""
@@ -37,11 +44,26 @@ def unchanged(images: Images, _rng: np.random.Generator) -> Images:
 def crop(images: Images, rng: np.random.Generator) -> Images:
     """Shift each image by up to an eighth of its size in each direction; what is uncovered becomes grey.
 
-    This is the random crop 32 with padding 4 at 32x32.
+    This is the random crop 32 with padding 4 at 32x32. Grey suits photographs; where the background is black, grey
+    borders are spikes that no test image has: take `shift`.
     """
+    _, height, width, _ = images.shape
+    return _moved(images, height // 8, width // 8, GREY, rng)
+
+
+def shift(images: Images, rng: np.random.Generator) -> Images:
+    """Shift each image by up to a fourteenth of its size in each direction, rounded; what is uncovered is black.
+
+    Objects on black mostly lie near the border: further, and parts of them would be lost.
+    """
+    _, height, width, _ = images.shape
+    return _moved(images, round(height * SHIFTED), round(width * SHIFTED), BLACK, rng)
+
+
+def _moved(images: Images, top: int, left: int, fill: int, rng: np.random.Generator) -> Images:
+    """Each image shifted by up to `top` rows and `left` columns in each direction, over a ground of `fill`."""
     count, height, width, channels = images.shape
-    top, left = height // 8, width // 8
-    padded = np.full((count, height + 2 * top, width + 2 * left, channels), GREY, np.uint8)
+    padded = np.full((count, height + 2 * top, width + 2 * left, channels), fill, np.uint8)
     padded[:, top : top + height, left : left + width] = images
     rows, columns = rng.integers(2 * top + 1, size=count), rng.integers(2 * left + 1, size=count)
     # windows[n, row, column] is a view of the crop that starts there; copying one out of each image is nine
@@ -73,6 +95,35 @@ def _near(size: int, count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     start = rng.integers(size, size=(count, 1)) - size // 2 // 2
     position = np.arange(size)
     return (start <= position) & (position < start + size // 2)
+
+
+def erase(images: Images, rng: np.random.Generator) -> Images:
+    """Blacken, with probability 1/2, one rectangle: random erasing (Zhong et al. 2020).
+
+    As published, its area is 0.02 to 0.4 of the image, its height 0.3 to 3.3 times its width, both uniform, and it
+    lies anywhere within. Of the published fillings this is 0, which is no spike; random pixels would be many.
+    """
+    count, height, width, _ = images.shape
+    tall, wide = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    left_over = np.flatnonzero(rng.random(count) < ERASED)
+    for _ in range(ATTEMPTS):
+        if not left_over.size:
+            break
+        area = rng.uniform(*AREAS, left_over.size) * height * width
+        aspect = rng.uniform(*ASPECTS, left_over.size)
+        rows, columns = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+        fits = (rows < height) & (columns < width)
+        tall[left_over[fits]], wide[left_over[fits]] = rows[fits], columns[fits]
+        left_over = left_over[~fits]
+    down, across = _interval(height, tall, rng), _interval(width, wide, rng)
+    return np.where((down[:, :, None] & across[:, None, :])[..., None], np.uint8(BLACK), images)
+
+
+def _interval(size: int, lengths: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Of each length one that lies anywhere within an axis of `size`: bool (count, size)."""
+    start = rng.integers(size - lengths + 1)[:, None]
+    position = np.arange(size)
+    return (start <= position) & (position < start + lengths[:, None])
 
 
 def auto_augment(images: Images, rng: np.random.Generator) -> Images:
@@ -135,7 +186,33 @@ def crop_flip(images: Images, rng: np.random.Generator) -> Images:
     return flip(crop(images, rng), rng)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"none": unchanged, "cifar": cifar, "crop_flip": crop_flip}
+def shift_flip(images: Images, rng: np.random.Generator) -> Images:
+    """Shift and flip: for what is the same in a mirror, such as clothes, and not for digits."""
+    return flip(shift(images, rng), rng)
+
+
+def shift_erase(images: Images, rng: np.random.Generator) -> Images:
+    """Shift and erase."""
+    return erase(shift(images, rng), rng)
+
+
+def shift_flip_erase(images: Images, rng: np.random.Generator) -> Images:
+    """Shift, flip and erase."""
+    return erase(shift_flip(images, rng), rng)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": unchanged,
+    "cifar": cifar,
+    "crop_flip": crop_flip,
+    "shift": shift,
+    "shift_flip": shift_flip,
+    "shift_erase": shift_erase,
+    "shift_flip_erase": shift_flip_erase,
+}
+
+# what mixes its own grey, or bytes of photographs, into the images
+NEED_BYTES: tuple[Augmentation, ...] = (crop, auto_augment, cifar, crop_flip)
 
 
 def augmentation(name: str) -> Augmentation:

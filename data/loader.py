@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import ThreadPool
 
-from .augmentation import Augmentation, unchanged
+from .augmentation import NEED_BYTES, Augmentation, unchanged
 from .images import ImageSet
+from .mixing import Mix, MixedLabels
 from .seeds import Stream, generator
 
 THREAD_NAME = "ttfs-batches"
@@ -26,10 +27,10 @@ Encode = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 
 
 class Batch(NamedTuple):
-    """inputs: float32, C-contiguous, what `encode` made of B images. labels: int32 (B,)."""
+    """inputs: float32, C-contiguous, what `encode` made of B images. labels: int32 (B,), MixedLabels of mixed ones."""
 
     inputs: NDArray[np.float32]
-    labels: NDArray[np.int32]
+    labels: NDArray[np.int32] | MixedLabels
 
 
 class Batches:
@@ -37,11 +38,12 @@ class Batches:
 
     encode: takes float32 (B, H, W, C) in [0, 1], which it may overwrite, and returns the network's input.
     shuffle: a new order every epoch. augment: one of `AUGMENTATIONS`, or a function like them.
+    mix: makes each image of two, mixing("mixup") for example, or a function like those.
     prefetch: how many batches a thread prepares ahead; 0: no thread.
 
-    Order and augmentation depend on the seed, the epoch and the batch's number only, so that a resumed run
+    Order, augmentation and mix depend on the seed, the epoch and the batch's number only, so that a resumed run
     goes on as if it had never stopped. Raises UserError for a batch size below 1 or above the number of
-    images, a negative `prefetch` or seed, and for augmenting images whose pixels do not reach 255.
+    images, a negative `prefetch` or seed, and for an augmentation that needs pixels of 0..255 where they are others.
     """
 
     def __init__(
@@ -53,22 +55,24 @@ class Batches:
         shuffle: bool = False,
         seed: int = 0,
         augment: Augmentation | None = None,
+        mix: Mix | None = None,
         prefetch: int = 2,
     ) -> None:
         check_kind("images", images, ImageSet)
         if not callable(encode):
             raise UserError(f"encode must be a function, such as a network's encoder, not {type(encode).__name__}")
-        if not (augment is None or callable(augment)):
-            raise UserError(f"augment must be None or a function, not {type(augment).__name__}")
+        for name, function in (("augment", augment), ("mix", mix)):
+            if not (function is None or callable(function)):
+                raise UserError(f"{name} must be None or a function, not {type(function).__name__}")
         batch_size, seed = check_count("batch_size", batch_size), check_count("seed", seed, least=0, most=2**64 - 1)
         prefetch = check_count("prefetch", prefetch, least=0)
         if batch_size > len(images):
             raise UserError(f"a batch of {batch_size} is larger than the data, {len(images)} images: lower batch_size")
         augment = None if augment is unchanged else augment
-        if augment is not None and images.maximum != 255:
+        if any(augment is one for one in NEED_BYTES) and images.maximum != 255:
             raise UserError(
-                f"augmentations are made for pixels of 0..255, these images have 0..{images.maximum}: "
-                "set the augmentation to none"
+                f"these augmentations are made for pixels of 0..255, these images have 0..{images.maximum}: "
+                "set the augmentation to none, or to one that shifts"
             )
         self.images = images
         self.batch_size = batch_size
@@ -76,6 +80,7 @@ class Batches:
         self.shuffle = shuffle
         self.seed = seed
         self.augment = augment
+        self.mix = mix
         self.prefetch = prefetch
 
     def __len__(self) -> int:
@@ -125,20 +130,36 @@ class Batches:
         return pending.popleft().result()
 
     def _prepare(self, epoch: int, number: int, order: NDArray[np.int64]) -> Batch:
-        """Batch `number` of the epoch: pick, augment, scale to [0, 1], encode."""
+        """Batch `number` of the epoch: pick, augment, scale to [0, 1], mix, encode."""
         chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
         pixels = self.images.images[chosen]
         if self.augment is not None:
             augmented = self.augment(pixels, generator(self.seed, Stream.AUGMENTATION, epoch, number))
             if not _is_like(augmented, pixels.shape, np.uint8):
                 raise UserError(f"augment must return what it was given, uint8 {pixels.shape}, {_not(augmented)}")
+            if (brightest := int(augmented.max(initial=0))) > self.images.maximum:
+                raise UserError(f"augment must return pixels of 0..{self.images.maximum}, not {brightest}")
             pixels = augmented
         scaled = pixels.astype(np.float32)
         scaled /= np.float32(self.images.maximum)
+        labels: Any = self.images.labels[chosen]
+        if self.mix is not None:
+            scaled, labels = self._mixed(scaled, labels, generator(self.seed, Stream.MIX, epoch, number))
         encoded = self.encode(scaled)
         if not (isinstance(encoded, np.ndarray) and encoded.dtype.kind == "f" and encoded.shape[:1] == (len(pixels),)):
             raise UserError(f"encode must return floats of shape ({len(pixels)}, ...), {_not(encoded)}")
-        return Batch(np.ascontiguousarray(encoded, dtype=np.float32), self.images.labels[chosen])
+        return Batch(np.ascontiguousarray(encoded, dtype=np.float32), labels)
+
+    def _mixed(
+        self, scaled: NDArray[np.float32], labels: NDArray[np.int32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], MixedLabels]:
+        assert self.mix is not None
+        made = self.mix(scaled, labels, rng)
+        images, mixed = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        if not _is_like(images, scaled.shape, np.float32) or not isinstance(mixed, MixedLabels):
+            wanted = f"float32 {scaled.shape} and MixedLabels"
+            raise UserError(f"mix must return {wanted}, {_not(images)} and {type(mixed).__name__}")
+        return images, mixed
 
 
 def _is_like(array: object, shape: tuple[int, ...], dtype: type) -> bool:

@@ -17,6 +17,7 @@ from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.device.launcher import MAX_ELEMENTS
 from ttfs_cupy.engine.layers import Layer, MaxPool, Shape, Weighted
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
 from ttfs_cupy.neuron import (
     CLIP_MODES,
@@ -55,6 +56,7 @@ def build(
     std: np.ndarray | None = None,
     weight_mean: float = 0.0,
     weight_std: float | None = None,
+    normalization: str = "none",
     convolution: str | Mapping[str, str] = "auto",
     precision: str = DEFAULT_PRECISION,
 ) -> Network:
@@ -63,6 +65,8 @@ def build(
     model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
     input_shape: (channels, height, width) of an image.
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
+    normalization: none, or weight for standardised weights in all layers but the readout (docs/model.md), where the
+    drawn ones are raw.
     convolution: auto, or an algorithm such as gemm or winograd, or three with slashes between them for forward, data
     gradient and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
     precision: float32, split or tf32; without tensor cores all of it is float32.
@@ -80,6 +84,7 @@ def build(
         weight_std = check_number("weight_std", weight_std, *WEIGHTS)
     check_choice("clip", clip, CLIP_MODES)
     check_choice("readout", readout, READOUTS)
+    check_choice("normalization", normalization, NORMALIZATIONS)
     check_choice("precision", precision, PRECISIONS)
     if clip == "separate" and psp_slope != 1:
         raise UserError(f"clip 'separate' is defined for psp_slope 1 only, not {psp_slope}")
@@ -102,9 +107,10 @@ def build(
             builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
         builder.check_convolution()
         builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
-        _check_weights(builder.layers, target)
+        is_standardized = normalization == "weight"
+        _check_weights(builder.layers, target, 16 if is_standardized else 8)
         encoder = Encoder(encoding, t_win, standardize, mean, std)
-        network = Network(target, builder.layers, encoder, slope, classes, exactness)
+        network = Network(target, builder.layers, encoder, slope, classes, exactness, standardized=is_standardized)
         network.parameters.draw(seed, weight_mean, weight_std)
         return network
 
@@ -198,15 +204,16 @@ def _check_countable(name: str, shape: ConvolutionShape) -> None:
             )
 
 
-def _check_weights(layers: Sequence[Layer], device: Device) -> None:
-    """Refuses more weights than kernels can count, or than there is memory for."""
+def _check_weights(layers: Sequence[Layer], device: Device, bytes_each: int) -> None:
+    """Refuses more weights than kernels can count, or than there is memory for. bytes_each: with its gradient, float32,
+    and the same of the raw weight where there is one."""
     weights = {layer.name: layer.shape.weights for layer in layers if isinstance(layer, Weighted)}
     total, largest = sum(weights.values()), max(weights, key=weights.__getitem__)
     about = f"this network has {total:,} weights, {weights[largest]:,} of them in layer {largest}"
     if total > MAX_ELEMENTS:
         raise UserError(f"{about}, and kernels count up to {MAX_ELEMENTS:,}; use fewer channels or neurons")
-    # each with its gradient, float32; they are drawn on the host, a layer at a time, in float64
-    needed = 8 * total + (4 * total + 16 * weights[largest] if device.target == "cpu" else 0)
+    # they are drawn on the host, a layer at a time, in float64
+    needed = bytes_each * total + (4 * total + 16 * weights[largest] if device.target == "cpu" else 0)
     free = device.free_bytes()
     if needed > free:
         raise UserError(

@@ -15,12 +15,13 @@ checkout.make_importable()
 # type checkers take it for true; typing itself is left to what is asked for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, load_dataset
+    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
     from ttfs_cupy.device import Device, get_device
+    from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
-    from ttfs_cupy.engine.noise import Noise
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
     from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
+    from ttfs_cupy.engine.steps.noise import Noise
     from ttfs_cupy.engine.steps.prediction import Predictions, predict
     from ttfs_cupy.engine.steps.training_step import TrainingStep
     from ttfs_cupy.experiment.config import Config, dump_config, load_config
@@ -33,12 +34,22 @@ if TYPE_CHECKING:
 
 # Where each of these names is, as above
 _ROOMS = {
-    "data": ("Batch", "Batches", "Dataset", "ImageSet", "load_dataset"),
+    "data": (
+        "Batch",
+        "Batches",
+        "Dataset",
+        "ImageSet",
+        "MixedLabels",
+        "augmentation",
+        "load_dataset",
+        "mixing",
+    ),
     "device": ("Device", "get_device"),
+    "engine.average": ("WeightAverage",),
     "engine.network": ("Network",),
-    "engine.noise": ("Noise",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
     "engine.steps.evaluation": ("Evaluation", "Evaluator"),
+    "engine.steps.noise": ("Noise",),
     "engine.steps.prediction": ("Predictions", "predict"),
     "engine.steps.training_step": ("TrainingStep",),
     "experiment.config": ("Config", "dump_config", "load_config"),
@@ -65,6 +76,7 @@ __all__ = [
     "ImageSet",
     "LearningRateSchedule",
     "Limits",
+    "MixedLabels",
     "Network",
     "Noise",
     "Optimizer",
@@ -74,12 +86,15 @@ __all__ = [
     "Trainer",
     "TrainingStep",
     "UserError",
+    "WeightAverage",
     "__version__",
+    "augmentation",
     "build",
     "dump_config",
     "get_device",
     "load_config",
     "load_dataset",
+    "mixing",
     "predict",
     "prepare",
 ]

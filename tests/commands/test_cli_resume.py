@@ -51,11 +51,15 @@ class PowerCutError(Exception):
     """Stands for whatever ends a process at once."""
 
 
-# slope and learning rate change at every step, moments and signs are remembered
+# slope and learning rate change at every step, moments and signs are remembered, images are changed and mixed
 CHANGING: dict[str, Any] = {
     "training__epochs": 3,
     "network__psp_slope": "{from: 0, to: 1, end: 0.6}",
     "optimizer__fixed_sign": True,
+    "data__augment": "shift_erase",
+    "data__mix": "both",
+    "data__mix_alpha": "0.4",
+    "training__label_smoothing": "0.1",
 }
 
 
@@ -118,6 +122,48 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     assert timeless(broken) == timeless(whole_run)
     for name in ("best.safetensors", "last.safetensors"):
         assert (broken / name).read_bytes() == (whole_run / name).read_bytes(), name
+
+
+def test_a_run_with_standardised_weights_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {
+        "training__epochs": 2,
+        "network__psp_slope": 1,
+        "network__normalization": "weight",
+        "optimizer__weight_decay": 0.1,
+    }
+    whole, broken, steps = run_small(tmp_path / "whole", **settings), tmp_path / "broken", 0
+    real_step = TrainingStep.run
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == STEPS + 5:
+            raise PowerCutError
+        real_step(*arguments)
+
+    monkeypatch.setattr(TrainingStep, "run", interrupted)
+    with pytest.raises(PowerCutError):
+        train(*small(broken, **settings))
+    monkeypatch.setattr(TrainingStep, "run", real_step)
+    outcome = train("--resume", broken)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert timeless(broken) == timeless(whole)
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+    # what the layers see, and what is trained
+    assert set(weights(whole)) == {"conv1.weight", "conv2.weight", "readout.weight"}
+    arrays, _ = checkpoint.load(whole / "last.safetensors")
+    of_network = {name for name in arrays if name.startswith("network.")}
+    assert of_network == {
+        *(f"network.conv{number}.{part}" for number in (1, 2) for part in "vg"),
+        "network.readout.weight",
+    }
+    outcome = evaluate(whole)
+    assert (outcome.code, outcome.err) == (0, "")
+    measured = [line["test_accuracy"] for line in metrics(whole) if "test_accuracy" in line]
+    assert len(set(measured)) == 1
 
 
 def test_resuming_a_finished_run_measures_it_again(short_run: Path, tmp_path: Path) -> None:

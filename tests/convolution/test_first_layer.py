@@ -4,6 +4,8 @@ The emulator finds races, reads of what was never written, and steps beyond an a
 test here. Each case runs threads and blocks in an order of its own.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from emulator import why_not
@@ -23,7 +25,7 @@ from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.compilation import disassembly, nvrtc, source
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.device.gpu_limits import of_capability
-from ttfs_cupy.device.parts import parts
+from ttfs_cupy.device.parts import parts, parts_of_tree
 from ttfs_cupy.engine.plan import stages_of
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -55,6 +57,21 @@ def first_layers(*, pooled: bool = True) -> st.SearchStrategy[Case]:
 
 
 SHAPE = ConvolutionShape((9, 8), 3, 24, (3, 3), padding=(1, 1))
+
+
+@many
+@given(shapes(), st.integers(1, 70), st.integers(1, 20))
+def test_a_smaller_batch_needs_no_more_workspace(shape: ConvolutionShape, count: int, multiprocessors: int) -> None:
+    """It is made for the largest batch of a run, of which the last one is smaller: 6 images were summed in 6 ranges
+    where 4 were summed in 8."""
+    device = EmulatedGpu()
+    device.gpu = replace(device.gpu, multiprocessors=multiprocessors)
+    layer = FirstLayer(device, shape)  # type: ignore[arg-type]
+    planned = layer.workspace(count, "weight_gradient")
+    for fewer in range(1, count + 1):
+        ranges, _ = layer._ranges(fewer)
+        sums = shape.patch_size * first_layer.CHANNELS_OF_A_THREAD * layer._lanes * layer._channel_blocks
+        assert parts_of_tree(ranges, first_layer.FAN) * sums <= planned
 
 
 # Forward

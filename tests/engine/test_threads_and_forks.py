@@ -24,6 +24,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, ImageSet
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device.compilation import cpu_library
+from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Sgd
 from ttfs_cupy.engine.steps.evaluation import Evaluator
@@ -225,6 +226,10 @@ ON_A_GPU: dict[str, Callable[["OnGpu"], Any]] = {
     "counts": lambda on: on.optimizer.counts,
     "optimizer.state_dict": lambda on: on.optimizer.state_dict(),
     "optimizer.step": lambda on: on.optimizer.step(),
+    "average.follow": lambda on: on.average.follow(),
+    "average.in_place": lambda on: on.average.in_place().__enter__(),
+    "average.state_dict": lambda on: on.average.state_dict(),
+    "a new average": lambda on: WeightAverage(on.optimizer, 0.9),
     "a new optimiser": lambda on: Sgd(on.net.device, on.net.parameters),
     "a new network": lambda on: models.build(SPEC, SHAPE, CLASSES, on.net.device),
     "a new step": lambda on: TrainingStep(on.net, on.optimizer, 4),
@@ -245,6 +250,7 @@ class OnGpu:
         device = device_of(Machine())
         self.net = models.build(SPEC, SHAPE, CLASSES, device)
         self.optimizer = Adam(device, self.net.parameters)
+        self.average = WeightAverage(self.optimizer, 0.9)
         self.step = TrainingStep(self.net, self.optimizer, 4)
         self.inputs = self.net.encode(images(4))
         self.host = device.to_host(self.inputs)

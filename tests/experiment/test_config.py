@@ -35,12 +35,28 @@ DEFAULTS = {
         "standardize": False,
         "weight_mean": 0.0,
         "weight_std": None,
+        "normalization": "none",
         "initial_weights": None,
         "convolution": "auto",
         "precision": "split",
     },
-    "data": {"dataset": "digits", "root": "datasets", "download": False, "augment": "none", "validation": 0.1},
-    "training": {"epochs": 3, "batch_size": 8, "patience": 25},
+    "data": {
+        "dataset": "digits",
+        "root": "datasets",
+        "download": False,
+        "augment": "none",
+        "mix": "none",
+        "mix_alpha": 1.0,
+        "validation": 0.1,
+    },
+    "training": {
+        "epochs": 3,
+        "batch_size": 8,
+        "patience": 25,
+        "label_smoothing": 0.0,
+        "average": None,
+        "accumulate": 1,
+    },
     "optimizer": {
         "name": "adam",
         "lr": 1e-3,
@@ -53,7 +69,16 @@ DEFAULTS = {
         "weight_clip": None,
         "fixed_sign": False,
     },
-    "schedule": {"name": "exponential", "annealing": 1.0, "milestones": (), "factor": 0.1, "warmup": 0},
+    "schedule": {
+        "name": "exponential",
+        "annealing": 1.0,
+        "milestones": (),
+        "factor": 0.1,
+        "warmup": 0,
+        "rise": 0.3,
+        "start_factor": 0.04,
+        "end_factor": 4e-6,
+    },
 }
 
 
@@ -99,6 +124,7 @@ WRONG = {
     "network.clip": [*NAME, "gains", "again"],
     "network.grad_clip": [*POSITIVE, "null"],
     "network.readout": NAME,
+    "network.normalization": NAME,
     "network.encoding": [name for name in NAME if name != "null"],
     "network.standardize": FLAG,
     "network.weight_mean": [*ANY_NUMBER, "null"],
@@ -121,10 +147,15 @@ WRONG = {
     "data.root": [*TEXT, "null"],
     "data.download": FLAG,
     "data.augment": [*TEXT, "null"],
+    "data.mix": [*NAME, "cut", "null"],
+    "data.mix_alpha": [*POSITIVE, "101", "0.001", "null"],
     "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
+    "training.label_smoothing": [*ANY_NUMBER, "1", "-0.1", "null"],
+    "training.accumulate": [*WHOLE_FROM_1, "null"],
+    "training.average": [*POSITIVE, "1", "1.5", "0.99999999"],
     "optimizer.name": NAME,
     "optimizer.lr": [*POSITIVE, "null"],
     "optimizer.beta1": [*ANY_NUMBER, "1", "-0.1", "null"],
@@ -150,6 +181,9 @@ WRONG = {
     "schedule.milestones": ["1", "[0]", "[2, 1]", "[1, 1]", "[1.5]", "[true]", "[x]", "null"],
     "schedule.factor": [*POSITIVE, "1.1", "null"],
     "schedule.warmup": WHOLE_FROM_0,
+    "schedule.rise": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "schedule.start_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "schedule.end_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
 }
 
 
@@ -192,6 +226,7 @@ RIGHT = [
     ("network.standardize", "true", True),
     ("network.weight_mean", "-1", -1.0),
     ("network.weight_std", ".5", 0.5),
+    ("network.normalization", "weight", "weight"),
     ("tune", "false", False),
     ("network.convolution", "gemm", "gemm"),
     ("network.convolution", "gemm/winograd/gemm", "gemm/winograd/gemm"),
@@ -201,7 +236,12 @@ RIGHT = [
     ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
     ("network.encoding", "null", None),
     ("data.validation", "1e-3", 0.001),
+    ("data.mix", "cutmix", "cutmix"),
     ("training.patience", "null", None),
+    ("training.label_smoothing", "0", 0.0),
+    ("training.label_smoothing", "1e-1", 0.1),
+    ("training.average", "0.999", 0.999),
+    ("training.average", "null", None),
     ("optimizer.lr", "1e-3", 0.001),
     ("optimizer.lr", "3E-5", 3e-5),
     ("optimizer.lr", "1.e-2", 0.01),
@@ -229,7 +269,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
-        "must be a section with the keys epochs, batch_size, patience, not null"
+        "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, accumulate, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 
@@ -252,6 +292,11 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["network.encoding=direct", "network.standardize=true"], "network.standardize"),
         (["network.initial_weights=a", "network.weight_std=1"], "network.weight_std"),
         (["network.initial_weights=a", "network.weight_mean=1"], "network.weight_mean"),
+        (["network.normalization=weight", "network.weight_mean=1"], "network.weight_mean"),
+        (["network.normalization=weight", "optimizer.weight_clip=[-1, 1]"], "optimizer.weight_clip"),
+        (["network.normalization=weight", "optimizer.fixed_sign=true"], "optimizer.fixed_sign"),
+        (["data.mix_alpha=0.2"], "data.mix_alpha"),
+        (["data.mix=mixup", "training.batch_size=1"], "data.mix"),
         (["optimizer.momentum=0.9"], "optimizer.momentum"),
         (["optimizer.name=sgd", "optimizer.beta1=0.8"], "optimizer.beta1"),
         (["optimizer.name=sgd", "optimizer.beta2=0.8"], "optimizer.beta2"),
@@ -260,6 +305,11 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["schedule.milestones=[1]"], "schedule.milestones"),
         (["schedule.factor=0.5"], "schedule.factor"),
         (["schedule.name=cosine", "schedule.annealing=0.9"], "schedule.annealing"),
+        (["schedule.rise=0.5"], "schedule.rise"),
+        (["schedule.name=cosine", "schedule.start_factor=0.5"], "schedule.start_factor"),
+        (["schedule.name=cosine", "schedule.end_factor=0"], "schedule.end_factor"),
+        (["schedule.name=onecycle", "schedule.annealing=0.9"], "schedule.annealing"),
+        (["schedule.name=onecycle", "schedule.warmup=5"], "schedule.warmup"),
         (["network.psp_slope={from: 0, to: 1, start: 0.6, end: 0.5}"], "network.psp_slope.start"),
     ],
 )
@@ -272,10 +322,12 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
     [
         ["network.clip=separate", "network.psp_slope=1"],
         ["network.clip=none", "network.grad_clip=1"],
+        ["data.mix=both", "data.mix_alpha=0.2", "training.label_smoothing=0.1", "data.augment=shift_flip"],
         ["optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.beta1=0.9"],
         ["optimizer.beta1=0.8", "optimizer.beta2=0.9", "optimizer.eps=1e-6", "optimizer.momentum=0"],
         ["schedule.name=multistep", "schedule.milestones=[15, 30, 40]", "schedule.factor=0.4"],
         ["schedule.name=cosine", "schedule.annealing=1", "schedule.warmup=10"],
+        ["schedule.name=onecycle", "schedule.rise=0", "schedule.start_factor=1", "schedule.end_factor=0"],
         ["schedule.annealing=0.999"],
     ],
 )

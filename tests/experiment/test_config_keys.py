@@ -41,7 +41,9 @@ def test_an_unknown_key_names_the_nearest_right_one(minimal: Path, typo: str, me
     message = mistake(minimal, "network.psp_slope={from: 0, to: 1}", f"{typo}=1")
     assert message.startswith(f"--set {typo}=1: ")
     if meant is None:
-        assert message.endswith("is not a key: schedule has name, annealing, milestones, factor, warmup")
+        assert message.endswith(
+            "is not a key: schedule has name, annealing, milestones, factor, warmup, rise, start_factor, end_factor"
+        )
     else:
         key = typo.partition(".")[0] if meant == "network" else typo
         assert message.endswith(f"{key} is not a key: did you mean {meant}?")

@@ -26,7 +26,7 @@ ALGORITHMS = (
 KEYS = "seed, device, threads, tune, output, network, data, training, optimizer, schedule"
 NETWORK = (
     "model, t_win, psp_slope, clip, grad_clip, readout, encoding, standardize, weight_mean, weight_std, "
-    "initial_weights, convolution, precision"
+    "normalization, initial_weights, convolution, precision"
 )
 OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, clip_norm, weight_clip, fixed_sign"
 BUNDLED = "quickstart, small_fmnist, t2fsnn_vgg11_cifar10, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist"
@@ -67,6 +67,7 @@ VALUES = {
     "network.readout=x": "network.readout must be potential or spike_times, not 'x'",
     "network.encoding=rate": "network.encoding must be latency or direct, or null, not 'rate'",
     "network.weight_mean=-1e308": "network.weight_mean must be a number from -1e6 to 1e6, not -1e+308",
+    "network.normalization=batch": "network.normalization must be none or weight, not 'batch'",
     "network.weight_std=1e308": "network.weight_std must be a number from 1e-6 to 1e6, or null, not 1e+308",
     "network.initial_weights=": None,
     "network.convolution=wino": f"network.convolution must be {ALGORITHMS}, not 'wino'",
@@ -178,7 +179,8 @@ FILES = {
     "\x07": ", line 1: YAML does not allow the character U+0007",
     'a: "\\0"\n': ", line 1: the character U+0000 has no place in a value",
     "training: {epochs: 1, batch_size: 1}": (
-        ": data is missing: it must be a section with the keys dataset, root, download, augment, validation"
+        ": data is missing: it must be a section with the keys "
+        "dataset, root, download, augment, mix, mix_alpha, validation"
     ),
     f"{MINIMAL}optimizer.lr: 1\n": (": optimizer.lr must not be written with a dot: put lr into the section optimizer"),
 }

@@ -150,6 +150,7 @@ network:
   standardize: false
   weight_mean: 0.0
   weight_std: null
+  normalization: none
   initial_weights: null
   convolution: auto
   precision: split
@@ -158,11 +159,16 @@ data:
   root: datasets
   download: false
   augment: none
+  mix: none
+  mix_alpha: 1.0
   validation: 0.1
 training:
   epochs: 3
   batch_size: 8
   patience: 25
+  label_smoothing: 0.0
+  average: null
+  accumulate: 1
 optimizer:
   name: adam
   lr: 0.001
@@ -180,5 +186,8 @@ schedule:
   milestones: []
   factor: 0.1
   warmup: 0
+  rise: 0.3
+  start_factor: 0.04
+  end_factor: 4.0e-06
 """
     )

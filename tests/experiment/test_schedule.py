@@ -50,6 +50,69 @@ def test_cosine_goes_from_the_rate_to_zero_step_by_step() -> None:
     assert len(set(values)) == 41
 
 
+def torchs(lr: float, steps: int, rise: float, start: float, end: float) -> list[float]:
+    """What PyTorch's OneCycleLR has for each step."""
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        *(lr, steps),
+        pct_start=rise,
+        div_factor=1 / start,
+        final_div_factor=start / end,
+        cycle_momentum=False,
+    )
+    rates = []
+    for _ in range(steps):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        if len(rates) < steps:
+            cycle.step()
+    return rates
+
+
+@pytest.mark.parametrize("rise", [0.0, 0.1, 0.3, 1 / 3, 0.99, 1.0])
+@pytest.mark.parametrize(("start", "end"), [(0.04, 4e-6), (0.5, 0.25), (1.0, 1.0)])
+@pytest.mark.parametrize(("steps_per_epoch", "epochs"), [(10, 4), (7, 3), (391, 2), (1, 2)])
+def test_onecycle_is_pytorchs(rise: float, start: float, end: float, steps_per_epoch: int, epochs: int) -> None:
+    rates = LearningRateSchedule(
+        0.5, steps_per_epoch, epochs, "onecycle", rise=rise, start_factor=start, end_factor=end
+    )
+    steps = steps_per_epoch * epochs
+    np.testing.assert_allclose(
+        [rates.at(step) for step in range(steps)], torchs(0.5, steps, rise, start, end), rtol=1e-12, atol=1e-15
+    )
+
+
+def test_onecycle_rises_to_the_rate_and_falls_to_its_end() -> None:
+    rates = schedule("onecycle")
+    assert rates.at(0) == pytest.approx(0.5 * 0.04)
+    # three tenths of 40 steps: the twelfth
+    assert rates.at(11) == pytest.approx(0.5)
+    assert rates.at(39) == pytest.approx(0.5 * 4e-6)
+    assert rates.at(40) == rates.at(1000) == rates.at(39)
+    values = [rates.at(step) for step in range(40)]
+    assert values == [*sorted(values[:12]), *sorted(values[12:], reverse=True)]
+
+
+@pytest.mark.parametrize("rise", [0.0, 0.5, 1.0])
+def test_onecycle_of_a_single_step(rise: float) -> None:
+    rates = LearningRateSchedule(0.5, 1, 1, "onecycle", rise=rise, start_factor=0.1, end_factor=0.0)
+    assert all(0 <= rates.at(step) <= 0.5 for step in range(3))
+
+
+def test_onecycle_has_no_warmup() -> None:
+    with pytest.raises(UserError, match=r"^warmup has no effect with onecycle"):
+        schedule("onecycle", warmup=3)
+
+
+@pytest.mark.parametrize("name", ["rise", "start_factor", "end_factor"])
+def test_shares_of_onecycle_lie_in_0_to_1(name: str) -> None:
+    for value in (-0.1, 1.1, math.nan, "x"):
+        with pytest.raises(UserError, match=f"^{name} must be a number from 0 to 1"):
+            schedule("onecycle", **{name: value})
+
+
 @pytest.mark.parametrize("name", ["exponential", "multistep", "cosine"])
 def test_warmup_rises_linearly_to_what_the_schedule_says(name: str) -> None:
     options: dict[str, Any] = {"milestones": (2,)} if name == "multistep" else {}
@@ -100,6 +163,11 @@ def test_a_config_becomes_its_schedule() -> None:
         ["schedule={name: multistep, milestones: [2, 5], factor: 0.4, warmup: 7}", "optimizer.lr=0.02"],
     )
     expected = LearningRateSchedule(0.02, 41, 30, "multistep", 1.0, (2, 5), 0.4, 7)
+    assert learning_rates(loaded, 41) == expected
+    loaded = load_config(
+        "quickstart", ["schedule={name: onecycle, rise: 0.2, start_factor: 0.1, end_factor: 0}", "optimizer.lr=0.02"]
+    )
+    expected = LearningRateSchedule(0.02, 41, 30, "onecycle", rise=0.2, start_factor=0.1, end_factor=0.0)
     assert learning_rates(loaded, 41) == expected
 
 

@@ -21,14 +21,16 @@ from ttfs_cupy import (
     ImageSet,
     LearningRateSchedule,
     Limits,
+    MixedLabels,
     Network,
     Sgd,
     TrainingStep,
+    augmentation,
     build,
     get_device,
     load_dataset,
+    mixing,
 )
-from ttfs_cupy.data import AUGMENTATIONS
 from ttfs_cupy.device import CpuDevice
 
 CALLS = 20
@@ -120,7 +122,10 @@ class _World:
         draw = np.random.default_rng(self.chance.getrandbits(32))
         inputs = self.net.encode(draw.random((count, *self.shape), np.float32))
         labels = draw.integers(0, self.classes, count).astype(np.int32)
-        return self.array(inputs), self.array(labels)
+        if self.chance.random() < 0.7:
+            return self.array(inputs), self.array(labels)
+        others, shares = np.roll(labels, 1), draw.random(count, np.float32)
+        return self.array(inputs), MixedLabels(*map(self.array, (labels, others, shares)))
 
     # The calls, each of which may be refused
 
@@ -161,7 +166,8 @@ class _World:
 
     def epoch(self) -> None:
         for batch in self.batches.epoch(self.maybe(0)):
-            assert batch.inputs.dtype == np.float32 and batch.labels.dtype == np.int32
+            mixed = isinstance(batch.labels, MixedLabels)
+            assert batch.inputs.dtype == np.float32 and (mixed or batch.labels.dtype == np.int32)
             if self.chance.random() < 0.3:
                 break
 
@@ -287,7 +293,8 @@ class _World:
             "encode": self.maybe(self.chance.choice([self.net.encoder, Encoder()])),
             "shuffle": self.chance.random() < 0.5,
             "seed": self.maybe(0),
-            "augment": self.maybe(self.chance.choice([None, AUGMENTATIONS["none"], AUGMENTATIONS["crop_flip"]])),
+            "augment": self.maybe(self.chance.choice([None, *map(augmentation, ("none", "crop_flip", "shift_erase"))])),
+            "mix": self.maybe(self.chance.choice([None, mixing("mixup"), mixing("both", 0.3)])),
             "prefetch": self.maybe(self.chance.choice([0, 1, 2])),
         }
         self.batches = Batches(self.maybe(self.images), self.maybe(4), **options)

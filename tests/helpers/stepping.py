@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from cuda_stand_in import Entry, Machine, device_of
 
-from ttfs_cupy import models
+from ttfs_cupy import MixedLabels, models
 from ttfs_cupy.device import Device
+from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 
@@ -31,7 +32,7 @@ ORDERS = [(), ("copies",), ("steps",), ("null", "steps", "copies")]
 
 
 class Training:
-    """A network, its optimiser and its steps, on the stand-in unless another device is given."""
+    """A network, its optimiser and its steps, on the stand-in unless another device is given. decay: of an average."""
 
     def __init__(
         self,
@@ -40,6 +41,8 @@ class Training:
         optimizer: str = "adam",
         capture: bool = True,
         device: Device | None = None,
+        decay: float | None = None,
+        accumulate: int = 1,
         **rule: Any,
     ):
         self.machine = machine or Machine()
@@ -47,7 +50,11 @@ class Training:
         self.net = models.build(SPEC, SHAPE, CLASSES, self.device, **rule)
         self.net.plan(max(BATCHES), training=True)
         self.optimizer = OPTIMIZERS[optimizer](self.device, self.net.parameters)
-        self.step = TrainingStep(self.net, self.optimizer, max(BATCHES), capture=capture)
+        self.accumulate = accumulate
+        self.average = None if decay is None else WeightAverage(self.optimizer, decay)
+        self.step = TrainingStep(
+            *(self.net, self.optimizer, max(BATCHES)), accumulate=accumulate, average=self.average, capture=capture
+        )
         self.random = np.random.default_rng(0)
         self.number = 0
 
@@ -82,19 +89,40 @@ class Training:
             for batch, count in enumerate(BATCHES):
                 self.net.psp_slope = max(0.0, (epoch - EPOCHS // 2) / 10 + batch / 100) if epoch >= EPOCHS // 2 else 0.0
                 self.run(count, spoilt=spoils and (epoch, batch) == (1, 1))
+            self.step.flush()
         return self
 
     def bits(self) -> dict[str, bytes]:
         # as they lie there: state_dict() would tell of a batch that a missing wait has spoilt
         values, totals = map(self.device.to_host, (self.net.parameters.values, self.net.loss._totals))
         arrays = {"weights": values, "totals": totals, **self.optimizer.state_dict()}
+        if self.average is not None:
+            arrays["average"] = self.average.state_dict()["values"]
         return {name: array.tobytes() for name, array in arrays.items()}
 
     def steps(self, count: int = max(BATCHES), *, steps: int = 4) -> list[list[Entry]]:
         return [self.run(count) for _ in range(steps)]
 
 
+class MixedTraining(Training):
+    """The same of batches whose images are two in one, every fourth of plain ones."""
+
+    def send(self, count: int = max(BATCHES), *, spoilt: bool = False) -> None:
+        if self.number % 4 == 1:
+            super().send(count, spoilt=spoilt)
+            return
+        height, width = SHAPE[1:]
+        inputs = self.random.random((count, height, width, SHAPE[0]), np.float32)
+        labels, others = (self.random.integers(0, CLASSES, count).astype(np.int32) for _ in range(2))
+        mixed = MixedLabels(labels, others, self.random.random(count, np.float32))
+        if spoilt:
+            inputs[0, 0, 0] = np.inf
+        self.step.send(inputs, mixed)
+        for array in (inputs, *mixed.arrays):
+            array[...] = 0
+
+
 @cache
-def launched(optimizer: str, *, spoils: bool = True) -> dict[str, bytes]:
+def launched(optimizer: str, *, spoils: bool = True, kind: type[Training] = Training) -> dict[str, bytes]:
     """The bits of that optimiser's training, kernel by kernel, each stream running at once."""
-    return Training(Machine(ORDERS[-1]), optimizer=optimizer, capture=False).epochs(spoils=spoils).bits()
+    return kind(Machine(ORDERS[-1]), optimizer=optimizer, capture=False).epochs(spoils=spoils).bits()

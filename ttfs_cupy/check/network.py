@@ -48,9 +48,18 @@ def _differentiate(device: Device, psp_slope: float) -> Gradients:
     return *network.loss_and_gradients(network.encode(images), labels), network
 
 
-def _tiny_network(device: Device, psp_slope: float) -> tuple[Network, np.ndarray, np.ndarray]:
+def _tiny_network(
+    device: Device, psp_slope: float, normalization: str = "none"
+) -> tuple[Network, np.ndarray, np.ndarray]:
     """With a batch of images, some of whose pixels are black, and labels, int32."""
-    network = build(list(TINY_NETWORK), input_shape=TINY_INPUT, device=device, seed=0, psp_slope=psp_slope)
+    network = build(
+        list(TINY_NETWORK),
+        input_shape=TINY_INPUT,
+        device=device,
+        seed=0,
+        psp_slope=psp_slope,
+        normalization=normalization,
+    )
     draw = np.random.default_rng(0)
     images = draw.random((TINY_BATCH, *TINY_INPUT)).astype(np.float32)
     images[images < 0.3] = 0
@@ -61,8 +70,10 @@ def replay_steps(report: Report, device: Device) -> None:
     """Training steps replayed as a CUDA graph: the same bits as launched kernel by kernel."""
     if device.streams is None:
         return
-    for psp_slope in (1.0, 0.0):
-        (launched, _), (replayed, graphs) = (_trained(device, psp_slope, capture=capture) for capture in (False, True))
+    for psp_slope, normalization in ((1.0, "weight"), (0.0, "none")):
+        (launched, _), (replayed, graphs) = (
+            _trained(device, psp_slope, normalization, capture=capture) for capture in (False, True)
+        )
         if not graphs:
             report.untested.append(f"no training step was replayed as a CUDA graph: {device.name} captured none")
             return
@@ -73,12 +84,15 @@ def replay_steps(report: Report, device: Device) -> None:
                 f"kernel by kernel: CUDA_LAUNCH_BLOCKING=1 does without graphs; {PLEASE_REPORT}"
             )
         verdict = "the same bits" if same else "its bits differ"
-        report.say("graph", f"psp_slope {psp_slope:g}: training steps launched and replayed, {verdict}")
+        weights = "standardised weights" if normalization == "weight" else "plain weights"
+        report.say("graph", f"psp_slope {psp_slope:g}, {weights}: training steps launched and replayed, {verdict}")
 
 
-def _trained(device: Device, psp_slope: float, *, capture: bool) -> tuple[dict[str, np.ndarray], int]:
+def _trained(
+    device: Device, psp_slope: float, normalization: str, *, capture: bool
+) -> tuple[dict[str, np.ndarray], int]:
     """Weights after a few steps, and how many graphs were recorded for them."""
-    network, images, labels = _tiny_network(device, psp_slope)
+    network, images, labels = _tiny_network(device, psp_slope, normalization)
     optimizer = Adam(device, network.parameters)
     step = TrainingStep(network, optimizer, TINY_BATCH, capture=capture)
     inputs = device.to_host(network.encode(images))

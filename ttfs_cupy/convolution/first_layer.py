@@ -194,7 +194,8 @@ class FirstLayer:
         if which == "data_gradient":
             windows = shape.out_size[0] // 2 * (shape.out_size[1] // 2) * shape.out_channels
             return batch_size * windows + Gemm(self.device, shape).workspace(batch_size, which)
-        ranges, _ = self._ranges(batch_size)
+        # a smaller batch may be cut into more ranges, but into no more than this
+        ranges = min(self._most_ranges, batch_size * Tiles.fastest(shape, WEIGHT_GRADIENT, self._lanes).count)
         return parts_of_tree(ranges, FAN) * shape.patch_size * CHANNELS_OF_A_THREAD * self._lanes * self._channel_blocks
 
     def forward(self, images: Array, weights: Array, neuron: Neuron, out: Activations, workspace: Array) -> None:

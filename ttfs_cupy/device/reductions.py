@@ -82,6 +82,9 @@ def cross_entropy(
     device: Device,
     potentials: Array,
     labels: Array,
+    others: Array | None,
+    shares: Array | None,
+    smoothing: float,
     marks: Array,
     grad: Array,
     row_loss: Array,
@@ -91,16 +94,21 @@ def cross_entropy(
 ) -> None:
     """The gradient of the rows' mean cross-entropy; the totals grow by their losses, correct predictions and number.
 
+    A row's target is its label, in shares of 1 or, float32 (rows,), `shares`, for the rest the label in `others`; and
+    of all that `smoothing`, in [0, 1], evenly every class. Correct is the label of the larger share.
+
     row_loss and row_correct, (rows,) at least, are scratch. arrived: int32 (1,), 0 before the first call. marks: int32
-    (2,), {of this batch, to be told}. Where the first is set, or a label is no class, which sets the second, the
-    gradient is NaN and the totals stay.
+    (2,), {of this batch, to be told}. Where the first is set, or a label is no class or a share outside [0, 1], which
+    sets the second, the gradient is NaN and the totals stay.
     """
     rows, classes = potentials.shape
+    targets = (labels, others, shares, smoothing)
     if device.gpu is None:
-        device.launch("cross_entropy", rows, potentials, labels, marks, grad, row_loss, row_correct, rows, classes)
+        outputs = (grad, row_loss, row_correct)
+        device.launch("cross_entropy", rows, potentials, *targets, marks, *outputs, rows, classes)
         device.launch("add_to_totals", 1, row_loss, row_correct, marks, totals, rows)
         return
-    arguments = (potentials, labels, marks, grad, row_loss, row_correct, arrived, totals, rows, classes)
+    arguments = (potentials, *targets, marks, grad, row_loss, row_correct, arrived, totals, rows, classes)
     device.launch_blocks(CROSS_ENTROPY, blocks_of_warps(rows), 0, *arguments)
 
 

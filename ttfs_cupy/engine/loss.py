@@ -1,12 +1,18 @@
 """Cross-entropy of the readout's potentials, and running totals that stay on the device until somebody reads them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.common.checks import is_number
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.data import MixedLabels
 from ttfs_cupy.device import Array, Device, reductions
+from ttfs_cupy.engine.optimizer import BELOW_ONE
 from ttfs_cupy.engine.turns import Turns, in_turn
-from ttfs_cupy.engine.validity import Validity
+from ttfs_cupy.engine.validity import Labels, Validity
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,13 @@ class Totals:
     loss: float
     accuracy: float
     images: int
+
+
+def check_smoothing(value: Any) -> float:
+    """Label smoothing as a float. Raises UserError unless it is from 0 to below 1."""
+    if not (is_number(value) and 0 <= value <= BELOW_ONE):
+        raise UserError(f"label_smoothing must be a number from 0 to below 1, not {shown(value)}")
+    return float(value)
 
 
 class CrossEntropy:
@@ -36,18 +49,22 @@ class CrossEntropy:
         self._totals = xp.zeros(3, np.float64)
 
     @in_turn
-    def add(self, potentials: Array, labels: Array) -> Array:
+    def add(self, potentials: Array, labels: Labels, smoothing: float = 0.0) -> Array:
         """Adds a batch to the totals; returns dLoss/d(potentials), (rows, classes), valid until the next call.
 
-        labels: int32 (rows,). One that is no class has the whole batch count for nothing, its gradient be NaN, and
-        ValueError raised by the next read(), on a CPU by this call.
+        labels: int32 (rows,), or MixedLabels. One that is no class, or a share outside [0, 1], has the whole batch
+        count for nothing, its gradient be NaN, and ValueError raised by the next read(), on a CPU by this call.
+        smoothing: the share of the target that all classes have evenly, from 0 to below 1.
         """
         self._validity.check_potentials(potentials, self.grad.shape)
         self._validity.check_labels(labels, len(potentials))
+        smoothing = check_smoothing(smoothing)
         grad = self.grad[: len(potentials)]
+        mixed = isinstance(labels, MixedLabels)
+        targets: tuple[Any, Any, Any] = labels.arrays if mixed else (labels, None, None)
         scratch = (self._row_loss, self._row_correct, self._arrived)
         marks = self._validity.marks
-        reductions.cross_entropy(self._device, potentials, labels, marks, grad, *scratch, self._totals)
+        reductions.cross_entropy(self._device, potentials, *targets, smoothing, marks, grad, *scratch, self._totals)
         self._validity.raise_if_known()
         return grad
 

@@ -12,7 +12,8 @@ from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.convolution.tuner import Tuner
-from ttfs_cupy.device import Array, Device, reductions
+from ttfs_cupy.data import MixedLabels
+from ttfs_cupy.device import Array, Device, reductions, standardization
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.engine.layers import Layer, MaxPool, Weighted
 from ttfs_cupy.engine.loss import CrossEntropy
@@ -21,7 +22,7 @@ from ttfs_cupy.engine.parameters import Parameters
 from ttfs_cupy.engine.plan import Plan, StageSlots, stages_of
 from ttfs_cupy.engine.summary import summary
 from ttfs_cupy.engine.turns import Turns, in_turn
-from ttfs_cupy.engine.validity import Validity
+from ttfs_cupy.engine.validity import Labels, Validity
 from ttfs_cupy.neuron import PspSlope
 from ttfs_cupy.neuron.encoding import Encoder
 
@@ -45,6 +46,8 @@ class Network:
         psp_slope: PspSlope,
         classes: int,
         wanted_precision: Precision = DEFAULT_PRECISION,
+        *,
+        standardized: bool = False,
     ):
         self.device = device
         self.layers = list(layers)
@@ -54,7 +57,8 @@ class Network:
         self.wanted_precision = wanted_precision
         self._psp_slope = psp_slope
         with device.current():
-            self.parameters = Parameters(device, [layer for layer in layers if isinstance(layer, Weighted)])
+            weighted = [layer for layer in layers if isinstance(layer, Weighted)]
+            self.parameters = Parameters(device, weighted, standardized=standardized)
             self.validity = Validity(device, self.layers[0].in_shape, encoder, classes)
         self.loss = self._new_loss(1)  # until something is planned
         self._plan: Plan | None = None
@@ -138,14 +142,16 @@ class Network:
         return readout
 
     @in_turn
-    def loss_and_gradients(self, encoded: Array, labels: Array) -> tuple[float, dict[str, np.ndarray]]:
+    def loss_and_gradients(
+        self, encoded: Array, labels: Labels, label_smoothing: float = 0.0
+    ) -> tuple[float, dict[str, np.ndarray]]:
         """Mean cross-entropy, and dLoss/d(weights) named and shaped like state_dict()."""
         inputs = self._checked_inputs(encoded)
         targets = self._checked_labels(labels, len(inputs))
         self.validity.raise_if_marked()
         self.plan(len(inputs), training=True)
         self.loss.reset()
-        self.differentiate(inputs, targets)
+        self.differentiate(inputs, targets, label_smoothing)
         loss = self.loss.read().loss
         self.loss.reset()
         return loss, self.parameters.gradient_dict()
@@ -216,6 +222,8 @@ class Network:
             return
         sums = {slope != 0 for slope in ([self.psp_slope] if slopes is None else slopes)}
         variants: dict[Variant, None] = dict.fromkeys(reductions.VARIANTS)
+        if training and self.parameters.is_standardized:
+            variants |= dict.fromkeys(standardization.VARIANTS)
         for index, stage in enumerate(stages_of(self.layers)):
             layer = stage.layer
             if not isinstance(layer, Weighted):
@@ -283,14 +291,15 @@ class Network:
         return inputs.reshape(-1, self.classes)
 
     @in_turn
-    def differentiate(self, inputs: Array, labels: Array) -> None:
+    def differentiate(self, inputs: Array, labels: Labels, label_smoothing: float = 0.0) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`.
 
-        Raises TypeError or ValueError as run() does, and for labels that are not int32 (N,) and classes.
+        labels, label_smoothing: as CrossEntropy.add takes them. Raises TypeError or ValueError as run() does, and for
+        labels that are not int32 (N,) and classes, or such MixedLabels.
         """
         readout = self.run(inputs, training=True)
         batch_size, plan = len(inputs), self._planned(len(inputs), training=True)
-        grad = self.loss.add(readout, labels).reshape(-1, *self.layers[-1].out_shape)
+        grad = self.loss.add(readout, labels, label_smoothing).reshape(-1, *self.layers[-1].out_shape)
         for index in reversed(range(len(plan.stages))):
             stage, slots = plan.stages[index], plan.slots[index]
             below = plan.slots[index - 1] if index else None
@@ -302,13 +311,14 @@ class Network:
             grad = grad_under
 
     @in_turn
-    def train_step(self, inputs: Array, labels: Array, optimizer: Optimizer) -> None:
-        """One step on a batch: encoded inputs and int32 labels on the device. Nothing is read back.
+    def train_step(self, inputs: Array, labels: Labels, optimizer: Optimizer, label_smoothing: float = 0.0) -> None:
+        """One step on a batch: encoded inputs and int32 labels, or MixedLabels, on the device. Nothing is read back.
 
+        label_smoothing: the share of a target that all classes have evenly, from 0 to below 1.
         Raises TypeError or ValueError as differentiate() does: a batch that is none changes no weight.
         """
         self.check_optimizer(optimizer)
-        self.differentiate(inputs, labels)
+        self.differentiate(inputs, labels, label_smoothing)
         optimizer.step()
 
     def check_optimizer(self, optimizer: Optimizer) -> None:
@@ -348,12 +358,25 @@ class Network:
             raise ValueError("encoded must be finite")
         return inputs
 
-    def _checked_labels(self, labels: Array, count: int) -> Array:
+    def _checked_labels(self, labels: Labels, count: int) -> Labels:
+        if not isinstance(labels, MixedLabels):
+            return self._checked_classes("labels", labels, count)
+        shares = self.device.to_host(labels.shares)
+        # written so that NaN is refused, too
+        if shares.shape != (count,) or shares.dtype.kind != "f" or not ((shares >= 0) & (shares <= 1)).all():
+            raise ValueError(f"shares must be {count} numbers in 0 to 1, one per image")
+        return MixedLabels(
+            self._checked_classes("labels", labels.labels, count),
+            self._checked_classes("others", labels.others, count),
+            self.device.to_device(shares.astype(np.float32)),
+        )
+
+    def _checked_classes(self, name: str, labels: Array, count: int) -> Array:
         targets = self.device.to_host(labels)
         if targets.shape != (count,) or targets.dtype.kind not in "iu":
-            raise ValueError(f"labels must be {count} integers, one per image, not {targets.dtype} {targets.shape}")
+            raise ValueError(f"{name} must be {count} integers, one per image, not {targets.dtype} {targets.shape}")
         if not ((targets >= 0) & (targets < self.classes)).all():
-            raise ValueError(f"labels must lie in 0 to {self.classes - 1}")
+            raise ValueError(f"{name} must lie in 0 to {self.classes - 1}")
         return self.device.to_device(targets.astype(np.int32))
 
 

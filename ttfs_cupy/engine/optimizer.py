@@ -45,6 +45,7 @@ class StepCounts:
 class Limits:
     """What holds for every optimiser: decoupled decay, a largest global gradient norm, bounds and signs of weights.
 
+    Where weights are standardised, raw ones decay, gains do not, and there are neither bounds nor signs.
     Raises UserError for a negative decay, a norm not above 0, and bounds that are not in order.
     """
 
@@ -97,6 +98,13 @@ def decay_trouble(lr: float, weight_decay: float) -> str | None:
     )
 
 
+def _refuse_bounds(limits: Limits) -> None:
+    """Standardised weights have neither: raw weights have no size or sign that means anything."""
+    if limits.fixed_sign or limits.weight_clip != (-math.inf, math.inf):
+        name = "fixed_sign" if limits.fixed_sign else "weight_clip"
+        raise UserError(f"{name} does not go with standardised weights, whose raw weights it would bound: leave it out")
+
+
 class Optimizer(ABC):
     """One step: the gradient's norm, the decision about it, the update, the signs.
 
@@ -113,6 +121,8 @@ class Optimizer(ABC):
         check_kind("parameters", parameters, Parameters)
         limits = Limits() if limits is None else limits
         check_kind("limits", limits, Limits)
+        if parameters.is_standardized:
+            _refuse_bounds(limits)
         lr = check_positive("lr", lr)
         self.device = device
         self.parameters = parameters
@@ -165,14 +175,23 @@ class Optimizer(ABC):
 
     @in_turn
     def step(self) -> None:
-        """Applies parameters.gradients to parameters.values, unless the gradient is not finite."""
-        size = self.parameters.size
+        """Applies parameters.gradients to what is trained, unless the gradient is not finite."""
+        parameters = self.parameters
+        parameters.to_trained_gradients()
         scratch, state = (self._sums, self._arrived), (self._rate, self.update, self._counts)
         settings = (self.limits.clip_norm, self.beta1, self.beta2)
-        reductions.prepare_update(self.device, self.parameters.gradients, *scratch, *state, settings)
+        reductions.prepare_update(self.device, parameters.trained_gradients, *scratch, *state, settings)
         self._apply()
         if self._birth_sign is not None:
-            self.device.launch("keep_sign", size, self.parameters.values, self._birth_sign, size)
+            size = parameters.size
+            self.device.launch("keep_sign", size, parameters.values, self._birth_sign, size)
+        parameters.to_values()
+
+    @property
+    def decided(self) -> tuple[Array, Array]:
+        """On the device, of the last step: `update` as kernels/optimizer.cu takes it, and the steps that were applied,
+        skipped and clipped since the start."""
+        return self.update, self._counts
 
     @abstractmethod
     def _apply(self) -> None:
@@ -247,16 +266,16 @@ class Adam(Optimizer):
 
     def _make_arrays(self) -> None:
         super()._make_arrays()
-        self._first, self._second = (self.device.xp.zeros(self.parameters.size, np.float32) for _ in range(2))
+        self._first, self._second = (self.device.xp.zeros_like(self.parameters.trained) for _ in range(2))
 
     def _apply(self) -> None:
         p = self.parameters
         self.device.launch(
             "adam",
-            p.size,
+            p.trained.size,
             *(
-                p.values,
-                p.gradients,
+                p.trained,
+                p.trained_gradients,
                 self._first,
                 self._second,
                 self.update,
@@ -264,7 +283,7 @@ class Adam(Optimizer):
                 self.beta2,
                 self.eps,
             ),
-            *(*self._limit_arguments, p.size),
+            *(*self._limit_arguments, p.size, p.trained.size),
         )
 
     @property
@@ -289,15 +308,15 @@ class Sgd(Optimizer):
 
     def _make_arrays(self) -> None:
         super()._make_arrays()
-        self._velocity = self.device.xp.zeros(self.parameters.size, np.float32)
+        self._velocity = self.device.xp.zeros_like(self.parameters.trained)
 
     def _apply(self) -> None:
         p = self.parameters
         self.device.launch(
             "sgd",
-            p.size,
-            *(p.values, p.gradients, self._velocity, self.update, self.momentum),
-            *(*self._limit_arguments, p.size),
+            p.trained.size,
+            *(p.trained, p.trained_gradients, self._velocity, self.update, self.momentum),
+            *(*self._limit_arguments, p.size, p.trained.size),
         )
 
     @property

@@ -8,13 +8,16 @@ CPU, where nobody waits, it is told at once.
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import ImageSet
+from ttfs_cupy.data import ImageSet, MixedLabels
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Shape
 from ttfs_cupy.neuron.encoding import Encoder
 
 # A mark's bits, as in kernels/common.h
-INPUTS_OUTSIDE, LABELS_OUTSIDE = 1, 2
+INPUTS_OUTSIDE, LABELS_OUTSIDE, SHARES_OUTSIDE = 1, 2, 4
+
+# int32 (N,), or of images that are two in one MixedLabels
+Labels = Array | MixedLabels
 
 
 class Validity:
@@ -41,15 +44,17 @@ class Validity:
         self._device.launch("mark_outside", inputs.size, inputs, *self._bounds, self.marks, inputs.size)
         self.raise_if_known()
 
-    def check_labels(self, labels: Array, count: int) -> None:
-        """Raises TypeError or ValueError unless these are `count` labels, int32, on the device; the loss marks one that
-        is no class."""
-        self._check_held("labels", labels)
-        if labels.dtype != np.int32:
-            raise TypeError(f"labels must be int32, not {labels.dtype}")
-        _check_count(labels.shape, count)
-        if not labels.flags.c_contiguous:
-            raise ValueError("labels must be C-contiguous, as device.to_device() makes them")
+    def check_labels(self, labels: Labels, count: int) -> None:
+        """Raises TypeError or ValueError unless these are `count` labels, int32, on the device, or such MixedLabels.
+
+        The loss marks one that is no class, and a share outside [0, 1]."""
+        for name, array, dtype in _named(labels):
+            self._check_held(name, array)
+            if array.dtype != dtype:
+                raise TypeError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
+            _check_count(name, array.shape, count)
+            if not array.flags.c_contiguous:
+                raise ValueError(f"{name} must be C-contiguous, as device.to_device() makes them")
 
     def check_potentials(self, potentials: Array, most: tuple[int, int]) -> None:
         """Raises TypeError or ValueError unless these are potentials, float32 (N, classes), on the device.
@@ -69,15 +74,16 @@ class Validity:
         if highest >= self._classes:
             raise UserError(f"{called}: labels must lie in 0 to {self._classes - 1}, and one is {highest}")
 
-    def check_host_batch(self, inputs: np.ndarray, labels: np.ndarray) -> None:
+    def check_host_batch(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels) -> None:
         """The same of arrays on the host that are to be copied to the device; values are left for then."""
-        for name, array, dtype in (("inputs", inputs, np.float32), ("labels", labels, np.int32)):
+        for name, array, dtype in (("inputs", inputs, np.float32), *_named(labels)):
             if not isinstance(array, np.ndarray):
                 raise TypeError(f"{name} must be a numpy.ndarray, not {_kind(array)}")
             if array.dtype != dtype:
                 raise TypeError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
         self._check_images(inputs.shape)
-        _check_count(labels.shape, len(inputs))
+        for name, array, _ in _named(labels):
+            _check_count(name, array.shape, len(inputs))
 
     def raise_if_marked(self) -> None:
         """Raises ValueError, once, if a batch since the last time was none; waits for the device."""
@@ -91,6 +97,7 @@ class Validity:
         wrong = {
             INPUTS_OUTSIDE: f"inputs must lie in {low:g} to {high:g}, {code}",
             LABELS_OUTSIDE: f"labels must lie in 0 to {self._classes - 1}",
+            SHARES_OUTSIDE: "shares must lie in 0 to 1",
         }
         told = "; ".join(sentence for bit, sentence in wrong.items() if untold & bit)
         raise ValueError(f"{told}; a batch in which they do not was left out")
@@ -118,9 +125,17 @@ class Validity:
             )
 
 
-def _check_count(shape: tuple[int, ...], count: int) -> None:
+def _named(labels: Labels) -> list[tuple[str, Array, type]]:
+    """What labels consist of: how it is called, the array, and the type that it should have."""
+    if not isinstance(labels, MixedLabels):
+        return [("labels", labels, np.int32)]
+    names = ("labels", "others", "shares")
+    return list(zip(names, labels.arrays, (np.int32, np.int32, np.float32), strict=True))
+
+
+def _check_count(name: str, shape: tuple[int, ...], count: int) -> None:
     if shape != (count,):
-        raise ValueError(f"labels must have shape ({count},), one for each image, not {tuple(shape)}")
+        raise ValueError(f"{name} must have shape ({count},), one for each image, not {tuple(shape)}")
 
 
 def _kind(value: object) -> str:

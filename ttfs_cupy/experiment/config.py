@@ -29,7 +29,9 @@ from ttfs_cupy.common.shown import one_line, short, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.registry import algorithms
+from ttfs_cupy.data.mixing import ALPHAS, MIXES
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS, decay_trouble
+from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT, sentence
 from ttfs_cupy.experiment.schedule import SCHEDULES
@@ -85,6 +87,7 @@ Threads = Annotated[
 ]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a number")]
 Number = Annotated[Real, AfterValidator(_held_by_float32)]
+Decay = Annotated[Number, Field(gt=0, lt=1, description="a number above 0, below 1"), AfterValidator(_up_to(BELOW_ONE))]
 Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
 NotNegative = Annotated[Number, Field(ge=0, description="a number from 0")]
 Share = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
@@ -98,13 +101,18 @@ Mean = Annotated[Real, _between(-WEIGHTS[1], WEIGHTS[1])]
 Deviation = Annotated[Real, _between(*WEIGHTS)]
 Epsilon = Annotated[Real, _between(*EPSILONS)]
 NormBound = Annotated[Real, _between(*NORM_BOUNDS)]
+Alpha = Annotated[Real, _between(*ALPHAS)]
 Factor = Annotated[Number, Field(gt=0, le=1, description="a number above 0, up to 1")]
 
 
 def _one_of(names: Sequence[str], default: str | None) -> Any:
     """A field that takes one of the names; they come from the code that knows what to do with them."""
-    choices = f"{', '.join(names[:-1])} or {names[-1]}{', or null' if default is None else ''}"
+    choices = f"{_or(names)}{', or null' if default is None else ''}"
     return Field(default, strict=True, pattern=f"^({'|'.join(names)})$", description=choices)
+
+
+def _or(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _conflict(key: str, problem: str) -> PydanticCustomError:
@@ -217,6 +225,7 @@ class NetworkConfig(_Section):
     standardize: Flag = False
     weight_mean: Mean = 0.0
     weight_std: Deviation | None = None
+    normalization: str = _one_of(NORMALIZATIONS, "none")
     initial_weights: PathText | None = None
     convolution: Convolution = "auto"
     precision: str = _one_of(PRECISIONS, DEFAULT_PRECISION)
@@ -229,6 +238,8 @@ class NetworkConfig(_Section):
             raise _conflict("network.grad_clip", "has no effect with clip none: leave it out, or choose gain")
         if self.standardize and self.encoding == "direct":
             raise _conflict("network.standardize", "belongs to latency encoding (direct always does it): leave it out")
+        if self.normalization == "weight" and _is_set(self, "weight_mean"):
+            raise _conflict("network.weight_mean", "has no effect with normalization weight: leave it out")
         for key in ("weight_mean", "weight_std"):
             if self.initial_weights is not None and _is_set(self, key):
                 raise _conflict(f"network.{key}", "has no effect with initial_weights: leave one of them out")
@@ -236,21 +247,36 @@ class NetworkConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Which images, from where, and how they are split and varied."""
+    """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
+    one is Beta(mix_alpha, mix_alpha)."""
 
     dataset: Text
     root: PathText = "datasets"
     download: Flag = False
     augment: Text = "none"
+    mix: str = _one_of(MIXES, "none")
+    mix_alpha: Alpha = 1.0
     validation: ProperShare = 0.1
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        if self.mix == "none" and _is_set(self, "mix_alpha"):
+            raise _conflict("data.mix_alpha", f"has no effect with mix none: leave it out, or choose {_or(MIXES[1:])}")
+        return self
 
 
 class TrainingConfig(_Section):
-    """How long; patience is the number of epochs without a better validation accuracy after which to stop."""
+    """How long, and towards what; patience is the number of epochs without a better validation accuracy after which to
+    stop, label_smoothing the share of a target that all classes have evenly, average the decay of a moving average of
+    the weights, which is validated beside them (null for none). accumulate: how many batches make a step of the
+    optimiser; schedules and psp_slope go by these steps."""
 
     epochs: Count
     batch_size: Count
     patience: Count | None = 25
+    label_smoothing: ShareBelowOne = 0.0
+    average: Decay | None = None
+    accumulate: Count = 1
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -300,17 +326,25 @@ class OptimizerConfig(_Section):
 
 
 class ScheduleConfig(_Section):
-    """The learning rate over a run; warmup counts steps."""
+    """The learning rate over a run; warmup counts steps of the optimiser. The last three are onecycle's: the share of
+    the run in which it rises, and where it starts and ends, as shares of lr."""
 
     name: str = _one_of(SCHEDULES, "exponential")
     annealing: Factor = 1.0
     milestones: Milestones = ()
     factor: Factor = 0.1
     warmup: Whole = 0
+    rise: Share = 0.3
+    start_factor: Share = 0.04
+    end_factor: Share = 4e-6
 
     @model_validator(mode="after")
     def _check(self) -> "ScheduleConfig":
-        _refuse_idle(self, "schedule", {"annealing": "exponential", "milestones": "multistep", "factor": "multistep"})
+        owners = {"annealing": "exponential", "milestones": "multistep", "factor": "multistep"}
+        owners |= dict.fromkeys(("rise", "start_factor", "end_factor"), "onecycle")
+        _refuse_idle(self, "schedule", owners)
+        if self.name == "onecycle" and self.warmup:
+            raise _conflict("schedule.warmup", "has no effect with onecycle: leave it out, or set schedule.rise")
         if self.name == "multistep" and not self.milestones:
             raise _conflict("schedule.milestones", "is missing: multistep needs epochs, such as [15, 30, 40]")
         return self
@@ -332,6 +366,17 @@ class Config(_Section):
     training: TrainingConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        for key in ("weight_clip", "fixed_sign"):
+            if self.network.normalization == "weight" and _is_set(self.optimizer, key):
+                raise _conflict(
+                    f"optimizer.{key}", "does not go with network.normalization weight: leave one of them out"
+                )
+        if self.data.mix != "none" and self.training.batch_size == 1:
+            raise _conflict("data.mix", "mixes the images of a batch: needs a training.batch_size of at least 2")
+        return self
 
 
 def load_config(

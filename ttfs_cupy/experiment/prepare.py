@@ -12,7 +12,7 @@ import numpy as np
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
-from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, split
+from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, mixing, split
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -73,6 +73,12 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             f"training.batch_size {batch_size} is larger than the training set of {len(to_train)} images "
             f"({config.data.dataset} without its validation share)"
         )
+    accumulate = config.training.accumulate
+    if (accumulate - 1) * batch_size >= len(to_train):
+        raise UserError(
+            f"training.accumulate {accumulate} asks for more batches of {batch_size} than the training set of "
+            f"{len(to_train)} images has ({config.data.dataset} without its validation share)"
+        )
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
     if lacking:
@@ -95,6 +101,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             shuffle=True,
             seed=config.seed,
             augment=augmentation(config.data.augment),
+            mix=mixing(config.data.mix, config.data.mix_alpha),
         ),
         _in_order(dataset.train.take(validation), batch_size, network),
         _in_order(dataset.test, batch_size, network),
@@ -157,11 +164,14 @@ def _network(config: Config, device: Device, dataset: Dataset) -> Network:
         std=dataset.std,
         weight_mean=wanted.weight_mean,
         weight_std=wanted.weight_std,
+        normalization=wanted.normalization,
         convolution=wanted.convolution,
         precision=wanted.precision,
     )
     if wanted.initial_weights is not None:
         load_weights(network, Path(wanted.initial_weights))
+        # from here on the network is what its training will start from
+        network.parameters.to_values()
     return network
 
 

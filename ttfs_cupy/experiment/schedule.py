@@ -9,15 +9,17 @@ from ttfs_cupy.common.checks import SMALLEST, check_choice, check_count, check_n
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 
-SCHEDULES = ("exponential", "multistep", "cosine")
+SCHEDULES = ("exponential", "multistep", "cosine", "onecycle")
 
 
 @dataclass(frozen=True)
 class LearningRateSchedule:
-    """The rate of a step; epochs and steps count from 0.
+    """The rate of a step, of the optimiser's; epochs and steps count from 0.
 
     exponential: times `annealing` after each epoch. multistep: times `factor` at each of `milestones` (epochs).
-    cosine: half a cosine from lr to 0 over the run. All rise linearly over the first `warmup` steps.
+    cosine: half a cosine from lr to 0 over the run. These rise linearly over the first `warmup` steps.
+    onecycle (Smith and Topin, 2018): half a cosine from lr * start_factor up to lr, over the share `rise` of the run,
+    and half of one down to lr * end_factor, its last step's. As in PyTorch's OneCycleLR, but momentum stays as it is.
     """
 
     lr: float
@@ -28,6 +30,9 @@ class LearningRateSchedule:
     milestones: tuple[int, ...] = ()
     factor: float = 0.1
     warmup: int = 0
+    rise: float = 0.3
+    start_factor: float = 0.04
+    end_factor: float = 4e-6
 
     def __post_init__(self) -> None:
         """Raises UserError that names what is none of this."""
@@ -40,6 +45,7 @@ class LearningRateSchedule:
             **{name: check_count(name, getattr(self, name)) for name in ("steps_per_epoch", "epochs")},
             "warmup": check_count("warmup", self.warmup, least=0),
             **{name: check_number(name, getattr(self, name), SMALLEST, 1) for name in ("annealing", "factor")},
+            **{name: check_number(name, getattr(self, name), 0, 1) for name in ("rise", "start_factor", "end_factor")},
             "milestones": tuple(check_count("a milestone", milestone) for milestone in self.milestones),
         }
         for name, value in exact.items():
@@ -48,6 +54,8 @@ class LearningRateSchedule:
             raise UserError(f"milestones must increase, as (15, 30) do, not {shown(self.milestones)}")
         if self.name == "multistep" and not self.milestones:
             raise UserError("milestones are missing: multistep needs epochs, such as (15, 30)")
+        if self.name == "onecycle" and self.warmup:
+            raise UserError("warmup has no effect with onecycle, which rises by itself: leave it out, or set rise")
 
     def at(self, step: int) -> float:
         """The learning rate with which that step, counted from 0 over the whole run, is taken."""
@@ -57,6 +65,26 @@ class LearningRateSchedule:
             share = self.annealing**epoch
         elif self.name == "multistep":
             share = self.factor ** bisect_right(self.milestones, epoch)
+        elif self.name == "cosine":
+            share = _half_cosine(1.0, 0.0, step / self._steps)
         else:
-            share = 0.5 * (1 + math.cos(math.pi * step / (self.steps_per_epoch * self.epochs)))
+            share = self._onecycle(step)
         return self.lr * share * min(1.0, (step + 1) / max(1, self.warmup))
+
+    @property
+    def _steps(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+    def _onecycle(self, step: int) -> float:
+        # the peak need not be at a step
+        peak, last = self.rise * self._steps - 1, self._steps - 1
+        if step < peak:
+            return _half_cosine(self.start_factor, 1.0, step / peak)
+        if step == peak:
+            return 1.0
+        return _half_cosine(1.0, self.end_factor, min(1.0, (step - peak) / max(last - peak, 1e-9)))
+
+
+def _half_cosine(start: float, end: float, done: float) -> float:
+    """From start to end, flat at both."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batch, Batches
+from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
@@ -24,6 +26,7 @@ from ttfs_cupy.experiment.progress import Progress
 from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
 from ttfs_cupy.experiment.silence import silence
+from ttfs_cupy.experiment.validation import validate
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -55,11 +58,22 @@ class Trainer:
         self.training = training
         self.validation = validation
         self.run = run
-        self.step = TrainingStep(network, optimizer, training.batch_size)
+        smoothing, decay = config.training.label_smoothing, config.training.average
+        self.average = None if decay is None else WeightAverage(optimizer, decay)
+        self.step = TrainingStep(
+            network,
+            optimizer,
+            training.batch_size,
+            accumulate=config.training.accumulate,
+            label_smoothing=smoothing,
+            average=self.average,
+        )
+        # of the optimiser; an epoch's last one may be of fewer batches
+        self.steps_per_epoch = -(-len(training) // config.training.accumulate)
         # of training's batches: no set has larger ones, so that it serves the test set, too
         self.evaluator = Evaluator(network, training.batch_size)
         self.progress = Progress()
-        self.rates = learning_rates(config, len(training))
+        self.rates = learning_rates(config, self.steps_per_epoch)
         self.metrics = MetricsFile(run.metrics)
         self._told_silent: set[str] = set()
 
@@ -82,9 +96,10 @@ class Trainer:
         self.run.claim()
         arrays, metadata = checkpoint.load(self.run.last)
         try:
-            self.progress = Progress.from_metadata(metadata.get("progress"), len(self.training))
-            self.network.load_state_dict(_without_prefix(arrays, "network."))
+            self.progress = Progress.from_metadata(metadata.get("progress"), self.steps_per_epoch)
+            self.network.parameters.load_trained(_without_prefix(arrays, "network."))
             self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
+            self._load_average(_without_prefix(arrays, "average."))
             self.progress.check_counts(self.optimizer.counts)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
@@ -93,25 +108,35 @@ class Trainer:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
             self.run.best.unlink(missing_ok=True)
 
+    def _load_average(self, state: dict[str, np.ndarray]) -> None:
+        if self.average is None and state:
+            raise ValueError("it holds averaged weights, and training.average is null")
+        if self.average is not None:
+            if not state:
+                raise ValueError("it holds no averaged weights, and training.average is set")
+            self.average.load_state_dict(state)
+
     def _epoch(self) -> None:
         start = time.perf_counter()
         totals = self._train()
         seconds = time.perf_counter() - start
-        validation = self.evaluator.over(self.validation, "validation")
-        if not np.isfinite(validation.totals.loss):
+        validation = validate(self.evaluator, self.validation, self.average)
+        if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
             raise self._not_finite(next(self.validation.epoch(0)))
         progress = self.progress
         progress.epochs += 1
-        is_best = self._judge(validation.totals.accuracy)
+        kept = validation.kept
+        is_best = self._judge(kept.totals.accuracy)
         counts = self.optimizer.counts
         self.metrics.add(
             epoch=progress.epochs,
             train_loss=totals.loss,
             train_accuracy=totals.accuracy,
-            validation_loss=validation.totals.loss,
-            validation_accuracy=validation.totals.accuracy,
-            firing_rates=validation.firing_rates,
+            validation_loss=kept.totals.loss,
+            validation_accuracy=kept.totals.accuracy,
+            **validation.of_both(),
+            firing_rates=kept.firing_rates,
             learning_rate=self.optimizer.lr,
             psp_slope=self.network.psp_slope,
             seconds=seconds,
@@ -121,10 +146,10 @@ class Trainer:
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
         if is_best:
-            self._save_best()
+            self._save_best(validation.keeps_average)
         self._save_last()
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
-        self._warn_of_silence(validation.firing_rates)
+        self._warn_of_silence(kept.firing_rates)
 
     def _warn_of_silence(self, firing_rates: dict[str, float]) -> None:
         """Once for each layer."""
@@ -136,6 +161,8 @@ class Trainer:
     def _train(self) -> Totals:
         network, progress = self.network, self.progress
         network.loss.reset()
+        # of an epoch that was interrupted
+        self.step.drop()
         last_reading = time.perf_counter()
         description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
         with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
@@ -149,7 +176,9 @@ class Trainer:
                 self.optimizer.lr = self.rates.at(progress.step)
                 network.psp_slope = self._slope(progress.step)
                 self.step.run()
-                progress.step += 1
+                if number + 1 == len(self.training):
+                    self.step.flush()
+                progress.step += not self.step.has_begun
                 bar.update()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
@@ -174,7 +203,7 @@ class Trainer:
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope
         if isinstance(slope, PspSlopeSchedule):
-            return slope.at(step / (self.config.training.epochs * len(self.training)))
+            return slope.at(step / (self.config.training.epochs * self.steps_per_epoch))
         return slope
 
     def _judge(self, accuracy: float) -> bool:
@@ -194,13 +223,19 @@ class Trainer:
         patience = self.config.training.patience
         return patience is not None and self.progress.epochs_without_improvement >= patience
 
-    def _save_best(self) -> None:
-        metadata = {"psp_slope": self.network.psp_slope, "epoch": self.progress.epochs}
-        checkpoint.save(self.run.best, self.network.state_dict(), metadata)
+    def _save_best(self, of_average: bool) -> None:
+        metadata: dict[str, Any] = {"psp_slope": self.network.psp_slope, "epoch": self.progress.epochs}
+        if self.average is not None:
+            metadata["averaged"] = of_average
+        with self.average.in_place() if self.average is not None and of_average else nullcontext():
+            arrays = self.network.state_dict()
+        checkpoint.save(self.run.best, arrays, metadata)
 
     def _save_last(self) -> None:
-        arrays = {f"network.{name}": array for name, array in self.network.state_dict().items()}
+        arrays = {f"network.{name}": array for name, array in self.network.parameters.trained_dict().items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        if self.average is not None:
+            arrays |= {f"average.{name}": array for name, array in self.average.state_dict().items()}
         metadata = {"psp_slope": self.network.psp_slope, "progress": asdict(replace(self.progress))}
         checkpoint.save(self.run.last, arrays, metadata)
 
@@ -216,6 +251,9 @@ def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule
         tuple(schedule.milestones),
         schedule.factor,
         schedule.warmup,
+        schedule.rise,
+        schedule.start_factor,
+        schedule.end_factor,
     )
 
 
@@ -225,9 +263,18 @@ def _without_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.
 
 def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
     rates = " ".join(f"{rate:.2f}" for rate in line["firing_rates"].values())
+    best = " (best)" if is_best else ""
+    validated = f"validation {100 * line['validation_accuracy']:.2f} %{best}"
+    if "averaged" in line:
+        current, average = (_percent(line[f"{of}_validation_accuracy"]) for of in ("current", "average"))
+        bests = ("", best) if line["averaged"] else (best, "")
+        validated = f"validation {current}{bests[0]}, averaged {average}{bests[1]}"
     return (
         f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}, "
         f"training {100 * line['train_accuracy']:.2f} %, "
-        f"validation {100 * line['validation_accuracy']:.2f} %{' (best)' if is_best else ''}, "
-        f"firing rates {rates}, {line['images_per_second']:.0f} images/s"
+        f"{validated}, firing rates {rates}, {line['images_per_second']:.0f} images/s"
     )
+
+
+def _percent(share: float | None) -> str:
+    return "not finite" if share is None else f"{100 * share:.2f} %"

@@ -6,6 +6,7 @@
 // What a mark says of a batch that a network was given (engine/validity.py): bits; 0 is nothing.
 #define INPUTS_OUTSIDE 1
 #define LABELS_OUTSIDE 2
+#define SHARES_OUTSIDE 4
 
 // Templates named Number take a float, or Lanes, a strip of them at once.
 

@@ -17,26 +17,36 @@ DEVICE bool is_larger(const Largest& one, const Largest& other) {
 // has the optimiser leave the step out.
 DEVICE float no_number() { return sqrtf(-1.0f); }
 
-// m: a row's potentials; g: their gradient; *correct is -1 for a label that is no class. Team: the `lanes` threads of a
-// row, and what they add up or find together.
+// What a row is to answer: the class `first` for `share` of it and `second` for the rest, and of all that `smoothing`
+// evenly to every class.
+struct Target {
+    int first, second;
+    float share, smoothing;
+};
+
+// What row_correct says of a row without a loss, beside 0 and 1 of one that has it.
+#define NO_CLASS -1
+#define NO_SHARE -2
+
+// others and shares: null where the labels are all there is.
+DEVICE Target target_of(int row, const int* __restrict__ labels, const int* __restrict__ others,
+                        const float* __restrict__ shares, float smoothing) {
+    const int label = labels[row];
+    if (!others) return {label, label, 1.0f, smoothing};
+    return {label, others[row], shares[row], smoothing};
+}
+
+// 0, or why such a target is none.
+DEVICE int trouble_of(const Target& target, int classes) {
+    const bool are_classes = target.first >= 0 && target.first < classes && target.second >= 0 && target.second < classes;
+    if (!are_classes) return NO_CLASS;
+    return target.share >= 0.0f && target.share <= 1.0f ? 0 : NO_SHARE;
+}
+
+// One class alone. g holds the exponentials of the potentials, less the largest.
 template <typename Team>
-DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __restrict__ g, float* __restrict__ loss,
-                              int* __restrict__ correct, bool is_refused, int rows, int classes) {
-    const bool is_class = label >= 0 && label < classes;
-    if (is_refused || !is_class) {
-        for (int k = Team::lane(); k < classes; k += Team::lanes) g[k] = no_number();
-        if (Team::lane() == 0) {
-            *loss = no_number();
-            *correct = is_class ? 0 : -1;
-        }
-        return;
-    }
-    Largest best = {m[0], 0};
-    for (int k = Team::lane(); k < classes; k += Team::lanes) {
-        const Largest next = {m[k], k};
-        if (is_larger(next, best)) best = next;
-    }
-    best = Team::largest(best);
+DEVICE void hard_row(const float* __restrict__ m, int label, const Largest& best, float* __restrict__ g,
+                     float* __restrict__ loss, int rows, int classes) {
     float others = 0.0f, own = 0.0f;
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const float power = expf(m[k] - best.value);
@@ -52,18 +62,83 @@ DEVICE void cross_entropy_row(const float* __restrict__ m, int label, float* __r
         const float power = g[k];
         g[k] = (k == label ? -others : power) / sum / (float)rows;
     }
+    if (Team::lane() == 0) *loss = best.place == label ? log1pf(others) : logf(sum) - (m[label] - best.value);
+}
+
+// Several classes.
+template <typename Team>
+DEVICE void soft_row(const float* __restrict__ m, const Target& target, const Largest& best, float* __restrict__ g,
+                     float* __restrict__ loss, int rows, int classes) {
+    float others = 0.0f, distances = 0.0f;
+    for (int k = Team::lane(); k < classes; k += Team::lanes) {
+        const float below = m[k] - best.value, power = expf(below);
+        g[k] = power;
+        others += k == best.place ? 0.0f : power;
+        distances -= below;
+    }
+    others = Team::sum(others);
+    distances = Team::sum(distances);
+    // of the largest 1, but not of one that is not finite
+    const float of_power = reciprocal(others + expf(best.value - best.value)), of_row = reciprocal((float)rows);
+    const float everywhere = target.smoothing * reciprocal((float)classes);
+    const float of_first = (1.0f - target.smoothing) * target.share;
+    const float of_second = (1.0f - target.smoothing) * (1.0f - target.share);
+    for (int k = Team::lane(); k < classes; k += Team::lanes) {
+        const float own = (k == target.first ? of_first : 0.0f) + (k == target.second ? of_second : 0.0f);
+        g[k] = (g[k] * of_power - (everywhere + own)) * of_row;
+    }
     if (Team::lane() == 0) {
-        *loss = best.place == label ? log1pf(others) : logf(sum) - (m[label] - best.value);
-        *correct = best.place == label;
+        // a class that is not wanted may be impossible
+        float far = everywhere != 0.0f ? everywhere * distances : 0.0f;
+        if (of_first != 0.0f) far += of_first * (best.value - m[target.first]);
+        if (of_second != 0.0f) far += of_second * (best.value - m[target.second]);
+        *loss = log1pf(others) + far;
     }
 }
 
-// What a batch adds to the totals, {sum of losses, correct predictions, images}: nothing if it is refused. no_class: how
-// many of its labels are none, which is told by the second mark.
-DEVICE void add_batch(double loss, long long correct, long long no_class, int rows, int* __restrict__ marks,
+// m: a row's potentials; g: their gradient; *correct: whether the largest is that of the class with the larger share.
+// Team: the `lanes` threads of a row, and what they add up or find together.
+template <typename Team>
+DEVICE void cross_entropy_row(const float* __restrict__ m, const Target& target, float* __restrict__ g,
+                              float* __restrict__ loss, int* __restrict__ correct, bool is_refused, int rows,
+                              int classes) {
+    const int trouble = trouble_of(target, classes);
+    if (is_refused || trouble) {
+        for (int k = Team::lane(); k < classes; k += Team::lanes) g[k] = no_number();
+        if (Team::lane() == 0) {
+            *loss = no_number();
+            *correct = trouble;
+        }
+        return;
+    }
+    Largest best = {m[0], 0};
+    for (int k = Team::lane(); k < classes; k += Team::lanes) {
+        const Largest next = {m[k], k};
+        if (is_larger(next, best)) best = next;
+    }
+    best = Team::largest(best);
+    const int label = target.share >= 0.5f ? target.first : target.second;
+    const bool is_one = target.first == target.second || target.share == 1.0f || target.share == 0.0f;
+    if (is_one && target.smoothing == 0.0f) {
+        hard_row<Team>(m, label, best, g, loss, rows, classes);
+    } else {
+        soft_row<Team>(m, target, best, g, loss, rows, classes);
+    }
+    if (Team::lane() == 0) *correct = best.place == label;
+}
+
+// Of rows without a loss, by why.
+struct Troubles {
+    int no_class, no_share;
+};
+
+// What a batch adds to the totals, {sum of losses, correct predictions, images}: nothing if it is refused. Why is told by
+// the second mark.
+DEVICE void add_batch(double loss, long long correct, const Troubles& troubles, int rows, int* __restrict__ marks,
                       double* __restrict__ totals) {
-    if (no_class) marks[1] |= LABELS_OUTSIDE;
-    if (no_class || marks[0] != 0) return;
+    if (troubles.no_class) marks[1] |= LABELS_OUTSIDE;
+    if (troubles.no_share) marks[1] |= SHARES_OUTSIDE;
+    if (troubles.no_class || troubles.no_share || marks[0] != 0) return;
     totals[0] += loss;
     totals[1] += (double)correct;
     totals[2] += (double)rows;

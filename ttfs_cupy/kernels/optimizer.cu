@@ -1,4 +1,5 @@
-// Optimisers over all weights of a network at once (docs/model.md, "Optimisers"); arrays of n values, one per weight.
+// Optimisers over all that is trained at once (docs/model.md, "Optimisers"); arrays of n values, the first `decayed` of which
+// are weights, which decay; those after them, gains, do not.
 // update: {apply (0 or 1), gradient scale, learning rate, first-moment and second-moment bias corrections}, in device
 // memory, made by decide_update (decide_update.h). Called by engine/optimizer.py.
 
@@ -9,7 +10,8 @@ DEVICE float settled(float w, float decay, float low, float high) {
 
 KERNEL void adam(float* __restrict__ weights, const float* __restrict__ grad, float* __restrict__ first_moment,
                  float* __restrict__ second_moment, const float* __restrict__ update,
-                 float beta1, float beta2, float eps, float weight_decay, float low, float high, int n) {
+                 float beta1, float beta2, float eps, float weight_decay, float low, float high, int decayed,
+                 int n) {
     const float scale = update[1], rate = update[2], correct_m = update[3], correct_v = update[4];
     if (update[0] == 0.0f) return;
     GRID_LOOP(i, n) {
@@ -19,18 +21,19 @@ KERNEL void adam(float* __restrict__ weights, const float* __restrict__ grad, fl
         first_moment[i] = m;
         second_moment[i] = v;
         const float w = weights[i] - rate * (m * correct_m) / (sqrtf(v * correct_v) + eps);
-        weights[i] = settled(w, rate * weight_decay, low, high);
+        weights[i] = settled(w, i < decayed ? rate * weight_decay : 0.0f, low, high);
     }
 }
 
 KERNEL void sgd(float* __restrict__ weights, const float* __restrict__ grad, float* __restrict__ velocity,
-                const float* __restrict__ update, float momentum, float weight_decay, float low, float high, int n) {
+                const float* __restrict__ update, float momentum, float weight_decay, float low, float high,
+                int decayed, int n) {
     const float scale = update[1], rate = update[2];
     if (update[0] == 0.0f) return;
     GRID_LOOP(i, n) {
         const float g = momentum * velocity[i] + scale * grad[i];
         velocity[i] = g;
-        weights[i] = settled(weights[i] - rate * g, rate * weight_decay, low, high);
+        weights[i] = settled(weights[i] - rate * g, i < decayed ? rate * weight_decay : 0.0f, low, high);
     }
 }
 

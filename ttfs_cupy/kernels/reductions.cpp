@@ -36,15 +36,18 @@ struct Alone {
     DEVICE float sum(float own) { return own; }
 };
 
-// potentials, grad: (rows, classes); labels, row_loss, row_correct: (rows). marks: engine/validity.py's; where the first
-// is set, there is no loss.
+// potentials, grad: (rows, classes); labels, others, shares, row_loss, row_correct: (rows). others and shares: of images
+// that were mixed, the other one's label and the share of the first, or null. marks: engine/validity.py's; where the
+// first is set, there is no loss.
 KERNEL void cross_entropy(const float* __restrict__ potentials, const int* __restrict__ labels,
-                          const int* __restrict__ marks, float* __restrict__ grad, float* __restrict__ row_loss,
-                          int* __restrict__ row_correct, int rows, int classes) {
+                          const int* __restrict__ OPTIONAL others, const float* __restrict__ OPTIONAL shares,
+                          float smoothing, const int* __restrict__ marks, float* __restrict__ grad,
+                          float* __restrict__ row_loss, int* __restrict__ row_correct, int rows, int classes) {
     const bool is_refused = marks[0] != 0;
     GRID_LOOP(row, rows) {
         const long long first = (long long)row * classes;
-        cross_entropy_row<Alone>(potentials + first, labels[row], grad + first, row_loss + row, row_correct + row,
+        const Target target = target_of(row, labels, others, shares, smoothing);
+        cross_entropy_row<Alone>(potentials + first, target, grad + first, row_loss + row, row_correct + row,
                                  is_refused, rows, classes);
     }
 }
@@ -55,13 +58,15 @@ KERNEL void add_to_totals(const float* __restrict__ row_loss, const int* __restr
                           int* __restrict__ marks, double* __restrict__ totals, int rows) {
     GRID_LOOP(only, 1) {
         double loss = 0.0;
-        long long correct = 0, no_class = 0;
+        long long correct = 0;
+        Troubles troubles = {0, 0};
         for (int row = 0; row < rows; ++row) {
             loss += row_loss[row];
             correct += row_correct[row];
-            no_class += row_correct[row] < 0;
+            troubles.no_class += row_correct[row] == NO_CLASS;
+            troubles.no_share += row_correct[row] == NO_SHARE;
         }
-        add_batch(loss, correct, no_class, rows, marks, totals);
+        add_batch(loss, correct, troubles, rows, marks, totals);
     }
 }
 

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,15 +44,16 @@ def launched(slope: float) -> Case:
     return Case(steps, limit)
 
 
-def replayed(optimizer: str) -> Case:
-    training = Training(Machine(ORDERS[-1]), optimizer=optimizer)
-    training.steps()
+def replayed(optimizer: str, **options: Any) -> Case:
+    training = Training(Machine(ORDERS[-1]), optimizer=optimizer, **options)
+    training.steps(steps=8)
     batch = np.zeros((8, 9, 8, 2), np.float32), np.zeros(8, np.int32)
 
     def steps() -> None:
-        training.machine.log.clear()
-        training.step.send(*batch)
-        training.step.run()
+        for _ in range(training.accumulate):
+            training.machine.log.clear()
+            training.step.send(*batch)
+            training.step.run()
 
     # the stand-in's log, too
     return Case(steps, 200 << 10)
@@ -61,6 +63,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "launched, slope 0": lambda: launched(0.0),
     "launched, slope 1": lambda: launched(1.0),
     **{f"replayed, {optimizer}": lambda optimizer=optimizer: replayed(optimizer) for optimizer in OPTIMIZERS},
+    "replayed, with an average": lambda: replayed("adam", decay=0.9),
+    "replayed, of several batches": lambda: replayed("adam", decay=0.9, accumulate=3),
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cuda_stand_in import FORBIDDEN_IN_A_STEP, Entry, Machine, device_of
 from emulator import why_not
-from helpers.stepping import BATCHES, EPOCHS, OPTIMIZERS, ORDERS, Training, launched
+from helpers.stepping import BATCHES, EPOCHS, OPTIMIZERS, ORDERS, MixedTraining, Training, launched
 
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.engine.network import Network
@@ -32,6 +32,43 @@ def test_replayed_steps_leave_the_bits_of_launched_ones(optimizer: str, order: t
     assert (counts.applied, counts.skipped) == (EPOCHS * len(BATCHES) - 1, 1)
     assert (counts.clipped > 0) == (optimizer != "adam")
     assert training.bits() == launched(optimizer)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_average_is_part_of_the_graph(order: tuple[str, ...]) -> None:
+    replayed, launched = (Training(Machine(order), decay=0.9, capture=capture) for capture in (True, False))
+    for training in (replayed, launched):
+        training.epochs()
+        assert training.machine.violations == []
+    assert (replayed.step.graphs, launched.step.graphs) == (4, 0)
+    assert replayed.bits() == launched.bits()
+    # and what it follows goes its way without it
+    assert replayed.bits().items() > Training(Machine(order)).epochs().bits().items()
+
+
+def test_an_average_in_place_leaves_a_graph_as_it_is() -> None:
+    visited, plain = Training(Machine(), decay=0.9), Training(Machine(), decay=0.9)
+    for training in (visited, plain):
+        training.steps()
+        assert training.average is not None
+        if training is visited:
+            with training.average.in_place():
+                pass
+        _, last = training.steps(steps=2)
+        check_step(last)
+        assert training.step.graphs == 1
+    assert visited.machine.violations == plain.machine.violations == []
+    assert visited.bits() == plain.bits()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_of_mixed_batches_too(order: tuple[str, ...]) -> None:
+    training = MixedTraining(Machine(order)).epochs()
+    assert training.machine.violations == []
+    # of the whole size mixed and plain, of the smaller one mixed, each with psp_slope 0 and above
+    assert training.step.graphs == 6
+    assert training.bits() == launched("adam", kind=MixedTraining) != launched("adam")
+    assert training.optimizer.counts.applied == EPOCHS * len(BATCHES) - 1
 
 
 @pytest.mark.parametrize("rule", [{"clip": "separate"}, {"readout": "spike_times"}, {"encoding": "direct"}])
@@ -74,6 +111,9 @@ def test_a_cpu_launches_every_step() -> None:
 
         def run(self) -> None:
             self.net.train_step(*self.given, self.optimizer)
+
+        def flush(self) -> None:
+            pass
 
     device = CpuDevice(1)
     training = Training(device=device)

@@ -9,7 +9,7 @@ import numpy as np
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
 from ttfs_cupy.check.kernels.registry import check
 from ttfs_cupy.device import reductions
-from ttfs_cupy.engine.validity import INPUTS_OUTSIDE, LABELS_OUTSIDE
+from ttfs_cupy.engine.validity import INPUTS_OUTSIDE, LABELS_OUTSIDE, SHARES_OUTSIDE
 
 Settings = tuple[float, float, float]
 
@@ -106,17 +106,22 @@ def _compare_decision(
 # The loss
 
 
+# labels, others, shares and smoothing, as the kernels take them
+Targets = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, float]
+
+
 @check(tolerance=1e-6)
 def cross_entropy(trial: KernelTrial) -> None:
     # rows are the work here: enough of them for several shares; and a batch such as the last one of an epoch
     for rows, classes in ((70_003, 11), (5, 100), (1, 1)):
         potentials, labels = _potentials(trial, rows, classes)
-        outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
-        results = trial.launch(rows, potentials, labels, _unmarked(), *outputs, rows, classes)
-        _compare_loss(trial, potentials, labels, *results)
-    for labels, marks in _refused():
+        for targets in _targets(trial, labels, classes):
+            outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
+            results = trial.launch(rows, potentials, *targets, _unmarked(), *outputs, rows, classes)
+            _compare_loss(trial, potentials, targets, *results)
+    for targets, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
-        _compare_refusal(trial, labels, marks, *trial.launch(5, trial.normal(5, 3), labels, marks, *outputs, 5, 3))
+        _compare_refusal(trial, targets, marks, *trial.launch(5, trial.normal(5, 3), *targets, marks, *outputs, 5, 3))
 
 
 @check(tolerance=1e-6)
@@ -124,54 +129,81 @@ def cross_entropy_by_blocks(trial: KernelTrial) -> None:
     # fewer classes than a warp has lanes, as many, more; rows for several blocks, and fewer than a block's warps
     for rows, classes in ((131, 10), (77, 32), (5, 1000), (300, 33), (1, 1)):
         potentials, labels = _potentials(trial, rows, classes)
-        outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
-        before = np.array([1e3, 12345.0, 67890.0])
-        untold = np.array([0, INPUTS_OUTSIDE], np.int32)  # of an earlier batch, which does not matter to this one
-        arguments = (potentials, labels, untold, *outputs, _zero(), before, rows, classes)
-        blocks = reductions.blocks_of_warps(rows)
-        marks, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
-        trial.compare(marks, untold)
-        _compare_loss(trial, potentials, labels, *results)
-        _, row_loss, row_correct = results
-        added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
-        trial.compare(totals, before + added)
-        trial.compare(totals[1:], (before + added)[1:], 0.0)
-        trial.compare(arrived, _zero())
-    for labels, marks in _refused():
+        for targets in _targets(trial, labels, classes):
+            outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
+            before = np.array([1e3, 12345.0, 67890.0])
+            untold = np.array([0, INPUTS_OUTSIDE], np.int32)  # of an earlier batch, which does not matter to this one
+            arguments = (potentials, *targets, untold, *outputs, _zero(), before, rows, classes)
+            blocks = reductions.blocks_of_warps(rows)
+            marks, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
+            trial.compare(marks, untold)
+            _compare_loss(trial, potentials, targets, *results)
+            _, row_loss, row_correct = results
+            added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
+            trial.compare(totals, before + added)
+            trial.compare(totals[1:], (before + added)[1:], 0.0)
+            trial.compare(arrived, _zero())
+    for targets, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
-        arguments = (trial.normal(5, 3), labels, marks, *outputs, _zero(), np.arange(3.0), 5, 3)
+        arguments = (trial.normal(5, 3), *targets, marks, *outputs, _zero(), np.arange(3.0), 5, 3)
         found, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, 1, *arguments)
-        _compare_refusal(trial, labels, marks, *results)
-        trial.compare(found, marks if marks[0] else np.array([0, LABELS_OUTSIDE]))
+        _compare_refusal(trial, targets, marks, *results)
+        troubles = _troubles(targets)
+        told = (-1 in troubles) * LABELS_OUTSIDE | (-2 in troubles) * SHARES_OUTSIDE
+        trial.compare(found, np.array([marks[0], marks[1] | told]))
         trial.compare(totals, np.arange(3.0))
         trial.compare(arrived, _zero())
 
 
-def _refused() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Five labels, of which some are none of three classes, or whose batch is marked already; and the marks."""
-    for labels in ([0, 3, 1, -1, 2], [2**31 - 1, 0, 0, 0, -(2**31)]):
-        yield np.array(labels, np.int32), _unmarked()
-    yield np.array([0, 1, 2, 0, 1], np.int32), np.full(2, INPUTS_OUTSIDE, np.int32)
+def _targets(trial: KernelTrial, labels: np.ndarray, classes: int) -> Iterator[Targets]:
+    """These labels; the same smoothed; and each mixed with another one, in equal shares, in none, and with itself."""
+    others = trial.random.integers(0, classes, len(labels)).astype(np.int32)
+    shares = trial.uniform(0, 1, len(labels))
+    shares[: min(3, len(shares))] = (0.5, 0.0, 1.0)[: len(shares)]
+    others[-1] = labels[-1]
+    yield labels, None, None, 0.0
+    yield labels, None, None, 0.1
+    yield labels, others, shares, 0.0
+    yield labels, others, shares, 0.25
+
+
+def _refused() -> Iterator[tuple[Targets, np.ndarray]]:
+    """Five targets, of which some are none of three classes, or whose batch is marked already; and the marks."""
+    for first in ([0, 3, 1, -1, 2], [2**31 - 1, 0, 0, 0, -(2**31)]):
+        labels, shares = np.array(first, np.int32), np.full(5, 0.5, np.float32)
+        yield (labels, None, None, 0.0), _unmarked()
+        yield (np.zeros(5, np.int32), labels, shares, 0.1), _unmarked()
+    labels, shares = np.array([0, 1, 2, 0, 1], np.int32), np.array([np.nan, 1, 1.5, -0.5, np.inf], np.float32)
+    yield (labels, labels[::-1].copy(), shares, 0.0), _unmarked()
+    yield (labels, None, None, 0.0), np.full(2, INPUTS_OUTSIDE, np.int32)
 
 
 def _unmarked() -> np.ndarray:
     return np.zeros(2, np.int32)
 
 
+def _troubles(targets: Targets) -> np.ndarray:
+    """Of three classes: -1 where a label is none, else -2 where a share is none, else 0."""
+    labels, others, shares, _ = targets
+    is_class = np.logical_and.reduce([(each >= 0) & (each < 3) for each in (labels, others) if each is not None])
+    is_share = np.ones(len(labels), bool) if shares is None else (shares >= 0) & (shares <= 1)
+    return np.where(is_class, np.where(is_share, 0, -2), -1)
+
+
 def _compare_refusal(
     trial: KernelTrial,
-    labels: np.ndarray,
+    targets: Targets,
     marks: np.ndarray,
     grad: np.ndarray,
     row_loss: np.ndarray,
     row_correct: np.ndarray,
 ) -> None:
-    """Rows without a loss have NaN for gradients: all of a marked batch, and those whose labels are none."""
-    is_class = (labels >= 0) & (labels < 3)
-    without = ~is_class | (marks[0] != 0)
+    """Rows without a loss have NaN for gradients: all of a marked batch, and those whose targets are none."""
+    troubles = _troubles(targets)
+    without = (troubles != 0) | (marks[0] != 0)
     trial.compare(np.isnan(grad).all(axis=1), without, 0.0)
     trial.compare(np.isnan(row_loss), without, 0.0)
-    trial.compare(row_correct[without], np.where(is_class, 0, -1)[without], 0.0)
+    trial.compare(row_correct[without], troubles[without], 0.0)
 
 
 def _potentials(trial: KernelTrial, rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,22 +221,29 @@ def _potentials(trial: KernelTrial, rows: int, classes: int) -> tuple[np.ndarray
 def _compare_loss(
     trial: KernelTrial,
     potentials: np.ndarray,
-    labels: np.ndarray,
+    targets: Targets,
     grad: np.ndarray,
     row_loss: np.ndarray,
     row_correct: np.ndarray,
 ) -> None:
-    rows = len(potentials)
+    labels, others, shares, smoothing = targets
+    rows, classes = potentials.shape
     m, every = potentials.astype(np.float64), np.arange(rows)
+    share = np.ones(rows) if shares is None else shares.astype(np.float64)
+    wanted = np.zeros((rows, classes))
+    wanted[every, labels] += share
+    wanted[every, labels if others is None else others] += 1 - share
+    wanted = (1 - smoothing) * wanted + smoothing / classes
     exponents = m - m.max(axis=1, keepdims=True)
     sums = np.exp(exponents).sum(axis=1, keepdims=True)
-    expected = np.exp(exponents) / sums
-    expected[every, labels] -= 1
+    expected = np.exp(exponents) / sums - wanted
     trial.compare(grad, expected / rows, np.where(np.isnan(expected), 0, 1 / rows))
-    expected_loss = np.log(sums[:, 0]) - exponents[every, labels]
+    distances = np.where(wanted == 0, 0, wanted * exponents).sum(axis=1)
+    expected_loss = np.log(sums[:, 0]) - distances
     trial.compare(row_loss, expected_loss, 1 + np.abs(expected_loss))
     finite = np.isfinite(m).all(axis=1)
-    trial.compare(row_correct[finite], (m.argmax(axis=1) == labels)[finite], 0.0)
+    mostly = labels if others is None else np.where(share >= 0.5, labels, others)
+    trial.compare(row_correct[finite], (m.argmax(axis=1) == mostly)[finite], 0.0)
 
 
 @check(tolerance=1e-12)
@@ -220,10 +259,11 @@ def add_to_totals(trial: KernelTrial) -> None:
         trial.compare(totals[1:], (totals_before + added)[1:], 0.0)
         trial.compare(found, marks)
     marked = np.full(2, INPUTS_OUTSIDE, np.int32)
-    for correct, marks in ((row_correct, marked), (row_correct - 1, marked), (row_correct - 1, _unmarked())):
+    for less, marks in ((0, marked), (1, marked), (1, _unmarked()), (2, _unmarked()), (3, _unmarked())):
+        correct = row_correct - less
         found, totals = trial.launch(1, row_loss, correct, marks, before, rows)
-        no_class = LABELS_OUTSIDE if (correct < 0).any() else 0
-        trial.compare(found, np.array([marks[0], marks[1] | no_class]))
+        told = (-1 in correct) * LABELS_OUTSIDE | (-2 in correct) * SHARES_OUTSIDE
+        trial.compare(found, np.array([marks[0], marks[1] | told]))
         trial.compare(totals, before, 0.0)
 
 

@@ -20,7 +20,7 @@ from ttfs_cupy.convolution.tensorcore.tiles import (
     group_tiles,
     sum_tiles,
 )
-from ttfs_cupy.device import reductions
+from ttfs_cupy.device import reductions, standardization
 from ttfs_cupy.device.compilation.source import Constants, Variant
 
 _THREE_CHANNELS: Constants = (
@@ -67,7 +67,7 @@ def variants() -> dict[str, Variant]:
         "tensorcore_data_gradient": _largest(gradient_tiles(9)),  # has those for 1x1
         "tensorcore_weight_gradient": [sum_tiles(shape)[0] for shape in _SUMMED],
     }
-    found = {one.kernel: one for one in (PACKING, PACKING_FOR_GROUPS, *reductions.VARIANTS)}
+    found = {one.kernel: one for one in (PACKING, PACKING_FOR_GROUPS, *reductions.VARIANTS, *standardization.VARIANTS)}
     of_sums = (("SEPARATE", 0), ("FAN", first_layer.FAN))
     for kernel, threads, more in (
         ("first_layer_forward", first_layer.FORWARD.threads, ()),

@@ -32,7 +32,7 @@ COOPERATIVE = "cooperative"
 # What comes before a kernel file's text; of the CPU's also what its own files share with cooperative ones
 HEADERS = {
     "cuda": ("cuda", "common", "neuron", "winograd"),
-    "cpu": ("cpu", "common", "neuron", "winograd", "cross_entropy", "decide_update"),
+    "cpu": ("cpu", "common", "neuron", "winograd", "cross_entropy", "decide_update", "strips"),
 }
 
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"\n', re.MULTILINE)

@@ -10,16 +10,19 @@ from collections.abc import Callable
 import numpy as np
 
 from ttfs_cupy.common.checks import check_count, check_kind
+from ttfs_cupy.data import MixedLabels
 from ttfs_cupy.device import Array
 from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.plan import Plan
 from ttfs_cupy.engine.steps.feed import Feed
+from ttfs_cupy.engine.validity import Labels
 
 logger = logging.getLogger("ttfs_cupy")
 
-# What the launches depend on: the batch size, and whether psp_slope is above 0.
-_Kind = tuple[int, bool]
+# What the launches depend on: the batch size, whether psp_slope is above 0, whether the labels are mixed, and what else a
+# kind of step has.
+Kind = tuple[int, ...]
 
 
 def is_blocking() -> bool:
@@ -55,18 +58,19 @@ class BatchStep(ABC):
         shape = network.layers[0].in_shape
         with network.device.current():
             self._feed = Feed(network.device, self._streams, batch_size, shape) if self._streams else None
-        self._given: tuple[Array, Array] | None = None
+        self._given: tuple[Array, Labels] | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
-        self._warm: set[_Kind] = set()
-        self._graphs: dict[_Kind, Graph] = {}
+        self._warm: set[Kind] = set()
+        self._graphs: dict[Kind, Graph] = {}
 
     @property
     def graphs(self) -> int:
         """How many kinds of batches are recorded."""
         return len(self._graphs)
 
-    def send(self, inputs: np.ndarray, labels: np.ndarray) -> None:
-        """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,).
+    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels) -> None:
+        """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,), or
+        MixedLabels.
 
         They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
         TypeError or ValueError for arrays that are none of this, for more than `batch_size` images, and in a thread
@@ -80,7 +84,9 @@ class BatchStep(ABC):
             with self._network.device.alone():
                 self._feed.send(inputs, labels)
         else:
-            self._given = self._network.device.to_device(inputs), self._network.device.to_device(labels)
+            device = self._network.device
+            on_device = labels.to(device) if isinstance(labels, MixedLabels) else device.to_device(labels)
+            self._given = device.to_device(inputs), on_device
         self._has_batch = True
 
     def _check_thread(self) -> None:
@@ -90,8 +96,17 @@ class BatchStep(ABC):
         elif self._thread != current:
             raise ValueError(f"a {type(self).__name__} serves one thread: make another one in each")
 
+    def _require_batch(self) -> None:
+        self._check_thread()
+        if not self._has_batch:
+            raise ValueError("there is no batch to work on: send() one first")
+
+    def _kind(self, images: int, *, is_mixed: bool) -> Kind:
+        """Of the launches for a batch of so many images, as the network is now."""
+        return images, self._network.psp_slope != 0, is_mixed
+
     @abstractmethod
-    def _work(self, inputs: Array, labels: Array) -> None:
+    def _work(self, inputs: Array, labels: Labels) -> None:
         """What is done with a batch: launches only."""
 
     def run(self) -> None:
@@ -100,9 +115,7 @@ class BatchStep(ABC):
         Raises ValueError if none was sent, and for values that are no batch, such as labels outside the classes; on a
         GPU it is whoever next reads something that raises it.
         """
-        self._check_thread()
-        if not self._has_batch:
-            raise ValueError("there is no batch to work on: send() one first")
+        self._require_batch()
         if self._streams is None or self._feed is None:
             assert self._given is not None
             with self._network.turns.call():
@@ -113,7 +126,7 @@ class BatchStep(ABC):
             with self._streams.step():
                 self._launch(self._streams, *self._feed.take())
 
-    def _launch(self, streams: Streams, inputs: Array, labels: Array) -> None:
+    def _launch(self, streams: Streams, inputs: Array, labels: Labels) -> None:
         network = self._network
         if self._plan() is not network.planned:
             # what is still running must not lose its graph
@@ -127,7 +140,7 @@ class BatchStep(ABC):
         def step() -> None:
             self._work(inputs, labels)
 
-        kind = (len(inputs), network.psp_slope != 0)
+        kind = self._kind(len(inputs), is_mixed=isinstance(labels, MixedLabels))
         if kind in self._warm and kind not in self._graphs and self._captures:
             self._record(streams, kind, step)
         if kind in self._graphs:
@@ -137,7 +150,7 @@ class BatchStep(ABC):
             step()
             self._warm.add(kind)
 
-    def _record(self, streams: Streams, kind: _Kind, step: Callable[[], None]) -> None:
+    def _record(self, streams: Streams, kind: Kind, step: Callable[[], None]) -> None:
         try:
             self._graphs[kind] = streams.capture(step)
         except NOT_RECORDED as error:

@@ -11,6 +11,7 @@ from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.batch_step import BatchStep
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
+from ttfs_cupy.engine.validity import Labels
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,6 @@ class Evaluator(BatchStep):
         totals = network.loss.read()
         return Evaluation(totals, rates.read(totals.images))
 
-    def _work(self, inputs: Array, labels: Array) -> None:
+    def _work(self, inputs: Array, labels: Labels) -> None:
         readout = self._network.run(inputs, watch=self._rates.watch)
         self._network.loss.add(readout, labels)

@@ -2,10 +2,18 @@
 
 import logging
 
+import numpy as np
+
+from ttfs_cupy.common.checks import check_count, check_kind
+from ttfs_cupy.data import MixedLabels
 from ttfs_cupy.device import Array
+from ttfs_cupy.engine.accumulation import GradientSum
+from ttfs_cupy.engine.average import WeightAverage
+from ttfs_cupy.engine.loss import check_smoothing
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
-from ttfs_cupy.engine.steps.batch_step import BatchStep, is_blocking
+from ttfs_cupy.engine.steps.batch_step import BatchStep, Kind, is_blocking
+from ttfs_cupy.engine.validity import Labels
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -13,19 +21,115 @@ logger = logging.getLogger("ttfs_cupy")
 class TrainingStep(BatchStep):
     """Steps of an optimiser, of up to `batch_size` images each.
 
+    average: follows each step's weights. accumulate: of how many batches a step is; their gradients are added, weighted
+    by their images, and every so many calls of run() the optimiser takes one step. flush() takes it earlier, as at an
+    epoch's end. A batch that is none, or whose gradient is not finite, costs its whole group the step; where run()
+    raises, the group ends, and the next batch begins another.
+
     The learning rate and psp_slope may change between two steps; the optimiser's other settings are those of the
-    recording.
+    recording. label_smoothing: the share of a target that all classes have evenly, from 0 to below 1.
     """
 
     training = True
     called = "training steps"
 
-    def __init__(self, network: Network, optimizer: Optimizer, batch_size: int, *, capture: bool = True):
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        batch_size: int,
+        *,
+        accumulate: int = 1,
+        capture: bool = True,
+        label_smoothing: float = 0.0,
+        average: WeightAverage | None = None,
+    ):
         super().__init__(network, batch_size, capture=capture)
         network.check_optimizer(optimizer)
+        if average is not None:
+            check_kind("average", average, WeightAverage)
+            if average.optimizer is not optimizer:
+                raise ValueError("the average must be of this optimiser's weights: WeightAverage(optimizer, decay)")
+        self._accumulate = check_count("accumulate", accumulate)
         self._optimizer = optimizer
+        self._label_smoothing = check_smoothing(label_smoothing)
+        self._average = average
+        self._sum = GradientSum(network.device, network.parameters) if self._accumulate > 1 else None
+        self._sent = 0
+        # of the group that has begun, without the batch at hand
+        self._batches = self._images = 0
         if network.device.streams is not None and is_blocking():
             logger.info("all is launched kernel by kernel, not as one CUDA graph: CUDA_LAUNCH_BLOCKING is set")
 
-    def _work(self, inputs: Array, labels: Array) -> None:
-        self._network.train_step(inputs, labels, self._optimizer)
+    @property
+    def has_begun(self) -> bool:
+        """Whether there are batches that the optimiser has not taken a step for."""
+        return self._batches > 0
+
+    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels) -> None:
+        super().send(inputs, labels)
+        self._sent = len(inputs)
+
+    send.__doc__ = BatchStep.send.__doc__
+
+    def run(self) -> None:
+        """Works on the batch sent last, and takes the optimiser's step if that ends its group. Nothing is read back: it
+        returns before a GPU has done it.
+
+        Raises ValueError as BatchStep.run() does.
+        """
+        self._require_batch()
+        batches, images = self._batches + 1, self._images + self._sent
+        try:
+            super().run()
+        except BaseException:
+            self.drop()
+            raise
+        self._batches, self._images = (0, 0) if batches == self._accumulate else (batches, images)
+
+    def flush(self) -> None:
+        """Takes the optimiser's step for the batches of a group that has begun; without one nothing is done."""
+        self._check_thread()
+        if not self.has_begun:
+            return
+        images = self._images
+        self.drop()
+        with self._network.turns.call():
+            if self._streams is None:
+                self._update(images)
+                return
+            with self._streams.step():
+                self._update(images)
+
+    def drop(self) -> None:
+        """Forgets the batches of a group that has begun."""
+        self._batches = self._images = 0
+
+    def _kind(self, images: int, *, is_mixed: bool) -> Kind:
+        kind = super()._kind(images, is_mixed=is_mixed)
+        if self._sum is None:
+            return kind
+        # the first of a group, one in between, or the last, which divides by the group's images
+        ends = self._batches + 1 == self._accumulate
+        return *kind, not self._batches, self._images + images if ends else 0
+
+    def _work(self, inputs: Array, labels: Labels) -> None:
+        if self._sum is None:
+            self._network.train_step(inputs, labels, self._optimizer, self._label_smoothing)
+            self._follow()
+            return
+        self._network.differentiate(inputs, labels, self._label_smoothing)
+        self._sum.add(len(inputs), is_first=not self._batches)
+        if self._batches + 1 == self._accumulate:
+            self._update(self._images + len(inputs))
+
+    def _update(self, images: int) -> None:
+        """The optimiser's step for a group of so many images."""
+        assert self._sum is not None
+        self._sum.to_mean(images)
+        self._optimizer.step()
+        self._follow()
+
+    def _follow(self) -> None:
+        if self._average is not None:
+            self._average.follow()

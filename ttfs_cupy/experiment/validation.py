@@ -1,0 +1,51 @@
+"""An epoch's validation: of the weights, and of their average where there is one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy.data import Batches
+from ttfs_cupy.engine.average import WeightAverage
+from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Of the weights as training left them, and of the averaged ones; None without."""
+
+    current: Evaluation
+    average: Evaluation | None = None
+
+    @property
+    def keeps_average(self) -> bool:
+        """Whether the averaged weights are the better ones: by accuracy, and of equals they are."""
+        if self.average is None or not np.isfinite(self.average.totals.loss):
+            return False
+        return self.average.totals.accuracy >= self.current.totals.accuracy
+
+    @property
+    def kept(self) -> Evaluation:
+        """Of the weights that may be a run's best."""
+        return self.average if self.average is not None and self.keeps_average else self.current
+
+    def of_both(self) -> dict[str, Any]:
+        """For metrics.jsonl, beside what is told of the better ones; nothing without an average."""
+        if self.average is None:
+            return {}
+        found: dict[str, Any] = {"averaged": self.keeps_average}
+        for name, totals in (("current", self.current.totals), ("average", self.average.totals)):
+            # JSON knows no infinity
+            told = bool(np.isfinite(totals.loss))
+            found[f"{name}_validation_loss"] = totals.loss if told else None
+            found[f"{name}_validation_accuracy"] = totals.accuracy if told else None
+        return found
+
+
+def validate(evaluator: Evaluator, batches: Batches, average: WeightAverage | None) -> Validation:
+    """Training goes on afterwards as if nothing had happened."""
+    current = evaluator.over(batches, "validation")
+    if average is None:
+        return Validation(current)
+    with average.in_place():
+        return Validation(current, evaluator.over(batches, "validation, averaged"))
