@@ -116,7 +116,7 @@ def test_slope_rises_and_only_epochs_at_its_end_may_be_the_best(quickstart: Path
     assert 0 < slopes[3] < 1
     eligible = [line for line in epochs if line["psp_slope"] == 1]
     assert 1 < len(eligible) < EPOCHS
-    best = max(eligible, key=lambda line: line["validation_accuracy"])  # the first of equals
+    best = max(eligible, key=lambda line: (line["validation_accuracy"], line["epoch"]))
     assert last["best_epoch"] == best["epoch"]
     _, metadata = checkpoint.load(quickstart / "best.safetensors")
     assert metadata == {"psp_slope": 1.0, "epoch": best["epoch"]}

@@ -24,8 +24,8 @@ from ttfs_cupy.engine.steps.training_step import TrainingStep
 class Case:
     """A network in training by gradients that are drawn."""
 
-    def __init__(self, decay: float, lr: float = 0.05):
-        self.net = models.build([12, 27, {"linear": 12}], (3, 4, 4), 9, DEVICE)
+    def __init__(self, decay: float, lr: float = 0.05, **rule: Any):
+        self.net = models.build([12, 27, {"linear": 12}], (3, 4, 4), 9, DEVICE, **rule)
         self.optimizer: Optimizer = Sgd(self.net.device, self.net.parameters, lr)
         self.average = WeightAverage(self.optimizer, decay)
         self.random = np.random.default_rng(1)
@@ -138,6 +138,21 @@ def test_training_goes_on_as_if_it_had_not_been_in_place() -> None:
             visited.net.forward(visited.net.encode(images_for(visited.net)))
     assert visited.weights().tobytes() == plain.weights().tobytes()
     assert visited.averaged().tobytes() == plain.averaged().tobytes()
+
+
+def test_what_is_trained_in_their_place_stays_as_it_is() -> None:
+    """Of standardised weights, which follow from other arrays, an average has the weights that the layers see."""
+    visited, plain = Case(0.9, normalization="weight"), Case(0.9, normalization="weight")
+    trajectory = []
+    for _ in range(8):
+        trajectory.append(visited.step())
+        plain.step()
+        trained = host(visited.net.parameters.trained).copy()
+        with visited.average.in_place():
+            np.testing.assert_allclose(visited.weights(), plainly(trajectory, 0.9), rtol=1e-5, atol=1e-6)
+            assert host(visited.net.parameters.trained).tobytes() == trained.tobytes()
+    assert visited.weights().tobytes() == plain.weights().tobytes()
+    assert host(visited.net.parameters.trained).tobytes() == host(plain.net.parameters.trained).tobytes()
 
 
 def test_it_leaves_when_the_block_raises() -> None:

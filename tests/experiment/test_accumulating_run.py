@@ -10,6 +10,7 @@ from helpers.refusals import refused
 
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.trainer import Trainer
 
 # 11 batches an epoch: steps of 3, 3, 3 and 2
 BOTH: dict[str, Any] = {
@@ -74,6 +75,33 @@ def test_a_resumed_run_is_the_same(batch: int, both: Path, tmp_path: Path, monke
     assert timeless(broken) == timeless(both)
     for name in ("best.safetensors", "last.safetensors"):
         assert (broken / name).read_bytes() == (both / name).read_bytes(), name
+
+
+def test_a_resumed_run_of_everything_at_once_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standardised weights, of whose trained arrays an average knows nothing; mixed images; smoothed labels."""
+    changes = {
+        **BOTH,
+        "network__normalization": "weight",
+        "data__mix": "cutmix",
+        "training__label_smoothing": "0.1",
+        "training__epochs": "2",
+    }
+    whole, broken, real = run_small(tmp_path / "whole", **changes), tmp_path / "broken", Trainer._epoch
+    assert {"average.values", "optimizer.counts"} < set(weights(whole, "last"))
+
+    def cut(self: Trainer) -> None:
+        if self.progress.epochs:
+            raise PowerCutError
+        real(self)
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(Trainer, "_epoch", cut)
+        train(*small(broken, **changes))
+    outcome = train("--resume", broken)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert timeless(broken) == timeless(whole)
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_a_run_that_has_counted_other_steps(both: Path, tmp_path: Path) -> None:

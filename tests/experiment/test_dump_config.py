@@ -82,7 +82,7 @@ contents = st.fixed_dictionaries(
             {},
             optional={
                 "lr": positive,
-                "clip_norm": st.none() | positive,
+                "clip_norm": st.none() | finite(1e-6, 3e38),
                 "weight_clip": st.tuples(finite(-9, 0), finite(0, 9)).map(list),
                 "fixed_sign": st.booleans(),
             },

@@ -266,7 +266,7 @@ class Adam(Optimizer):
 
     def _make_arrays(self) -> None:
         super()._make_arrays()
-        self._first, self._second = (self.device.xp.zeros_like(self.parameters.trained) for _ in range(2))
+        self._first, self._second = (self.device.xp.zeros(self.parameters.trained.size, np.float32) for _ in range(2))
 
     def _apply(self) -> None:
         p = self.parameters
@@ -308,7 +308,7 @@ class Sgd(Optimizer):
 
     def _make_arrays(self) -> None:
         super()._make_arrays()
-        self._velocity = self.device.xp.zeros_like(self.parameters.trained)
+        self._velocity = self.device.xp.zeros(self.parameters.trained.size, np.float32)
 
     def _apply(self) -> None:
         p = self.parameters

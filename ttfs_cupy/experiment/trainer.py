@@ -207,17 +207,20 @@ class Trainer:
         return slope
 
     def _judge(self, accuracy: float) -> bool:
-        """Whether these weights are the best so far. While psp_slope still moves, their accuracy neither counts as the
-        best nor against the patience."""
-        if self.progress.epochs < best_weights.first_epoch(self.config):
+        """Whether these weights are the best so far; of equally accurate ones the last are, which were trained for
+        longer, at a lower rate. The patience is with epochs that are not better.
+
+        While psp_slope still moves, their accuracy counts for neither.
+        """
+        progress = self.progress
+        if progress.epochs < best_weights.first_epoch(self.config):
             return False
-        if accuracy > self.progress.best_accuracy:
-            self.progress.best_accuracy = accuracy
-            self.progress.best_epoch = self.progress.epochs
-            self.progress.epochs_without_improvement = 0
-            return True
-        self.progress.epochs_without_improvement += 1
-        return False
+        is_better = accuracy > progress.best_accuracy
+        progress.epochs_without_improvement = 0 if is_better else progress.epochs_without_improvement + 1
+        if accuracy < progress.best_accuracy:
+            return False
+        progress.best_accuracy, progress.best_epoch = accuracy, progress.epochs
+        return True
 
     def _out_of_patience(self) -> bool:
         patience = self.config.training.patience

@@ -11,6 +11,7 @@ from helpers.small_network import CLASSES, build, images
 from helpers.stepping import BATCHES, EPOCHS, ORDERS, Training
 from reference.comparison import host
 
+from ttfs_cupy import MixedLabels
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.network import Network
@@ -54,6 +55,28 @@ def test_a_step_is_that_of_one_large_batch(sizes: tuple[int, ...], psp_slope: fl
     assert apart.counts == at_once.counts and apart.counts.applied == 4
     for name, array in nets[1].state_dict().items():
         np.testing.assert_allclose(nets[0].state_dict()[name], array, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("normalization", ["none", "weight"])
+def test_with_two_classes_an_image_smoothed_and_standardised(normalization: str) -> None:
+    nets = [build(normalization=normalization) for _ in range(2)]
+    apart, at_once = (Sgd(net.device, net.parameters, LR, momentum=0.9) for net in nets)
+    of_pieces = TrainingStep(nets[0], apart, 8, accumulate=3, label_smoothing=0.1)
+    of_whole = TrainingStep(nets[1], at_once, 19, label_smoothing=0.1)
+    for seed in range(3):
+        (inputs, labels), shares = drawn(nets[0], 19, seed), np.random.default_rng(seed).random(19, np.float32)
+        others = np.roll(labels, 1)
+        for first, last in ((0, 8), (8, 16), (16, 19)):
+            part = slice(first, last)
+            of_pieces.send(
+                inputs[part].copy(), MixedLabels(labels[part].copy(), others[part].copy(), shares[part].copy())
+            )
+            of_pieces.run()
+        of_whole.send(inputs, MixedLabels(labels, others, shares))
+        of_whole.run()
+    assert apart.counts == at_once.counts and apart.counts.applied == 3
+    for ours, theirs in zip(*(host(net.parameters.trained) for net in nets), strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-4, abs=1e-5)
 
 
 def test_the_gradient_is_the_mean_over_the_groups_images() -> None:

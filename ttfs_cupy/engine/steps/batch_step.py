@@ -20,8 +20,8 @@ from ttfs_cupy.engine.validity import Labels
 
 logger = logging.getLogger("ttfs_cupy")
 
-# What the launches depend on: the batch size, whether psp_slope is above 0, whether the labels are mixed, and what else a
-# kind of step has.
+# What the launches depend on: the batch size, whether psp_slope is above 0, whether the labels are mixed, and what else
+# a kind of step has.
 Kind = tuple[int, ...]
 
 
