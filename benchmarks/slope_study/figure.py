@@ -14,7 +14,7 @@ from ttfs_cupy.benchmarks.slope_study.tables import groups
 COLOURS = ("#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7", "#56b4e9")
 LINES = ("-", "--")
 MARKERS = ("o", "s")
-WEIGHTS = {"none": "plain weights", "weight": "standardised weights"}
+WEIGHTS = {"none": "plain", "weight": "standardised"}
 
 
 def picture(runs: Sequence[Measured], title: str) -> bytes:
@@ -23,7 +23,7 @@ def picture(runs: Sequence[Measured], title: str) -> bytes:
     (accuracy, operations, rates), (jitter, times, weights) = figure.subplots(2, 3)
     _points(accuracy, runs, lambda run: 100 * run.accuracy, "test accuracy, %")
     _points(operations, runs, lambda run: run.spikes / 1e6, "synaptic operations per image, millions")
-    operations.set_ylim(bottom=0)
+    _from_0(operations)
     _rates(rates, runs)
     _changes(jitter, runs, {name: 100 * noise.jitter for name, noise in JITTER.items()})
     jitter.set_xlabel("sigma of the jitter of spike times, % of the window")
@@ -32,8 +32,9 @@ def picture(runs: Sequence[Measured], title: str) -> bytes:
     _changes(weights, runs, {name: noise.weight_bits for name, noise in WEIGHT_BITS.items()})
     weights.set_xlabel("resolution of weights, bits")
     handles, labels = jitter.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(title, fontsize="medium")
+    columns = len(_slopes(runs))
+    figure.legend(handles, labels, title="psp_slope, weights", loc="outside lower center", ncols=columns, frameon=False)
+    figure.suptitle(f"{title}. Points are runs and bars their means; joined points are means")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
@@ -64,7 +65,7 @@ def _rates(axes: Any, runs: Sequence[Measured]) -> None:
         means = [np.mean([run.firing_rates[name] for run in group]) for name in names]
         axes.plot(range(len(names)), means, **_style(runs, key))
     axes.set_xticks(range(len(names)), names)
-    axes.set_ylim(bottom=0)
+    _from_0(axes)
     axes.set_xlabel("layer")
     axes.set_ylabel("firing rate, spikes per neuron")
     axes.grid(axis="y", alpha=0.3)
@@ -75,12 +76,17 @@ def _changes(axes: Any, runs: Sequence[Measured], places: dict[str, Any]) -> Non
     for key, group in groups(runs).items():
         means = [100 * np.mean([run.noises[name].changed for run in group]) for name in places]
         slope, normalization = key
-        label = f"psp_slope {slope}, {WEIGHTS.get(normalization, normalization)}"
+        label = f"{slope}, {WEIGHTS.get(normalization, normalization)}"
         axes.plot(list(places.values()), means, label=label, **_style(runs, key))
     axes.set_xticks(list(places.values()))
-    axes.set_ylim(bottom=0)
+    _from_0(axes)
     axes.set_ylabel("predictions that change, %")
     axes.grid(axis="y", alpha=0.3)
+
+
+def _from_0(axes: Any) -> None:
+    """The scale from 0, with room above."""
+    axes.set_ylim(0, axes.dataLim.y1 * 1.08 or 1)
 
 
 def _slopes(runs: Sequence[Measured]) -> list[str]:
