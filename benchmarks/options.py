@@ -50,8 +50,14 @@ def check_files(json: Path | None, plot: Path | None) -> None:
             _check_writable(file)
     if plot is not None and plot.suffix != ".png":
         raise UserError(f"--plot makes a PNG file, so its name has to end in .png, not {plot.name!r}")
-    if plot is not None and find_spec("matplotlib") is None:
-        raise UserError("--plot needs matplotlib: pip install 'ttfs-cupy[bench]'")
+    if plot is not None:
+        check_matplotlib("--plot")
+
+
+def check_matplotlib(what: str) -> None:
+    """Raises UserError where what is to be drawn cannot be."""
+    if find_spec("matplotlib") is None:
+        raise UserError(f"{what} needs matplotlib: pip install 'ttfs-cupy[bench]'")
 
 
 def _check_writable(file: Path) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ttfs_cupy.device import Device, get_device
     from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
-    from ttfs_cupy.engine.noise import Noise
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
     from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
+    from ttfs_cupy.engine.steps.noise import Noise
     from ttfs_cupy.engine.steps.prediction import Predictions, predict
     from ttfs_cupy.engine.steps.training_step import TrainingStep
     from ttfs_cupy.experiment.config import Config, dump_config, load_config
@@ -47,9 +47,9 @@ _ROOMS = {
     "device": ("Device", "get_device"),
     "engine.average": ("WeightAverage",),
     "engine.network": ("Network",),
-    "engine.noise": ("Noise",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
     "engine.steps.evaluation": ("Evaluation", "Evaluator"),
+    "engine.steps.noise": ("Noise",),
     "engine.steps.prediction": ("Predictions", "predict"),
     "engine.steps.training_step": ("TrainingStep",),
     "experiment.config": ("Config", "dump_config", "load_config"),

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.engine.noise import Noise
 from ttfs_cupy.engine.steps.evaluation import Evaluator
+from ttfs_cupy.engine.steps.noise import Noise
 from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import load_config

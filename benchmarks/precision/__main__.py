@@ -18,18 +18,15 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfs_cupy.benchmarks import machine, options
+from ttfs_cupy.benchmarks import kept_runs, machine, options
 from ttfs_cupy.benchmarks.precision import tables as precision_tables
 from ttfs_cupy.benchmarks.precision.evaluation import Evaluated, Sums, Trained, compare, random_numbers, sums_of_a_layer
 from ttfs_cupy.benchmarks.precision.rounded import Switch, Variant
 from ttfs_cupy.benchmarks.precision.rounding import FLOAT32, FORMATS
 from ttfs_cupy.common.command import command_line
-from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
-from ttfs_cupy.experiment.config import dump_config, load_config
-from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
-from ttfs_cupy.experiment.run_directory import RunDirectory
-from ttfs_cupy.experiment.trainer import Trainer
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.prepare import load_best, prepare
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -96,8 +93,9 @@ class Study:
         experiment = prepare(load_config(self.parsed.config, overrides))
         network, switch = experiment.network, Switch(experiment.network)
         switch.to(variant)
-        run = self._directory(experiment, variant)
-        trainer = train(experiment, run)
+        name = f"{Path(self.parsed.config).stem}-{variant.forward}-{variant.backward}-seed-{experiment.config.seed}"
+        run = kept_runs.directory(self.parsed.runs / name, experiment, "--runs")
+        trainer = kept_runs.train(experiment, run)
         load_best(network, run.best)
         formats = [variant.forward, *(self.parsed.evaluate if variant == Variant(FLOAT32, FLOAT32) else [])]
         outcomes = compare(network, switch, experiment.test, formats)
@@ -110,18 +108,6 @@ class Study:
         self.machine = machine.describe(experiment.device, experiment.device_reason, {})
         command_line.say(precision_tables.line(self.trained[-1]))
 
-    def _directory(self, experiment: Experiment, variant: Variant) -> RunDirectory:
-        """That of this run, new or as it was left. Raises UserError if what it holds has another config."""
-        name = f"{Path(self.parsed.config).stem}-{variant.forward}-{variant.backward}-seed-{experiment.config.seed}"
-        path, text = self.parsed.runs / name, dump_config(experiment.config)
-        run = RunDirectory(path)
-        if not run.last.exists():
-            run.discard()
-            return RunDirectory.create(path, text)
-        if run.config.read_text() != text:
-            raise UserError(f"the run in '{path}' has another config: name another folder with --runs")
-        return run
-
     def _write(self) -> None:
         if self.parsed.json is None:
             return
@@ -130,13 +116,3 @@ class Study:
         write_atomically(
             self.parsed.json, (json.dumps(everything, default=dataclasses.asdict, indent=1) + "\n").encode()
         )
-
-
-def train(experiment: Experiment, run: RunDirectory) -> Trainer:
-    """Trains to the end, from where the run's files leave off; of a run that is complete nothing is left to do."""
-    sets = (experiment.training, experiment.validation)
-    trainer = Trainer(experiment.config, experiment.network, experiment.optimizer(), *sets, run)
-    if run.last.exists():
-        trainer.resume()
-    trainer.fit()
-    return trainer

@@ -9,9 +9,9 @@ from ttfs_cupy.data import Batches
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network, Watcher
-from ttfs_cupy.engine.noise import Noise, SpikeNoise, weights_rounded
 from ttfs_cupy.engine.steps.evaluation import Evaluation
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
+from ttfs_cupy.engine.steps.noise import Noise, SpikeNoise, weights_rounded
 
 NO_NOISE = Noise()
 
@@ -34,10 +34,12 @@ def predict(
     """Every image of a set that is not shuffled; `network.loss` starts anew. Other threads wait for their turn.
 
     watch: is told of every layer's output as the next layer reads it, noise included. Raises TypeError or ValueError
-    for images or labels that do not suit the network.
+    for images or labels that do not suit the network, and for sets that are shuffled or mixed.
     """
     check_kind("batches", batches, Batches)
     check_kind("noise", noise, Noise)
+    if batches.shuffle or batches.mix is not None:
+        raise ValueError("batches must come in the set's order, each image by itself: without shuffle and mix")
     network.validity.check_set("batches", batches.images)
     moves, rates = SpikeNoise(network, noise), FiringRates(network)
     watchers = [*([moves.watch] if noise.moves_spikes else []), rates.watch, *([watch] if watch is not None else [])]

@@ -15,8 +15,8 @@ from ttfs_cupy import Batches, ImageSet, Network, Noise, UserError, models, pred
 from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer, MaxPool, Weighted
-from ttfs_cupy.engine.noise import LAST_INSTANT, SpikeNoise, in_steps, jittered, rounded_weights, weights_rounded
 from ttfs_cupy.engine.steps.evaluation import Evaluator
+from ttfs_cupy.engine.steps.noise import LAST_INSTANT, SpikeNoise, in_steps, jittered, rounded_weights, weights_rounded
 
 WINDOWS = st.sampled_from([1.0, 0.3, 7.0])
 BITS = st.integers(1, 12)

@@ -1,0 +1,1 @@
+"""What psp_slope and standardised weights do: python -m ttfs_cupy.benchmarks.slope_study."""

@@ -1,0 +1,204 @@
+"""The study of psp_slope: synaptic operations beside a loop over synapses, and the command on digits."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import commands
+from hypothesis import given
+from hypothesis import strategies as st
+from reference.comparison import DEVICE
+
+from ttfs_cupy import Batches, ImageSet, Trainer, models
+from ttfs_cupy.benchmarks.slope_study import __main__ as slope_study
+from ttfs_cupy.benchmarks.slope_study.measurement import NOISES, Measured
+from ttfs_cupy.benchmarks.slope_study.synapses import SynapticOperations, fan_out
+from ttfs_cupy.convolution.shape import ConvolutionShape
+from ttfs_cupy.device import Array
+from ttfs_cupy.engine.layers import Layer, Weighted
+from ttfs_cupy.engine.steps.prediction import predict
+
+# Synapses
+
+
+def synapses(shape: ConvolutionShape) -> np.ndarray:
+    """How many leave each place below, (height, width): one by one."""
+    counts = np.zeros(shape.in_size, np.int64)
+    for row, column in np.ndindex(*shape.out_size):
+        for down, right in np.ndindex(*shape.kernel):
+            y = row * shape.stride[0] + down - shape.padding[0]
+            x = column * shape.stride[1] + right - shape.padding[1]
+            if 0 <= y < shape.in_size[0] and 0 <= x < shape.in_size[1]:
+                counts[y, x] += shape.out_channels
+    return counts
+
+
+def pairs(least: int, most: int) -> st.SearchStrategy[tuple[int, int]]:
+    return st.tuples(st.integers(least, most), st.integers(least, most))
+
+
+@given(pairs(4, 7), pairs(1, 4), pairs(1, 3), pairs(0, 3), st.integers(1, 3))
+def test_fan_out_is_that_of_a_loop(
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], channels: int
+) -> None:
+    shape = ConvolutionShape(size, 2, channels, kernel, stride, padding)
+    np.testing.assert_array_equal(fan_out(shape), synapses(shape))
+
+
+@pytest.mark.parametrize("readout", ["potential", "spike_times"])
+def test_operations_of_a_network_are_those_of_a_loop_over_its_spikes(readout: str) -> None:
+    """Of pooled neurons, the spikes that the layer above sees; a full connection reads (height, width, channels)."""
+    spec = [4, "P", {"convolution": 3, "kernel": [3, 2], "stride": 2, "padding": 1}, {"linear": 6}]
+    net = models.build(spec, (2, 7, 9), 5, DEVICE, seed=1, readout=readout)
+    images = np.random.default_rng(0).integers(0, 256, (6, 7, 9, 2)).astype(np.uint8)
+    images[images < 100] = 0
+    batches = Batches(ImageSet(images, np.zeros(6, np.int32), 255), 4, encode=net.encoder)
+    seen: list[np.ndarray] = []
+    below: dict[str, list[np.ndarray]] = {layer.name: [] for layer in net.layers}
+    counted = SynapticOperations(net)
+
+    def watch(layer: Layer, output: Array) -> None:
+        counted.watch(layer, output)
+        if layer is net.layers[0]:
+            seen.append(net.last_inputs)
+        below[layer.name].append(seen.pop())
+        seen.append(output.copy())
+
+    predict(net, batches, watch=watch)
+    found = counted.read(6)
+    weighted = [layer for layer in net.layers if isinstance(layer, Weighted)]
+    assert list(found) == [layer.name for layer in weighted]
+    for layer in weighted:
+        inputs = np.concatenate([one.reshape(-1, *layer.in_shape) for one in below[layer.name]])
+        each = synapses(layer.shape)[..., None].repeat(layer.in_shape[2], axis=2)
+        assert len(inputs) == 6
+        assert found[layer.name].spikes == pytest.approx(sum(each[image != 0].sum() for image in inputs) / 6)
+        assert found[layer.name].dense == each.sum()
+        assert 0 < found[layer.name].spikes < found[layer.name].dense
+
+
+# The command
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    try:
+        code = slope_study.main([str(argument) for argument in arguments])
+    except SystemExit as ended:  # argparse's way
+        assert isinstance(ended.code, int)
+        code = ended.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def options(folder: Path, *more: str) -> list[str | Path]:
+    settings = [part for key, value in commands.SMALL.items() for part in ("--set", f"{key}={value}")]
+    return ["--config", "quickstart", *settings, "--set", f"device={DEVICE}", "--output", folder, *more]
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "study"
+    chosen = ["--seeds", "3", "4", "--epochs", "2", "--slopes", "annealed", "0"]
+    epochs: list[Path] = []
+    epoch = Trainer._epoch
+
+    def counted(self: Trainer) -> None:
+        if len(epochs) == 11 and interrupts:
+            raise KeyboardInterrupt
+        epochs.append(self.run.path)
+        epoch(self)
+
+    monkeypatch.setattr(Trainer, "_epoch", counted)
+    interrupts = True  # in the second epoch of the sixth run
+    code, _, _ = run(capsys, *options(output, *chosen))
+    assert code == 130
+    first = json.loads((output / "results.json").read_text())["runs"]
+    assert len(first) == 5
+    interrupts = False
+    code, out, err = run(capsys, *options(output, *chosen))
+    assert (code, err) == (0, "")
+    # nothing twice, not even an epoch
+    trained = list(dict.fromkeys(epochs))
+    assert (len(trained), len(epochs)) == (8, 16)
+
+    content = json.loads((output / "results.json").read_text())
+    assert content["runs"][:5] == first
+    runs = [Measured.from_json(one) for one in content["runs"]]
+    for one in runs:
+        assert set(one.noises) == set(NOISES)
+        assert 0 < one.spikes < one.dense
+        assert 0 < one.accuracy < 1
+    for one, path in zip(runs, trained, strict=True):
+        config = (path / "config.yaml").read_text()
+        assert f"normalization: {one.normalization}" in config and f"seed: {one.seed}" in config
+        assert ("psp_slope: 0.0" in config) == (one.slope == "0")
+        assert "epochs: 2\n" in config
+    # what evaluate says of the same run
+    told = commands.evaluate(trained[-1], "--weight-bits", "4").out
+    noise = runs[-1].noises["weights 4 bits"]
+    assert f"test accuracy  {100 * noise.accuracy:.2f} %" in told
+    assert f"{100 * noise.changed:.2f} % of predictions change" in told
+
+    table = (output / "table.md").read_text()
+    assert out.endswith(table)
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    assert [row[2] for row in rows[2:]] == ["mean of 2", "seed 3", "seed 4"] * 4
+    assert [row[0] for row in rows[2::3]] == ["| 0", "| 0", "| annealed", "| annealed"]
+    assert {len(row) for row in rows} == {6 + len(NOISES)}
+    picture = (output / "accuracy.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+    # table and picture again, of the numbers alone
+    for name in ("table.md", "accuracy.png"):
+        (output / name).unlink()
+    code, again, err = run(capsys, "--report-only", "--output", output)
+    assert (code, err, again) == (0, "", table)
+    assert (output / "accuracy.png").read_bytes() == picture
+    code, _, err = run(capsys, *options(output, *chosen, "--set", "optimizer.lr=0.1"))
+    assert code == 2
+    assert err == f"error: '{output / 'results.json'}' is of another config: name another folder with --output\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--slopes", "2"], "invalid choice: '2'"),
+        (["--epochs", "0"], "must be a whole number from 1, not '0'"),
+        (["--config", "no_such"], "no_such"),
+        (["--report-only"], "results.json' cannot be read: "),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    code, out, err = run(capsys, "--output", tmp_path / "study", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "it is [], not keys and values"),
+        ('{"title": "x", "config": "y"}', "is not what this command wrote: KeyError('runs')"),
+        ('{"title": "x", "config": "y", "runs": [3]}', "is not what this command wrote: TypeError("),
+        ('{"title": "x", "config": "y", "runs": []}', "holds no run"),
+    ],
+)
+def test_results_that_are_none(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    code, out, err = run(capsys, "--output", tmp_path, "--report-only")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert message in err
+
+
+def test_the_configs_own_annealing_is_taken() -> None:
+    settings = ["network.psp_slope={from: 0, to: 1, start: 0.1, end: 0.3}"]
+    own = slope_study.load_config("quickstart", settings)
+    plain = slope_study.load_config("quickstart", ["network.psp_slope=1"])
+    assert json.loads(slope_study._slope(own, "annealed")) == {"from": 0, "to": 1, "start": 0.1, "end": 0.3}
+    assert json.loads(slope_study._slope(plain, "annealed")) == {"from": 0, "to": 1, "start": 0.2, "end": 0.6}
+    assert slope_study._slope(own, "0.5") == "0.5"
