@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_choice, check_count, check_number, is_whole
+from ttfs_cupy.common.checks import check_choice, check_count, check_flag, check_number, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Precision
@@ -57,6 +57,7 @@ def build(
     weight_mean: float = 0.0,
     weight_std: float | None = None,
     normalization: str = "none",
+    initial_potential: bool = False,
     convolution: str | Mapping[str, str] = "auto",
     precision: str = DEFAULT_PRECISION,
 ) -> Network:
@@ -67,6 +68,7 @@ def build(
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
     normalization: none, or weight for standardised weights in all layers but the readout (docs/model.md), where the
     drawn ones are raw.
+    initial_potential: whether the neurons of each channel begin with a trained potential, at first 0 (docs/model.md).
     convolution: auto, or an algorithm such as gemm or winograd, or three with slashes between them for forward, data
     gradient and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
     precision: float32, split or tf32; without tensor cores all of it is float32.
@@ -85,6 +87,7 @@ def build(
     check_choice("clip", clip, CLIP_MODES)
     check_choice("readout", readout, READOUTS)
     check_choice("normalization", normalization, NORMALIZATIONS)
+    check_flag("initial_potential", initial_potential)
     check_choice("precision", precision, PRECISIONS)
     if clip == "separate" and psp_slope != 1:
         raise UserError(f"clip 'separate' is defined for psp_slope 1 only, not {psp_slope}")
@@ -108,9 +111,18 @@ def build(
         builder.check_convolution()
         builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
         is_standardized = normalization == "weight"
-        _check_weights(builder.layers, target, 16 if is_standardized else 8)
+        _check_weights(builder.layers, target, 16 if is_standardized else 8, potentials=initial_potential)
         encoder = Encoder(encoding, t_win, standardize, mean, std)
-        network = Network(target, builder.layers, encoder, slope, classes, exactness, standardized=is_standardized)
+        network = Network(
+            target,
+            builder.layers,
+            encoder,
+            slope,
+            classes,
+            exactness,
+            standardized=is_standardized,
+            initial_potential=initial_potential,
+        )
         network.parameters.draw(seed, weight_mean, weight_std)
         return network
 
@@ -204,10 +216,11 @@ def _check_countable(name: str, shape: ConvolutionShape) -> None:
             )
 
 
-def _check_weights(layers: Sequence[Layer], device: Device, bytes_each: int) -> None:
+def _check_weights(layers: Sequence[Layer], device: Device, bytes_each: int, *, potentials: bool) -> None:
     """Refuses more weights than kernels can count, or than there is memory for. bytes_each: with its gradient, float32,
-    and the same of the raw weight where there is one."""
-    weights = {layer.name: layer.shape.weights for layer in layers if isinstance(layer, Weighted)}
+    and the same of the raw weight where there is one. potentials: whether each neuron's counts as one more."""
+    shapes = {layer.name: layer.shape for layer in layers if isinstance(layer, Weighted)}
+    weights = {name: shape.weights + potentials * shape.out_channels for name, shape in shapes.items()}
     total, largest = sum(weights.values()), max(weights, key=weights.__getitem__)
     about = f"this network has {total:,} weights, {weights[largest]:,} of them in layer {largest}"
     if total > MAX_ELEMENTS:

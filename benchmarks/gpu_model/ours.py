@@ -246,7 +246,7 @@ def _loss(device: RecordingGpu, first: LayerShape, batch_size: int) -> tuple[Rec
 
 def _optimizer(device: RecordingGpu, layers: Sequence[LayerShape]) -> tuple[Recorded, ...]:
     parameters = Parameters(device, [])
-    parameters.size = sum(layer.shape.weights for layer in layers)
+    parameters.size = parameters.decayed = sum(layer.shape.weights for layer in layers)
     parameters.values, parameters.gradients = device.pages(parameters.size), device.pages(parameters.size)
     device.launches = []
     optimizer = Adam(device, parameters, 1e-4)

@@ -122,7 +122,8 @@ def check_forward(
             assert actual.min() >= 0 and actual.max() <= window, f"{layer.name} spikes outside its window"
             # Not a flip at the brink, which the margin would allow, but a spike out of nothing, which counts in the
             # mask of all that it feeds: an image is dark in places, and what is dark stays silent to the last bit.
-            assert not actual[np.broadcast_to(~layer.map.reached(inputs), actual.shape)].any(), (
+            silent = np.zeros_like(actual) if layer.potential is None else layer.forward(np.zeros_like(inputs)).output
+            assert not actual[np.broadcast_to(~layer.map.reached(inputs) & (silent == 0), actual.shape)].any(), (
                 f"{layer.name}: neurons fire although none of their inputs did"
             )
             deviations.append(

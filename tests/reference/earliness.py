@@ -9,6 +9,8 @@ A spiking neuron i over inputs j, with m_j = 1 where x_j != 0 and slope L:
 
     dx_i/dA_i = 1 / D_i       dx_i/dS_i = L (T - x_i) / D_i       where 0 < x_i < T, else 0
 
+With an initial potential b_i, A_i is larger by T b_i.
+
 Every layer stands alone, forward and backward, so that a test can hand each one the same input as the engine's.
 """
 
@@ -106,6 +108,9 @@ class Neuron(Protocol):
     def t_win(self) -> float: ...
     @property
     def psp_slope(self) -> float: ...
+    @property
+    def scale(self) -> float:
+        """Of the drive."""
 
     def output(self, drive: Array, weight_sum: Array) -> Array: ...
 
@@ -119,6 +124,7 @@ class SpikingNeuron:
     psp_slope: float = 1.0
     clip: str = "gain"
     grad_clip: float = 1.0
+    scale = 1.0
 
     def output(self, drive: Array, weight_sum: Array) -> Array:
         growth = 1 + self.psp_slope * weight_sum
@@ -152,6 +158,10 @@ class CodingNeuron:
     t_win: float = 1.0
     psp_slope: float = 0.0
 
+    @property
+    def scale(self) -> float:
+        return self.t_win
+
     def output(self, drive: Array, weight_sum: Array) -> Array:
         return np.clip(self.t_win * drive, 0, self.t_win)
 
@@ -166,6 +176,7 @@ class PotentialReadout:
 
     t_win: float = 1.0
     psp_slope: float = 1.0
+    scale = 1.0
 
     def output(self, drive: Array, weight_sum: Array) -> Array:
         return drive + self.psp_slope * self.t_win * weight_sum
@@ -188,6 +199,7 @@ class Response(NamedTuple):
 class Gradients(NamedTuple):
     inputs: Array
     weight: Array | None = None
+    potential: Array | None = None
 
 
 class Layer(Protocol):
@@ -202,21 +214,31 @@ class Layer(Protocol):
 
 @dataclass(frozen=True)
 class WeightedLayer:
-    """A linear map and the neurons that it drives."""
+    """A linear map and the neurons that it drives; potential: their initial one, (out,)."""
 
     name: str
     map: LinearMap
     neuron: Neuron
+    potential: Array | None = None
 
     def forward(self, inputs: Array) -> Response:
         drive, weight_sum = self.map(inputs), self.map(_mask(inputs))
+        if self.potential is not None:
+            drive = drive + self._per_potential * self.potential.reshape(-1, *[1] * (drive.ndim - 2))
         return Response(self.neuron.output(drive, weight_sum), drive, weight_sum)
 
     def backward(self, inputs: Array, response: Response, grad: Array) -> Gradients:
         assert response.weight_sum is not None
         by_drive, by_sum = self.neuron.gradient(grad, response.output, response.weight_sum)
         weight = self.map.weight_gradient(by_drive, inputs) + self.map.weight_gradient(by_sum, _mask(inputs))
-        return Gradients(self.map.input_gradient(by_drive, inputs) * _mask(inputs), weight)
+        axes = tuple(axis for axis in range(by_drive.ndim) if axis != 1)
+        potential = None if self.potential is None else self._per_potential * by_drive.sum(axis=axes)
+        return Gradients(self.map.input_gradient(by_drive, inputs) * _mask(inputs), weight, potential)
+
+    @property
+    def _per_potential(self) -> float:
+        """Of the drive, before it is scaled."""
+        return self.neuron.t_win / self.neuron.scale
 
 
 @dataclass(frozen=True)
@@ -282,7 +304,9 @@ class Network:
         loss, grad = softmax_cross_entropy(responses[-1].output, labels)
         gradients = {}
         for layer, layer_inputs, response in reversed(list(zip(self.layers, inputs, responses, strict=True))):
-            grad, weight = layer.backward(layer_inputs, response, grad.reshape(response.output.shape))
+            grad, weight, potential = layer.backward(layer_inputs, response, grad.reshape(response.output.shape))
+            if potential is not None:
+                gradients[f"{layer.name}.potential"] = potential
             if weight is not None:
                 gradients[f"{layer.name}.weight"] = weight
         return loss, dict(reversed(gradients.items()))
@@ -302,7 +326,7 @@ def build(
     readout: str = "potential",
     encoding: str = "latency",
 ) -> Network:
-    """A reference network with the same arguments as the engine's models.build."""
+    """A reference network with the same arguments as the engine's models.build; initial potentials are in weights."""
     spiking = SpikingNeuron(t_win, psp_slope, clip, grad_clip)
 
     def neuron(index: int) -> Neuron:
@@ -317,7 +341,9 @@ def build(
         weight = np.asarray(weights[spec.weight_name], np.float64)
         is_convolution = spec.kind == "convolution"
         linear_map = Convolution(weight, spec.stride, spec.padding) if is_convolution else FullConnection(weight)
-        return WeightedLayer(spec.name, linear_map, neuron(index))
+        potential = weights.get(f"{spec.name}.potential")
+        potential = None if potential is None else np.asarray(potential, np.float64)
+        return WeightedLayer(spec.name, linear_map, neuron(index), potential)
 
     return Network([layer(index) for index in range(len(layers))])
 

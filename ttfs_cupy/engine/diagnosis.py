@@ -26,7 +26,8 @@ def first_non_finite_layer(network: Network, inputs: Array) -> str:
             potentials = xp.empty((len(below), *layer.out_shape), "float32")
             gemm = Gemm(device, layer.shape)
             workspace = xp.empty(gemm.workspace(len(below), "forward"), "float32")
-            gemm.forward(below, layer.weights, neuron, Activations(potentials), workspace)
+            own = neuron.with_potential(layer.neuron.potential)
+            gemm.forward(below, layer.weights, own, Activations(potentials), workspace)
             if not bool(xp.isfinite(potentials).all()):
                 overflowing.append(layer.name)
         below = output

@@ -10,7 +10,7 @@ import numpy as np
 
 from ttfs_cupy.convolution.choice import LayerAlgorithms
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
-from ttfs_cupy.device import Array, Device
+from ttfs_cupy.device import Array, Device, initial_potential
 from ttfs_cupy.neuron import Neuron
 
 Shape = tuple[int, int, int]
@@ -77,10 +77,28 @@ class Weighted(Layer):
         # Views into the network's one array of parameters and one of gradients, (kernel_h, kernel_w, in, out).
         self.weights: Array = None
         self.grad_weights: Array = None
+        # Likewise, (out,), where neurons have an initial potential.
+        self.grad_potential: Array | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the views, which Parameters hands out again."""
-        return {**self.__dict__, "weights": None, "grad_weights": None}
+        views = {"weights": None, "grad_weights": None, "grad_potential": None}
+        return {**self.__dict__, **views, "neuron": self.neuron.with_potential(None)}
+
+    @property
+    def potential(self) -> Array | None:
+        """What its neurons begin with, (out,), as a share of their threshold; None without."""
+        return self.neuron.potential
+
+    def give_potential(self, potential: Array, grad_potential: Array) -> None:
+        self.neuron = self.neuron.with_potential(potential)
+        self.grad_potential = grad_potential
+
+    def potential_workspace(self, batch_size: int) -> int:
+        """float32 values of scratch memory for the initial potentials' gradient."""
+        if self.grad_potential is None:
+            return 0
+        return initial_potential.workspace(self.device, batch_size * self.shape.out_pixels, self.shape.out_channels)
 
     def reach(self, batch_size: int) -> int:
         return self.shape.reach(batch_size)
@@ -115,6 +133,10 @@ class Weighted(Layer):
     ) -> None:
         outgoing = OutgoingGradient(self.neuron, grad, out)
         self.algorithms.weight_gradient.weight_gradient(inputs, outgoing, self.grad_weights, workspace)
+        if self.grad_potential is not None:
+            spikes = (grad, out.output, out.weight_sum, self.neuron.derivative)
+            to = (self.grad_potential, workspace)
+            initial_potential.gradient(self.device, *spikes, *to, fires=self.neuron.fires)
         if grad_inputs is not None:
             self.algorithms.data_gradient.data_gradient(outgoing, self.weights, grad_inputs, workspace)
 

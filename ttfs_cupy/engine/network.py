@@ -14,6 +14,7 @@ from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.convolution.tuner import Tuner
 from ttfs_cupy.data import MixedLabels
 from ttfs_cupy.device import Array, Device, reductions, standardization
+from ttfs_cupy.device import initial_potential as potential_kernels
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.engine.layers import Layer, MaxPool, Weighted
 from ttfs_cupy.engine.loss import CrossEntropy
@@ -48,6 +49,7 @@ class Network:
         wanted_precision: Precision = DEFAULT_PRECISION,
         *,
         standardized: bool = False,
+        initial_potential: bool = False,
     ):
         self.device = device
         self.layers = list(layers)
@@ -58,7 +60,9 @@ class Network:
         self._psp_slope = psp_slope
         with device.current():
             weighted = [layer for layer in layers if isinstance(layer, Weighted)]
-            self.parameters = Parameters(device, weighted, standardized=standardized)
+            self.parameters = Parameters(
+                device, weighted, standardized=standardized, initial_potential=initial_potential
+            )
             self.validity = Validity(device, self.layers[0].in_shape, encoder, classes)
         self.loss = self._new_loss(1)  # until something is planned
         self._plan: Plan | None = None
@@ -224,6 +228,8 @@ class Network:
         variants: dict[Variant, None] = dict.fromkeys(reductions.VARIANTS)
         if training and self.parameters.is_standardized:
             variants |= dict.fromkeys(standardization.VARIANTS)
+        if training and self.parameters.has_potentials:
+            variants |= dict.fromkeys(potential_kernels.VARIANTS)
         for index, stage in enumerate(stages_of(self.layers)):
             layer = stage.layer
             if not isinstance(layer, Weighted):

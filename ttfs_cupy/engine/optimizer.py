@@ -139,7 +139,8 @@ class Optimizer(ABC):
         self._arrived = xp.zeros(1, np.int32)
         self.update = xp.zeros(5, np.float32)
         self._counts = xp.zeros(3, np.int64)
-        self._birth_sign = xp.where(self.parameters.values < 0, -1, 1).astype(np.int8) if fixed_sign else None
+        weights = self.parameters.values[: self.parameters.decayed]
+        self._birth_sign = xp.where(weights < 0, -1, 1).astype(np.int8) if fixed_sign else None
 
     @in_turn
     def __getstate__(self) -> dict[str, Any]:
@@ -183,7 +184,7 @@ class Optimizer(ABC):
         reductions.prepare_update(self.device, parameters.trained_gradients, *scratch, *state, settings)
         self._apply()
         if self._birth_sign is not None:
-            size = parameters.size
+            size = parameters.decayed
             self.device.launch("keep_sign", size, parameters.values, self._birth_sign, size)
         parameters.to_values()
 
@@ -283,7 +284,7 @@ class Adam(Optimizer):
                 self.beta2,
                 self.eps,
             ),
-            *(*self._limit_arguments, p.size, p.trained.size),
+            *(*self._limit_arguments, p.decayed, p.trained.size),
         )
 
     @property
@@ -316,7 +317,7 @@ class Sgd(Optimizer):
             "sgd",
             p.trained.size,
             *(p.trained, p.trained_gradients, self._velocity, self.update, self.momentum),
-            *(*self._limit_arguments, p.size, p.trained.size),
+            *(*self._limit_arguments, p.decayed, p.trained.size),
         )
 
     @property

@@ -1,8 +1,9 @@
-"""All weights of a network in one array, so that an optimiser step is one kernel: drawing, loading, saving."""
+"""All weights and initial potentials of a network in one array, so that an optimiser step is one kernel: drawing,
+loading, saving."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,35 +17,63 @@ from ttfs_cupy.engine.turns import Turns, in_turn
 
 
 class Parameters:
-    """`values` and `gradients` are float32 arrays of all weights, layer after layer; the layers hold views of them.
+    """`values` and `gradients` are float32 arrays of all weights, layer after layer, and behind them of the layers'
+    initial potentials where they have any; the layers hold views of them.
 
     A layer's weights begin at a multiple of 16 bytes, as a GPU copies them; what lies between layers is and stays 0.
     An optimiser changes `trained` by `trained_gradients`. These are the same two arrays, unless weights are
-    standardised: then they are raw weights and gains, from which `values` follow.
+    standardised: then they are raw weights, potentials and gains, from which `values` follow. decayed: of both, how many
+    at the front are weights, which may decay; size: of `values`.
     """
 
-    def __init__(self, device: Device, layers: Sequence[Weighted], *, standardized: bool = False):
+    def __init__(
+        self,
+        device: Device,
+        layers: Sequence[Weighted],
+        *,
+        standardized: bool = False,
+        initial_potential: bool = False,
+    ):
         self._device = device
         self._layers = list(layers)
-        self.size = sum(_aligned(layer.shape.weights) for layer in layers)
+        self._weights: list[_Weights] = []
+        self._potentials: list[_Potentials] = []
+        self.decayed = self.size = 0
+        for layer in layers:
+            self._weights.append(_Weights(layer, self.decayed))
+            self.decayed += _aligned(layer.shape.weights)
+        self.size = self.decayed
+        for layer in layers if initial_potential else ():
+            self._potentials.append(_Potentials(layer, self.size))
+            self.size += _aligned(layer.shape.out_channels)
         self.values = device.xp.zeros(self.size, np.float32)
         self.gradients = device.xp.zeros(self.size, np.float32)
         self.turns = Turns(device)
         self._hand_out()
         self._standardization = (
-            Standardization(device, self._layers, self._firsts(), self.size) if standardized else None
+            Standardization(device, self._layers, [part.first for part in self._weights], self.decayed, self.size)
+            if standardized
+            else None
         )
 
-    def _firsts(self) -> list[int]:
-        """Where each layer's weights begin."""
-        sizes = [_aligned(layer.shape.weights) for layer in self._layers]
-        return [0, *accumulate(sizes)][:-1]
-
     def _hand_out(self) -> None:
-        """Makes each layer's weights and their gradient views of the two arrays."""
-        for layer, first in zip(self._layers, self._firsts(), strict=True):
-            layer.weights = _view(self.values, first, layer)
-            layer.grad_weights = _view(self.gradients, first, layer)
+        """Makes each layer's weights, its initial potentials and their gradients views of the two arrays."""
+        for weights in self._weights:
+            weights.layer.weights = weights.view(self.values)
+            weights.layer.grad_weights = weights.view(self.gradients)
+        for potentials in self._potentials:
+            potentials.layer.give_potential(potentials.view(self.values), potentials.view(self.gradients))
+
+    @property
+    def _parts(self) -> "list[_Weights | _Potentials]":
+        """In the order in which they are named: a layer's potentials right after its weights."""
+        if not self._potentials:
+            return list(self._weights)
+        return [part for pair in zip(self._weights, self._potentials, strict=True) for part in pair]
+
+    @property
+    def has_potentials(self) -> bool:
+        return bool(self._potentials)
 
     @property
     def is_standardized(self) -> bool:
@@ -52,7 +81,7 @@ class Parameters:
 
     @property
     def trained(self) -> Array:
-        """float32: of the first `size` each belongs to the weight in its place, and may decay; then come the gains."""
+        """float32: of the first `size` each belongs to the value in its place; then come the gains."""
         return self.values if self._standardization is None else self._standardization.trained
 
     @property
@@ -84,16 +113,16 @@ class Parameters:
         self._hand_out()
 
     def draw(self, seed: int, mean: float = 0.0, std: float | None = None) -> None:
-        """Normal weights from PCG64(seed), on the host, so that a seed means the same on every device.
+        """Normal weights from PCG64(seed), on the host, so that a seed means the same on every device; potentials of 0.
 
         std None is Kaiming's sqrt(2 / fan_in). Where weights are standardised, these are raw, and gains sqrt(2).
         """
         generator = np.random.Generator(np.random.PCG64(seed))
-        drawn = {}
-        for layer in self._layers:
-            spread = np.sqrt(2 / layer.shape.patch_size) if std is None else std
-            normal = generator.standard_normal(layer.public_shape)
-            drawn[weight_name(layer)] = (mean + spread * normal).astype(np.float32)
+        drawn = {part.name: np.zeros(part.public_shape, np.float32) for part in self._potentials}
+        for part in self._weights:
+            spread = np.sqrt(2 / part.layer.shape.patch_size) if std is None else std
+            normal = generator.standard_normal(part.public_shape)
+            drawn[part.name] = (mean + spread * normal).astype(np.float32)
         self.load(drawn)
         if self._standardization is not None:
             for gains in self._standardization.gains.values():
@@ -102,13 +131,14 @@ class Parameters:
 
     @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order."""
-        return {weight_name(layer): layer.to_public(self._device.to_host(layer.weights)) for layer in self._layers}
+        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order; initial potentials,
+        (out,), after their layer's."""
+        return {part.name: part.to_public(self._device.to_host(part.view(self.values))) for part in self._parts}
 
     @in_turn
     def gradient_dict(self) -> dict[str, np.ndarray]:
         """Copies of the gradients, named and shaped like state_dict()."""
-        return {weight_name(layer): layer.to_public(self._device.to_host(layer.grad_weights)) for layer in self._layers}
+        return {part.name: part.to_public(self._device.to_host(part.view(self.gradients))) for part in self._parts}
 
     @in_turn
     def load(self, state: Mapping[str, Array]) -> None:
@@ -118,16 +148,17 @@ class Parameters:
         the first step takes off the mean of each neuron's weights, which is 0 if they were standardised before.
         Raises ValueError that names the first weight that is missing, unknown, of another shape or not finite.
         """
-        loaded = self._fitting(state, {weight_name(layer): layer.public_shape for layer in self._layers})
-        for layer in self._layers:
-            layer.weights[...] = self._device.to_device(layer.from_public(loaded[weight_name(layer)]))
+        loaded = self._fitting(state, {part.name: part.public_shape for part in self._parts})
+        for part in self._parts:
+            part.view(self.values)[...] = self._device.to_device(part.from_public(loaded[part.name]))
         if self._standardization is None:
             return
         self.trained[: self.size] = self.values
-        for layer in self._layers:
-            if layer.name in self._standardization.gains:
-                gains = gains_of(loaded[weight_name(layer)])
-                self.trained[self._standardization.gains[layer.name]] = self._device.to_device(gains)
+        for weights in self._weights:
+            name = weights.layer.name
+            if name in self._standardization.gains:
+                gains = gains_of(loaded[weights.name])
+                self.trained[self._standardization.gains[name]] = self._device.to_device(gains)
         given = self.values.copy()
         self.to_values()
         # what follows from them is rounded once more: who saved weights gets the same bits back
@@ -140,11 +171,12 @@ class Parameters:
         if self._standardization is None:
             return self.state_dict()
         state = {}
-        for layer, first in zip(self._layers, self._firsts(), strict=True):
-            state[self._trained_name(layer)] = layer.to_public(self._device.to_host(_view(self.trained, first, layer)))
-            if layer.name in self._standardization.gains:
-                gains = self.trained[self._standardization.gains[layer.name]]
-                state[f"{layer.name}.g"] = self._device.to_host(gains).copy()
+        gains = self._standardization.gains
+        for part in self._parts:
+            state[self._trained_name(part)] = part.to_public(self._device.to_host(part.view(self.trained)))
+            if isinstance(part, _Weights) and part.layer.name in gains:
+                own = self.trained[gains[part.layer.name]]
+                state[f"{part.layer.name}.g"] = self._device.to_host(own).copy()
         return state
 
     @in_turn
@@ -154,19 +186,19 @@ class Parameters:
             self.load(state)
             return
         gains = self._standardization.gains
-        shapes: dict[str, tuple[int, ...]] = {self._trained_name(layer): layer.public_shape for layer in self._layers}
+        shapes: dict[str, tuple[int, ...]] = {self._trained_name(part): part.public_shape for part in self._parts}
         shapes |= {f"{name}.g": (place.stop - place.start,) for name, place in gains.items()}
         loaded = self._fitting(state, shapes)
-        for layer, first in zip(self._layers, self._firsts(), strict=True):
-            raw = layer.from_public(loaded[self._trained_name(layer)])
-            _view(self.trained, first, layer)[...] = self._device.to_device(raw)
+        for part in self._parts:
+            raw = part.from_public(loaded[self._trained_name(part)])
+            part.view(self.trained)[...] = self._device.to_device(raw)
         for name, place in gains.items():
             self.trained[place] = self._device.to_device(loaded[f"{name}.g"])
         self.to_values()
 
-    def _trained_name(self, layer: Weighted) -> str:
-        is_raw = self._standardization is not None and layer.name in self._standardization.gains
-        return f"{layer.name}.v" if is_raw else weight_name(layer)
+    def _trained_name(self, part: "_Weights | _Potentials") -> str:
+        has_gains = self._standardization is not None and part.layer.name in self._standardization.gains
+        return f"{part.layer.name}.v" if has_gains and isinstance(part, _Weights) else part.name
 
     def _fitting(self, state: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """As float32 on the host. Raises ValueError unless these arrays have these names and shapes, and are finite."""
@@ -191,6 +223,56 @@ class Parameters:
         return loaded
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """A layer's weights, from that place on in an array that is laid out like Parameters.values."""
+
+    layer: Weighted
+    first: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.layer.name}.weight"
+
+    @property
+    def public_shape(self) -> tuple[int, ...]:
+        return self.layer.public_shape
+
+    def view(self, values: Array) -> Array:
+        return values[self.first : self.first + self.layer.shape.weights].reshape(self.layer.weights_shape)
+
+    def to_public(self, weights: np.ndarray) -> np.ndarray:
+        return self.layer.to_public(weights)
+
+    def from_public(self, weights: np.ndarray) -> np.ndarray:
+        return self.layer.from_public(weights)
+
+
+@dataclass(frozen=True)
+class _Potentials:
+    """A layer's initial potentials, likewise."""
+
+    layer: Weighted
+    first: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.layer.name}.potential"
+
+    @property
+    def public_shape(self) -> tuple[int, ...]:
+        return (self.layer.shape.out_channels,)
+
+    def view(self, values: Array) -> Array:
+        return values[self.first : self.first + self.layer.shape.out_channels]
+
+    def to_public(self, potentials: np.ndarray) -> np.ndarray:
+        return potentials.copy()
+
+    def from_public(self, potentials: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(potentials)
+
+
 def as_array(what: str, to_host: Callable[[Array], np.ndarray], value: Array) -> np.ndarray:
     """A value as an array on the host. Raises ValueError, naming it, if NumPy makes none of it."""
     try:
@@ -201,14 +283,5 @@ def as_array(what: str, to_host: Callable[[Array], np.ndarray], value: Array) ->
         raise ValueError(f"{what} must be an array, not {type(value).__name__} ({error})") from None
 
 
-def _view(values: Array, first: int, layer: Weighted) -> Array:
-    """A layer's part of an array that is laid out like Parameters.values."""
-    return values[first : first + layer.shape.weights].reshape(layer.weights_shape)
-
-
 def _aligned(floats: int) -> int:
     return -(-floats // 4) * 4
-
-
-def weight_name(layer: Weighted) -> str:
-    return f"{layer.name}.weight"

@@ -16,10 +16,11 @@ NORMALIZATIONS = ("none", "weight")
 class Standardization:
     """The raw weights and gains of a network's spiking layers, and their gradients; the readout is trained as it is.
 
-    trained, trained_gradients: float32; raw weights where Parameters.values has a layer's weights, then the gains.
+    trained, trained_gradients: float32; raw weights where Parameters.values has a layer's weights, what it has after the
+    weights as it is, then the gains. weights, size: how many of its values are weights, and all.
     """
 
-    def __init__(self, device: Device, layers: list[Weighted], firsts: list[int], size: int):
+    def __init__(self, device: Device, layers: list[Weighted], firsts: list[int], weights: int, size: int):
         self._device = device
         matrices, self.gains = [], {}
         count = 0
@@ -30,6 +31,8 @@ class Standardization:
             if own:
                 self.gains[layer.name] = slice(size + count, size + count + neurons)
                 count += neurons
+        if size > weights:
+            matrices.append(kernels.WeightMatrix(weights, 1, size - weights, None))
         self._gains_at = size
         self._strips = device.to_device(kernels.strips(matrices, kernels.columns_of(device)))
         whole = size + -(-count // 4) * 4

@@ -36,7 +36,8 @@ def _counts(layer: Layer, first: bool) -> tuple[int, int, int]:
         return 0, 0, 0
     once = layer.shape.multiplications
     products = 2 if layer.neuron.needs_weight_sum else 1
-    return layer.shape.weights, products * once, (2 * products + (0 if first else 1)) * once
+    potentials = 0 if layer.potential is None else layer.shape.out_channels
+    return layer.shape.weights + potentials, products * once, (2 * products + (0 if first else 1)) * once
 
 
 def _millions(count: int) -> str:

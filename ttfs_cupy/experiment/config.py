@@ -226,6 +226,7 @@ class NetworkConfig(_Section):
     weight_mean: Mean = 0.0
     weight_std: Deviation | None = None
     normalization: str = _one_of(NORMALIZATIONS, "none")
+    initial_potential: Flag = False
     initial_weights: PathText | None = None
     convolution: Convolution = "auto"
     precision: str = _one_of(PRECISIONS, DEFAULT_PRECISION)

@@ -165,6 +165,7 @@ def _network(config: Config, device: Device, dataset: Dataset) -> Network:
         weight_mean=wanted.weight_mean,
         weight_std=wanted.weight_std,
         normalization=wanted.normalization,
+        initial_potential=wanted.initial_potential,
         convolution=wanted.convolution,
         precision=wanted.precision,
     )

@@ -24,22 +24,28 @@ DEVICE void read_patch(const float* __restrict__ images, float* __restrict__ val
 
 DEVICE void direct_fire_strip(const float* __restrict__ values, const float* __restrict__ mask, int patch,
                               const float* __restrict__ weights, int out_channels, int has_mask, float slope, float scale,
-                              float t_win, float* __restrict__ earliness, float* __restrict__ weight_sum, int lanes) {
+                              float t_win, const float* __restrict__ initial, float* __restrict__ earliness,
+                              float* __restrict__ weight_sum, int lanes) {
     Lanes a = broadcast(0.0f), s = a;
     for (int k = 0; k < patch; ++k) {
         const Lanes w = load(weights + (long long)k * out_channels, lanes);
         a += values[k] * w;
         if (has_mask) s += mask[k] * w;
     }
-    store(earliness, earliness_of<Lanes>(scale * a, s, slope, t_win), lanes);
+    if (initial) {
+        const Lanes more = t_win * load(initial, lanes);
+        store(earliness, earliness_of<Lanes>(scale * a + more, s, slope, t_win), lanes);
+    } else {
+        store(earliness, earliness_of<Lanes>(scale * a, s, slope, t_win), lanes);
+    }
     if (weight_sum) store(weight_sum, s, lanes);
 }
 
 // The neurons' earliness and, unless null, their weight_sum: (rows, out_channels). Without has_mask psp_slope is 0.
 KERNEL void direct_fire(const float* __restrict__ images, const float* __restrict__ weights,
-                        const float* __restrict__ psp_slope, float scale, float t_win, int has_mask,
-                        float* __restrict__ earliness, float* __restrict__ OPTIONAL weight_sum, int rows,
-                        int out_channels, int in_h, int in_w, int channels, int out_h, int out_w, int kernel_h,
+                        const float* __restrict__ psp_slope, float scale, float t_win,
+                        const float* __restrict__ OPTIONAL initial, int has_mask, float* __restrict__ earliness,
+                        float* __restrict__ OPTIONAL weight_sum, int rows, int out_channels, int in_h, int in_w, int channels, int out_h, int out_w, int kernel_h,
                         int kernel_w, int stride_h, int stride_w, int padding_h, int padding_w) {
     const int patch = kernel_h * kernel_w * channels;
     const float slope = has_mask ? *psp_slope : 0.0f;
@@ -50,8 +56,8 @@ KERNEL void direct_fire(const float* __restrict__ images, const float* __restric
         const long long first = (long long)row * out_channels;
         EACH_STRIP(column, out_channels,
                    direct_fire_strip(values, mask, patch, weights + column, out_channels, has_mask, slope, scale, t_win,
-                                     earliness + first + column, weight_sum ? weight_sum + first + column : nullptr,
-                                     lanes))
+                                     initial ? initial + column : nullptr, earliness + first + column,
+                                     weight_sum ? weight_sum + first + column : nullptr, lanes))
     }
 }
 

@@ -1,12 +1,24 @@
 // The spiking neuron and the readout, element by element: arrays hold n float32 values. The rule stands in neuron.h.
 // psp_slope points to one float in device memory, since a schedule may change it between two replays of the same step.
-// weight_sum is null where psp_slope is 0. Called by ttfs_cupy/neuron.
+// weight_sum is null where psp_slope is 0. initial, unless null, is the potential that the neurons of each channel begin
+// with: A grows by T times it (docs/model.md, "Initial potential"). Called by ttfs_cupy/neuron.
 
 KERNEL void fire(const float* __restrict__ drive, const float* __restrict__ OPTIONAL weight_sum,
-                 const float* __restrict__ psp_slope, float scale, float t_win, float* __restrict__ earliness, int n) {
+                 const float* __restrict__ psp_slope, float scale, float t_win,
+                 const float* __restrict__ OPTIONAL initial, float* __restrict__ earliness, int channels, int n) {
     const float slope = weight_sum ? *psp_slope : 0.0f;
     const float* __restrict__ const sum = weight_sum ? weight_sum : drive;
-    GRID_LOOP(i, n) earliness[i] = earliness_of<float>(scale * drive[i], sum[i], slope, t_win);
+    if (initial) {
+        ROW_LOOP(row, n / channels, channels) {
+            const long long first = (long long)row * channels;
+            COLUMN_LOOP(c, channels) {
+                const float a = scale * drive[first + c] + t_win * initial[c];
+                earliness[first + c] = earliness_of<float>(a, sum[first + c], slope, t_win);
+            }
+        }
+    } else {
+        GRID_LOOP(i, n) earliness[i] = earliness_of<float>(scale * drive[i], sum[i], slope, t_win);
+    }
 }
 
 // grad is dLoss/dx; out come dLoss/dA (grad_drive) and dLoss/dS (grad_sum, unless null).
@@ -29,10 +41,18 @@ KERNEL void spike_gradient(const float* __restrict__ grad, const float* __restri
 
 // A readout does not fire: M = A + L T S, the membrane potential at the end of the window.
 KERNEL void potential(const float* __restrict__ drive, const float* __restrict__ OPTIONAL weight_sum,
-                      const float* __restrict__ psp_slope, float t_win, float* __restrict__ membrane, int n) {
+                      const float* __restrict__ psp_slope, float t_win, const float* __restrict__ OPTIONAL initial,
+                      float* __restrict__ membrane, int channels, int n) {
     const float factor = weight_sum ? *psp_slope * t_win : 0.0f;
     const float* __restrict__ const sum = weight_sum ? weight_sum : drive;
-    GRID_LOOP(i, n) membrane[i] = drive[i] + factor * sum[i];
+    if (initial) {
+        ROW_LOOP(row, n / channels, channels) {
+            const long long first = (long long)row * channels;
+            COLUMN_LOOP(c, channels) membrane[first + c] = drive[first + c] + t_win * initial[c] + factor * sum[first + c];
+        }
+    } else {
+        GRID_LOOP(i, n) membrane[i] = drive[i] + factor * sum[i];
+    }
 }
 
 KERNEL void potential_gradient(const float* __restrict__ grad, const float* __restrict__ psp_slope, float t_win,

@@ -1,5 +1,5 @@
 // Optimisers over all that is trained at once (docs/model.md, "Optimisers"); arrays of n values, the first `decayed` of which
-// are weights, which decay; those after them, gains, do not.
+// are weights, which decay and have limits; those after them, initial potentials and gains, do not.
 // update: {apply (0 or 1), gradient scale, learning rate, first-moment and second-moment bias corrections}, in device
 // memory, made by decide_update (decide_update.h). Called by engine/optimizer.py.
 
@@ -21,7 +21,7 @@ KERNEL void adam(float* __restrict__ weights, const float* __restrict__ grad, fl
         first_moment[i] = m;
         second_moment[i] = v;
         const float w = weights[i] - rate * (m * correct_m) / (sqrtf(v * correct_v) + eps);
-        weights[i] = settled(w, i < decayed ? rate * weight_decay : 0.0f, low, high);
+        weights[i] = i < decayed ? settled(w, rate * weight_decay, low, high) : w;
     }
 }
 
@@ -33,7 +33,8 @@ KERNEL void sgd(float* __restrict__ weights, const float* __restrict__ grad, flo
     GRID_LOOP(i, n) {
         const float g = momentum * velocity[i] + scale * grad[i];
         velocity[i] = g;
-        weights[i] = settled(weights[i] - rate * g, i < decayed ? rate * weight_decay : 0.0f, low, high);
+        const float w = weights[i] - rate * g;
+        weights[i] = i < decayed ? settled(w, rate * weight_decay, low, high) : w;
     }
 }
 

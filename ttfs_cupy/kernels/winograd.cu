@@ -149,8 +149,8 @@ DEVICE void store_earliest(const Fired& to, const Lanes* x, const Lanes* s, long
 }
 
 DEVICE void fire_strip(const float* __restrict__ drive, const float* __restrict__ sum, long long step, int reached,
-                       float slope, float scale, float t_win, const Fired& to, TilePlace place, int tile_h, int tile_w,
-                       int column, int lanes) {
+                       float slope, float scale, float t_win, const float* __restrict__ initial, const Fired& to,
+                       TilePlace place, int tile_h, int tile_w, int column, int lanes) {
     Lanes a[16], s[16], x[16];
     load_output_tile(drive + column, step, a, tile_h, tile_w, lanes);
     if (sum) load_output_tile(sum + column, step, s, tile_h, tile_w, lanes);
@@ -158,7 +158,14 @@ DEVICE void fire_strip(const float* __restrict__ drive, const float* __restrict_
         for (int i = 4 * y; i < 4 * y + tile_w; ++i) {
             const float seen = reached >> i & 1 ? 1.0f : 0.0f;
             s[i] = sum ? seen * s[i] : broadcast(0.0f);
-            x[i] = earliness_of<Lanes>(scale * (seen * a[i]), s[i], slope, t_win);
+            a[i] = seen * a[i];
+            if (!initial) x[i] = earliness_of<Lanes>(scale * a[i], s[i], slope, t_win);
+        }
+    }
+    if (initial) {
+        const Lanes more = t_win * load(initial + column, lanes);
+        for (int y = 0; y < tile_h; ++y) {
+            for (int i = 4 * y; i < 4 * y + tile_w; ++i) x[i] = earliness_of<Lanes>(scale * a[i] + more, s[i], slope, t_win);
         }
     }
     const int shrink = to.winner ? 1 : 0, height = to.height >> shrink, width = to.width >> shrink;
@@ -182,13 +189,14 @@ DEVICE void fire_strip(const float* __restrict__ drive, const float* __restrict_
 // height and width, and winner holds the position of the earliest spike in its 2x2 window; (top, left) is even then.
 // Without has_mask psp_slope is 0.
 //
-// An output that sees no spike has A = S = 0 exactly, and is silent. Rounding would leave some 1e-7 where another part of
+// An output that sees no spike has A = S = 0 exactly, and is silent without an initial potential. Rounding would leave some 1e-7 where another part of
 // its tile has spikes, the neuron would fire, and everything above would count it with a whole weight. So what spiked
 // (N, in_h, in_w), find_spikes's, does not reach is set to 0; a kernel's padding says which pixels an output sees.
 KERNEL void winograd_fire(const float* __restrict__ products, int step, const float* __restrict__ spiked,
-                          const float* __restrict__ psp_slope, float scale, float t_win, int has_mask,
-                          float* __restrict__ earliness, float* __restrict__ OPTIONAL weight_sum,
-                          unsigned char* __restrict__ OPTIONAL winner, int first_tile, int tiles, int in_h, int in_w,
+                          const float* __restrict__ psp_slope, float scale, float t_win,
+                          const float* __restrict__ OPTIONAL initial, int has_mask, float* __restrict__ earliness,
+                          float* __restrict__ OPTIONAL weight_sum, unsigned char* __restrict__ OPTIONAL winner,
+                          int first_tile, int tiles, int in_h, int in_w,
                           int padding_h, int padding_w, int height, int width, int channels, int tiles_h, int tiles_w,
                           int size_h, int size_w, int top, int left) {
     const float slope = has_mask ? *psp_slope : 0.0f;
@@ -202,7 +210,8 @@ KERNEL void winograd_fire(const float* __restrict__ products, int step, const fl
         const float* __restrict__ drive = products + (long long)row * channels;
         const float* __restrict__ sum = has_mask ? drive + (long long)tiles * channels : nullptr;
         FOR_TILE_SIZE(size_h, size_w, EACH_STRIP(column, channels,
-                      fire_strip(drive, sum, step, reached, slope, scale, t_win, to, place, tile_h, tile_w, column, lanes)))
+                      fire_strip(drive, sum, step, reached, slope, scale, t_win, initial, to, place, tile_h, tile_w, column,
+                                 lanes)))
     }
 }
 

@@ -12,7 +12,8 @@ from ttfs_cupy.neuron.psp_slope import PspSlope
 class Neuron(Protocol):
     """A rule from (A, S) to an output, with its derivatives. Where needs_weight_sum is False, S is None throughout.
 
-    fires: whether its output is earliness; else it is membrane potentials.
+    fires: whether its output is earliness; else it is membrane potentials. potential: float32 (channels,), what the
+    neurons of each channel begin with, as a share of the threshold T; None is 0.
     """
 
     @property
@@ -23,15 +24,21 @@ class Neuron(Protocol):
     def needs_weight_sum(self) -> bool: ...
 
     @property
-    def rule(self) -> tuple[Array, float, float]:
-        """What kernels that apply it take: psp_slope, scale (of the drive), t_win."""
+    def potential(self) -> Array | None: ...
+
+    def with_potential(self, potential: Array | None) -> "Neuron":
+        """The same neuron, which begins with this potential."""
+
+    @property
+    def rule(self) -> tuple[Array, float, float, Array | None]:
+        """What kernels that apply it take: psp_slope, scale (of the drive), t_win, potential."""
 
     @property
     def derivative(self) -> tuple[Array, float, float, float, int]:
-        """What kernels that carry gradients back take: the rule, grad_clip, and `separate` or not."""
+        """What kernels that carry gradients back take: psp_slope, scale, t_win, grad_clip, and `separate` or not."""
 
     def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
-        """Writes earliness, or for a readout membrane potentials, to out."""
+        """Writes earliness, or for a readout membrane potentials, to out. Its last axis is that of the channels."""
 
     def gradient(
         self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None

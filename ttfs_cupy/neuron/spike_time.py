@@ -4,7 +4,7 @@ The arithmetic itself is in kernels/neuron.h; what is here launches it.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ttfs_cupy.common.checks import LARGEST
 from ttfs_cupy.device import Array, Device
@@ -25,7 +25,7 @@ class SpikingNeuron:
 
     As earliness x = T - u: T if A >= T; else (A + psp_slope T S) / (1 + psp_slope S), where both are positive; else 0.
 
-    scale multiplies the drive.
+    scale multiplies the drive. With an initial potential b, A is larger by T b.
     """
 
     device: Device
@@ -34,23 +34,27 @@ class SpikingNeuron:
     clip: str = "gain"
     grad_clip: float = 1.0
     scale: float = 1.0
+    potential: Array | None = field(default=None, compare=False)
     fires = True
+
+    def with_potential(self, potential: Array | None) -> "SpikingNeuron":
+        return replace(self, potential=potential)
 
     @property
     def needs_weight_sum(self) -> bool:
         return self.psp_slope.value != 0
 
     @property
-    def rule(self) -> tuple[Array, float, float]:
-        return self.psp_slope.array, self.scale, self.t_win
+    def rule(self) -> tuple[Array, float, float, Array | None]:
+        return self.psp_slope.array, self.scale, self.t_win, self.potential
 
     @property
     def derivative(self) -> tuple[Array, float, float, float, int]:
         most = math.inf if self.clip == "none" else self.grad_clip
-        return *self.rule, most, int(self.clip == "separate")
+        return *self.rule[:3], most, int(self.clip == "separate")
 
     def output(self, drive: Array, weight_sum: Array | None, out: Array) -> None:
-        self.device.launch("fire", out.size, drive, weight_sum, *self.rule, out, out.size)
+        self.device.launch("fire", out.size, drive, weight_sum, *self.rule, out, out.shape[-1], out.size)
 
     def gradient(
         self, grad: Array, output: Array, weight_sum: Array | None, grad_drive: Array, grad_sum: Array | None
