@@ -205,6 +205,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "none": unchanged,
     "cifar": cifar,
     "crop_flip": crop_flip,
+    "flip": flip,
     "shift": shift,
     "shift_flip": shift_flip,
     "shift_erase": shift_erase,

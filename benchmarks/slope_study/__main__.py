@@ -26,7 +26,8 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.files.writing import write_atomically
-from ttfs_cupy.experiment.config import Config, PspSlopeSchedule, dump_config, load_config
+from ttfs_cupy.experiment.config import Config, dump_config, load_config
+from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 from ttfs_cupy.experiment.prepare import load_best, prepare
 
 ANNEALED = "annealed"

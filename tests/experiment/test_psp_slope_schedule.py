@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from helpers.configs import mistake
 
-from ttfs_cupy.experiment.config import PspSlopeSchedule, load_config
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 
 
 def schedule(**changes: Any) -> PspSlopeSchedule:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.experiment import config
 from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
 from ttfs_cupy.experiment.trainer import learning_rates
 
@@ -175,5 +175,5 @@ def test_a_config_becomes_its_schedule() -> None:
     ("progress", "slope"), [(0, 0.2), (0.1, 0.2), (0.25, 0.2), (0.5, 0.5), (0.75, 0.8), (0.9, 0.8), (1, 0.8)]
 )
 def test_the_slopes_schedule(progress: float, slope: float) -> None:
-    changes = config.PspSlopeSchedule(**{"from": 0.2, "to": 0.8, "start": 0.25, "end": 0.75})
+    changes = PspSlopeSchedule(**{"from": 0.2, "to": 0.8, "start": 0.25, "end": 0.75})
     assert changes.at(progress) == pytest.approx(slope)

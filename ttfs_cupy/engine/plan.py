@@ -127,7 +127,9 @@ class Plan:
     def _backward_workspace(self, index: int, stage: Stage) -> int:
         passes: tuple[Pass, ...] = ("weight_gradient", "data_gradient") if index else ("weight_gradient",)
         most = stage.workspace(self.batch_size, *passes)
-        return max(most, stage.layer.potential_workspace(self.batch_size)) if isinstance(stage.layer, Weighted) else most
+        return (
+            max(most, stage.layer.potential_workspace(self.batch_size)) if isinstance(stage.layer, Weighted) else most
+        )
 
     @property
     def _purpose(self) -> str:

@@ -3,7 +3,8 @@
 from ttfs_cupy.common.checks import check_count, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.experiment import checkpoint
-from ttfs_cupy.experiment.config import Config, PspSlopeSchedule, load_config
+from ttfs_cupy.experiment.config import Config, load_config
+from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 from ttfs_cupy.experiment.run_directory import OWN_WEIGHTS, RunDirectory
 
 

@@ -17,7 +17,8 @@ from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment import checkpoint
-from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
+from ttfs_cupy.experiment.config import Config
+from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 from ttfs_cupy.models import build
 
 logger = logging.getLogger("ttfs_cupy")

@@ -20,7 +20,8 @@ from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.experiment import best_weights, checkpoint
-from ttfs_cupy.experiment.config import Config, PspSlopeSchedule
+from ttfs_cupy.experiment.config import Config
+from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 from ttfs_cupy.experiment.metrics import MetricsFile
 from ttfs_cupy.experiment.progress import Progress
 from ttfs_cupy.experiment.run_directory import RunDirectory

@@ -1,0 +1,224 @@
+"""What a key of a config may be: types for pydantic, each with the words of what is right, and rules between keys."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from ttfs_cupy.common.checks import LARGEST, SMALLEST
+from ttfs_cupy.common.files import yaml_text
+from ttfs_cupy.common.shown import short
+from ttfs_cupy.convolution.registry import algorithms
+from ttfs_cupy.data.mixing import ALPHAS
+from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
+from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT
+from ttfs_cupy.models.builder import MAX_SEED, WEIGHTS
+from ttfs_cupy.neuron import GAIN_BOUNDS, WINDOWS
+
+# Nobody counts further. Products of two such numbers stay below 2^63.
+MAX_COUNT = 1_000_000_000
+MAX_THREADS = 1024
+
+
+def _bound(must: str) -> PydanticCustomError:
+    """A value that is of the right kind, but too small or too large; `must` is what it must be."""
+    return PydanticCustomError(BOUND, "{must}", {"must": must})
+
+
+def _up_to(most: float) -> Callable[[Any], Any]:
+    def check(value: float) -> float:
+        if value > most:
+            raise _bound(f"at most {most}")
+        return value
+
+    return check
+
+
+def _between(least: float, most: float) -> Any:
+    return Field(ge=least, le=most, description=f"a number from {short(least)} to {short(most)}")
+
+
+def _held_by_float32(value: float) -> float:
+    if value != 0 and not SMALLEST <= abs(value) <= LARGEST:
+        raise _bound(f"a number of a size that float32 can hold, {short(SMALLEST)} to {short(LARGEST)}")
+    return value
+
+
+def _without_home_sign(path: str) -> str:
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        raise _bound("a path whose ~ names a user of this machine") from None
+
+
+# A description says what is right, and ends the sentence that a user gets to read: "... must be {description}".
+Flag = Annotated[bool, Field(strict=True, description="true or false")]
+Text = Annotated[str, Field(strict=True, min_length=1, description="some text")]
+PathText = Annotated[Text, AfterValidator(_without_home_sign)]
+Seed = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_SEED))]
+Whole = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_COUNT))]
+Count = Annotated[int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MAX_COUNT))]
+Threads = Annotated[
+    int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MAX_THREADS))
+]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a number")]
+Number = Annotated[Real, AfterValidator(_held_by_float32)]
+Decay = Annotated[Number, Field(gt=0, lt=1, description="a number above 0, below 1"), AfterValidator(_up_to(BELOW_ONE))]
+Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
+NotNegative = Annotated[Number, Field(ge=0, description="a number from 0")]
+Share = Annotated[Number, Field(ge=0, le=1, description="a number from 0 to 1")]
+ProperShare = Annotated[Number, Field(gt=0, lt=1, description="a number above 0, below 1")]
+ShareBelowOne = Annotated[
+    Number, Field(ge=0, lt=1, description="a number from 0 to below 1"), AfterValidator(_up_to(BELOW_ONE))
+]
+Window = Annotated[Real, _between(*WINDOWS)]
+GainBound = Annotated[Real, _between(*GAIN_BOUNDS)]
+Mean = Annotated[Real, _between(-WEIGHTS[1], WEIGHTS[1])]
+Deviation = Annotated[Real, _between(*WEIGHTS)]
+Epsilon = Annotated[Real, _between(*EPSILONS)]
+NormBound = Annotated[Real, _between(*NORM_BOUNDS)]
+Alpha = Annotated[Real, _between(*ALPHAS)]
+Factor = Annotated[Number, Field(gt=0, le=1, description="a number above 0, up to 1")]
+
+
+def one_of(names: Sequence[str], default: str | None) -> Any:
+    """A field that takes one of the names; they come from the code that knows what to do with them."""
+    choices = f"{either(names)}{', or null' if default is None else ''}"
+    return Field(default, strict=True, pattern=f"^({'|'.join(names)})$", description=choices)
+
+
+def either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def conflict(key: str, problem: str) -> PydanticCustomError:
+    """A mistake between keys, told at one of them."""
+    return PydanticCustomError(CONFLICT, "{problem}", {"key": key, "problem": problem})
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, content: Any) -> Any:
+        """NumPy's numbers count as Python's."""
+        return _plain(content)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth < yaml_text.MAX_DEPTH and isinstance(value, Mapping):
+        return {key: _plain(one, depth + 1) for key, one in value.items()}
+    if depth < yaml_text.MAX_DEPTH and isinstance(value, (list, tuple)):
+        return [_plain(one, depth + 1) for one in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def is_set(section: BaseModel, key: str) -> bool:
+    """Whether a key differs from its default. That it was written out is no matter: dump_config() writes all keys."""
+    return bool(getattr(section, key) != type(section).model_fields[key].default)
+
+
+def refuse_idle(section: Any, title: str, owners: Mapping[str, str]) -> None:
+    """Refuses a key that the chosen name would ignore: whoever set it expects an effect."""
+    for key, owner in owners.items():
+        if section.name != owner and is_set(section, key):
+            raise conflict(
+                f"{title}.{key}",
+                f"has no effect with {title}.name {section.name}: leave it out, or choose {owner}",
+            )
+
+
+class PspSlopeSchedule(Section):
+    """psp_slope over a run: `from_` until `start`, then linearly to `to`, which it reaches at `end` and keeps."""
+
+    from_: Share = Field(alias="from")
+    to: Share
+    start: Share = 0.0
+    end: Share = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> "PspSlopeSchedule":
+        if self.start > self.end:
+            raise conflict("network.psp_slope.start", f"is {self.start}, but must not exceed end, {self.end}")
+        return self
+
+    def at(self, progress: float) -> float:
+        """The slope when that share of the run, in [0, 1], is done."""
+        if progress >= self.end:
+            return self.to
+        if progress <= self.start:
+            return self.from_
+        done = (progress - self.start) / (self.end - self.start)
+        return (1 - done) * self.from_ + done * self.to
+
+
+def _slope_kind(value: Any) -> str:
+    return "schedule" if isinstance(value, (Mapping, PspSlopeSchedule)) else "number"
+
+
+PspSlope = Annotated[
+    Annotated[Share, Tag("number")] | Annotated[PspSlopeSchedule, Tag("schedule")],
+    Discriminator(_slope_kind),
+    Field(description="a number from 0 to 1, or a schedule such as {from: 0, to: 1, start: 0.2, end: 0.75}"),
+]
+Model = Annotated[
+    Annotated[str, Field(strict=True, min_length=1)] | Annotated[list[Any], Field(strict=True, min_length=1)],
+    Field(description="a model's name, the path of its YAML file, or a list of layers such as [32, P, 64, P]"),
+]
+
+
+_ALGORITHM = f"({'|'.join(algorithms())})(:[0-9]{{1,4}})?"
+Algorithms = Annotated[
+    str, Field(strict=True, pattern=f"^(auto|{_ALGORITHM}(/{_ALGORITHM}/{_ALGORITHM})?)$", description=_ALGORITHM)
+]
+
+
+def _convolution_kind(value: Any) -> str:
+    return "layers" if isinstance(value, Mapping) else "name"
+
+
+Convolution = Annotated[
+    Annotated[Algorithms, Tag("name")] | Annotated[dict[str, Algorithms], Tag("layers")],
+    Discriminator(_convolution_kind),
+    Field(
+        description=f"auto or one of {', '.join(algorithms())}, or three with slashes between them (forward, data "
+        "gradient, weight gradient), or such for each layer: {conv1: direct, conv2: gemm}; tensorcore:2 is a variant"
+    ),
+]
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("low is not below high")
+    return bounds
+
+
+def _increasing(milestones: tuple[int, ...]) -> tuple[int, ...]:
+    if any(later <= earlier for earlier, later in pairwise(milestones)):
+        raise ValueError("not increasing")
+    return milestones
+
+
+WeightRange = Annotated[
+    tuple[Number, Number],
+    AfterValidator(_ordered),
+    Field(description="two numbers, the lower one first, such as [-1, 1]"),
+]
+Milestones = Annotated[
+    tuple[Count, ...],
+    AfterValidator(_increasing),
+    Field(description="a list of increasing epochs, such as [15, 30, 40]"),
+]
