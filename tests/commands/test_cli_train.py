@@ -23,16 +23,22 @@ from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.schedule import LearningRateSchedule
 
 EPOCHS = 7
+RISING = "network.psp_slope={from: 0, to: 1, start: 0.2, end: 0.6}"
 TEST_IMAGES = 360  # a fifth of scikit-learn's 1,797 digits
 
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart, shortened, trained as a user does: by a command, in a folder of its own."""
+    """The quickstart, shortened and with a slope that rises, trained as a user does: by a command, in a folder of its
+    own."""
     folder = tmp_path_factory.mktemp("quickstart")
     command = [sys.executable, "-m", "ttfs_cupy.train", "configs/quickstart.yaml", "--device", DEVICE]
     done = subprocess.run(
-        [*command, "--set", f"training.epochs={EPOCHS}"], cwd=folder, capture_output=True, text=True, timeout=300
+        [*command, "--set", f"training.epochs={EPOCHS}", "--set", RISING],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     (folder / "console.txt").write_text(done.stdout)
@@ -62,7 +68,9 @@ def test_run_directory_holds_these_files_and_no_others(quickstart: Path) -> None
 def test_config_is_complete_and_loads_back(quickstart: Path) -> None:
     text = (quickstart / "config.yaml").read_text()
     loaded = load_config(quickstart / "config.yaml")
-    wanted = load_config("quickstart", [f"training.epochs={EPOCHS}", f"device={DEVICE}", "output=runs/quickstart"])
+    wanted = load_config(
+        "quickstart", [f"training.epochs={EPOCHS}", RISING, f"device={DEVICE}", "output=runs/quickstart"]
+    )
     # the algorithms that the run was tuned to are part of it
     chosen = loaded.network.convolution
     assert set(chosen) == {"conv1", "conv2", "conv3"}
@@ -85,6 +93,8 @@ def test_metrics_have_a_line_for_each_epoch(quickstart: Path) -> None:
         assert {
             *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "firing_rates"),
             *("learning_rate", "psp_slope", "seconds", "images_per_second", "skipped_steps", "clipped_steps"),
+            *("averaged", "current_validation_loss", "current_validation_accuracy"),
+            *("average_validation_loss", "average_validation_accuracy"),
         } == set(line)
         assert list(line["firing_rates"]) == ["conv1", "conv2", "conv3"]
         assert all(0 < rate < 1 for rate in line["firing_rates"].values())
@@ -119,7 +129,7 @@ def test_slope_rises_and_only_epochs_at_its_end_may_be_the_best(quickstart: Path
     best = max(eligible, key=lambda line: (line["validation_accuracy"], line["epoch"]))
     assert last["best_epoch"] == best["epoch"]
     _, metadata = checkpoint.load(quickstart / "best.safetensors")
-    assert metadata == {"psp_slope": 1.0, "epoch": best["epoch"]}
+    assert metadata == {"psp_slope": 1.0, "epoch": best["epoch"], "averaged": best["averaged"]}
 
 
 def test_a_slope_that_rises_to_the_very_end_still_gives_a_best_epoch(tmp_path: Path) -> None:

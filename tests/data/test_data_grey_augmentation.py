@@ -11,7 +11,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, ImageSet, augmentation
 from ttfs_cupy.data.augmentation import erase, shift
 
-GREY = ["shift", "shift_flip", "shift_erase", "shift_flip_erase"]
+GREY = ["flip", "shift", "shift_flip", "shift_erase", "shift_flip_erase"]
 
 shapes = st.tuples(st.integers(1, 5), *[st.integers(1, 33)] * 2, st.integers(1, 3))
 many = settings(max_examples=100, deadline=None)

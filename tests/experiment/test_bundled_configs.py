@@ -12,7 +12,7 @@ from helpers.configs import BUNDLED, MINIMAL, mistake
 from helpers.environments import REPOSITORY
 
 from ttfs_cupy import data, models
-from ttfs_cupy.experiment import config, config_file
+from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config import load_config
 
 CONFIGS = REPOSITORY / "configs"
@@ -43,12 +43,12 @@ def test_every_key_of_a_bundled_config_carries_a_comment(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BUNDLED if name != "t2fsnn_vgg11_cifar10"])
-def test_sound_defaults_are_a_causal_code_that_ends_at_slope_one(name: str) -> None:
+def test_sound_defaults_are_a_causal_code_with_standardised_weights_and_one_slope(name: str) -> None:
     network = load_config(name).network
-    assert (network.encoding or models.read(network.model).encoding) == "latency"
-    assert (network.standardize, network.clip) == (False, "gain")
-    assert isinstance(network.psp_slope, config.PspSlopeSchedule)
-    assert (network.psp_slope.at(0), network.psp_slope.at(0.99)) == (0, 1)
+    code = network.encoding or models.read(network.model).encoding
+    assert code == models.read(network.model).encoding
+    assert (network.standardize, network.clip, network.normalization) == (False, "gain", "weight")
+    assert isinstance(network.psp_slope, float)
 
 
 def test_the_example_run_of_t2fsnn() -> None:

@@ -29,7 +29,10 @@ NETWORK = (
     "normalization, initial_weights, convolution, precision"
 )
 OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, clip_norm, weight_clip, fixed_sign"
-BUNDLED = "quickstart, small_fmnist, t2fsnn_vgg11_cifar10, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist"
+BUNDLED = (
+    "fmnist, quickstart, small_fmnist, t2fsnn_vgg11_cifar10, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist, "
+    "wei_vgg11_cifar10, wei_vgg16_cifar100"
+)
 
 # an override of a good config → the sentence behind "--set {override}: "
 VALUES = {

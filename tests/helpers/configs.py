@@ -9,6 +9,7 @@ from ttfs_cupy.experiment.config import load_config
 
 MINIMAL = "data: {dataset: digits}\ntraining: {epochs: 3, batch_size: 8}\n"
 BUNDLED = (
+    "fmnist",
     "quickstart",
     "small_fmnist",
     "t2fsnn_vgg11_cifar10",
@@ -16,6 +17,8 @@ BUNDLED = (
     "vgg11_cifar100",
     "vgg7_fmnist",
     "vgg7_mnist",
+    "wei_vgg11_cifar10",
+    "wei_vgg16_cifar100",
 )
 
 
