@@ -11,12 +11,14 @@ from helpers.any_threads import AnyThreads
 
 from ttfs_cupy.check.kernels import check_kernels, checks, registry
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
-from ttfs_cupy.device import CpuDevice, reductions, standardization
+from ttfs_cupy.device import CpuDevice, initial_potential, reductions, standardization
 from ttfs_cupy.device.compilation import source
 from ttfs_cupy.device.gpu_limits import of_capability
 
 KERNELS = tuple(source.kernels())
-TOGETHER = tuple(variant.kernel for variant in (*reductions.VARIANTS, *standardization.VARIANTS))
+TOGETHER = tuple(
+    variant.kernel for variant in (*reductions.VARIANTS, *standardization.VARIANTS, *initial_potential.VARIANTS)
+)
 OUTPUTS = [
     (kernel.name, place)
     for kernel in source.kernels().values()
