@@ -22,7 +22,7 @@ class Parameters:
 
     A layer's weights begin at a multiple of 16 bytes, as a GPU copies them; what lies between layers is and stays 0.
     An optimiser changes `trained` by `trained_gradients`. These are the same two arrays, unless weights are
-    standardised: then they are raw weights, potentials and gains, from which `values` follow. decayed: of both, how many
+    standardised: then they are raw weights, potentials and gains, from which `values` follow. decayed: how many of them
     at the front are weights, which may decay; size: of `values`.
     """
 
@@ -131,8 +131,8 @@ class Parameters:
 
     @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order; initial potentials,
-        (out,), after their layer's."""
+        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order; each layer's initial
+        potentials, (out,), after its weights."""
         return {part.name: part.to_public(self._device.to_host(part.view(self.values))) for part in self._parts}
 
     @in_turn

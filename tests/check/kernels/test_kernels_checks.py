@@ -102,10 +102,10 @@ def test_one_wrong_element_is_noticed(kernel, place):
     ("spoil", "problem"),
     [
         (lambda work, arguments: arguments[0].__setitem__(3, 7.0), "declares const"),
-        (lambda work, arguments: arguments[5].__setitem__(-1, work), "size of the grid"),
-        (lambda work, arguments: ctypes.memset(arguments[5].ctypes.data + arguments[5].nbytes, 0, 4), "outside"),
-        (lambda work, arguments: ctypes.memset(arguments[5].ctypes.data - 4, 0, 4), "outside"),
-        (lambda work, arguments: arguments[5].__setitem__(5, np.nan), "error inf"),
+        (lambda work, arguments: arguments[6].__setitem__(-1, work), "size of the grid"),
+        (lambda work, arguments: ctypes.memset(arguments[6].ctypes.data + arguments[6].nbytes, 0, 4), "outside"),
+        (lambda work, arguments: ctypes.memset(arguments[6].ctypes.data - 4, 0, 4), "outside"),
+        (lambda work, arguments: arguments[6].__setitem__(5, np.nan), "error inf"),
         (lambda work, arguments: 1 // 0, "ZeroDivisionError"),
     ],
 )
