@@ -98,7 +98,7 @@ def test_more_elements_than_kernels_count(monkeypatch):
 
 
 def test_scalars_become_what_is_declared():
-    *_, scale, t_win, _, n = checked(scale=2, t_win=np.float64(0.1), n=np.int64(4))
+    *_, scale, t_win, _, _, _, n = checked(scale=2, t_win=np.float64(0.1), n=np.int64(4))
     assert [(type(value), value) for value in (scale, t_win, n)] == [(float, 2.0), (float, 0.1), (int, 4)]
 
 

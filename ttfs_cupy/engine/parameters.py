@@ -113,7 +113,7 @@ class Parameters:
         self._hand_out()
 
     def draw(self, seed: int, mean: float = 0.0, std: float | None = None) -> None:
-        """Normal weights from PCG64(seed), on the host, so that a seed means the same on every device; potentials of 0.
+        """Normal weights from PCG64(seed), on the host: a seed means the same on every device. Initial potentials of 0.
 
         std None is Kaiming's sqrt(2 / fan_in). Where weights are standardised, these are raw, and gains sqrt(2).
         """
@@ -131,8 +131,8 @@ class Parameters:
 
     @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order; each layer's initial
-        potentials, (out,), after its weights."""
+        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order; after each layer's
+        its initial potentials, (out,)."""
         return {part.name: part.to_public(self._device.to_host(part.view(self.values))) for part in self._parts}
 
     @in_turn

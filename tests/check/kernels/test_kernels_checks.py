@@ -117,7 +117,7 @@ def test_what_no_value_shows_is_noticed(spoil, problem):
 
 def test_a_failing_kernel_does_not_stop_the_others():
     def fail(_, arguments):
-        if len(arguments) == 7:
+        if len(arguments) == 9:
             raise RuntimeError("out of order")
 
     failed, fine = check_kernels(Spoiled(fail), ["fire", "copy"])
