@@ -73,7 +73,7 @@ def run_cooperative(folder: Path) -> None:
     from ttfs_cupy.convolution.shape import ConvolutionShape, OutgoingGradient
     from ttfs_cupy.convolution.tensorcore.split import TensorCore
     from ttfs_cupy.convolution.tensorcore.tf32 import TensorCoreTf32
-    from ttfs_cupy.device import reductions, standardization
+    from ttfs_cupy.device import initial_potential, reductions, standardization
     from ttfs_cupy.device.gpu_limits import of_capability
 
     @cache
@@ -82,9 +82,8 @@ def run_cooperative(folder: Path) -> None:
         return Emulator(text, constants=dict(constants), file_name=f"{file}.cu", cache=folder, coverage=folder)
 
     device.emulator_of = counting  # type: ignore[assignment]
-    for result in check_kernels(
-        device.EmulatedGpu(), [variant.kernel for variant in (*reductions.VARIANTS, *standardization.VARIANTS)]
-    ):
+    together = (*reductions.VARIANTS, *standardization.VARIANTS, *initial_potential.VARIANTS)
+    for result in check_kernels(device.EmulatedGpu(), [variant.kernel for variant in together]):
         assert result.passed, result
     square, padded = (3, 3), (1, 1)
     # with pooling and without it, and a readout; channels that are whole chunks, multiples of 4, and odd; strides;

@@ -125,7 +125,7 @@ def test_no_two_assumptions_have_one_name() -> None:
 def test_the_recorder_counts_bytes() -> None:
     device = RecordingGpu(GPUS["T4"])
     pages = device.pages(1000)
-    device.launch("potential", 1000, pages, None, device.pages(1), 1.0, device.pages(1000), 1000)
+    device.launch("potential", 1000, pages, None, device.pages(1), 1.0, None, device.pages(1000), 1, 1000)
     pages[:10] = 0
     assert [(one.kernel, one.written) for one in device.launches] == [("potential", 4000), ("copy", 40)]
     assert device.launches[0].read >= 4000

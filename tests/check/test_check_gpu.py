@@ -104,8 +104,8 @@ def test_a_wrong_kernel_is_named(
 
 def test_a_wrong_winner_is_noticed(small: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def spoil(launched: str, arguments: tuple[Any, ...]) -> None:
-        if launched == "tensorcore_forward" and arguments[10] is not None:
-            winner = arguments[10]
+        if launched == "tensorcore_forward" and arguments[11] is not None:
+            winner = arguments[11]
             winner[...] = np.where(winner == 255, 255, 3 - winner)
 
     report, _ = ran(Spoiled(spoil), capsys)

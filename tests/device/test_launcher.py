@@ -7,7 +7,7 @@ from ttfs_cupy.device import CpuDevice, launcher
 from ttfs_cupy.device.compilation import source
 from ttfs_cupy.device.launcher import checked_arguments
 
-FIRE = source.kernels()["fire"]  # drive, weight_sum, psp_slope, scale, t_win, earliness, n
+FIRE = source.kernels()["fire"]  # drive, weight_sum, psp_slope, scale, t_win, initial, earliness, channels, n
 KEEP_SIGN = source.kernels()["keep_sign"]  # weights, birth_sign, n
 
 
@@ -15,7 +15,7 @@ def floats(*shape):
     return np.ones(shape, np.float32)
 
 
-SCALARS = {"scale": 1.0, "t_win": 1.0, "earliness": floats(4), "n": 4}
+SCALARS = {"scale": 1.0, "t_win": 1.0, "initial": None, "earliness": floats(4), "channels": 1, "n": 4}
 
 
 def checked(**changes):
@@ -72,9 +72,11 @@ def test_refused_by_name(changes, error, said):
     assert "kernel fire" in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [(), (floats(4),), (floats(4), None, floats(1), 1.0, 1.0, floats(4), 4, 4)])
+@pytest.mark.parametrize(
+    "arguments", [(), (floats(4),), (floats(4), None, floats(1), 1.0, 1.0, None, floats(4), 1, 4, 4)]
+)
 def test_a_wrong_count_names_what_is_taken(arguments):
-    with pytest.raises(TypeError, match=rf"fire takes 7 arguments \(drive, weight_sum, .* n\), not {len(arguments)}"):
+    with pytest.raises(TypeError, match=rf"fire takes 9 arguments \(drive, weight_sum, .* n\), not {len(arguments)}"):
         checked_arguments(FIRE, arguments, np.ndarray)
 
 
@@ -96,7 +98,7 @@ def test_more_elements_than_kernels_count(monkeypatch):
 
 
 def test_scalars_become_what_is_declared():
-    *_, scale, t_win, _, n = checked(scale=2, t_win=np.float64(0.1), n=np.int64(4))
+    *_, scale, t_win, _, _, _, n = checked(scale=2, t_win=np.float64(0.1), n=np.int64(4))
     assert [(type(value), value) for value in (scale, t_win, n)] == [(float, 2.0), (float, 0.1), (int, 4)]
 
 
@@ -116,23 +118,23 @@ class TestLaunch:
     def test_a_refusal_launches_nothing(self):
         earliness = np.full(4, 7, np.float32)
         with pytest.raises(TypeError, match="n must be an integer"):
-            CpuDevice(1).launch("fire", 4, floats(4), None, floats(1), 1.0, 1.0, earliness, 4.0)
+            CpuDevice(1).launch("fire", 4, floats(4), None, floats(1), 1.0, 1.0, None, earliness, 1, 4.0)
         assert (earliness == 7).all()
 
     @pytest.mark.parametrize("work", [0, -1])
     def test_an_empty_grid_launches_nothing(self, work):
         earliness = np.full(4, 7, np.float32)
-        CpuDevice(1).launch("fire", work, floats(4), None, floats(1), 1.0, 1.0, earliness, 4)
+        CpuDevice(1).launch("fire", work, floats(4), None, floats(1), 1.0, 1.0, None, earliness, 1, 4)
         assert (earliness == 7).all()
 
     def test_a_launch_that_is_not_empty_writes(self):
         earliness = np.full(4, 7, np.float32)
-        CpuDevice(1).launch("fire", 4, floats(4), None, floats(1), 0.5, 1.0, earliness, 4)
+        CpuDevice(1).launch("fire", 4, floats(4), None, floats(1), 0.5, 1.0, None, earliness, 1, 4)
         assert (earliness == 0.5).all()
 
     def test_more_work_than_kernels_count(self):
         with pytest.raises(ValueError, match="fire: 2147483648 elements at once are above"):
-            CpuDevice(1).launch("fire", 2**31, floats(4), None, floats(1), 1.0, 1.0, floats(4), 4)
+            CpuDevice(1).launch("fire", 2**31, floats(4), None, floats(1), 1.0, 1.0, None, floats(4), 1, 4)
 
     def test_an_unknown_kernel(self):
         with pytest.raises(KeyError, match="nonsense"):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ttfs_cupy import models
-from ttfs_cupy.device import CpuDevice, reductions, standardization
+from ttfs_cupy.device import CpuDevice, initial_potential, reductions, standardization
 from ttfs_cupy.device.compilation import cubins, nvrtc, source
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.device.launcher import MAX_ELEMENTS
@@ -355,7 +355,7 @@ def test_shares_of_a_thread_each_do_not(kernel: str, rest: Any) -> None:
 def test_registers_leave_room_for_other_blocks(architecture: int) -> None:
     """No spills; and of the kernels that wait for memory 6 blocks to a multiprocessor, or all that one has room for."""
     skip_without_tools()
-    for variant in (*reductions.VARIANTS, *standardization.VARIANTS):
+    for variant in (*reductions.VARIANTS, *standardization.VARIANTS, *initial_potential.VARIANTS):
         usages = cubins.cubin(variant.unit, architecture).usage
         usage = next(usage for usage in usages if usage.kernel == variant.kernel)
         assert not usage.spills and not usage.stack, variant
@@ -365,6 +365,6 @@ def test_registers_leave_room_for_other_blocks(architecture: int) -> None:
 
 
 def test_each_variant_is_a_kernel_of_its_own() -> None:
-    for variant in (*reductions.VARIANTS, *standardization.VARIANTS):
+    for variant in (*reductions.VARIANTS, *standardization.VARIANTS, *initial_potential.VARIANTS):
         file = source.kernels(source.COOPERATIVE)[variant.kernel].file
         assert variant.kernel in emulator_of(file, variant.constants).kernels

@@ -26,7 +26,7 @@ ALGORITHMS = (
 KEYS = "seed, device, threads, tune, output, network, data, training, optimizer, schedule"
 NETWORK = (
     "model, t_win, psp_slope, clip, grad_clip, readout, encoding, standardize, weight_mean, weight_std, "
-    "normalization, initial_weights, convolution, precision"
+    "normalization, initial_potential, initial_weights, convolution, precision"
 )
 OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, clip_norm, weight_clip, fixed_sign"
 BUNDLED = (
@@ -70,6 +70,7 @@ VALUES = {
     "network.readout=x": "network.readout must be potential or spike_times, not 'x'",
     "network.encoding=rate": "network.encoding must be latency or direct, or null, not 'rate'",
     "network.weight_mean=-1e308": "network.weight_mean must be a number from -1e6 to 1e6, not -1e+308",
+    "network.initial_potential=0.1": "network.initial_potential must be true or false, not 0.1",
     "network.normalization=batch": "network.normalization must be none or weight, not 'batch'",
     "network.weight_std=1e308": "network.weight_std must be a number from 1e-6 to 1e6, or null, not 1e+308",
     "network.initial_weights=": None,

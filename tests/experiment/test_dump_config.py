@@ -151,6 +151,7 @@ network:
   weight_mean: 0.0
   weight_std: null
   normalization: none
+  initial_potential: false
   initial_weights: null
   convolution: auto
   precision: split

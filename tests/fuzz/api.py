@@ -51,6 +51,7 @@ RULES: dict[str, list[Any]] = {
     "clip": ["gain", "none"],
     "grad_clip": [1.0, 0.1],
     "readout": ["potential", "spike_times"],
+    "initial_potential": [False, True],
     "encoding": [None, "latency", "direct"],
     "standardize": [False, True],
     "convolution": ["auto", "gemm", "winograd", "direct", "gemm/direct/gemm", {"conv1": "gemm"}],

@@ -211,6 +211,7 @@ class Configs:
             readout=wanted.readout,
             encoding=wanted.encoding,
             standardize=wanted.standardize,
+            initial_potential=wanted.initial_potential,
             weight_mean=wanted.weight_mean,
             weight_std=wanted.weight_std,
             convolution=wanted.convolution,

@@ -45,13 +45,13 @@ def by_every_algorithm(
         yield net
 
 
-def give_potentials(net: Network, seed: int) -> None:
-    """Initial potentials on both sides of 0; of a few neurons so large that nothing else is needed."""
+def give_potentials(net: Network, seed: int, spread: float = 0.4) -> None:
+    """Initial potentials on both sides of 0; usually of a few neurons so large that nothing else is needed."""
     rng = np.random.default_rng(seed)
     state = net.state_dict()
     for name in state:
         if name.endswith(".potential"):
-            state[name] = rng.normal(0, 0.4, state[name].shape).astype(np.float32)
+            state[name] = rng.normal(0, spread, state[name].shape).astype(np.float32)
     net.load_state_dict(state)
 
 

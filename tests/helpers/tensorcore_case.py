@@ -19,8 +19,8 @@ Array = np.ndarray
 # Whose forward multiplies by warps, and by warpgroups.
 # Output, weight sum, gradients of the inputs and of the weights, by their place among a kernel's arguments
 RESULTS_OF_KERNELS = [
-    ("tensorcore_forward", 8, "forward"),
     ("tensorcore_forward", 9, "forward"),
+    ("tensorcore_forward", 10, "forward"),
     ("tensorcore_data_gradient", 9, "data_gradient"),
     ("tensorcore_weight_gradient", 9, "weight_gradient"),
 ]
@@ -40,6 +40,7 @@ class Case:
     seed: int
     kind: Any = TensorCore
     capability: tuple[int, int] = HOPPER
+    charged: bool = False
 
     @cached_property
     def device(self) -> EmulatedGpu:
@@ -52,11 +53,19 @@ class Case:
 
     @cached_property
     def neuron(self) -> SpikingNeuron:
-        return SpikingNeuron(self.device, self.t_win, PspSlope(self.device, self.psp_slope), grad_clip=1.5)
+        slope = PspSlope(self.device, self.psp_slope)
+        return SpikingNeuron(self.device, self.t_win, slope, grad_clip=1.5, potential=self.potential)
 
     @cached_property
     def readout(self) -> PotentialReadout:
-        return PotentialReadout(self.device, self.t_win, PspSlope(self.device, self.psp_slope))
+        return PotentialReadout(self.device, self.t_win, PspSlope(self.device, self.psp_slope), self.potential)
+
+    @cached_property
+    def potential(self) -> Array | None:
+        """Initial potentials, where neurons have any."""
+        if not self.charged:
+            return None
+        return np.random.default_rng(self.seed + 2).normal(0, 0.4, self.shape.out_channels).astype(np.float32)
 
     @cached_property
     def inputs(self) -> Array:
@@ -118,7 +127,7 @@ class Case:
         x = split(self.inputs, 256 / self.t_win)
         w = split(self.weights, WEIGHT_UNIT)
         drive = self.convolved(x[0] + x[1], w[0]) + self.convolved(x[0], w[1])
-        return self.convolved((self.inputs != 0).astype(np.float64), w[0] + w[1]), drive
+        return self.convolved((self.inputs != 0).astype(np.float64), w[0] + w[1]), drive + self.charge
 
     def gradients(self, grad: Array, spikes: Activations, *, rounded: bool = True) -> tuple[Array, Array]:
         """dLoss/dA and dLoss/dS of all neurons, in float32 as the kernels compute them; rounded to TF32, or as is."""
@@ -196,7 +205,12 @@ class Case:
     def sums(self) -> tuple[Array, Array]:
         """S and A."""
         mask = (self.inputs != 0).astype(np.float64)
-        return self.convolved(mask, self.weights), self.convolved(self.inputs, self.weights)
+        return self.convolved(mask, self.weights), self.convolved(self.inputs, self.weights) + self.charge
+
+    @property
+    def charge(self) -> Array:
+        """What initial potentials add to A."""
+        return self.t_win * (np.zeros(1) if self.potential is None else self.potential.astype(np.float64))
 
 
 def nchw(array: Array) -> Array:
@@ -321,4 +335,5 @@ def cases(
         seed=draw(st.integers(0, 1 << 16)),
         kind=kind,
         capability=capability,
+        charged=draw(st.integers(0, 3)) == 3,
     )

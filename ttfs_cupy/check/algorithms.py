@@ -88,12 +88,14 @@ def _compile_ahead(device: Device) -> None:
     """All that the trials will ask for."""
     variants = []
     for shape, pooled in SHAPES:
-        neuron = Trial(device, shape, IMAGES, 1.0, pooled).neuron
+        neurons = {slope: Trial(device, shape, IMAGES, slope, pooled).neuron for slope in PSP_SLOPES}
         for kind in algorithms().values():
             if kind.fits(shape, device) is None:
                 algorithm, joined = kind(device, shape), pooled and kind.joins_pooling
                 for which, slope in product(PASSES, PSP_SLOPES):
-                    variants += algorithm.kernels(which, IMAGES, neuron, has_weight_sum=slope != 0, pooled=joined)
+                    variants += algorithm.kernels(
+                        which, IMAGES, neurons[slope], has_weight_sum=slope != 0, pooled=joined
+                    )
     device.compile_ahead(variants)
 
 

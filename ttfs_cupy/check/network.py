@@ -51,7 +51,8 @@ def _differentiate(device: Device, psp_slope: float) -> Gradients:
 def _tiny_network(
     device: Device, psp_slope: float, normalization: str = "none"
 ) -> tuple[Network, np.ndarray, np.ndarray]:
-    """With a batch of images, some of whose pixels are black, and labels, int32."""
+    """With a batch of images, some of whose pixels are black, and labels, int32. Standardised weights come with initial
+    potentials."""
     network = build(
         list(TINY_NETWORK),
         input_shape=TINY_INPUT,
@@ -59,6 +60,7 @@ def _tiny_network(
         seed=0,
         psp_slope=psp_slope,
         normalization=normalization,
+        initial_potential=normalization == "weight",
     )
     draw = np.random.default_rng(0)
     images = draw.random((TINY_BATCH, *TINY_INPUT)).astype(np.float32)
@@ -84,7 +86,7 @@ def replay_steps(report: Report, device: Device) -> None:
                 f"kernel by kernel: CUDA_LAUNCH_BLOCKING=1 does without graphs; {PLEASE_REPORT}"
             )
         verdict = "the same bits" if same else "its bits differ"
-        weights = "standardised weights" if normalization == "weight" else "plain weights"
+        weights = "standardised weights, initial potentials" if normalization == "weight" else "plain weights"
         report.say("graph", f"psp_slope {psp_slope:g}, {weights}: training steps launched and replayed, {verdict}")
 
 

@@ -25,7 +25,13 @@ class Trial:
 
     @cached_property
     def neuron(self) -> SpikingNeuron:
-        return SpikingNeuron(self.device, 1.0, PspSlope(self.device, self.psp_slope))
+        """With initial potentials where there is no weight sum: what is compared then is the earliness."""
+        potential = None if self.psp_slope else self.device.to_device(self.potential)
+        return SpikingNeuron(self.device, 1.0, PspSlope(self.device, self.psp_slope), potential=potential)
+
+    @cached_property
+    def potential(self) -> np.ndarray:
+        return np.random.default_rng(4).normal(0, 0.3, self.shape.out_channels).astype(np.float32)
 
     @cached_property
     def inputs(self) -> np.ndarray:

@@ -244,7 +244,8 @@ class FirstLayer:
         )
 
     def _forward_variant(self, neuron: Neuron, *, has_weight_sum: bool, pooled: bool) -> Variant:
-        return self._variant("first_layer_forward", FORWARD, neuron, has_weight_sum, pooled)
+        more = {} if neuron.potential is None else {"INITIAL": 1}
+        return self._variant("first_layer_forward", FORWARD, neuron, has_weight_sum, pooled, **more)
 
     def _gradient_variant(self, neuron: Neuron, *, has_weight_sum: bool, pooled: bool) -> Variant:
         more = {"SEPARATE": int(neuron.derivative[-1]), "FAN": FAN}

@@ -2,7 +2,7 @@
 
 Rows are summed in parts, and the parts by the same kernel; how they are cut depends on the shapes alone, and so do the
 bits. A CPU's thread has a part at a time (kernels/initial_potential.cpp); a GPU's block has a part of some neighbouring
-channels (kernels/cooperative/reductions/initial_potential.cu).
+channels (kernels/cooperative/reductions/initial_potentials.cu).
 """
 
 from ttfs_cupy.device.arrays import Array

@@ -22,7 +22,7 @@ class Parameters:
 
     A layer's weights begin at a multiple of 16 bytes, as a GPU copies them; what lies between layers is and stays 0.
     An optimiser changes `trained` by `trained_gradients`. These are the same two arrays, unless weights are
-    standardised: then they are raw weights, potentials and gains, from which `values` follow. decayed: of both, how many
+    standardised: then they are raw weights, potentials and gains, from which `values` follow. decayed: how many of them
     at the front are weights, which may decay; size: of `values`.
     """
 
@@ -113,7 +113,7 @@ class Parameters:
         self._hand_out()
 
     def draw(self, seed: int, mean: float = 0.0, std: float | None = None) -> None:
-        """Normal weights from PCG64(seed), on the host, so that a seed means the same on every device; potentials of 0.
+        """Normal weights from PCG64(seed), on the host: a seed means the same on every device. Initial potentials of 0.
 
         std None is Kaiming's sqrt(2 / fan_in). Where weights are standardised, these are raw, and gains sqrt(2).
         """
@@ -131,8 +131,8 @@ class Parameters:
 
     @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order; initial potentials,
-        (out,), after their layer's."""
+        """Copies of the weights by name, (out, in, kernel_h, kernel_w) or (out, in), in layer order; after each layer's
+        its initial potentials, (out,)."""
         return {part.name: part.to_public(self._device.to_host(part.view(self.values))) for part in self._parts}
 
     @in_turn

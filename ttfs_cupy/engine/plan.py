@@ -126,10 +126,8 @@ class Plan:
 
     def _backward_workspace(self, index: int, stage: Stage) -> int:
         passes: tuple[Pass, ...] = ("weight_gradient", "data_gradient") if index else ("weight_gradient",)
-        most = stage.workspace(self.batch_size, *passes)
-        return (
-            max(most, stage.layer.potential_workspace(self.batch_size)) if isinstance(stage.layer, Weighted) else most
-        )
+        of_potentials = stage.layer.potential_workspace(self.batch_size) if isinstance(stage.layer, Weighted) else 0
+        return max(stage.workspace(self.batch_size, *passes), of_potentials)
 
     @property
     def _purpose(self) -> str:

@@ -16,8 +16,8 @@ NORMALIZATIONS = ("none", "weight")
 class Standardization:
     """The raw weights and gains of a network's spiking layers, and their gradients; the readout is trained as it is.
 
-    trained, trained_gradients: float32; raw weights where Parameters.values has a layer's weights, what it has after the
-    weights as it is, then the gains. weights, size: how many of its values are weights, and all.
+    trained, trained_gradients: float32; raw weights where Parameters.values has a layer's weights, what it has after
+    the weights as it is, then the gains. weights, size: how many of its values are weights, and all.
     """
 
     def __init__(self, device: Device, layers: list[Weighted], firsts: list[int], weights: int, size: int):

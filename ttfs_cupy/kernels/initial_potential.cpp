@@ -1,5 +1,5 @@
 // The gradient of the initial potentials (docs/model.md, "Initial potential") on a CPU, whose threads each have parts of the
-// rows; a GPU's is in cooperative/reductions/initial_potential.cu. Called by device/initial_potential.py.
+// rows; a GPU's is in cooperative/reductions/initial_potentials.cu. Called by device/initial_potential.py.
 
 // grad, earliness and weight_sum (null where psp_slope is 0), (rows, channels), as a layer's backward gets them ->
 // sums (parts, channels): T dLoss/dA summed over each part's part_rows rows, in their order. fires is 0: of neurons that

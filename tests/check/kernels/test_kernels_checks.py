@@ -11,12 +11,14 @@ from helpers.any_threads import AnyThreads
 
 from ttfs_cupy.check.kernels import check_kernels, checks, registry
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
-from ttfs_cupy.device import CpuDevice, reductions, standardization
+from ttfs_cupy.device import CpuDevice, initial_potential, reductions, standardization
 from ttfs_cupy.device.compilation import source
 from ttfs_cupy.device.gpu_limits import of_capability
 
 KERNELS = tuple(source.kernels())
-TOGETHER = tuple(variant.kernel for variant in (*reductions.VARIANTS, *standardization.VARIANTS))
+TOGETHER = tuple(
+    variant.kernel for variant in (*reductions.VARIANTS, *standardization.VARIANTS, *initial_potential.VARIANTS)
+)
 OUTPUTS = [
     (kernel.name, place)
     for kernel in source.kernels().values()
@@ -100,10 +102,10 @@ def test_one_wrong_element_is_noticed(kernel, place):
     ("spoil", "problem"),
     [
         (lambda work, arguments: arguments[0].__setitem__(3, 7.0), "declares const"),
-        (lambda work, arguments: arguments[5].__setitem__(-1, work), "size of the grid"),
-        (lambda work, arguments: ctypes.memset(arguments[5].ctypes.data + arguments[5].nbytes, 0, 4), "outside"),
-        (lambda work, arguments: ctypes.memset(arguments[5].ctypes.data - 4, 0, 4), "outside"),
-        (lambda work, arguments: arguments[5].__setitem__(5, np.nan), "error inf"),
+        (lambda work, arguments: arguments[6].__setitem__(-1, work), "size of the grid"),
+        (lambda work, arguments: ctypes.memset(arguments[6].ctypes.data + arguments[6].nbytes, 0, 4), "outside"),
+        (lambda work, arguments: ctypes.memset(arguments[6].ctypes.data - 4, 0, 4), "outside"),
+        (lambda work, arguments: arguments[6].__setitem__(5, np.nan), "error inf"),
         (lambda work, arguments: 1 // 0, "ZeroDivisionError"),
     ],
 )
@@ -115,7 +117,7 @@ def test_what_no_value_shows_is_noticed(spoil, problem):
 
 def test_a_failing_kernel_does_not_stop_the_others():
     def fail(_, arguments):
-        if len(arguments) == 7:
+        if len(arguments) == 9:
             raise RuntimeError("out of order")
 
     failed, fine = check_kernels(Spoiled(fail), ["fire", "copy"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from emulator import why_not
 from emulator.device import EmulatedGpu
+from helpers.numbers import give_potentials
 from reference import comparison, earliness
 from reference.specification import random_images, read
 
@@ -23,13 +24,19 @@ CLASSES = 5
 GRADIENTS = 1e-3
 
 
-@pytest.mark.parametrize("psp_slope", [1.0, 0.5, 0.0])
-@pytest.mark.parametrize("readout", ["potential", "spike_times"])
-def test_a_network_is_float64s(psp_slope: float, readout: str) -> None:
+@pytest.mark.parametrize(
+    ("psp_slope", "readout", "initial_potential"),
+    [
+        *((slope, readout, False) for slope in (1.0, 0.5, 0.0) for readout in ("potential", "spike_times")),
+        *((1.0, "potential", True), (0.0, "spike_times", True)),
+    ],
+)
+def test_a_network_is_float64s(psp_slope: float, readout: str, initial_potential: bool) -> None:
     """Layer by layer on the same input, forward; gradients at the same spikes."""
     device = EmulatedGpu()
     rule = {"psp_slope": psp_slope, "readout": readout}
-    net = models.build(LAYERS, INPUT, CLASSES, device, **rule)
+    net = models.build(LAYERS, INPUT, CLASSES, device, initial_potential=initial_potential, **rule)
+    give_potentials(net, seed=0, spread=0.1)
     assert net.algorithms == {"conv1": "first_layer"} | dict.fromkeys(
         ["conv2", "conv3", "linear1", "readout"], "tensorcore"
     )

@@ -47,7 +47,11 @@ def direct_fire(trial: KernelTrial) -> None:
                 Rounded(scale * (patches @ weights), scale * (patches @ size)),
                 Rounded(mask @ weights, mask @ size),
             )
-            rule = (np.full(1, slope, np.float32), scale, t_win, has_mask)
+            # with initial potentials, too, but for the first rule
+            initial = None if slope == 1 else trial.normal(out, scale=0.3)
+            if initial is not None:
+                drive = Rounded(drive.value + t_win * initial, drive.size + t_win * np.abs(initial))
+            rule = (np.full(1, slope, np.float32), scale, t_win, initial, has_mask)
             blanks = (trial.blank(rows, out), trial.blank(rows, out) if has_mask else None)
             results = trial.launch(rows * out, images, weights, *rule, *blanks, rows, out, *_sizes(shape))
             compare_spikes(trial, results[0], drive, sums, slope, t_win)

@@ -3,11 +3,15 @@
 import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
-from ttfs_cupy.check.kernels.references.neuron import outgoing
+from ttfs_cupy.check.kernels.references.neuron import Rounded, compare_spikes, outgoing
 from ttfs_cupy.check.kernels.registry import check
 
 # several blocks, several shares, and odd
 COUNT = 70_003
+
+# Of neurons with initial potentials
+CHANNELS = 73
+CHARGED = COUNT // CHANNELS * CHANNELS
 
 # (psp_slope, t_win), also such as float32 has to round
 RULES = ((1.0, 1.0), (1.0, 3.0), (0.3, 0.7), (0.0, 1.0))
@@ -32,10 +36,17 @@ def fire(trial: KernelTrial) -> None:
         slope, t_win = float(np.float32(slope)), float(np.float32(t_win))
         drive, weight_sum = _neurons(trial, slope, t_win)
         # half the drive, which the scale makes whole again
-        arguments = (drive / 2, weight_sum, np.full(1, slope, np.float32), 2.0, t_win, trial.blank(drive.size))
-        (earliness,) = trial.launch(drive.size, *arguments, drive.size)
+        arguments = (drive / 2, weight_sum, np.full(1, slope, np.float32), 2.0, t_win, None, trial.blank(drive.size))
+        (earliness,) = trial.launch(drive.size, *arguments, 1, drive.size)
         _compare_spikes(trial, earliness, drive.astype(np.float64), weight_sum.astype(np.float64), slope, t_win)
     _without_weight_sum(trial)
+    for slope, t_win in RULES:
+        drive, weight_sum, initial = trial.normal(CHARGED), trial.normal(CHARGED), trial.normal(CHANNELS, scale=0.4)
+        rule = (drive, weight_sum, np.full(1, slope, np.float32), 2.0, t_win, initial)
+        (earliness,) = trial.launch(CHARGED, *rule, trial.blank(CHARGED), CHANNELS, CHARGED)
+        scaled, more = 2.0 * drive, float(np.float32(t_win)) * np.resize(initial, CHARGED).astype(np.float64)
+        of_drive = Rounded(scaled + more, np.abs(scaled) + np.abs(more))
+        compare_spikes(trial, earliness, of_drive, Rounded(weight_sum, np.abs(weight_sum)), slope, t_win)
 
 
 def _without_weight_sum(trial: KernelTrial) -> None:
@@ -43,8 +54,8 @@ def _without_weight_sum(trial: KernelTrial) -> None:
     drive = trial.normal(COUNT)
     drive[:5] = 0.0, 1.0, -1.0, 2.0, -0.0
     for scale, t_win in ((1.0, 1.0), (3.0, 3.0), (0.5, 0.7)):
-        arguments = (drive, None, np.ones(1, np.float32), scale, t_win, trial.blank(COUNT))
-        (earliness,) = trial.launch(COUNT, *arguments, COUNT)
+        arguments = (drive, None, np.ones(1, np.float32), scale, t_win, None, trial.blank(COUNT))
+        (earliness,) = trial.launch(COUNT, *arguments, 1, COUNT)
         trial.compare(earliness, np.clip(np.float32(scale) * drive.astype(np.float64), 0, np.float32(t_win)))
 
 
@@ -86,9 +97,15 @@ def potential(trial: KernelTrial) -> None:
     a, s = drive.astype(np.float64), weight_sum.astype(np.float64)
     for slope, t_win in RULES:
         slope_array = np.full(1, slope, np.float32)
-        (membrane,) = trial.launch(COUNT, drive, weight_sum, slope_array, t_win, trial.blank(COUNT), COUNT)
         term = float(slope_array[0]) * float(np.float32(t_win)) * s
+        arguments = (drive, weight_sum, slope_array, t_win)
+        (membrane,) = trial.launch(COUNT, *arguments, None, trial.blank(COUNT), 1, COUNT)
         trial.compare(membrane, a + term, np.abs(a) + np.abs(term))
+        initial, few = trial.normal(CHANNELS), slice(CHARGED)
+        arguments = (drive[few].copy(), weight_sum[few].copy(), slope_array, t_win, initial)
+        (membrane,) = trial.launch(CHARGED, *arguments, trial.blank(CHARGED), CHANNELS, CHARGED)
+        more = float(np.float32(t_win)) * np.resize(initial, CHARGED).astype(np.float64)
+        trial.compare(membrane, (a + term)[few] + more, (np.abs(a) + np.abs(term))[few] + np.abs(more))
 
 
 # (psp_slope, scale, t_win, grad_clip, separate): each way to clip

@@ -6,7 +6,7 @@ from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
 from ttfs_cupy.check.kernels.registry import check
 
 COUNT = 70_003
-# what comes after them, as gains do, does not decay
+# what comes after them, as gains do, neither decays nor has limits
 DECAYED = 60_001
 UNBOUNDED = (-np.inf, np.inf)
 
@@ -60,7 +60,7 @@ def sgd(trial: KernelTrial) -> None:
 
 
 def _settled(w: np.ndarray, decay: float, low: float, high: float) -> np.ndarray:
-    return np.clip(np.concatenate([w[:DECAYED] - decay * w[:DECAYED], w[DECAYED:]]), low, high)
+    return np.concatenate([np.clip(w[:DECAYED] - decay * w[:DECAYED], low, high), w[DECAYED:]])
 
 
 def _require_untouched(trial: KernelTrial, after: list[np.ndarray], before: tuple[np.ndarray, ...]) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ttfs_cupy.check.kernels.kernel_trial import GUARD, KernelTrial
-from ttfs_cupy.device import Device, reductions, standardization
+from ttfs_cupy.device import Device, initial_potential, reductions, standardization
 from ttfs_cupy.device.compilation import source
 
 CheckFunction = Callable[[KernelTrial], None]
@@ -72,8 +72,9 @@ def check_kernels(device: Device, kernels: Iterable[str] | None = None, guard: i
 
 def kernels_of(device: Device) -> list[str]:
     """What there is to check on it."""
-    together = (*reductions.VARIANTS, *standardization.VARIANTS) if device.gpu is not None else ()
-    return [*source.kernels(device.target), *(variant.kernel for variant in together)]
+    together = (*reductions.VARIANTS, *standardization.VARIANTS, *initial_potential.VARIANTS)
+    blocks = [variant.kernel for variant in together] if device.gpu is not None else []
+    return [*source.kernels(device.target), *blocks]
 
 
 def _run_one(kernel: str, device: Device, guard: int) -> Result:

@@ -7,6 +7,7 @@ three channels. Channels are copied four at a time, and neurons fire, with a wei
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ttfs_cupy.convolution import first_layer
 from ttfs_cupy.convolution.shape import ConvolutionShape
@@ -20,7 +21,7 @@ from ttfs_cupy.convolution.tensorcore.tiles import (
     group_tiles,
     sum_tiles,
 )
-from ttfs_cupy.device import reductions, standardization
+from ttfs_cupy.device import initial_potential, reductions, standardization
 from ttfs_cupy.device.compilation.source import Constants, Variant
 
 _THREE_CHANNELS: Constants = (
@@ -42,6 +43,9 @@ _SUMMED = (
     ConvolutionShape((1, 1), 128, 64, (1, 1)),
     ConvolutionShape((1, 1), 64, 64, (1, 1)),
 )
+
+# Those whose neurons begin with a potential, too: it is a line at their end.
+_CHARGED = ("tensorcore_forward 64x128 3x3", "tensorcore_forward by groups 64x128 4x3", "first_layer_forward 3x3x3")
 
 
 def tile_name(tile: ProductTile | SumTile) -> str:
@@ -67,7 +71,8 @@ def variants() -> dict[str, Variant]:
         "tensorcore_data_gradient": _largest(gradient_tiles(9)),  # has those for 1x1
         "tensorcore_weight_gradient": [sum_tiles(shape)[0] for shape in _SUMMED],
     }
-    found = {one.kernel: one for one in (PACKING, PACKING_FOR_GROUPS, *reductions.VARIANTS, *standardization.VARIANTS)}
+    reduce = (*reductions.VARIANTS, *standardization.VARIANTS, *initial_potential.VARIANTS)
+    found = {one.kernel: one for one in (PACKING, PACKING_FOR_GROUPS, *reduce)}
     of_sums = (("SEPARATE", 0), ("FAN", first_layer.FAN))
     for kernel, threads, more in (
         ("first_layer_forward", first_layer.FORWARD.threads, ()),
@@ -83,7 +88,11 @@ def variants() -> dict[str, Variant]:
                 options = (("GROUPS", int(tile.in_groups)), *options, ("RANGED", ranged), ("FAN", FAN))
             variant = Variant(kernel, (*tile.constants, *options), tile.threads)
             found[f"{kernel} {tile_name(tile)}"] = variant
-    return found
+    return found | {f"{name} with initial potential": _charged(found[name]) for name in _CHARGED}
+
+
+def _charged(variant: Variant) -> Variant:
+    return replace(variant, constants=(*variant.constants, ("INITIAL", 1)))
 
 
 def _largest(tiles: Sequence[ProductTile | SumTile]) -> list[ProductTile | SumTile]:

@@ -171,7 +171,11 @@ def winograd_fire(trial: KernelTrial) -> None:
                 Rounded(*(_placed(half[rows] * part * kept, first, case, case.outputs) for half in made))
                 for rows, kept in ((slice(count), 1), (slice(-count, None), has_mask))
             )
-            rule = (products, products.shape[1], spiked, np.full(1, slope, np.float32), 1.0, 1.0, has_mask)
+            # with initial potentials, too, which no spike needs to reach
+            initial = None if slope == 1 else trial.normal(case.channels, scale=0.3)
+            if initial is not None:
+                drive = Rounded(drive.value + initial, drive.size + np.abs(initial))
+            rule = (products, products.shape[1], spiked, np.full(1, slope, np.float32), 1.0, 1.0, initial, has_mask)
             cut = (first, count, *case.image, *case.padding, *case.outputs, case.channels, *case.grid())
             blanks = [trial.blank(BATCH, *case.outputs, case.channels) for _ in range(2)]
             earliness, kept = trial.launch(count * case.channels, *rule, *blanks, None, *cut)

@@ -116,7 +116,10 @@ class TensorCore:
     ) -> list[Variant]:
         if which == "forward":
             sliding = Sliding.forward(self.shape, pooled=pooled)
-            weighed = self._weighed(self._forward_candidates(sliding, batch_size, int(has_weight_sum)))
+            candidates = self._forward_candidates(sliding, batch_size, int(has_weight_sum))
+            weighed = self._weighed(candidates)
+            if neuron.potential is not None:
+                weighed += self._weighed([launch.with_constants(INITIAL=1) for launch in candidates])
             groups = any(variant.needs_warpgroups for variant in weighed)
             return [*weighed, PACKING, *([PACKING_FOR_GROUPS] if groups else [])]
         kind = _kind(neuron, pooled=pooled)
@@ -141,6 +144,8 @@ class TensorCore:
         shape, packed = self.shape, workspace[: self._packed_weights]
         sliding = Sliding.forward(shape, pooled=out.winner is not None)
         launch = self._forward_launch(sliding, len(images), int(neuron.needs_weight_sum))
+        if neuron.potential is not None:
+            launch = launch.with_constants(INITIAL=1)
 
         packing = PACKING_FOR_GROUPS if launch.variant.needs_warpgroups else PACKING
         sizes = (shape.taps, shape.in_channels, shape.out_channels)

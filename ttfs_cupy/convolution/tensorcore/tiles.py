@@ -69,7 +69,7 @@ class Launch:
 
     def with_constants(self, **values: int) -> "Launch":
         """Of the same variant but for these."""
-        constants = tuple((name, values.get(name, value)) for name, value in self.variant.constants)
+        constants = tuple((dict(self.variant.constants) | values).items())
         return replace(self, variant=replace(self.variant, constants=constants))
 
 

@@ -3,9 +3,14 @@
 //
 // A thread has 2x2 pixels, which share most of what they see: a window, where pooling follows.
 //
-// Constants: those of first_layer.h. Called by ttfs_cupy/convolution/first_layer.py.
+// Constants: those of first_layer.h; INITIAL, 1 where channels begin with a potential (docs/model.md, "Initial potential"),
+// 0 if it is not given. Called by ttfs_cupy/convolution/first_layer.py.
 
 #include "first_layer.h"
+
+#ifndef INITIAL
+#define INITIAL 0
+#endif
 
 // Output channels between two rows of the weights in shared memory: the most that a block has.
 #define WEIGHT_PITCH 128
@@ -118,11 +123,11 @@ DEVICE void store_winner(const Fired& to, int image, int y, int x, int channel, 
 // images (N, height, width, CHANNELS), weights (KERNEL_H, KERNEL_W, CHANNELS, out_channels) -> earliness, or (FIRES is 0)
 // membrane potentials, (N, out_h, out_w, out_channels), and unless null their weight_sum. POOLED: all three are of 2x2
 // windows, of the earliest spike and its place in the window (winner), 255 if all are silent.
-// A block has a tile and 4 lanes channels.
+// initial: with INITIAL, potentials that channels begin with. A block has a tile and 4 lanes channels.
 KERNEL void __launch_bounds__(THREADS, 2) first_layer_forward(
     const float* __restrict__ images, const float* __restrict__ weights, const float* __restrict__ psp_slope, float scale,
-    float t_win, float* __restrict__ earliness, float* __restrict__ OPTIONAL weight_sum,
-    unsigned char* __restrict__ OPTIONAL winner, int out_channels, int lanes, int tiles_down, int tiles_across,
+    float t_win, const float* __restrict__ OPTIONAL initial, float* __restrict__ earliness,
+    float* __restrict__ OPTIONAL weight_sum, unsigned char* __restrict__ OPTIONAL winner, int out_channels, int lanes, int tiles_down, int tiles_across,
     int tile_height, int tile_width, int halo_pitch, int height, int width, int padding_h, int padding_w, int out_h,
     int out_w) {
     const Tiles tiles = {tiles_down, tiles_across, tile_height, tile_width, halo_pitch};
@@ -148,7 +153,9 @@ KERNEL void __launch_bounds__(THREADS, 2) first_layer_forward(
         sum_patches(seen, halo_pitch, block_weights + 4 * lane, drive, sum);
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
-            const float a = scale * drive[i / 4][i % 4], s = sum[i / 4][i % 4];
+            float a = scale * drive[i / 4][i % 4];
+            if (INITIAL && channel + i % 4 < out_channels) a += t_win * initial[channel + i % 4];
+            const float s = sum[i / 4][i % 4];
             drive[i / 4][i % 4] = FIRES ? earliness_of<float>(a, s, slope, t_win) : a + slope * t_win * s;
         }
         if (POOLED) {

@@ -1,4 +1,10 @@
 // How forward ends: the neurons' rule (neuron.h) on the sums of a block, and 2x2 pooling where it is joined. After copies.h.
+//
+// Constant: INITIAL, 1 where channels begin with a potential (docs/model.md, "Initial potential"); 0 if it is not given.
+
+#ifndef INITIAL
+#define INITIAL 0
+#endif
 
 struct Earliest {
     float earliness, weight_sum;
@@ -34,10 +40,11 @@ DEVICE void store_fired(const Fired& to, int pixel, int channel, const Earliest 
     }
 }
 
-// What the rule needs. drive_scale, sum_scale: of A and S, from what was multiplied.
+// What the rule needs. drive_scale, sum_scale: of A and S, from what was multiplied. initial: each channel's potential.
 struct Rule {
     float drive_scale, sum_scale, slope, t_win;
     int fires;
+    const float* initial;
 };
 
 // Of two neighbouring pixels and two neighbouring channels of each, the first of which are these: A and S by pixel and
@@ -47,7 +54,8 @@ DEVICE void finish(const Fired& to, const Rule& rule, int pixel, int pixels, int
     Earliest out[2][2];
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-        const float a = rule.drive_scale * drive[k / 2][k % 2];
+        float a = rule.drive_scale * drive[k / 2][k % 2];
+        if (INITIAL && channel + k % 2 < to.channels) a += rule.t_win * rule.initial[channel + k % 2];
         const float s = HAS_SUM ? rule.sum_scale * sum[k / 2][k % 2] : 0.0f;
         const float x = rule.fires ? earliness_of<float>(a, s, rule.slope, rule.t_win) : a + rule.slope * rule.t_win * s;
         out[k / 2][k % 2] = {x, s, pixel % 4 + k / 2};
