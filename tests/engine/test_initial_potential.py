@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import small_network
 from helpers.numbers import SLOPE_AND_CLIP, by_every_algorithm, check, check_central_differences, give_potentials
 from reference import comparison
 from reference.comparison import DEVICE

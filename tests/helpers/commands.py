@@ -16,7 +16,7 @@ from ttfs_cupy import evaluate as evaluate_command
 from ttfs_cupy import train as train_command
 
 TIMES = ("seconds", "images_per_second")
-# a fraction of a second: the digits in eleven steps an epoch, two small layers, slope 1; and none of what only recipes need
+# a fraction of a second: the digits in eleven steps an epoch, two small layers, slope 1, and nothing that recipes add
 SMALL = {
     "network.normalization": "none",
     "data.augment": "none",
