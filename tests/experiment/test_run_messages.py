@@ -194,7 +194,8 @@ def sparse(path: Path, metadata: dict[str, Any]) -> None:
 
 
 def test_a_number_is_read_without_the_arrays_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, config = RunDirectory(tmp_path), load_config("quickstart")
+    rising = "network.psp_slope={from: 0, to: 1, start: 0.2, end: 0.6}"
+    run, config = RunDirectory(tmp_path), load_config("quickstart", [rising])
     # where memory is promised without end, it would take a while
     monkeypatch.setattr(checkpoint, "load", None)
     sparse(run.best, {"epoch": 20})

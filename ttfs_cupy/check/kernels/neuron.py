@@ -98,12 +98,12 @@ def potential(trial: KernelTrial) -> None:
     for slope, t_win in RULES:
         slope_array = np.full(1, slope, np.float32)
         term = float(slope_array[0]) * float(np.float32(t_win)) * s
-        arguments = (drive, weight_sum, slope_array, t_win)
-        (membrane,) = trial.launch(COUNT, *arguments, None, trial.blank(COUNT), 1, COUNT)
+        rule = (slope_array, t_win)
+        (membrane,) = trial.launch(COUNT, drive, weight_sum, *rule, None, trial.blank(COUNT), 1, COUNT)
         trial.compare(membrane, a + term, np.abs(a) + np.abs(term))
         initial, few = trial.normal(CHANNELS), slice(CHARGED)
-        arguments = (drive[few].copy(), weight_sum[few].copy(), slope_array, t_win, initial)
-        (membrane,) = trial.launch(CHARGED, *arguments, trial.blank(CHARGED), CHANNELS, CHARGED)
+        charged = (drive[few].copy(), weight_sum[few].copy(), *rule, initial)
+        (membrane,) = trial.launch(CHARGED, *charged, trial.blank(CHARGED), CHANNELS, CHARGED)
         more = float(np.float32(t_win)) * np.resize(initial, CHARGED).astype(np.float64)
         trial.compare(membrane, (a + term)[few] + more, (np.abs(a) + np.abs(term))[few] + np.abs(more))
 
