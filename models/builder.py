@@ -87,6 +87,10 @@ def build(
     check_choice("clip", clip, CLIP_MODES)
     check_choice("readout", readout, READOUTS)
     check_choice("normalization", normalization, NORMALIZATIONS)
+    if normalization == "weight" and weight_mean != 0:
+        raise UserError(
+            f"weight_mean has no effect with normalization 'weight': leave it out, not {shown(weight_mean)}"
+        )
     check_flag("initial_potential", initial_potential)
     check_choice("precision", precision, PRECISIONS)
     if clip == "separate" and psp_slope != 1:

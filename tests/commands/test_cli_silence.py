@@ -10,6 +10,8 @@ from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.silence import silence
 
 SILENT = "and what is silent does not learn; "
+PLAIN, STANDARDIZED = "network.normalization=none", "network.normalization=weight"
+POTENTIALS = "set network.initial_potential"
 WEIGHTS = "raise network.weight_mean or network.weight_std"
 SLOPE, RATE = "begin with network.psp_slope 0", "lower optimizer.lr"
 
@@ -39,7 +41,7 @@ def test_layers_that_fire_are_not_told_of(tmp_path: Path) -> None:
 def test_what_is_said() -> None:
     rates = {"conv1": 0.5, "conv2": 0.0, "linear1": 1e-9}
     assert silent_layers(rates) == ["conv2"]
-    assert silence(silent_layers(rates), "test", load_config("quickstart")) == (
+    assert silence(silent_layers(rates), "test", load_config("quickstart", [PLAIN])) == (
         f"warning: layer conv2 never fires on the test images: nothing passes conv2, {SILENT}{WEIGHTS}, or {RATE}"
     )
 
@@ -56,8 +58,11 @@ def test_what_is_said() -> None:
         (["network.psp_slope=0", "network.initial_weights=w.safetensors"], RATE),
         # psp_slope 0 is refused beside it
         (["network.psp_slope=1", "network.clip=separate"], f"{WEIGHTS}, or {RATE}"),
+        # what raw weights are drawn with is not what standardised ones are
+        (["network.psp_slope=0.5", STANDARDIZED], f"{POTENTIALS}, {SLOPE}, or {RATE}"),
+        (["network.psp_slope=0", STANDARDIZED, "network.initial_potential=true"], RATE),
     ],
 )
 def test_nothing_is_advised_that_is_so_already_or_would_be_refused(changes: list[str], advice: str) -> None:
     """To begin with psp_slope 0 was the advice where it was 0."""
-    assert silence(["conv1"], "test", load_config("quickstart", changes)).endswith(SILENT + advice)
+    assert silence(["conv1"], "test", load_config("quickstart", [PLAIN, *changes])).endswith(SILENT + advice)

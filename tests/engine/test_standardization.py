@@ -266,6 +266,25 @@ def test_an_unknown_normalization_is_refused() -> None:
         small_network.build(normalization="batch")
 
 
+@pytest.mark.parametrize("kind", [Adam, Sgd])
+def test_a_step_that_is_skipped_changes_no_weight(kind: Any) -> None:
+    """Also not those of another network, whose sums are not 0 before the first step."""
+    net = network()
+    net.load_state_dict(small_network.build(seed=5).state_dict())
+    before, trained = net.state_dict(), net.parameters.trained_dict()
+    optimizer = kind(net.device, net.parameters, 0.1)
+    net.parameters.gradients[...] = np.nan
+    optimizer.step()
+    assert (optimizer.counts.applied, optimizer.counts.skipped) == (0, 1)
+    for now, then in ((net.state_dict(), before), (net.parameters.trained_dict(), trained)):
+        assert all(now[name].tobytes() == array.tobytes() for name, array in then.items())
+
+
+def test_a_mean_of_raw_weights_is_refused_since_it_would_be_taken_off() -> None:
+    with pytest.raises(UserError, match="weight_mean has no effect with normalization 'weight'"):
+        small_network.build(normalization="weight", weight_mean=0.1)
+
+
 # What is saved
 
 

@@ -14,7 +14,8 @@ from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.device import CpuDevice, get_device
 from ttfs_cupy.engine.plan import Plan, stages_of
 from ttfs_cupy.experiment import config_file
-from ttfs_cupy.experiment.config import Config, PspSlopeSchedule, dump_config, load_config
+from ttfs_cupy.experiment.config import Config, dump_config, load_config
+from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 
 CONFIGS = REPOSITORY / "configs"
 LONGEST_SENTENCE = 500

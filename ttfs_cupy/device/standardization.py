@@ -59,13 +59,24 @@ def columns_of(device: Device) -> int:
     return CPU_COLUMNS if device.gpu is None else GPU_COLUMNS
 
 
-def standardize(device: Device, table: Array, trained: Array, statistics: Array, weights: Array, gains_at: int) -> None:
-    """weights from trained: raw weights, and gains from gains_at on. statistics: float32 (2 gains,)."""
-    count = len(table)
+def standardize(
+    device: Device,
+    table: Array,
+    trained: Array,
+    update: Array | None,
+    statistics: Array,
+    weights: Array,
+    gains_at: int,
+) -> None:
+    """weights from trained: raw weights, and gains from gains_at on. statistics: float32 (2 gains,).
+
+    update: of the step that changed trained (kernels/decide_update.h); where it was skipped nothing is written.
+    """
+    count, arguments = len(table), (table, trained, update, statistics, weights, gains_at)
     if device.gpu is None:
-        device.launch("standardize_weights", weights.size, table, trained, statistics, weights, gains_at, count)
+        device.launch("standardize_weights", weights.size, *arguments, count)
         return
-    device.launch_blocks(FORWARD, count, 0, table, trained, statistics, weights, gains_at, count)
+    device.launch_blocks(FORWARD, count, 0, *arguments, count)
 
 
 def gradients(

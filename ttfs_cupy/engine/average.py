@@ -63,13 +63,14 @@ class WeightAverage:
         """
         with self.turns.take():
             self._require_apart()
-            self._exchange()
+            # whoever is interrupted in between finds an average that refuses to go on, not one that was swapped unseen
             self._is_in_place = True
+            self._exchange()
             try:
                 yield
             finally:
-                self._is_in_place = False
                 self._exchange()
+                self._is_in_place = False
 
     @in_turn
     def _exchange(self) -> None:

@@ -186,7 +186,7 @@ class Optimizer(ABC):
         if self._birth_sign is not None:
             size = parameters.decayed
             self.device.launch("keep_sign", size, parameters.values, self._birth_sign, size)
-        parameters.to_values()
+        parameters.to_values(self.update)
 
     @property
     def decided(self) -> tuple[Array, Array]:

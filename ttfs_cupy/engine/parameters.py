@@ -89,15 +89,18 @@ class Parameters:
         """dLoss/d(trained), once to_trained_gradients() has been called."""
         return self.gradients if self._standardization is None else self._standardization.trained_gradients
 
+    @in_turn
     def to_trained_gradients(self) -> None:
         """From `gradients`, as a batch left them, to trained_gradients: one launch, or none."""
         if self._standardization is not None:
             self._standardization.from_gradients(self.gradients)
 
-    def to_values(self) -> None:
-        """From `trained`, as a step left it, to `values`: one launch, or none."""
+    @in_turn
+    def to_values(self, update: Array | None = None) -> None:
+        """From `trained`, as a step left it, to `values`: one launch, or none. update: the step's (Optimizer.update),
+        which leaves them as they are if it was skipped."""
         if self._standardization is not None:
-            self._standardization.to_weights(self.values)
+            self._standardization.to_weights(self.values, update)
 
     @in_turn
     def __getstate__(self) -> dict[str, Any]:

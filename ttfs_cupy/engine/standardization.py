@@ -40,9 +40,9 @@ class Standardization:
         self.trained_gradients = device.xp.zeros(whole, np.float32)
         self._statistics = device.xp.zeros(2 * count, np.float32)
 
-    def to_weights(self, weights: Array) -> None:
-        """Writes the weights that follow from what is trained."""
-        arguments = (self.trained, self._statistics, weights, self._gains_at)
+    def to_weights(self, weights: Array, update: Array | None = None) -> None:
+        """Writes the weights that follow from what is trained, unless `update` says that a step was skipped."""
+        arguments = (self.trained, update, self._statistics, weights, self._gains_at)
         kernels.standardize(self._device, self._strips, *arguments)
 
     def from_gradients(self, gradients: Array) -> None:

@@ -18,7 +18,9 @@ def silence(layers: list[str], images: str, config: Config) -> str:
 def _advice(config: Config) -> list[str]:
     """What the config does not do already, and would be accepted beside the rest of it."""
     network, advice = config.network, []
-    if network.initial_weights is None:
+    if network.normalization == "weight" and not network.initial_potential:
+        advice.append("set network.initial_potential")
+    if network.initial_weights is None and network.normalization == "none":
         advice.append("raise network.weight_mean or network.weight_std")
     slope = network.psp_slope
     begins = slope.from_ if isinstance(slope, PspSlopeSchedule) else slope

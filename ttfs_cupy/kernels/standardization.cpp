@@ -37,9 +37,12 @@ DEVICE void sum_gradients(const Strip& s, const float* __restrict__ raw, const f
     }
 }
 
-// trained: raw weights, and gains from gains_at on. statistics: {mean, 1 / norm} of each gain's raw weights.
+// trained: raw weights, and gains from gains_at on. statistics: {mean, 1 / norm} of each gain's raw weights. update:
+// unless null, decide_update's: a step that was skipped leaves the weights as they are.
 KERNEL void standardize_weights(const int* __restrict__ strips, const float* __restrict__ trained,
-                                float* __restrict__ statistics, float* __restrict__ weights, int gains_at, int count) {
+                                const float* __restrict__ OPTIONAL update, float* __restrict__ statistics,
+                                float* __restrict__ weights, int gains_at, int count) {
+    if (update && update[0] == 0.0f) return;
     GRID_LOOP(strip, count) {
         const Strip s = strip_of(strips, strip);
         const float* __restrict__ const raw = trained + s.first;

@@ -61,8 +61,13 @@ class _Layout:
 def _forward(trial: KernelTrial, columns: int, launch: Launch) -> None:
     layout = _Layout(trial)
     table = standardization.strips(layout.matrices, columns)
-    arguments = (table, layout.trained, trial.blank(2 * layout.gains), trial.blank(layout.size), layout.size)
-    statistics, weights = launch(len(table), *arguments, len(table))
+    blank = (trial.blank(2 * layout.gains), trial.blank(layout.size))
+    skipped, applied = (np.array([one, 1, 1e-3, 1, 1], np.float32) for one in (0, 1))
+    for array in launch(len(table), table, layout.trained, skipped, *blank, layout.size, len(table)):
+        trial.require(np.isnan(array).all(), "a skipped step changes something")
+    statistics, weights = launch(len(table), table, layout.trained, applied, *blank, layout.size, len(table))
+    again = launch(len(table), table, layout.trained, None, *blank, layout.size, len(table))
+    trial.require(again[1].tobytes() == weights.tobytes(), "an applied step writes other weights than none")
     trial.require(np.isnan(weights[~layout.is_weight]).all(), "it writes between two layers")
     of_gains = statistics.reshape(-1, 2)
     for matrix in layout.matrices[:-1]:

@@ -30,10 +30,12 @@ DEVICE void each_row(const Strip& s, const Body& body) {
     for (int row = threadIdx.x / COLUMNS; row < s.rows; row += THREADS / COLUMNS) body(s.first + row * s.step + column);
 }
 
-// trained: raw weights, and gains from gains_at on. statistics: {mean, 1 / norm} of each gain's raw weights.
+// trained: raw weights, and gains from gains_at on. statistics: {mean, 1 / norm} of each gain's raw weights. update:
+// unless null, decide_update's: a step that was skipped leaves the weights as they are.
 KERNEL void __launch_bounds__(THREADS, 6) standardize_weights_by_blocks(
-    const int* __restrict__ strips, const float* __restrict__ trained, float* __restrict__ statistics,
-    float* __restrict__ weights, int gains_at, int count) {
+    const int* __restrict__ strips, const float* __restrict__ trained, const float* __restrict__ OPTIONAL update,
+    float* __restrict__ statistics, float* __restrict__ weights, int gains_at, int count) {
+    if (update && update[0] == 0.0f) return;
     for (int strip = blockIdx.x; strip < count; strip += gridDim.x) {
         const Strip s = strip_of(strips, strip);
         if (s.gain < 0) {
