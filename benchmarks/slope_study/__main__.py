@@ -26,13 +26,13 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
 from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 from ttfs_cupy.experiment.prepare import load_best, prepare
 
 ANNEALED = "annealed"
 SLOPES = ("0", "0.5", "1", ANNEALED)
-NORMALIZATIONS = ("none", "weight")
 # where the config has no schedule of its own from 0 to 1
 ANNEALING = PspSlopeSchedule.model_validate({"from": 0, "to": 1, "start": 0.2, "end": 0.6})
 

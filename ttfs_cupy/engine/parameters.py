@@ -12,7 +12,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Weighted
-from ttfs_cupy.engine.standardization import Standardization, gains_of
+from ttfs_cupy.engine.standardization import Standardization, aligned, gains_of
 from ttfs_cupy.engine.turns import Turns, in_turn
 
 
@@ -41,11 +41,11 @@ class Parameters:
         self.decayed = self.size = 0
         for layer in layers:
             self._weights.append(_Weights(layer, self.decayed))
-            self.decayed += _aligned(layer.shape.weights)
+            self.decayed += aligned(layer.shape.weights)
         self.size = self.decayed
         for layer in layers if initial_potential else ():
             self._potentials.append(_Potentials(layer, self.size))
-            self.size += _aligned(layer.shape.out_channels)
+            self.size += aligned(layer.shape.out_channels)
         self.values = device.xp.zeros(self.size, np.float32)
         self.gradients = device.xp.zeros(self.size, np.float32)
         self.turns = Turns(device)
@@ -78,6 +78,11 @@ class Parameters:
     @property
     def is_standardized(self) -> bool:
         return self._standardization is not None
+
+    @property
+    def _gains(self) -> dict[str, slice]:
+        """Where in `trained` those of a standardised layer are, by its name."""
+        return {} if self._standardization is None else self._standardization.gains
 
     @property
     def trained(self) -> Array:
@@ -127,10 +132,9 @@ class Parameters:
             normal = generator.standard_normal(part.public_shape)
             drawn[part.name] = (mean + spread * normal).astype(np.float32)
         self.load(drawn)
-        if self._standardization is not None:
-            for gains in self._standardization.gains.values():
-                self.trained[gains] = np.float32(np.sqrt(2))
-            self.to_values()
+        for place in self._gains.values():
+            self.trained[place] = np.float32(np.sqrt(2))
+        self.to_values()
 
     @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -157,11 +161,8 @@ class Parameters:
         if self._standardization is None:
             return
         self.trained[: self.size] = self.values
-        for weights in self._weights:
-            name = weights.layer.name
-            if name in self._standardization.gains:
-                gains = gains_of(loaded[weights.name])
-                self.trained[self._standardization.gains[name]] = self._device.to_device(gains)
+        for name, place in self._gains.items():
+            self.trained[place] = self._device.to_device(gains_of(loaded[f"{name}.weight"]))
         given = self.values.copy()
         self.to_values()
         # what follows from them is rounded once more: who saved weights gets the same bits back
@@ -171,10 +172,7 @@ class Parameters:
     def trained_dict(self) -> dict[str, np.ndarray]:
         """Copies of what is trained: state_dict(), but of standardised layers raw weights and gains, (out,), by names
         that end in .v and .g."""
-        if self._standardization is None:
-            return self.state_dict()
-        state = {}
-        gains = self._standardization.gains
+        state, gains = {}, self._gains
         for part in self._parts:
             state[self._trained_name(part)] = part.to_public(self._device.to_host(part.view(self.trained)))
             if isinstance(part, _Weights) and part.layer.name in gains:
@@ -185,10 +183,7 @@ class Parameters:
     @in_turn
     def load_trained(self, state: Mapping[str, Array]) -> None:
         """Takes what trained_dict() gives. Raises ValueError as load() does."""
-        if self._standardization is None:
-            self.load(state)
-            return
-        gains = self._standardization.gains
+        gains = self._gains
         shapes: dict[str, tuple[int, ...]] = {self._trained_name(part): part.public_shape for part in self._parts}
         shapes |= {f"{name}.g": (place.stop - place.start,) for name, place in gains.items()}
         loaded = self._fitting(state, shapes)
@@ -200,8 +195,7 @@ class Parameters:
         self.to_values()
 
     def _trained_name(self, part: "_Weights | _Potentials") -> str:
-        has_gains = self._standardization is not None and part.layer.name in self._standardization.gains
-        return f"{part.layer.name}.v" if has_gains and isinstance(part, _Weights) else part.name
+        return f"{part.layer.name}.v" if isinstance(part, _Weights) and part.layer.name in self._gains else part.name
 
     def _fitting(self, state: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """As float32 on the host. Raises ValueError unless these arrays have these names and shapes, and are finite."""
@@ -284,7 +278,3 @@ def as_array(what: str, to_host: Callable[[Array], np.ndarray], value: Array) ->
         raise
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{what} must be an array, not {type(value).__name__} ({error})") from None
-
-
-def _aligned(floats: int) -> int:
-    return -(-floats // 4) * 4

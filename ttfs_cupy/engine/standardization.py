@@ -5,6 +5,7 @@ import numpy as np
 
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.device import standardization as kernels
+from ttfs_cupy.device.parts import parts
 from ttfs_cupy.engine.layers import Weighted
 
 # Below this the raw weights of a neuron count as all the same (kernels/strips.h).
@@ -35,7 +36,7 @@ class Standardization:
             matrices.append(kernels.WeightMatrix(weights, 1, size - weights, None))
         self._gains_at = size
         self._strips = device.to_device(kernels.strips(matrices, kernels.columns_of(device)))
-        whole = size + -(-count // 4) * 4
+        whole = size + aligned(count)
         self.trained = device.xp.zeros(whole, np.float32)
         self.trained_gradients = device.xp.zeros(whole, np.float32)
         self._statistics = device.xp.zeros(2 * count, np.float32)
@@ -49,6 +50,11 @@ class Standardization:
         """Writes trained_gradients from dLoss/d(weights)."""
         arguments = (self.trained, self._statistics, gradients, self.trained_gradients, self._gains_at)
         kernels.gradients(self._device, self._strips, *arguments)
+
+
+def aligned(floats: int) -> int:
+    """The next multiple of 16 bytes, in floats, where a GPU's copies may begin."""
+    return parts(floats, 4) * 4
 
 
 def gains_of(raw: np.ndarray) -> np.ndarray:
