@@ -10,7 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 from fuzz.runs import SETTINGS, Kills, Signals, killed
-from helpers.commands import FILES, STEPS, evaluate, metrics, run_small, small, timeless, train, weights
+from helpers.commands import (
+    FILES,
+    STEPS,
+    PowerCutError,
+    cut_short,
+    evaluate,
+    metrics,
+    resumes_to,
+    run_small,
+    small,
+    timeless,
+    train,
+    weights,
+)
 from helpers.processes import started
 from helpers.refusals import refused
 
@@ -45,10 +58,6 @@ def test_control_c_ends_with_the_best_weights_on_disk(tmp_path: Path) -> None:
     assert not any("test_accuracy" in line for line in metrics(run))
     outcome = evaluate(run)
     assert (outcome.code, outcome.err) == (0, "")
-
-
-class PowerCutError(Exception):
-    """Stands for whatever ends a process at once."""
 
 
 # slope and learning rate change at every step, moments and signs are remembered, images are changed and mixed
@@ -117,11 +126,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
         signal.signal(signal.SIGINT, before)
     monkeypatch.setattr(TrainingStep, "run", real_step)
 
-    outcome = train("--resume", broken)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert timeless(broken) == timeless(whole_run)
-    for name in ("best.safetensors", "last.safetensors"):
-        assert (broken / name).read_bytes() == (whole_run / name).read_bytes(), name
+    resumes_to(whole_run, broken)
 
 
 def test_a_run_with_standardised_weights_goes_on_to_the_same_bits(
@@ -133,25 +138,9 @@ def test_a_run_with_standardised_weights_goes_on_to_the_same_bits(
         "network__normalization": "weight",
         "optimizer__weight_decay": 0.1,
     }
-    whole, broken, steps = run_small(tmp_path / "whole", **settings), tmp_path / "broken", 0
-    real_step = TrainingStep.run
-
-    def interrupted(*arguments: Any) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == STEPS + 5:
-            raise PowerCutError
-        real_step(*arguments)
-
-    monkeypatch.setattr(TrainingStep, "run", interrupted)
-    with pytest.raises(PowerCutError):
-        train(*small(broken, **settings))
-    monkeypatch.setattr(TrainingStep, "run", real_step)
-    outcome = train("--resume", broken)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert timeless(broken) == timeless(whole)
-    for name in ("best.safetensors", "last.safetensors"):
-        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+    whole, broken = run_small(tmp_path / "whole", **settings), tmp_path / "broken"
+    cut_short(monkeypatch, STEPS + 5, *small(broken, **settings))
+    resumes_to(whole, broken)
     # what the layers see, and what is trained
     assert set(weights(whole)) == {"conv1.weight", "conv2.weight", "readout.weight"}
     arrays, _ = checkpoint.load(whole / "last.safetensors")

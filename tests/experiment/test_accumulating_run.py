@@ -5,10 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import STEPS, metrics, run_small, small, timeless, train, weights
+from helpers.commands import (
+    STEPS,
+    PowerCutError,
+    cut_short,
+    metrics,
+    resumes_to,
+    run_small,
+    small,
+    train,
+    weights,
+)
 from helpers.refusals import refused
 
-from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.trainer import Trainer
 
@@ -52,29 +61,11 @@ def test_schedules_go_by_the_optimisers_steps(both: Path) -> None:
     assert last["learning_rate"] == pytest.approx(0.003 * 4e-6)
 
 
-class PowerCutError(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("batch", [STEPS + 1, STEPS + 6, 2 * STEPS + 11])
 def test_a_resumed_run_is_the_same(batch: int, both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken, batches, real = tmp_path / "broken", 0, TrainingStep.run
-
-    def cut(self: TrainingStep) -> None:
-        nonlocal batches
-        batches += 1
-        if batches == batch:
-            raise PowerCutError
-        real(self)
-
-    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
-        patch.setattr(TrainingStep, "run", cut)
-        train(*small(broken, **BOTH))
-    outcome = train("--resume", broken)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert timeless(broken) == timeless(both)
-    for name in ("best.safetensors", "last.safetensors"):
-        assert (broken / name).read_bytes() == (both / name).read_bytes(), name
+    broken = tmp_path / "broken"
+    cut_short(monkeypatch, batch, *small(broken, **BOTH))
+    resumes_to(both, broken)
 
 
 def test_a_resumed_run_of_everything_at_once_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,11 +88,7 @@ def test_a_resumed_run_of_everything_at_once_is_the_same(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch, pytest.raises(PowerCutError):
         patch.setattr(Trainer, "_epoch", cut)
         train(*small(broken, **changes))
-    outcome = train("--resume", broken)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert timeless(broken) == timeless(whole)
-    for name in ("best.safetensors", "last.safetensors"):
-        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+    resumes_to(whole, broken)
 
 
 def test_a_run_that_has_counted_other_steps(both: Path, tmp_path: Path) -> None:

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import STEPS, evaluate, metrics, run_small, small, timeless, train, weights
+from helpers.commands import STEPS, cut_short, evaluate, metrics, resumes_to, run_small, small, train, weights
 from helpers.refusals import refused
 
 from ttfs_cupy.data import Batches
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.steps.evaluation import Evaluation
-from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.validation import Validation, validate
 
@@ -71,29 +70,11 @@ def test_the_best_weights_are_those_that_were_measured(run: Path) -> None:
         assert line["averaged"] != all((current[name] == array).all() for name, array in weights(run).items())
 
 
-class PowerCutError(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("step", [1, STEPS + 1, 2 * STEPS + 7])
 def test_a_resumed_run_is_the_same(step: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken, steps, real = tmp_path / "broken", 0, TrainingStep.run
-
-    def cut(self: TrainingStep) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == step:
-            raise PowerCutError
-        real(self)
-
-    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
-        patch.setattr(TrainingStep, "run", cut)
-        train(*small(broken, **AVERAGED))
-    outcome = train("--resume", broken)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert timeless(broken) == timeless(run)
-    for name in ("best.safetensors", "last.safetensors"):
-        assert (broken / name).read_bytes() == (run / name).read_bytes(), name
+    broken = tmp_path / "broken"
+    cut_short(monkeypatch, step, *small(broken, **AVERAGED))
+    resumes_to(run, broken)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import safetensors.numpy
 from reference.comparison import DEVICE
 
 from ttfs_cupy import evaluate as evaluate_command
 from ttfs_cupy import train as train_command
+from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 TIMES = ("seconds", "images_per_second")
 # a fraction of a second: the digits in eleven steps an epoch, two small layers, slope 1, and nothing that recipes add
@@ -62,6 +65,33 @@ def run_small(output: Path, **changes: Any) -> Path:
     outcome = train(*small(output, **changes))
     assert (outcome.code, outcome.err) == (0, "")
     return output
+
+
+class PowerCutError(BaseException):
+    """Stands for whatever ends a process at once."""
+
+
+def cut_short(monkeypatch: pytest.MonkeyPatch, call: int, *arguments: str | Path) -> None:
+    """Trains with these arguments until the training step is to run for the call-th time, when all ends at once."""
+    calls, real = itertools.count(1), TrainingStep.run
+
+    def cut(self: TrainingStep) -> None:
+        if next(calls) == call:
+            raise PowerCutError
+        real(self)
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(TrainingStep, "run", cut)
+        train(*arguments)
+
+
+def resumes_to(whole: Path, broken: Path) -> None:
+    """Goes on with a run that was broken off: it must end as the whole one did, bit for bit."""
+    outcome = train("--resume", broken)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert timeless(broken) == timeless(whole)
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
