@@ -35,6 +35,8 @@ ANNEALED = "annealed"
 SLOPES = ("0", "0.5", "1", ANNEALED)
 # where the config has no schedule of its own from 0 to 1
 ANNEALING = PspSlopeSchedule.model_validate({"from": 0, "to": 1, "start": 0.2, "end": 0.6})
+# at the learning rate of standardised weights, layers with plain ones fall silent
+PLAIN = ("optimizer.lr=5e-4", "optimizer.weight_decay=0.3")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--epochs", type=options.count, metavar="N", help="default: as the config says")
     add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="any key of the config; may be repeated")
     add(
+        "--set-plain",
+        nargs="*",
+        default=list(PLAIN),
+        metavar="KEY.SUB=VALUE",
+        help=f"keys of runs with plain weights alone (default: {' '.join(PLAIN)})",
+    )
+    add(
         "--output",
         type=command_line.path,
         default=Path("runs/slope_study"),
@@ -70,7 +79,7 @@ class Study:
         self.parsed = parsed
         self.results = parsed.output / "results.json"
         self.title = ""
-        self.config_text = ""
+        self.configs: dict[str, str] = {}
         self.runs: list[Measured] = []
 
     def conclude(self) -> None:
@@ -82,31 +91,40 @@ class Study:
         self._report()
 
     def _measure_all(self) -> None:
-        config = load_config(self.parsed.config, self._overrides())
-        text = dump_config(config)
-        if self.config_text not in ("", text):
+        bases = {normalization: self._load(normalization) for normalization in NORMALIZATIONS}
+        configs = {normalization: dump_config(base) for normalization, base in bases.items()}
+        if self.configs not in ({}, configs):
             raise UserError(f"'{self.results}' is of another config: name another folder with --output")
-        self.config_text = text
-        self.title = f"{Path(self.parsed.config).stem}, {config.training.epochs} epochs"
+        self.configs = configs
+        self.title = f"{Path(self.parsed.config).stem}, {bases['weight'].training.epochs} epochs"
         done = {(run.slope, run.normalization, run.seed) for run in self.runs}
         # seeds outermost: something of everything comes early
-        for seed, normalization, slope in product(
-            *map(dict.fromkeys, (self.parsed.seeds, self.parsed.normalizations, self.parsed.slopes))
-        ):
-            if (slope, normalization, seed) not in done:
-                self.runs.append(self._try(config, slope, normalization, seed))
-                command_line.say(tables.line(self.runs[-1]))
-                # after each, since all of them take a while
-                self._write()
+        wanted = product(*map(dict.fromkeys, (self.parsed.seeds, self.parsed.normalizations, self.parsed.slopes)))
+        missing = {
+            (slope, normalization, seed): self._load(
+                normalization, f"network.psp_slope={_slope(bases[normalization], slope)}", f"seed={seed}"
+            )
+            for seed, normalization, slope in wanted
+            if (slope, normalization, seed) not in done
+        }
+        # all configs are good: now hours of training
+        for (slope, normalization, seed), config in missing.items():
+            self.runs.append(self._try(config, slope, normalization, seed))
+            command_line.say(tables.line(self.runs[-1]))
+            # after each, since all of them take a while
+            self._write()
 
-    def _overrides(self) -> list[str]:
+    def _load(self, normalization: str, *changes: str) -> Config:
         # algorithms by their shapes, so that a run that goes on convolves with the same ones
-        epochs = [] if self.parsed.epochs is None else [f"training.epochs={self.parsed.epochs}"]
-        return ["tune=false", *self.parsed.set, *epochs]
+        settings = ["tune=false", *self.parsed.set]
+        if self.parsed.epochs is not None:
+            settings.append(f"training.epochs={self.parsed.epochs}")
+        if normalization == "none":
+            settings.extend(self.parsed.set_plain)
+        return load_config(self.parsed.config, [*settings, f"network.normalization={normalization}", *changes])
 
     def _try(self, config: Config, slope: str, normalization: str, seed: int) -> Measured:
-        changes = [f"network.psp_slope={_slope(config, slope)}", f"network.normalization={normalization}"]
-        experiment = prepare(load_config(self.parsed.config, [*self._overrides(), *changes, f"seed={seed}"]))
+        experiment = prepare(config)
         path = self.parsed.output / f"slope-{slope}-{normalization}-seed-{seed}"
         path.parent.mkdir(parents=True, exist_ok=True)
         run = kept_runs.directory(path, experiment, "--output")
@@ -130,16 +148,16 @@ class Study:
             raise UserError(f"'{self.results}' cannot be read: {reason(error)}") from None
         content = keys_and_values(text, f"'{self.results}' cannot be read: it is")
         try:
-            self.title, self.config_text = str(content["title"]), str(content["config"])
+            self.title, self.configs = str(content["title"]), dict(content["configs"])
             self.runs = [Measured.from_json(run) for run in content["runs"]]
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"'{self.results}' is not what this command wrote: {error!r}") from None
         if not self.runs:
             raise UserError(f"'{self.results}' holds no run")
 
     def _write(self) -> None:
         runs = [run.to_json() for run in self.runs]
-        content = {"title": self.title, "config": self.config_text, "runs": runs}
+        content = {"title": self.title, "configs": self.configs, "runs": runs}
         write_atomically(self.results, (json.dumps(content, indent=1) + "\n").encode())
 
     def _report(self) -> None:

@@ -38,11 +38,13 @@ def _reached(size: int, outputs: int, kernel: int, stride: int, padding: int) ->
 
 
 class SynapticOperations:
-    """Counts those of every layer: a watcher of Network.run. Of pooled neurons only the earliest spike goes on."""
+    """Counts those of every layer that spikes reach: a watcher of Network.run. Of pooled neurons only the earliest
+    spike goes on. Pixels of a direct code, and standardised ones, are no spikes: the first layer is left out then."""
 
     def __init__(self, network: Network):
         self._network = network
-        self._fan_out = {layer: fan_out(layer.shape) for layer in network.layers if isinstance(layer, Weighted)}
+        reached = network.layers[0 if network.encoder.is_spike_code else 1 :]
+        self._fan_out = {layer: fan_out(layer.shape) for layer in reached if isinstance(layer, Weighted)}
         self._above = dict(pairwise(network.layers))
         self._counts = dict.fromkeys(self._fan_out, 0)
 
@@ -53,7 +55,7 @@ class SynapticOperations:
             self._add(self._above[layer], output)
 
     def _add(self, layer: Layer, inputs: Array) -> None:
-        if not isinstance(layer, Weighted):
+        if layer not in self._fan_out:
             return
         spikes = (inputs.reshape(-1, *layer.in_shape) != 0).sum(axis=(0, 3))
         self._counts[layer] += int((self._network.device.to_host(spikes) * self._fan_out[layer]).sum())

@@ -46,11 +46,14 @@ def test_fan_out_is_that_of_a_loop(
     np.testing.assert_array_equal(fan_out(shape), synapses(shape))
 
 
-@pytest.mark.parametrize("readout", ["potential", "spike_times"])
-def test_operations_of_a_network_are_those_of_a_loop_over_its_spikes(readout: str) -> None:
-    """Of pooled neurons, the spikes that the layer above sees; a full connection reads (height, width, channels)."""
+@pytest.mark.parametrize(
+    ("readout", "encoding"), [("potential", "latency"), ("spike_times", "latency"), ("potential", "direct")]
+)
+def test_operations_of_a_network_are_those_of_a_loop_over_its_spikes(readout: str, encoding: str) -> None:
+    """Of pooled neurons, the spikes that the layer above sees; a full connection reads (height, width, channels).
+    Pixels of a direct code are no spikes."""
     spec = [4, "P", {"convolution": 3, "kernel": [3, 2], "stride": 2, "padding": 1}, {"linear": 6}]
-    net = models.build(spec, (2, 7, 9), 5, DEVICE, seed=1, readout=readout)
+    net = models.build(spec, (2, 7, 9), 5, DEVICE, seed=1, readout=readout, encoding=encoding)
     images = np.random.default_rng(0).integers(0, 256, (6, 7, 9, 2)).astype(np.uint8)
     images[images < 100] = 0
     batches = Batches(ImageSet(images, np.zeros(6, np.int32), 255), 4, encode=net.encoder)
@@ -67,7 +70,7 @@ def test_operations_of_a_network_are_those_of_a_loop_over_its_spikes(readout: st
 
     predict(net, batches, watch=watch)
     found = counted.read(6)
-    weighted = [layer for layer in net.layers if isinstance(layer, Weighted)]
+    weighted = [layer for layer in net.layers if isinstance(layer, Weighted)][encoding == "direct" :]
     assert list(found) == [layer.name for layer in weighted]
     for layer in weighted:
         inputs = np.concatenate([one.reshape(-1, *layer.in_shape) for one in below[layer.name]])
@@ -98,7 +101,8 @@ def options(folder: Path, *more: str) -> list[str | Path]:
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "study"
-    chosen = ["--seeds", "3", "4", "--epochs", "2", "--slopes", "annealed", "0"]
+    plain = ["--set-plain", "optimizer.lr=1e-3", "optimizer.eps=1e-7"]
+    chosen = ["--seeds", "3", "4", "--epochs", "2", "--slopes", "annealed", "0", *plain]
     epochs: list[Path] = []
     epoch = Trainer._epoch
 
@@ -133,6 +137,9 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
         assert f"normalization: {one.normalization}" in config and f"seed: {one.seed}" in config
         assert ("psp_slope: 0.0" in config) == (one.slope == "0")
         assert "epochs: 2\n" in config
+        # keys of plain weights alone, which --set-plain has
+        assert f"lr: {0.001 if one.normalization == 'none' else 0.003}\n" in config
+        assert ("eps: 1.0e-07\n" in config) == (one.normalization == "none")
     # what evaluate says of the same run
     told = commands.evaluate(trained[-1], "--weight-bits", "4").out
     noise = runs[-1].noises["weights 4 bits"]
@@ -154,9 +161,10 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
     code, again, err = run(capsys, "--report-only", "--output", output)
     assert (code, err, again) == (0, "", table)
     assert (output / "accuracy.png").read_bytes() == picture
-    code, _, err = run(capsys, *options(output, *chosen, "--set", "optimizer.lr=0.1"))
-    assert code == 2
-    assert err == f"error: '{output / 'results.json'}' is of another config: name another folder with --output\n"
+    for changed in (["--set", "optimizer.beta1=0.5"], ["--set-plain", "optimizer.lr=2e-3"]):
+        code, _, err = run(capsys, *options(output, *chosen, *changed))
+        assert code == 2
+        assert err == f"error: '{output / 'results.json'}' is of another config: name another folder with --output\n"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +173,8 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
         (["--slopes", "2"], "invalid choice: '2'"),
         (["--epochs", "0"], "must be a whole number from 1, not '0'"),
         (["--config", "no_such"], "no_such"),
+        # of a later run, found before the first one trains
+        (["--set-plain", "optimizer.lr=x"], "optimizer.lr"),
         (["--report-only"], "results.json' cannot be read: "),
     ],
 )
@@ -182,9 +192,10 @@ def test_a_mistake_is_one_sentence(
     ("text", "message"),
     [
         ("[]", "it is [], not keys and values"),
-        ('{"title": "x", "config": "y"}', "is not what this command wrote: KeyError('runs')"),
-        ('{"title": "x", "config": "y", "runs": [3]}', "is not what this command wrote: TypeError("),
-        ('{"title": "x", "config": "y", "runs": []}', "holds no run"),
+        ('{"title": "x", "configs": {}}', "is not what this command wrote: KeyError('runs')"),
+        ('{"title": "x", "configs": "y", "runs": []}', "is not what this command wrote: ValueError("),
+        ('{"title": "x", "configs": {}, "runs": [3]}', "is not what this command wrote: TypeError("),
+        ('{"title": "x", "configs": {}, "runs": []}', "holds no run"),
     ],
 )
 def test_results_that_are_none(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, message: str) -> None:
