@@ -19,6 +19,7 @@ from reference.specification import read
 from ttfs_cupy import models
 from ttfs_cupy.check.kernels.references import standardization as reference
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.device import standardization as kernels
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -98,7 +99,7 @@ def test_a_readout_that_fires_is_not_standardised() -> None:
 
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.integers(1, 200), st.booleans()), min_size=1, max_size=6),
-    st.sampled_from([kernels.CPU_COLUMNS, kernels.GPU_COLUMNS]),
+    st.sampled_from([kernels.CPU_COLUMNS, kernels.SHARED_COLUMNS, kernels.GPU_COLUMNS]),
 )
 def test_strips_have_each_weight_and_gain_once(layers: list[tuple[int, int, bool]], columns: int) -> None:
     matrices, first, gains = [], 0, 0
@@ -116,14 +117,34 @@ def test_strips_have_each_weight_and_gain_once(layers: list[tuple[int, int, bool
     assert (seen_gains == 1).all()
 
 
-@pytest.mark.parametrize("shares", [2, 3, 8])
-def test_equal_shares_of_the_strips_are_about_equal_work(shares: int) -> None:
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_equal_shares_of_the_strips_are_about_equal_work(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     net = models.build("vgg11", device="cpu", convolution="gemm")
     layers = [layer.shape for layer in net.layers if layer.has_weights]
     matrices = [kernels.WeightMatrix(0, shape.patch_size, shape.out_channels, 0) for shape in layers]
-    found = kernels.strips(matrices, kernels.CPU_COLUMNS)
-    work = [part[:, 2] @ part[:, 3] for part in np.array_split(found.astype(np.int64), shares)]
+    device = CpuDevice()
+    monkeypatch.setattr(device, "workers", threads)
+    found = kernels.strips(matrices, kernels.columns_of(device))
+    work = [part[:, 2] @ part[:, 3] for part in np.array_split(found.astype(np.int64), threads)]
     assert max(work) < 1.25 * np.mean(work)
+
+
+def test_bits_do_not_depend_on_how_wide_strips_are() -> None:
+    """As many threads as there may be, and whatever their strips."""
+    matrices = [kernels.WeightMatrix(0, 130, 520, 0), kernels.WeightMatrix(130 * 520, 7, 70, 520)]
+    size, gains = 130 * 520 + 7 * 70, 590
+    random = np.random.default_rng(0)
+    trained, grad = random.normal(size=size + gains).astype(np.float32), random.normal(size=size).astype(np.float32)
+    bits = set()
+    for columns in (kernels.CPU_COLUMNS, kernels.SHARED_COLUMNS, 24):
+        table = kernels.strips(matrices, columns)
+        statistics, weights = np.zeros(2 * gains, np.float32), np.zeros(size, np.float32)
+        device, of_trained = CpuDevice(1), np.zeros(size + gains, np.float32)
+        kernels.standardize(device, table, trained, None, statistics, weights, size)
+        kernels.gradients(device, table, trained, statistics, grad, of_trained, size)
+        assert (weights != 0).all() and (of_trained != 0).all()
+        bits.add((weights.tobytes(), of_trained.tobytes()))
+    assert len(bits) == 1
 
 
 # The gradient

@@ -15,8 +15,9 @@ from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.device.interface import Device
 from ttfs_cupy.device.parts import part_range, parts
 
-# Of a strip: four cache lines and more a row on a CPU, one sector of 32 bytes on a GPU.
-CPU_COLUMNS, GPU_COLUMNS = 64, 8
+# Of a strip, at most. A CPU reads whole rows, one after another, a third faster than pieces of rows; but more than two
+# threads need more strips than that. A GPU reads a sector of 32 bytes at a time.
+CPU_COLUMNS, SHARED_COLUMNS, GPU_COLUMNS = 512, 64, 8
 
 THREADS = 256
 _CONSTANTS = (("THREADS", THREADS), ("COLUMNS", GPU_COLUMNS))
@@ -55,8 +56,10 @@ def strips(matrices: Sequence[WeightMatrix], columns: int) -> np.ndarray:
 
 
 def columns_of(device: Device) -> int:
-    """Of a strip on it."""
-    return CPU_COLUMNS if device.gpu is None else GPU_COLUMNS
+    """Of a strip on it, at most. Sums go along columns, so bits do not depend on it."""
+    if device.gpu is not None:
+        return GPU_COLUMNS
+    return CPU_COLUMNS if device.workers <= 2 else SHARED_COLUMNS
 
 
 def standardize(

@@ -1,7 +1,7 @@
 // Standardised weights (docs/model.md) on a CPU, whose threads each have whole strips; a GPU's are in
 // cooperative/reductions/standardized_weights.cu. Called by device/standardization.py, which says what a strip is.
 
-#define STRIP_COLUMNS 64
+#define STRIP_COLUMNS 512
 #define CHUNK_ROWS 64
 
 // sums[c] = term(row, c) summed over all rows; in chunks, so that a sum of thousands stays as exact as one of a few.
@@ -10,7 +10,8 @@ DEVICE void sum_rows(int rows, int columns, float* __restrict__ sums, const Term
     for (int c = 0; c < columns; ++c) sums[c] = 0.0f;
     for (int first = 0; first < rows; first += CHUNK_ROWS) {
         const int last = rows - first < CHUNK_ROWS ? rows : first + CHUNK_ROWS;
-        float chunk[STRIP_COLUMNS] = {0.0f};
+        float chunk[STRIP_COLUMNS];
+        for (int c = 0; c < columns; ++c) chunk[c] = 0.0f;
         for (int row = first; row < last; ++row) {
             for (int c = 0; c < columns; ++c) chunk[c] += term(row, c);
         }
@@ -24,7 +25,8 @@ DEVICE void sum_gradients(const Strip& s, const float* __restrict__ raw, const f
     for (int c = 0; c < s.columns; ++c) sums[c] = products[c] = 0.0f;
     for (int first = 0; first < s.rows; first += CHUNK_ROWS) {
         const int last = s.rows - first < CHUNK_ROWS ? s.rows : first + CHUNK_ROWS;
-        float sum[STRIP_COLUMNS] = {0.0f}, product[STRIP_COLUMNS] = {0.0f};
+        float sum[STRIP_COLUMNS], product[STRIP_COLUMNS];
+        for (int c = 0; c < s.columns; ++c) sum[c] = product[c] = 0.0f;
         for (int row = first; row < last; ++row) {
             const float* __restrict__ const v = raw + (long long)row * s.step;
             const float* __restrict__ const g = grad + (long long)row * s.step;
