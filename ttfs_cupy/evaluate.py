@@ -55,7 +55,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     of_run = not any(item.startswith("network.convolution") for item in parsed.set)
     experiment = prepare(config, training=False, of_run=of_run)
     network = experiment.network
-    epoch = load_best(network, run.best)
+    epoch, are_averaged = load_best(network, run.best)
     if noise.is_on:
         quiet, noisy = predict(network, experiment.test), predict(network, experiment.test, noise)
         result = noisy.evaluation
@@ -63,7 +63,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
-    logger.info("weights        %s, epoch %d", run.best, epoch)
+    logger.info("weights        %s, epoch %d%s", run.best, epoch, ", averaged" if are_averaged else "")
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)

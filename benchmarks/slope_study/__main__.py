@@ -129,7 +129,7 @@ class Study:
         path.parent.mkdir(parents=True, exist_ok=True)
         run = kept_runs.directory(path, experiment, "--output")
         kept_runs.train(experiment, run)
-        epoch = load_best(experiment.network, run.best)
+        epoch = load_best(experiment.network, run.best).epoch
         return measure(
             experiment.network,
             experiment.test,

@@ -129,24 +129,29 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     resumes_to(whole_run, broken)
 
 
+@pytest.mark.parametrize("potential", [False, True])
 def test_a_run_with_standardised_weights_goes_on_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    potential: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings: dict[str, Any] = {
         "training__epochs": 2,
         "network__psp_slope": 1,
         "network__normalization": "weight",
+        "network__initial_potential": potential,
         "optimizer__weight_decay": 0.1,
     }
+    layers = ("conv1", "conv2", "readout")
+    potentials = {f"{layer}.potential" for layer in layers if potential}
     whole, broken = run_small(tmp_path / "whole", **settings), tmp_path / "broken"
     cut_short(monkeypatch, STEPS + 5, *small(broken, **settings))
     resumes_to(whole, broken)
     # what the layers see, and what is trained
-    assert set(weights(whole)) == {"conv1.weight", "conv2.weight", "readout.weight"}
+    assert set(weights(whole)) == {f"{layer}.weight" for layer in layers} | potentials
     arrays, _ = checkpoint.load(whole / "last.safetensors")
     of_network = {name for name in arrays if name.startswith("network.")}
     assert of_network == {
         *(f"network.conv{number}.{part}" for number in (1, 2) for part in "vg"),
+        *(f"network.{name}" for name in potentials),
         "network.readout.weight",
     }
     outcome = evaluate(whole)

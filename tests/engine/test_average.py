@@ -172,6 +172,9 @@ INSIDE: dict[str, Callable[[Case], Any]] = {
     "state_dict": lambda case: case.average.state_dict(),
     "load_state_dict": lambda case: case.average.load_state_dict({}),
     "pickle": lambda case: pickle.dumps(case.average),
+    "a step of the optimiser": lambda case: case.optimizer.step(),
+    "weights are loaded": lambda case: case.net.load_state_dict(case.net.state_dict()),
+    "a copy of the network": lambda case: copy.deepcopy(case.net),
 }
 
 
@@ -179,9 +182,32 @@ INSIDE: dict[str, Callable[[Case], Any]] = {
 def test_what_has_no_meaning_in_place(name: str) -> None:
     case = Case(0.9)
     case.step()
+    weights, averaged = case.weights(), case.averaged()
     with case.average.in_place(), pytest.raises(ValueError, match="the averaged weights are in place"):
         INSIDE[name](case)
+    assert case.weights().tobytes() == weights.tobytes()
+    assert case.averaged().tobytes() == averaged.tobytes()
     case.average.follow()
+
+
+def test_no_training_in_place() -> None:
+    """Nor by a graph, which does not ask the optimiser. The group that had begun goes on after the block."""
+    case, random = Case(0.9), np.random.default_rng(0)
+    step = TrainingStep(case.net, case.optimizer, 4, accumulate=2)
+    for begins in (True, False):
+        step.send(random.random((4, 4, 4, 3), np.float32), random.integers(0, 9, 4).astype(np.int32))
+        if begins:
+            step.run()
+    weights, averaged = case.weights(), case.averaged()
+    with case.average.in_place():
+        for act in (step.run, step.flush):
+            with pytest.raises(ValueError, match="the averaged weights are in place"):
+                act()
+    assert case.weights().tobytes() == weights.tobytes()
+    assert case.averaged().tobytes() == averaged.tobytes()
+    assert step.has_begun
+    step.run()
+    assert case.weights().tobytes() != weights.tobytes()
 
 
 def test_other_threads_wait_while_it_is_in_place() -> None:

@@ -65,9 +65,15 @@ def test_the_best_weights_are_those_that_were_measured(run: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert f"test accuracy  {100 * metrics(run)[-1]['test_accuracy']:.2f} %" in outcome.out
     line = next(line for line in metrics(run) if line["epoch"] == metrics(run)[-1]["best_epoch"])
-    if line["epoch"] == 4:
-        current = {name.removeprefix("network."): array for name, array in weights(run, "last").items()}
-        assert line["averaged"] != all((current[name] == array).all() for name, array in weights(run).items())
+    assert (f"epoch {line['epoch']}, averaged\n" in outcome.out) == line["averaged"]
+
+
+@pytest.mark.parametrize("decay", ["0.9", "0.0001"])
+def test_after_one_epoch_they_are_the_last_ones_or_their_average(decay: str, tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", **{**AVERAGED, "training__epochs": "1", "training__average": decay})
+    line, last = metrics(run)[0], weights(run, "last")
+    for name, array in weights(run).items():
+        assert line["averaged"] != (last[f"network.{name}"] == array).all()
 
 
 @pytest.mark.parametrize("step", [1, STEPS + 1, 2 * STEPS + 7])

@@ -29,14 +29,13 @@ class WeightAverage:
         self.decay = float(decay)
         self.optimizer = optimizer
         self._parameters = optimizer.parameters
-        self._is_in_place = False
         with self.turns.take():
             self._values = self._parameters.values.copy()
 
     @in_turn
     def __getstate__(self) -> dict[str, Any]:
         """With a copy, for a pickle or a copy, so that it is of one moment."""
-        self._require_apart()
+        self._parameters.require_own_values()
         return {**self.__dict__, "_values": self._values.copy()}
 
     def __copy__(self) -> NoReturn:
@@ -50,7 +49,7 @@ class WeightAverage:
     @in_turn
     def follow(self) -> None:
         """Takes in the weights of the optimiser's last step, once after each. Launches only."""
-        self._require_apart()
+        self._parameters.require_own_values()
         size = self._parameters.size
         arrays = (self._values, self._parameters.values, *self.optimizer.decided)
         self.optimizer.device.launch("follow", size, *arrays, 1 - self.decay, size)
@@ -59,18 +58,18 @@ class WeightAverage:
     def in_place(self) -> Iterator[None]:
         """The network has the averaged weights in this block, and bit for bit its own after it.
 
-        Other threads wait. Nothing is to be trained, loaded or copied inside: the two have changed places.
+        Other threads wait. To train, to load weights or to copy inside raises ValueError: the two have changed places.
         """
         with self.turns.take():
-            self._require_apart()
+            self._parameters.require_own_values()
             # whoever is interrupted in between finds an average that refuses to go on, not one that was swapped unseen
-            self._is_in_place = True
+            self._parameters.are_displaced = True
             self._exchange()
             try:
                 yield
             finally:
                 self._exchange()
-                self._is_in_place = False
+                self._parameters.are_displaced = False
 
     @in_turn
     def _exchange(self) -> None:
@@ -81,13 +80,13 @@ class WeightAverage:
     def state_dict(self) -> dict[str, np.ndarray]:
         """A copy, NumPy, of all that the next step depends on, as the engine holds weights; for their names and shapes
         take the network's state_dict() within in_place()."""
-        self._require_apart()
+        self._parameters.require_own_values()
         return {"values": self.optimizer.device.to_host(self._values).copy()}
 
     @in_turn
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes what state_dict() gave. Raises ValueError, changing nothing, for anything else."""
-        self._require_apart()
+        self._parameters.require_own_values()
         if not isinstance(state, Mapping) or set(state) != {"values"}:
             raise ValueError("the averaged weights must be given by the one name 'values'")
         device = self.optimizer.device
@@ -99,7 +98,3 @@ class WeightAverage:
         if not np.isfinite(given).all():
             raise ValueError("the averaged weights are not all finite")
         self._values[...] = device.to_device(given)
-
-    def _require_apart(self) -> None:
-        if self._is_in_place:
-            raise ValueError("the averaged weights are in place: leave the block of in_place() first")

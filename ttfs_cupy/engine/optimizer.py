@@ -178,6 +178,7 @@ class Optimizer(ABC):
     def step(self) -> None:
         """Applies parameters.gradients to what is trained, unless the gradient is not finite."""
         parameters = self.parameters
+        parameters.require_own_values()
         parameters.to_trained_gradients()
         scratch, state = (self._sums, self._arrived), (self._rate, self.update, self._counts)
         settings = (self.limits.clip_norm, self.beta1, self.beta2)

@@ -49,6 +49,8 @@ class Parameters:
         self.values = device.xp.zeros(self.size, np.float32)
         self.gradients = device.xp.zeros(self.size, np.float32)
         self.turns = Turns(device)
+        # while others' values are in their place (WeightAverage.in_place)
+        self.are_displaced = False
         self._hand_out()
         self._standardization = (
             Standardization(device, self._layers, [part.first for part in self._weights], self.decayed, self.size)
@@ -74,6 +76,11 @@ class Parameters:
     @property
     def has_potentials(self) -> bool:
         return bool(self._potentials)
+
+    def require_own_values(self) -> None:
+        """Raises ValueError while averaged weights are in place."""
+        if self.are_displaced:
+            raise ValueError("the averaged weights are in place: leave the block of in_place() first")
 
     @property
     def is_standardized(self) -> bool:
@@ -110,6 +117,7 @@ class Parameters:
     @in_turn
     def __getstate__(self) -> dict[str, Any]:
         """With copies, for a pickle or a copy, so that they are of one moment."""
+        self.require_own_values()
         arrays = {"values": self.values.copy(), "gradients": self.gradients.copy()}
         return {**self.__dict__, **arrays, "_standardization": copy.deepcopy(self._standardization)}
 
@@ -155,6 +163,7 @@ class Parameters:
         the first step takes off the mean of each neuron's weights, which is 0 if they were standardised before.
         Raises ValueError that names the first weight that is missing, unknown, of another shape or not finite.
         """
+        self.require_own_values()
         loaded = self._fitting(state, {part.name: part.public_shape for part in self._parts})
         for part in self._parts:
             part.view(self.values)[...] = self._device.to_device(part.from_public(loaded[part.name]))
@@ -183,6 +192,7 @@ class Parameters:
     @in_turn
     def load_trained(self, state: Mapping[str, Array]) -> None:
         """Takes what trained_dict() gives. Raises ValueError as load() does."""
+        self.require_own_values()
         gains = self._gains
         shapes: dict[str, tuple[int, ...]] = {self._trained_name(part): part.public_shape for part in self._parts}
         shapes |= {f"{name}.g": (place.stop - place.start,) for name, place in gains.items()}

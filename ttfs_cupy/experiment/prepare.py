@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -183,8 +183,15 @@ def _slopes(config: Config) -> tuple[float, ...]:
     return (slope.from_, slope.to) if isinstance(slope, PspSlopeSchedule) else (slope,)
 
 
-def load_best(network: Network, path: Path) -> int:
-    """Takes weights and psp_slope of a run's best.safetensors; returns its epoch. Raises UserError if unfit."""
+class BestWeights(NamedTuple):
+    """Which ones a run's best.safetensors has: those after that epoch, or their average then."""
+
+    epoch: int
+    are_averaged: bool
+
+
+def load_best(network: Network, path: Path) -> BestWeights:
+    """Takes weights and psp_slope of a run's best.safetensors. Raises UserError if unfit."""
     metadata = load_weights(network, path)
     try:
         slope = check_number("psp_slope", metadata.get("psp_slope"), 0, 1)
@@ -192,7 +199,7 @@ def load_best(network: Network, path: Path) -> int:
     except UserError as error:
         raise UserError(f"'{path}' is not the file that ttfs-train wrote: its {error}") from None
     network.psp_slope = slope
-    return epoch
+    return BestWeights(epoch, metadata.get("averaged") is True)
 
 
 def load_weights(network: Network, path: Path) -> dict[str, Any]:

@@ -76,8 +76,10 @@ class TrainingStep(BatchStep):
         """Works on the batch sent last, and takes the optimiser's step if that ends its group. Nothing is read back: it
         returns before a GPU has done it.
 
-        Raises ValueError as BatchStep.run() does.
+        Raises ValueError as BatchStep.run() does, and while averaged weights are in place.
         """
+        # here, too: a graph that is launched again does not ask the optimiser
+        self._network.parameters.require_own_values()
         self._require_batch()
         batches, images = self._batches + 1, self._images + self._sent
         try:
@@ -92,6 +94,7 @@ class TrainingStep(BatchStep):
         self._check_thread()
         if not self.has_begun:
             return
+        self._network.parameters.require_own_values()
         images = self._images
         self.drop()
         with self._network.turns.call():
