@@ -28,6 +28,17 @@ def slope(text: str) -> float:
     return value
 
 
+def rate(text: str) -> float:
+    """A type for argparse: a learning rate."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
+
+
 def add_networks_and_batch_sizes(parser: argparse.ArgumentParser, batch_sizes: list[int]) -> None:
     """What to run: every network with every batch size. batch_sizes: the default."""
     parser.add_argument(

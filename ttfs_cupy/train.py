@@ -141,7 +141,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     """Measures the test set, once, with the best weights, and says what to try next."""
     best_weights.require(run)
     network = experiment.network
-    load_best(network, run.best)
+    best = load_best(network, run.best)
     test = trainer.evaluator.over(experiment.test, "test")
     trainer.metrics.add(
         test_accuracy=test.totals.accuracy,
@@ -156,8 +156,8 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         version=__version__,
     )
     logger.info(
-        "test accuracy %.2f %% on %d images, with the weights of epoch %d",
-        *(100 * test.totals.accuracy, test.totals.images, trainer.progress.best_epoch),
+        "test accuracy %.2f %% on %d images, with the %sweights of epoch %d",
+        *(100 * test.totals.accuracy, test.totals.images, "averaged " if best.are_averaged else "", best.epoch),
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1

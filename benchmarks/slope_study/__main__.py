@@ -35,8 +35,8 @@ ANNEALED = "annealed"
 SLOPES = ("0", "0.5", "1", ANNEALED)
 # where the config has no schedule of its own from 0 to 1
 ANNEALING = PspSlopeSchedule.model_validate({"from": 0, "to": 1, "start": 0.2, "end": 0.6})
-# plain weights bear a third of the learning rate of standardised ones at slope 1; at slope 0 twice as much
-PLAIN = ("optimizer.lr=1e-3",)
+# Of the learning rate of standardised weights, what plain ones have: by trials at slope 1. At slope 0 they bear more.
+PLAIN_SHARE = 1 / 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,11 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--epochs", type=options.count, metavar="N", help="default: as the config says")
     add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="any key of the config; may be repeated")
     add(
-        "--set-plain",
-        nargs="*",
-        default=list(PLAIN),
-        metavar="KEY.SUB=VALUE",
-        help=f"keys of runs with plain weights alone (default: {' '.join(PLAIN)})",
+        "--plain-lr",
+        type=options.rate,
+        metavar="RATE",
+        help="learning rate of plain weights (default: the config's, or a third of it if that has standardised ones)",
     )
     add(
         "--output",
@@ -91,12 +90,11 @@ class Study:
         self._report()
 
     def _measure_all(self) -> None:
-        bases = {normalization: self._load(normalization) for normalization in NORMALIZATIONS}
-        configs = {normalization: dump_config(base) for normalization, base in bases.items()}
-        if self.configs not in ({}, configs):
-            raise UserError(f"'{self.results}' is of another config: name another folder with --output")
-        self.configs = configs
-        self.title = f"{Path(self.parsed.config).stem}, {bases['weight'].training.epochs} epochs"
+        bases = {normalization: self._load(normalization) for normalization in self.parsed.normalizations}
+        for normalization, base in bases.items():
+            if self.configs.setdefault(normalization, dump_config(base)) != dump_config(base):
+                raise UserError(f"'{self.results}' is of another config: name another folder with --output")
+            self.title = f"{Path(self.parsed.config).stem}, {base.training.epochs} epochs"
         done = {(run.slope, run.normalization, run.seed) for run in self.runs}
         # seeds outermost: something of everything comes early
         wanted = product(*map(dict.fromkeys, (self.parsed.seeds, self.parsed.normalizations, self.parsed.slopes)))
@@ -119,9 +117,16 @@ class Study:
         settings = ["tune=false", *self.parsed.set]
         if self.parsed.epochs is not None:
             settings.append(f"training.epochs={self.parsed.epochs}")
+        settings.append(f"network.normalization={normalization}")
         if normalization == "none":
-            settings.extend(self.parsed.set_plain)
-        return load_config(self.parsed.config, [*settings, f"network.normalization={normalization}", *changes])
+            rate = self.parsed.plain_lr or self._plain_rate(settings)
+            settings.append(f"optimizer.lr={rate}")
+        return load_config(self.parsed.config, [*settings, *changes])
+
+    def _plain_rate(self, settings: Sequence[str]) -> float:
+        rate = load_config(self.parsed.config, settings).optimizer.lr
+        is_standardized = load_config(self.parsed.config).network.normalization == "weight"
+        return rate * PLAIN_SHARE if is_standardized else rate
 
     def _try(self, config: Config, slope: str, normalization: str, seed: int) -> Measured:
         experiment = prepare(config)

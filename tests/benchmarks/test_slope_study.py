@@ -18,6 +18,7 @@ from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer, Weighted
 from ttfs_cupy.engine.steps.prediction import predict
+from ttfs_cupy.experiment.config import Config
 
 # Synapses
 
@@ -101,8 +102,18 @@ def options(folder: Path, *more: str) -> list[str | Path]:
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "study"
-    plain = ["--set-plain", "optimizer.lr=1e-3", "optimizer.eps=1e-7"]
-    chosen = ["--seeds", "3", "4", "--epochs", "2", "--slopes", "annealed", "0", *plain]
+    chosen = [
+        "--seeds",
+        "3",
+        "4",
+        "--epochs",
+        "2",
+        "--slopes",
+        "annealed",
+        "0",
+        "--set",
+        "network.normalization=weight",
+    ]
     epochs: list[Path] = []
     epoch = Trainer._epoch
 
@@ -137,9 +148,8 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
         assert f"normalization: {one.normalization}" in config and f"seed: {one.seed}" in config
         assert ("psp_slope: 0.0" in config) == (one.slope == "0")
         assert "epochs: 2\n" in config
-        # keys of plain weights alone, which --set-plain has
-        assert f"lr: {0.001 if one.normalization == 'none' else 0.003}\n" in config
-        assert ("eps: 1.0e-07\n" in config) == (one.normalization == "none")
+        # the config is for standardised weights
+        assert f"  lr: {0.001 if one.normalization == 'none' else 0.003}\n" in config
     # what evaluate says of the same run
     told = commands.evaluate(trained[-1], "--weight-bits", "4").out
     noise = runs[-1].noises["weights 4 bits"]
@@ -149,9 +159,20 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
     table = (output / "table.md").read_text()
     assert out.endswith(table)
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
-    assert [row[2] for row in rows[2:]] == ["mean of 2", "seed 3", "seed 4"] * 4
-    assert [row[0] for row in rows[2::3]] == ["| 0", "| 0", "| annealed", "| annealed"]
-    assert {len(row) for row in rows} == {6 + len(NOISES)}
+    assert [(row[0], row[1]) for row in rows[2:]] == [
+        (f"| {slope}", kind) for slope in ("0", "annealed") for kind in ("none", "weight")
+    ]
+    assert {len(row) for row in rows} == {5 + len(NOISES)}
+    for row in rows[2:]:
+        three, four = (
+            next(
+                100 * one.accuracy
+                for one in runs
+                if (one.slope, one.normalization, one.seed) == (row[0][2:], row[1], seed)
+            )
+            for seed in (3, 4)
+        )
+        assert row[2] == f"{(three + four) / 2:.2f} ({three:.2f}, {four:.2f})"
     picture = (output / "accuracy.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
 
@@ -161,7 +182,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
     code, again, err = run(capsys, "--report-only", "--output", output)
     assert (code, err, again) == (0, "", table)
     assert (output / "accuracy.png").read_bytes() == picture
-    for changed in (["--set", "optimizer.beta1=0.5"], ["--set-plain", "optimizer.lr=2e-3"]):
+    for changed in (["--set", "optimizer.beta1=0.5"], ["--plain-lr", "2e-3"]):
         code, _, err = run(capsys, *options(output, *chosen, *changed))
         assert code == 2
         assert err == f"error: '{output / 'results.json'}' is of another config: name another folder with --output\n"
@@ -173,8 +194,10 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
         (["--slopes", "2"], "invalid choice: '2'"),
         (["--epochs", "0"], "must be a whole number from 1, not '0'"),
         (["--config", "no_such"], "no_such"),
+        (["--plain-lr", "0"], "--plain-lr: must be a number above 0, not '0'"),
+        (["--plain-lr", "much"], "--plain-lr: must be a number above 0, not 'much'"),
         # of a later run, found before the first one trains
-        (["--set-plain", "optimizer.lr=x"], "optimizer.lr"),
+        (["--slopes", "0", "1", "--set", "network.clip=separate"], "network.clip"),
         (["--report-only"], "results.json' cannot be read: "),
     ],
 )
@@ -204,6 +227,33 @@ def test_results_that_are_none(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and err.count("\n") == 1
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rates"),
+    [
+        ([], {"weight": 0.003, "none": 0.001}),
+        (["--set", "optimizer.lr=0.3"], {"weight": 0.3, "none": 0.1}),
+        (["--plain-lr", "0.5"], {"weight": 0.003, "none": 0.5}),
+        # one that is for plain weights
+        (["--config", "t2fsnn_vgg11_cifar10", "--slopes", "1"], {"weight": 0.0001, "none": 0.0001}),
+        (["--normalizations", "none", "--set", "optimizer.fixed_sign=true"], {"none": 0.001}),
+    ],
+)
+def test_plain_weights_have_a_learning_rate_of_their_own(
+    arguments: list[str], rates: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, float] = {}
+
+    def tried(self: slope_study.Study, config: Config, slope: str, normalization: str, seed: int) -> None:
+        found[normalization] = config.optimizer.lr
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(slope_study.Study, "_try", tried)
+    for normalization in rates:
+        chosen = ["--normalizations", normalization] if "--normalizations" not in arguments else []
+        assert slope_study.main(["--config", "quickstart", "--output", str(tmp_path), *chosen, *arguments]) == 130
+    assert found == pytest.approx(rates)
 
 
 def test_the_configs_own_annealing_is_taken() -> None:

@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,8 @@ INSIDE: dict[str, Callable[[Case], Any]] = {
     "load_state_dict": lambda case: case.average.load_state_dict({}),
     "pickle": lambda case: pickle.dumps(case.average),
     "a step of the optimiser": lambda case: case.optimizer.step(),
+    "raw weights are loaded": lambda case: case.net.parameters.load_trained({}),
+    "a copy of what is trained": lambda case: case.net.parameters.trained_dict(),
     "weights are loaded": lambda case: case.net.load_state_dict(case.net.state_dict()),
     "a copy of the network": lambda case: copy.deepcopy(case.net),
 }
@@ -181,8 +184,10 @@ INSIDE: dict[str, Callable[[Case], Any]] = {
 @pytest.mark.parametrize("name", INSIDE)
 def test_what_has_no_meaning_in_place(name: str) -> None:
     case = Case(0.9)
-    case.step()
+    for _ in range(3):
+        case.step()
     weights, averaged = case.weights(), case.averaged()
+    assert (weights != averaged).all()
     with case.average.in_place(), pytest.raises(ValueError, match="the averaged weights are in place"):
         INSIDE[name](case)
     assert case.weights().tobytes() == weights.tobytes()
@@ -191,8 +196,10 @@ def test_what_has_no_meaning_in_place(name: str) -> None:
 
 
 def test_no_training_in_place() -> None:
-    """Nor by a graph, which does not ask the optimiser. The group that had begun goes on after the block."""
+    """The group that had begun goes on after the block."""
     case, random = Case(0.9), np.random.default_rng(0)
+    for _ in range(3):
+        case.step()
     step = TrainingStep(case.net, case.optimizer, 4, accumulate=2)
     for begins in (True, False):
         step.send(random.random((4, 4, 4, 3), np.float32), random.integers(0, 9, 4).astype(np.int32))
@@ -210,18 +217,39 @@ def test_no_training_in_place() -> None:
     assert case.weights().tobytes() != weights.tobytes()
 
 
-def test_other_threads_wait_while_it_is_in_place() -> None:
+def train(case: Case) -> None:
+    random = np.random.default_rng(0)
+    step = TrainingStep(case.net, case.optimizer, 4)
+    step.send(random.random((4, 4, 4, 3), np.float32), random.integers(0, 9, 4).astype(np.int32))
+    step.run()
+
+
+WAITING: dict[str, Callable[[Case], Any]] = {
+    "to read": lambda case: case.net.state_dict(),
+    "to train": train,
+    "to load": lambda case: case.net.parameters.load_trained({}),
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_other_threads_wait_while_it_is_in_place(name: str) -> None:
     case = Case(0.9)
     for _ in range(3):
         case.step()
-    seen: list[np.ndarray] = []
-    thread = threading.Thread(target=lambda: seen.append(case.net.state_dict()["readout.weight"]))
+    ended: list[str] = []
+
+    def other() -> None:
+        with pytest.raises(ValueError, match="missing") if name == "to load" else nullcontext():
+            WAITING[name](case)
+        ended.append(name)
+
+    thread = threading.Thread(target=other)
     with case.average.in_place():
         thread.start()
         thread.join(0.2)
-        assert thread.is_alive() and not seen
+        assert thread.is_alive() and not ended
     thread.join()
-    np.testing.assert_array_equal(seen[0], case.net.state_dict()["readout.weight"])
+    assert ended == [name]
 
 
 # Kept and copied

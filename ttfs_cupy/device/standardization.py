@@ -17,7 +17,7 @@ from ttfs_cupy.device.parts import part_range, parts
 
 # Of a strip, at most. A CPU reads whole rows, one after another, a third faster than pieces of rows; but more than two
 # threads need more strips than that. A GPU reads a sector of 32 bytes at a time.
-CPU_COLUMNS, SHARED_COLUMNS, GPU_COLUMNS = 512, 64, 8
+CPU_COLUMNS, NARROW_COLUMNS, GPU_COLUMNS = 512, 64, 8
 
 THREADS = 256
 _CONSTANTS = (("THREADS", THREADS), ("COLUMNS", GPU_COLUMNS))
@@ -59,7 +59,7 @@ def columns_of(device: Device) -> int:
     """Of a strip on it, at most. Sums go along columns, so bits do not depend on it."""
     if device.gpu is not None:
         return GPU_COLUMNS
-    return CPU_COLUMNS if device.workers <= 2 else SHARED_COLUMNS
+    return CPU_COLUMNS if device.workers <= 2 else NARROW_COLUMNS
 
 
 def standardize(

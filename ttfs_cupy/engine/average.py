@@ -62,7 +62,7 @@ class WeightAverage:
         """
         with self.turns.take():
             self._parameters.require_own_values()
-            # whoever is interrupted in between finds an average that refuses to go on, not one that was swapped unseen
+            # whoever is interrupted in between finds a network that refuses to train, not one that was swapped unseen
             self._parameters.are_displaced = True
             self._exchange()
             try:

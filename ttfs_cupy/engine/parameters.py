@@ -26,6 +26,9 @@ class Parameters:
     at the front are weights, which may decay; size: of `values`.
     """
 
+    # while others' values are in their place (WeightAverage.in_place)
+    are_displaced = False
+
     def __init__(
         self,
         device: Device,
@@ -49,8 +52,6 @@ class Parameters:
         self.values = device.xp.zeros(self.size, np.float32)
         self.gradients = device.xp.zeros(self.size, np.float32)
         self.turns = Turns(device)
-        # while others' values are in their place (WeightAverage.in_place)
-        self.are_displaced = False
         self._hand_out()
         self._standardization = (
             Standardization(device, self._layers, [part.first for part in self._weights], self.decayed, self.size)
@@ -77,8 +78,9 @@ class Parameters:
     def has_potentials(self) -> bool:
         return bool(self._potentials)
 
+    @in_turn
     def require_own_values(self) -> None:
-        """Raises ValueError while averaged weights are in place."""
+        """Raises ValueError within WeightAverage.in_place(); other threads wait for the end of that."""
         if self.are_displaced:
             raise ValueError("the averaged weights are in place: leave the block of in_place() first")
 
@@ -180,7 +182,8 @@ class Parameters:
     @in_turn
     def trained_dict(self) -> dict[str, np.ndarray]:
         """Copies of what is trained: state_dict(), but of standardised layers raw weights and gains, (out,), by names
-        that end in .v and .g."""
+        that end in .v and .g. Raises ValueError while averaged weights are in place."""
+        self.require_own_values()
         state, gains = {}, self._gains
         for part in self._parts:
             state[self._trained_name(part)] = part.to_public(self._device.to_host(part.view(self.trained)))

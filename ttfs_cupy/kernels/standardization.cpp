@@ -1,6 +1,7 @@
 // Standardised weights (docs/model.md) on a CPU, whose threads each have whole strips; a GPU's are in
 // cooperative/reductions/standardized_weights.cu. Called by device/standardization.py, which says what a strip is.
 
+// of the widest strip (CPU_COLUMNS)
 #define STRIP_COLUMNS 512
 #define CHUNK_ROWS 64
 

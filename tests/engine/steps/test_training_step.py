@@ -61,6 +61,20 @@ def test_an_average_in_place_leaves_a_graph_as_it_is() -> None:
     assert visited.bits() == plain.bits()
 
 
+def test_a_graph_is_not_launched_while_an_average_is_in_place() -> None:
+    """It would not ask the optimiser, which refuses."""
+    refused, plain = Training(Machine(), decay=0.9), Training(Machine(), decay=0.9)
+    for training in (refused, plain):
+        training.steps()
+        assert training.average is not None and training.step.graphs == 1
+        training.send()
+        if training is refused:
+            with training.average.in_place(), pytest.raises(ValueError, match="averaged weights are in place"):
+                training.step.run()
+        training.step.run()
+    assert refused.bits() == plain.bits()
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_of_mixed_batches_too(order: tuple[str, ...]) -> None:
     training = MixedTraining(Machine(order)).epochs()

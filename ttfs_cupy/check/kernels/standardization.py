@@ -104,12 +104,12 @@ def _backward(trial: KernelTrial, columns: int, launch: Launch) -> None:
 
 @check(tolerance=2e-6)
 def standardize_weights(trial: KernelTrial) -> None:
-    _forward(trial, standardization.CPU_COLUMNS, lambda _, *arguments: trial.launch(70_003, *arguments))
+    _forward(trial, standardization.NARROW_COLUMNS, lambda _, *arguments: trial.launch(70_003, *arguments))
 
 
 @check(tolerance=2e-6)
 def standardized_gradients(trial: KernelTrial) -> None:
-    _backward(trial, standardization.CPU_COLUMNS, lambda _, *arguments: trial.launch(70_003, *arguments))
+    _backward(trial, standardization.NARROW_COLUMNS, lambda _, *arguments: trial.launch(70_003, *arguments))
 
 
 @check(tolerance=2e-6)

@@ -18,8 +18,8 @@ NO_NOISE = Noise()
 
 @dataclass(frozen=True)
 class Predictions:
-    """A pass over a set. classes: predicted, int64 (N,), in the set's order; of a readout with a NaN, which the
-    evaluation counts as wrong, that place. evaluation: what Evaluator measures."""
+    """A pass over a set. classes: predicted, int64 (N,), in the set's order; for a readout with a NaN the place of its
+    first one, which the evaluation counts as wrong. evaluation: what Evaluator measures."""
 
     classes: np.ndarray
     evaluation: Evaluation

@@ -24,7 +24,7 @@ class TrainingStep(BatchStep):
     average: follows each step's weights. accumulate: of how many batches a step is; their gradients are added, weighted
     by their images, and every so many calls of run() the optimiser takes one step. flush() takes it earlier, as at an
     epoch's end. A batch that is none, or whose gradient is not finite, costs its whole group the step; where run()
-    raises, the group ends, and the next batch begins another.
+    raises for a batch, the group ends, and the next batch begins another.
 
     The learning rate and psp_slope may change between two steps; the optimiser's other settings are those of the
     recording. label_smoothing: the share of a target that all classes have evenly, from 0 to below 1.
