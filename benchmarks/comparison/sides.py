@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from ttfs_cupy.benchmarks.measure import Side
-from ttfs_cupy.common.command.interruption import whole_import
+from ttfs_cupy.common.command.interruption import uninterrupted
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import Device
 
@@ -68,7 +68,7 @@ def set_up(names: Sequence[str], device: Device, threads: int | None, precision:
     """Prepares PyTorch if one of the sides runs on it; returns its settings by name. precision: the engine's."""
     if not any(name in PEERS for name in names):
         return {}
-    with whole_import():
+    with uninterrupted():
         from ttfs_cupy.benchmarks.peers import pytorch
 
     return pytorch.set_up(device.name, threads, precision)

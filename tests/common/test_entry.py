@@ -14,7 +14,7 @@ import pytest
 from helpers import processes
 from helpers.environments import REPOSITORY
 
-from ttfs_cupy.common.command.interruption import whole_import
+from ttfs_cupy.common.command.interruption import uninterrupted
 from ttfs_cupy.common.packages import imported
 
 COMMANDS = ("train", "evaluate", "check", "bench")
@@ -126,13 +126,13 @@ class TestWholeImport:
             signal.raise_signal(signal.SIGINT)
 
     def test_nor_where_the_import_fails(self) -> None:
-        with pytest.raises(KeyboardInterrupt), whole_import():
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
             signal.raise_signal(signal.SIGINT)
             raise ImportError
 
     def test_one_that_is_ignored_stays_ignored(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with whole_import():
+        with uninterrupted():
             signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
@@ -140,7 +140,7 @@ class TestWholeImport:
         done: list[bool] = []
 
         def work() -> None:
-            with whole_import():
+            with uninterrupted():
                 done.append(True)
 
         thread = threading.Thread(target=work)

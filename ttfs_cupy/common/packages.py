@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from types import ModuleType
 
-from ttfs_cupy.common.command.interruption import whole_import
+from ttfs_cupy.common.command.interruption import uninterrupted
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.shown import message_of
@@ -21,7 +21,7 @@ def imported(module: str, package: str, install: str) -> ModuleType:
     try:
         if top not in sys.modules and not address_space.has_room():
             raise MemoryError(f"less than {address_space.ROOM >> 20} MiB of address space are left")
-        with whole_import():
+        with uninterrupted():
             return importlib.import_module(module)
     # a library that cannot be mapped into memory is an ImportError, too, or an OSError
     except (ImportError, OSError, MemoryError) as error:

@@ -104,11 +104,11 @@ _INSTALLED: list[Interruptions] = []
 
 
 @contextmanager
-def whole_import() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Ctrl-C and SIGTERM wait for the end of the block, and are then answered as they would have been.
 
     A library that is interrupted while it is imported may take that for a part of it that is missing, and go on: the
-    user's wish is lost, or half of the library stays.
+    user's wish is lost, or half of the library stays. A thread that is being started may wait for ever.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
@@ -116,13 +116,23 @@ def whole_import() -> Iterator[None]:
     came: list[tuple[int, FrameType | None]] = []
     answers = {number: signal.getsignal(number) for number in SIGNALS}
     # one that is ignored, or ends the process at once, is left alone
-    ours = {number: answer for number, answer in answers.items() if callable(answer)}
+    ours = {int(number): answer for number, answer in answers.items() if callable(answer)}
+    waits = True
+
+    def note(number: int, frame: FrameType | None) -> None:
+        # also where a signal as the block ends keeps this in its place
+        if waits:
+            came.append((number, frame))
+        else:
+            ours[number](number, frame)
+
     try:
         for number in ours:
-            signal.signal(number, lambda number, frame: came.append((number, frame)))
+            signal.signal(number, note)
         yield
     finally:
+        waits = False
         for number, answer in ours.items():
             signal.signal(number, answer)
         for first, frame in came[:1]:
-            ours[signal.Signals(first)](first, frame)
+            ours[first](first, frame)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import cache
 from types import ModuleType
 
-from ttfs_cupy.common.command.interruption import whole_import
+from ttfs_cupy.common.command.interruption import uninterrupted
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device.libraries import cuda_libraries
 
@@ -35,7 +35,7 @@ def import_cupy() -> ModuleType:
     trouble = cuda_libraries.cupy_trouble()
     if trouble:
         raise UserError(trouble)
-    with whole_import(), cuda_libraries.found_by_cupy(cuda_libraries.preload()):
+    with uninterrupted(), cuda_libraries.found_by_cupy(cuda_libraries.preload()):
         import cupy
 
         # CuPy looks for these two when they are first used, and remembers: they are used now
