@@ -6,7 +6,6 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.machine.threads import ThreadPool
+from ttfs_cupy.common.machine.threads import Task, ThreadPool
 
 from .augmentation import NEED_BYTES, Augmentation, unchanged
 from .images import ImageSet
@@ -107,12 +106,12 @@ class Batches:
 
     def _ahead(self, epoch: int, order: NDArray[np.int64]) -> Generator[Batch, None, None]:
         """The same, `prefetch` batches under preparation or ready while the consumer has one."""
-        executor = ThreadPool(1, thread_name_prefix=THREAD_NAME)
-        pending: deque[Future[Batch]] = deque()
+        pool = ThreadPool(1, THREAD_NAME)
+        pending: deque[Task[Batch]] = deque()
         process = os.getpid()
         try:
             for number in range(len(self)):
-                pending.append(executor.submit(self._prepare, epoch, number, order))
+                pending.append(pool.submit(self._prepare, epoch, number, order))
                 if len(pending) > self.prefetch:
                     yield self._next(pending, process)
             while pending:
@@ -120,10 +119,10 @@ class Batches:
         finally:
             # also after break, an error or Ctrl-C: at most the one batch in the making is waited for
             if os.getpid() == process:
-                executor.shutdown(wait=True, cancel_futures=True)
+                pool.end()
 
     @staticmethod
-    def _next(pending: deque[Future[Batch]], process: int) -> Batch:
+    def _next(pending: deque[Task[Batch]], process: int) -> Batch:
         """The batch that was begun first. Raises UserError in a forked process, which has no thread that makes it."""
         if os.getpid() != process:
             raise UserError("an epoch that was begun before this process was forked cannot go on here: begin it anew")

@@ -1,9 +1,14 @@
-"""Threads that cannot be started: a sentence, and none of the work begins."""
+"""Threads that cannot be started: a sentence, and none of the work begins. Ctrl-C: none of them waits for ever."""
 
+import gc
+import sys
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.processes import started
 
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.machine.threads import ThreadPool, ThreadStartError
@@ -28,7 +33,7 @@ def only(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_no_task_begins_unless_all_threads_have_started(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[int] = []
-    with ThreadPool(3) as pool:
+    with ThreadPool(3, "test") as pool:
         with monkeypatch.context() as patch:
             only(count, patch)
             for _ in range(2):
@@ -40,14 +45,89 @@ def test_no_task_begins_unless_all_threads_have_started(count: int, monkeypatch:
 
 
 def test_another_error_is_not_taken_for_that() -> None:
-    pool = ThreadPool(1)
-    pool.shutdown()
-    with pytest.raises(RuntimeError, match="after shutdown"):
+    pool = ThreadPool(1, "test")
+    pool.end()
+    with pytest.raises(RuntimeError, match="this pool of threads has ended"):
         pool.submit(print)
 
 
+def fail(words: str) -> None:
+    raise ValueError(words)
+
+
+def test_a_failure_is_raised_when_all_calls_are_over() -> None:
+    done: list[int] = []
+
+    def slow() -> None:
+        time.sleep(0.01)
+        done.append(1)
+
+    with ThreadPool(3, "test") as pool:
+        for calls in (
+            [slow, lambda: fail("this one"), slow, lambda: fail("another")],
+            [lambda: fail("this one"), slow, lambda: fail("another")],
+        ):
+            with pytest.raises(ValueError, match="this one"):
+                pool.run(calls)
+            count = len(done)
+            time.sleep(0.03)
+            assert len(done) == count
+        with pytest.raises(ValueError, match="that one"):
+            pool.submit(fail, "that one").result()
+        pool.run([slow, slow, slow, slow, slow])
+        assert len(done) >= 7
+
+
+def test_the_end_waits_for_what_is_under_way_and_begins_nothing() -> None:
+    begun, done, pool = threading.Event(), [], ThreadPool(1, "test")
+
+    def slow() -> None:
+        begun.set()
+        time.sleep(0.05)
+        done.append("slow")
+
+    pool.submit(slow)
+    pool.submit(done.append, "next")
+    begun.wait()
+    pool.end()
+    assert done == ["slow"]
+
+
+def test_threads_end_with_the_last_user_of_their_pool() -> None:
+    pool = ThreadPool(2, "forgotten")
+    pool.submit(print).result()
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("forgotten")]
+    assert len(threads) == 2
+    del pool
+    gc.collect()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_python_ends_with_a_pool_that_nobody_has_ended() -> None:
+    """A call under way is waited for."""
+    code = (
+        "import time; from ttfs_cupy.common.machine.threads import ThreadPool; pool = ThreadPool(2, 'test')\n"
+        "pool.submit(lambda: (time.sleep(0.3), print('done', flush=True))); time.sleep(0.1)"
+    )
+    assert started([sys.executable, "-c", code]).communicate(timeout=60) == ("done\n", "")
+
+
+@pytest.mark.parametrize("what", ["run", "submit", "epoch"])
+def test_ctrl_c_at_any_bytecode_leaves_no_thread_waiting(what: str) -> None:
+    """Python's own pool breaks at some of them, and hangs at others."""
+    process = started([sys.executable, str(Path(__file__).with_name("interrupted_pools.py")), what])
+    try:
+        out, err = process.communicate(timeout=150)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert int(out) > 500
+
+
 def test_all_start_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with ThreadPool(3) as pool:
+    with ThreadPool(3, "test") as pool:
         assert pool.submit(threading.active_count).result() >= 4
         only(0, monkeypatch)
         # each takes one, and gives it back

@@ -5,8 +5,8 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class CpuDevice:
 
     def after_fork(self) -> None:
         # besides the thread that calls, which takes a share itself
-        self._pool = ThreadPool(max(1, self.workers - 1), thread_name_prefix="ttfs_cupy")
+        self._pool = ThreadPool(max(1, self.workers - 1), "ttfs_cupy")
         self._inside_task = threading.local()
 
     def __reduce__(self) -> tuple[type["CpuDevice"], tuple[int]]:
@@ -108,11 +108,7 @@ class CpuDevice:
         if shares <= 1 or getattr(self._inside_task, "yes", False):
             entry(0, 1, *values)
             return
-        others = [self._pool.submit(entry, share, shares, *values) for share in range(1, shares)]
-        try:
-            entry(0, shares, *values)
-        finally:
-            _wait_for(others)
+        self._pool.run([partial(entry, share, shares, *values) for share in range(shares)])
 
     def launch_blocks(self, variant: source.Variant, blocks: int, shared_bytes: int, *arguments: Any) -> None:
         raise NotImplementedError(f"kernel {variant.kernel} is for GPUs")
@@ -145,11 +141,8 @@ class CpuDevice:
             finally:
                 self._inside_task.yes = False
 
-        others = [self._pool.submit(work, worker) for worker in range(1, min(self.workers, tasks))]
-        try:
-            work(0)
-        finally:
-            _wait_for(others)
+        if tasks > 0:
+            self._pool.run([partial(work, worker) for worker in range(min(self.workers, tasks))])
 
     def holds(self, array: Any) -> bool:
         return isinstance(array, np.ndarray) and array.flags.aligned
@@ -173,14 +166,6 @@ class CpuDevice:
         left = memory_left()
         available: int = psutil.virtual_memory().available
         return available if left is None else min(available, left)
-
-
-def _wait_for(others: list[Future[None]]) -> None:
-    """Also when this thread is interrupted: the others still write into shared buffers."""
-    # all of them, before the first failure among them is raised here
-    wait(others)
-    for other in others:
-        other.result()
 
 
 def _c_type(parameter: source.Parameter) -> Any:

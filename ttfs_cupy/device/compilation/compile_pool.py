@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +60,10 @@ def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
     with (
         bar,
         _workers(min(available_cores(), len(requests), MOST_WORKERS)) as workers,
-        ThreadPool(len(workers)) as pool,
+        ThreadPool(len(workers), "ttfs-compile") as pool,
     ):
         try:
-            for served in as_completed([pool.submit(_serve, worker, waiting, bar) for worker in workers]):
+            for served in [pool.submit(_serve, worker, waiting, bar) for worker in workers]:
                 served.result()
         finally:
             # done, or interrupted, or one has failed: entries are written whole or not at all
@@ -121,12 +120,16 @@ def _start() -> _Worker:
 
 
 def _serve(worker: _Worker, waiting: "deque[Request]", bar: "tqdm[NoReturn]") -> None:
-    """Hands a process one request after the other until none waits."""
+    """Hands a process one request after the other until none waits, or one fails: then none of the others is begun."""
     while waiting:
         try:
             request = waiting.popleft()
         except IndexError:
             return
-        if problem := worker.ask(request):
-            raise UserError(problem)
+        try:
+            if problem := worker.ask(request):
+                raise UserError(problem)
+        except BaseException:
+            waiting.clear()
+            raise
         bar.update()

@@ -1,0 +1,104 @@
+"""Ctrl-C before each bytecode, in turn, of what the main thread does with a pool of threads. Run as a process of its
+own, which says where it hangs if it does.
+"""
+
+import faulthandler
+import itertools
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy.common.machine.threads import ThreadPool
+from ttfs_cupy.data import Batches, ImageSet
+from ttfs_cupy.data.loader import THREAD_NAME
+
+SECONDS_UNTIL_HUNG = 100.0
+SECONDS_TO_END = 10.0
+
+
+def is_reached(place: int, act: Callable[[], object]) -> bool:
+    """Acts, with Ctrl-C before bytecode `place`; whether there are so many."""
+    # one that was interrupted before may have left its own
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    left = itertools.count(place, -1)
+    was_sent = False
+
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal was_sent
+        frame.f_trace_opcodes = True
+        if event == "opcode" and next(left) == 0:
+            was_sent = True
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        act()
+    except KeyboardInterrupt:
+        assert was_sent
+    finally:
+        sys.settrace(None)
+    return was_sent
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS_TO_END
+    while not condition():
+        assert time.monotonic() < end, [thread.name for thread in threading.enumerate()]
+        time.sleep(0.001)
+
+
+def interrupt_run(place: int) -> bool:
+    """Nothing is under way when run() is left, and the pool is as good as new."""
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def call() -> None:
+        begun.append(1)
+        time.sleep(0.0002)
+        ended.append(1)
+
+    with ThreadPool(2, "test") as pool:
+        reached = is_reached(place, lambda: pool.run([lambda: None, call, call]))
+        assert len(begun) == len(ended) <= 2
+        pool.run([lambda: None, call, call])
+        assert pool.submit(lambda: 3).result() == 3
+        threads = list(pool._threads)
+        assert len(threads) == 2
+    assert not any(thread.is_alive() for thread in threads)
+    return reached
+
+
+def interrupt_submit(place: int) -> bool:
+    """A result that was waited for can be waited for again."""
+    with ThreadPool(1, "test") as pool:
+
+        def act() -> None:
+            pool.submit(time.sleep, 0.0002).result()
+
+        reached = is_reached(place, act)
+        task = pool.submit(lambda: 4)
+        is_reached(place, task.result)
+        assert task.result() == 4
+    return reached
+
+
+def interrupt_epoch(place: int) -> bool:
+    """An epoch's thread ends with the epoch."""
+    images = ImageSet(np.zeros((2, 2, 2, 1), np.uint8), np.zeros(2, np.int32), 1)
+    batches = Batches(images, 1, encode=lambda pixels: pixels)
+    reached = is_reached(place, lambda: list(batches.epoch(0)))
+    wait_until(lambda: not any(thread.name.startswith(THREAD_NAME) for thread in threading.enumerate()))
+    return reached
+
+
+if __name__ == "__main__":
+    faulthandler.dump_traceback_later(SECONDS_UNTIL_HUNG, exit=True)
+    interrupt = {"run": interrupt_run, "submit": interrupt_submit, "epoch": interrupt_epoch}[sys.argv[1]]
+    print(next(place for place in itertools.count() if not interrupt(place)))
