@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -37,6 +38,8 @@ def is_reached(place: int, act: Callable[[], object]) -> bool:
             signal.raise_signal(signal.SIGINT)
         return trace
 
+    # Python 3.12 looks for it as tracing begins
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         act()
@@ -54,8 +57,25 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+class CallError(Exception):
+    """Of a call."""
+
+
 def interrupt_run(place: int) -> bool:
     """Nothing is under way when run() is left, and the pool is as good as new."""
+    return _interrupt_calls(place, lambda: None)
+
+
+def interrupt_failure(place: int) -> bool:
+    """Also where a call has failed already."""
+
+    def fail() -> None:
+        raise CallError
+
+    return _interrupt_calls(place, fail)
+
+
+def _interrupt_calls(place: int, first: Callable[[], None]) -> bool:
     begun: list[int] = []
     ended: list[int] = []
 
@@ -65,11 +85,16 @@ def interrupt_run(place: int) -> bool:
         ended.append(1)
 
     with ThreadPool(2, "test") as pool:
-        reached = is_reached(place, lambda: pool.run([lambda: None, call, call]))
+
+        def act() -> None:
+            with suppress(CallError):
+                pool.run([first, call, call])
+
+        reached = is_reached(place, act)
         assert len(begun) == len(ended) <= 2
         pool.run([lambda: None, call, call])
         assert pool.submit(lambda: 3).result() == 3
-        threads = list(pool._threads)
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("test_")]
         assert len(threads) == 2
     assert not any(thread.is_alive() for thread in threads)
     return reached
@@ -100,5 +125,6 @@ def interrupt_epoch(place: int) -> bool:
 
 if __name__ == "__main__":
     faulthandler.dump_traceback_later(SECONDS_UNTIL_HUNG, exit=True)
-    interrupt = {"run": interrupt_run, "submit": interrupt_submit, "epoch": interrupt_epoch}[sys.argv[1]]
+    kinds = {"run": interrupt_run, "failure": interrupt_failure, "submit": interrupt_submit, "epoch": interrupt_epoch}
+    interrupt = kinds[sys.argv[1]]
     print(next(place for place in itertools.count() if not interrupt(place)))

@@ -4,6 +4,9 @@ import gc
 import sys
 import threading
 import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from helpers.processes import started
 
 from ttfs_cupy.common.command import command_line
-from ttfs_cupy.common.machine.threads import ThreadPool, ThreadStartError
+from ttfs_cupy.common.machine.threads import PoolEndedError, ThreadPool, ThreadStartError
 from ttfs_cupy.data import Batches, ImageSet
 from ttfs_cupy.device import CpuDevice
 
@@ -44,11 +47,29 @@ def test_no_task_begins_unless_all_threads_have_started(count: int, monkeypatch:
     assert done == [2]
 
 
-def test_another_error_is_not_taken_for_that() -> None:
+def test_a_call_alone_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(0, monkeypatch)
+    done: list[int] = []
+    with ThreadPool(3, "test") as pool:
+        pool.run([lambda: done.append(1)])
+    for device, tasks in ((CpuDevice(1), 3), (CpuDevice(), 1), (CpuDevice(), 0)):
+        device.parallel(tasks, lambda task, worker: done.append(task))
+    assert done == [1, 0, 1, 2, 0]
+
+
+def test_nothing_begins_after_the_end() -> None:
     pool = ThreadPool(1, "test")
     pool.end()
-    with pytest.raises(RuntimeError, match="this pool of threads has ended"):
-        pool.submit(print)
+    for begin in (lambda: pool.submit(print), lambda: pool.run([print, print])):
+        with pytest.raises(PoolEndedError, match="this pool of threads has ended"):
+            begin()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def fail(words: str) -> None:
@@ -78,19 +99,51 @@ def test_a_failure_is_raised_when_all_calls_are_over() -> None:
         assert len(done) >= 7
 
 
+def test_what_has_failed_is_not_kept() -> None:
+    """An error's traceback has frames, and these arrays: they are to go with the error, before a collection."""
+
+    class Large:
+        pass
+
+    def call() -> None:
+        held.append(weakref.ref(large := Large()))
+        raise ValueError(str(large))
+
+    held: list[weakref.ref[Large]] = []
+    gc.collect()
+    gc.disable()
+    try:
+        with ThreadPool(2, "test") as pool:
+            for act in (lambda: pool.run([lambda: None, call]), lambda: pool.submit(call).result()):
+                with suppress(ValueError):
+                    act()
+                # the thread lets go of its task a moment after that is over
+                pool.submit(lambda: None).result()
+                wait_until(lambda: held[-1]() is None)
+    finally:
+        gc.enable()
+    assert len(held) == 2
+
+
 def test_the_end_waits_for_what_is_under_way_and_begins_nothing() -> None:
-    begun, done, pool = threading.Event(), [], ThreadPool(1, "test")
+    begun, may_end, done, pool = threading.Event(), threading.Event(), [], ThreadPool(1, "test")
 
     def slow() -> None:
         begun.set()
-        time.sleep(0.05)
+        may_end.wait()
+        time.sleep(0.02)
         done.append("slow")
 
-    pool.submit(slow)
-    pool.submit(done.append, "next")
+    under_way, waiting = pool.submit(slow), pool.submit(done.append, "next")
     begun.wait()
+    pool._workers.is_closed = True
+    may_end.set()
     pool.end()
-    assert done == ["slow"]
+    assert done == ["slow"] and under_way.result() is None
+    # whoever waits for it learns that
+    wait_until(lambda: waiting._is_over)
+    with pytest.raises(PoolEndedError):
+        waiting.result()
 
 
 def test_threads_end_with_the_last_user_of_their_pool() -> None:
@@ -105,16 +158,56 @@ def test_threads_end_with_the_last_user_of_their_pool() -> None:
         assert not thread.is_alive()
 
 
-def test_python_ends_with_a_pool_that_nobody_has_ended() -> None:
-    """A call under way is waited for."""
-    code = (
-        "import time; from ttfs_cupy.common.machine.threads import ThreadPool; pool = ThreadPool(2, 'test')\n"
-        "pool.submit(lambda: (time.sleep(0.3), print('done', flush=True))); time.sleep(0.1)"
-    )
-    assert started([sys.executable, "-c", code]).communicate(timeout=60) == ("done\n", "")
+BEGINNING = """
+import os, signal, threading, time
+from contextlib import suppress
+from ttfs_cupy.common.machine.threads import PoolEndedError, ThreadPool
+begun = threading.Event()
+"""
+ENDS = {
+    "a call under way is waited for": """
+def slow():
+    begun.set(); time.sleep(0.3); print('done', flush=True)
+pool = ThreadPool(2, 'test')
+pool.submit(slow); begun.wait()
+""",
+    # as a batch does whose encoder runs kernels
+    "a call under way waits for one of another pool": """
+def outer():
+    begun.set()
+    with suppress(PoolEndedError):
+        busy.run([lambda: None, lambda: None])
+    print('done', flush=True)
+busy, other = ThreadPool(1, 'busy'), ThreadPool(1, 'other')
+busy.submit(time.sleep, 0.5)
+other.submit(outer); begun.wait()
+""",
+    "an interrupted end": """
+def slow():
+    begun.set(); time.sleep(0.5); print('done' if has_left else 'too early', flush=True)
+has_left = False
+pool = ThreadPool(1, 'test')
+pool.submit(slow); begun.wait()
+threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+try:
+    pool.end()
+except KeyboardInterrupt:
+    has_left = True
+    del pool
+""",
+}
 
 
-@pytest.mark.parametrize("what", ["run", "submit", "epoch"])
+@pytest.mark.parametrize("name", ENDS)
+def test_python_ends_with_a_pool_that_nobody_has_ended(name: str) -> None:
+    process = started([sys.executable, "-c", BEGINNING + ENDS[name]])
+    try:
+        assert process.communicate(timeout=60) == ("done\n", "")
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("what", ["run", "failure", "submit", "epoch"])
 def test_ctrl_c_at_any_bytecode_leaves_no_thread_waiting(what: str) -> None:
     """Python's own pool breaks at some of them, and hangs at others."""
     process = started([sys.executable, str(Path(__file__).with_name("interrupted_pools.py")), what])

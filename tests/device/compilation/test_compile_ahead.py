@@ -341,6 +341,21 @@ def test_a_worker_that_answers_no_line_of_json(folder: Path, answer: str, monkey
         cubins.compiled(JOBS)
 
 
+def test_the_first_to_fail_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whichever process: the one of the first request would take minutes."""
+    code = (
+        "import json, sys, time; file = json.loads(sys.stdin.readline())['file']\n"
+        "time.sleep(120 if file == 'slow' else 0); print(json.dumps(file + ' fails'), flush=True)"
+    )
+    monkeypatch.setattr(compile_pool, "WORKER", (sys.executable, "-c", code))
+    monkeypatch.setattr(compile_pool, "available_cores", lambda: 2)
+    requests = [{"file": file, "stem": str(tmp_path / file)} for file in ("slow", "quick", "next")]
+    begin = time.monotonic()
+    with pytest.raises(UserError, match="quick fails"):
+        compile_pool.compile_jobs(requests, progress=False)
+    assert time.monotonic() - begin < 60
+
+
 def test_a_cubin_that_was_deleted_is_compiled_again(folder: Path) -> None:
     device, loaded = CudaDevice.__new__(CudaDevice), []
     device.xp = SimpleNamespace(RawModule=lambda path: loaded.append(Path(path).read_bytes()))

@@ -3,7 +3,6 @@
 import atexit
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -31,35 +30,46 @@ def cannot_start(error: BaseException) -> bool:
     return isinstance(error, ThreadStartError) or str(error) == "can't start new thread"
 
 
+class PoolEndedError(RuntimeError):
+    """A pool of threads has ended, or Python does, before a call was made."""
+
+    def __init__(self) -> None:
+        super().__init__("this pool of threads has ended")
+
+
 class Task(Generic[T]):
-    """A call that a thread of a pool makes."""
+    """A call that a thread of a pool makes. error: what it raised, when it is over."""
 
     def __init__(self, call: Callable[[], T]):
         self._call: Callable[[], T] | None = call
         self._result: T | None = None
-        self._error: BaseException | None = None
-        # held from the moment somebody makes the call, or drops it
-        self._taken = threading.Lock()
-        # held until the call is over, which the flag says for good: whoever is interrupted may leave the lock held
+        self.error: BaseException | None = None
+        # who has taken it: setdefault() is one step for other threads, and tells whoever is interrupted the same again
+        self._taken: dict[str, str] = {}
+        # held until it is over, which the flag says for good: whoever is interrupted may leave the lock held
         self._running = threading.Lock()
         self._running.acquire()
         self._is_over = False
 
     def run(self) -> None:
         """Makes the call, unless it has been dropped."""
-        if not self._taken.acquire(blocking=False):
+        if not self._is_taken_by("thread"):
             return
         try:
             assert self._call is not None
             self._result = self._call()
         except BaseException as error:
-            self._error = error
+            self.error = error
         finally:
-            self._call = None
-            self._is_over = True
-            self._running.release()
+            self._end()
             # the error's traceback has this frame, and would keep itself alive
             del self
+
+    def refuse(self) -> None:
+        """In place of run(), of a pool that has ended."""
+        if self._is_taken_by("thread"):
+            self.error = PoolEndedError()
+            self._end()
 
     def wait(self) -> None:
         """Returns when the call is over."""
@@ -68,34 +78,84 @@ class Task(Generic[T]):
                 pass
 
     def drop(self) -> None:
-        """Has the call not be made; if it is under way, waits for its end."""
-        if not self._taken.acquire(blocking=False):
+        """Has the call not be made; if it is under way, waits for its end. No other thread is to wait for it."""
+        if not self._is_taken_by("waiter"):
             self.wait()
 
     def result(self) -> T:
-        """What the call returned, when it is over. Raises what it raised."""
+        """What the call returned, when it is over. Raises what it raised, or PoolEndedError."""
         self.wait()
-        if self._error is None:
+        if self.error is None:
             return cast(T, self._result)
         try:
-            raise self._error
+            raise self.error
         finally:
             # as above
             del self
 
+    def _is_taken_by(self, who: str) -> bool:
+        return self._taken.setdefault("by", who) == who
 
-@dataclass
-class _Inbox:
-    """What the threads of a pool have in common. They don't refer to the pool, so that it ends with its last user."""
+    def _end(self) -> None:
+        self._call = None
+        self._is_over = True
+        self._running.release()
 
-    tasks: "SimpleQueue[Task[Any] | None]" = field(default_factory=SimpleQueue)
-    is_closed: bool = False
 
-    def work(self) -> None:
-        while (task := self.tasks.get()) is not None and not self.is_closed:
-            task.run()
-            # what it has computed is not to be kept until the next one
-            del task
+class _Workers:
+    """The threads of a pool. They don't refer to the pool, so that they end with its last user."""
+
+    def __init__(self) -> None:
+        self.tasks: SimpleQueue[Task[Any] | None] = SimpleQueue()
+        # with a lock that each holds while it runs: an interrupted join() takes a thread for one that has ended
+        self.threads: list[tuple[threading.Thread, threading.Lock]] = []
+        self.is_closed = False
+        self._starting = threading.Lock()
+        _ALL.add(self)
+
+    def start(self, count: int, name: str) -> None:
+        """Those of `count` that do not run yet. Raises ThreadStartError; those that have started stay."""
+        # the start of a thread, too, takes locks
+        with uninterrupted(), self._starting:
+            while (number := len(self.threads)) < count:
+                running = threading.Lock()
+                running.acquire()
+                # daemons: for others Python would wait before it calls _end_all
+                thread = threading.Thread(target=self._work, args=(running,), name=f"{name}_{number}", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    if not cannot_start(error):
+                        raise
+                    raise ThreadStartError from error
+                self.threads.append((thread, running))
+
+    def dismiss(self) -> None:
+        """Has them end after what is queued."""
+        for _ in self.threads:
+            self.tasks.put(None)
+
+    def end(self) -> None:
+        """Waits for the tasks under way; those queued are refused."""
+        self.is_closed = True
+        self.dismiss()
+        for thread, running in self.threads:
+            if thread is not threading.current_thread():
+                with running:
+                    pass
+                thread.join()
+
+    def _work(self, running: threading.Lock) -> None:
+        try:
+            while (task := self.tasks.get()) is not None:
+                if self.is_closed:
+                    task.refuse()
+                else:
+                    task.run()
+                # what it has computed is not to be kept until the next one
+                del task
+        finally:
+            running.release()
 
 
 class ThreadPool:
@@ -109,42 +169,46 @@ class ThreadPool:
 
     def __init__(self, count: int, name: str):
         self._count, self._name = count, name
-        self._inbox = _Inbox()
-        self._threads: list[threading.Thread] = []
-        self._starting = threading.Lock()
-        _POOLS.add(self)
+        self._workers = _Workers()
 
     def submit(self, function: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> Task[T]:
-        """Has a thread call it. Raises ThreadStartError, and RuntimeError after the end."""
+        """Has a thread call it. Raises ThreadStartError, and PoolEndedError after the end."""
         self._start()
         task = Task(lambda: function(*arguments, **options))
-        self._inbox.tasks.put(task)
+        self._put([task])
         return task
 
     def run(self, calls: Sequence[Callable[[], object]]) -> None:
-        """Makes all calls, the first one in this thread, and returns when the last is over, also when one of them
-        fails, or this thread is interrupted. Raises what the first one that failed raised, and as submit() does."""
-        self._start()
+        """Makes all calls, the first one in this thread, and returns when the last is over.
+
+        Where the first fails, or this thread is interrupted, calls that have not begun are not made, and those under
+        way are waited for. Raises what the first call that failed raised, and as submit() does.
+        """
         tasks = [Task(call) for call in calls[1:]]
+        if tasks:
+            self._start()
         try:
-            for task in tasks:
-                self._inbox.tasks.put(task)
-            calls[0]()
-            for task in tasks:
-                task.wait()
-        except BaseException:
-            for task in tasks:
-                task.drop()
-            raise
-        for task in tasks:
-            task.result()
+            try:
+                self._put(tasks)
+                calls[0]()
+                _wait_for(tasks)
+            finally:
+                _drop(tasks)
+        finally:
+            # again, where Ctrl-C comes just then
+            _drop(tasks)
+        error = next((task.error for task in tasks if task.error is not None), None)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # its traceback has this frame, as above
+                tasks.clear()
+                del error
 
     def end(self) -> None:
         """Waits for the tasks under way, and ends the threads. Tasks that have not begun never do."""
-        self._inbox.is_closed = True
-        self._dismiss()
-        for thread in self._threads:
-            thread.join()
+        self._workers.end()
 
     def __enter__(self) -> "ThreadPool":
         return self
@@ -153,36 +217,40 @@ class ThreadPool:
         self.end()
 
     def __del__(self) -> None:
-        self._dismiss()
-
-    def _dismiss(self) -> None:
-        for _ in self._threads:
-            self._inbox.tasks.put(None)
+        # not there if __init__ was interrupted
+        if hasattr(self, "_workers"):
+            self._workers.dismiss()
 
     def _start(self) -> None:
-        if self._inbox.is_closed:
-            raise RuntimeError("this pool of threads has ended")
-        if len(self._threads) == self._count:
-            return
-        # the start of a thread, too, takes locks
-        with uninterrupted(), self._starting:
-            while (number := len(self._threads)) < self._count:
-                # daemons: for others Python would wait before it calls _end_all
-                thread = threading.Thread(target=self._inbox.work, name=f"{self._name}_{number}", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:
-                    if not cannot_start(error):
-                        raise
-                    raise ThreadStartError from error
-                self._threads.append(thread)
+        if self._workers.is_closed:
+            raise PoolEndedError
+        if len(self._workers.threads) < self._count:
+            self._workers.start(self._count, self._name)
+
+    def _put(self, tasks: Sequence[Task[Any]]) -> None:
+        for task in tasks:
+            self._workers.tasks.put(task)
+        # ended meanwhile: nobody may be there any more who refuses them
+        if tasks and self._workers.is_closed:
+            _drop(tasks)
+            raise PoolEndedError
 
 
-_POOLS: "WeakSet[ThreadPool]" = WeakSet()
+def _wait_for(tasks: Sequence[Task[Any]]) -> None:
+    for task in tasks:
+        task.wait()
+
+
+def _drop(tasks: Sequence[Task[Any]]) -> None:
+    for task in tasks:
+        task.drop()
+
+
+_ALL: "WeakSet[_Workers]" = WeakSet()
 
 
 @atexit.register
 def _end_all() -> None:
     """A thread that computes while Python takes itself apart may crash."""
-    for pool in list(_POOLS):
-        pool.end()
+    for workers in list(_ALL):
+        workers.end()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, NoReturn
 
 from tqdm import tqdm
@@ -63,8 +64,12 @@ def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
         ThreadPool(len(workers), "ttfs-compile") as pool,
     ):
         try:
-            for served in [pool.submit(_serve, worker, waiting, bar) for worker in workers]:
-                served.result()
+            outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
+            for worker in workers:
+                pool.submit(_serve, worker, waiting, bar, outcomes)
+            for _ in workers:
+                if (error := outcomes.get()) is not None:
+                    raise error
         finally:
             # done, or interrupted, or one has failed: entries are written whole or not at all
             waiting.clear()
@@ -119,17 +124,23 @@ def _start() -> _Worker:
     return _Worker(process, errors)
 
 
-def _serve(worker: _Worker, waiting: "deque[Request]", bar: "tqdm[NoReturn]") -> None:
-    """Hands a process one request after the other until none waits, or one fails: then none of the others is begun."""
-    while waiting:
-        try:
-            request = waiting.popleft()
-        except IndexError:
-            return
-        try:
+def _serve(
+    worker: _Worker,
+    waiting: "deque[Request]",
+    bar: "tqdm[NoReturn]",
+    outcomes: "SimpleQueue[BaseException | None]",
+) -> None:
+    """Hands a process one request after the other until none waits or one fails, and then says so."""
+    try:
+        while waiting:
+            try:
+                request = waiting.popleft()
+            except IndexError:
+                break
             if problem := worker.ask(request):
                 raise UserError(problem)
-        except BaseException:
-            waiting.clear()
-            raise
-        bar.update()
+            bar.update()
+    except BaseException as error:
+        outcomes.put(error)
+    else:
+        outcomes.put(None)
