@@ -114,6 +114,19 @@ def interrupt_submit(place: int) -> bool:
     return reached
 
 
+def interrupt_end(place: int) -> bool:
+    """It can be ended again, as Python's own end does."""
+    pool = ThreadPool(2, "test")
+    pool.submit(lambda: None).result()
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("test_")]
+    assert len(threads) == 2
+    reached = is_reached(place, pool.end)
+    pool.end()
+    # an interrupted join() may have taken a thread for one that has ended, a moment before it does
+    wait_until(lambda: not any(thread.name.startswith("test_") for thread in threading.enumerate()))
+    return reached
+
+
 def interrupt_epoch(place: int) -> bool:
     """An epoch's thread ends with the epoch."""
     images = ImageSet(np.zeros((2, 2, 2, 1), np.uint8), np.zeros(2, np.int32), 1)
@@ -125,6 +138,5 @@ def interrupt_epoch(place: int) -> bool:
 
 if __name__ == "__main__":
     faulthandler.dump_traceback_later(SECONDS_UNTIL_HUNG, exit=True)
-    kinds = {"run": interrupt_run, "failure": interrupt_failure, "submit": interrupt_submit, "epoch": interrupt_epoch}
-    interrupt = kinds[sys.argv[1]]
+    interrupt = globals()[f"interrupt_{sys.argv[1]}"]
     print(next(place for place in itertools.count() if not interrupt(place)))

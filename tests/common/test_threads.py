@@ -146,6 +146,32 @@ def test_the_end_waits_for_what_is_under_way_and_begins_nothing() -> None:
         waiting.result()
 
 
+def test_a_thread_that_is_being_started_as_the_pool_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, told = ThreadPool(2, "late"), list[str]()
+    second, may_start = threading.Event(), threading.Event()
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "late_1":
+            second.set()
+            may_start.wait()
+        REAL(thread)
+
+    def submit() -> None:
+        with pytest.raises(PoolEndedError):
+            pool.submit(print)
+        told.append("ended")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    user = threading.Thread(target=submit)
+    user.start()
+    second.wait()
+    pool.end()
+    may_start.set()
+    user.join()
+    assert told == ["ended"]
+    wait_until(lambda: not any(thread.name.startswith("late_") for thread in threading.enumerate()))
+
+
 def test_threads_end_with_the_last_user_of_their_pool() -> None:
     pool = ThreadPool(2, "forgotten")
     pool.submit(print).result()
@@ -159,7 +185,7 @@ def test_threads_end_with_the_last_user_of_their_pool() -> None:
 
 
 BEGINNING = """
-import os, signal, threading, time
+import os, signal, sys, threading, time, warnings
 from contextlib import suppress
 from ttfs_cupy.common.machine.threads import PoolEndedError, ThreadPool
 begun = threading.Event()
@@ -184,16 +210,25 @@ other.submit(outer); begun.wait()
 """,
     "an interrupted end": """
 def slow():
-    begun.set(); time.sleep(0.5); print('done' if has_left else 'too early', flush=True)
-has_left = False
-pool = ThreadPool(1, 'test')
+    begun.set(); has_left.wait(30); time.sleep(0.2); print('done' if has_left.is_set() else 'too early', flush=True)
+has_left, pool = threading.Event(), ThreadPool(1, 'test')
 pool.submit(slow); begun.wait()
-threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
 try:
+    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
     pool.end()
 except KeyboardInterrupt:
-    has_left = True
+    has_left.set()
     del pool
+""",
+    "a forked child, which has no threads": """
+pool = ThreadPool(2, 'test')
+pool.submit(begun.set).result()
+warnings.simplefilter('ignore')  # Python 3.12 warns of threads
+child = os.fork()
+if child == 0:
+    sys.exit(3)
+_, status = os.waitpid(child, 0)
+print('done' if os.waitstatus_to_exitcode(status) == 3 else status)
 """,
 }
 
@@ -207,7 +242,7 @@ def test_python_ends_with_a_pool_that_nobody_has_ended(name: str) -> None:
         process.kill()
 
 
-@pytest.mark.parametrize("what", ["run", "failure", "submit", "epoch"])
+@pytest.mark.parametrize("what", ["run", "failure", "submit", "end", "epoch"])
 def test_ctrl_c_at_any_bytecode_leaves_no_thread_waiting(what: str) -> None:
     """Python's own pool breaks at some of them, and hangs at others."""
     process = started([sys.executable, str(Path(__file__).with_name("interrupted_pools.py")), what])
@@ -216,7 +251,7 @@ def test_ctrl_c_at_any_bytecode_leaves_no_thread_waiting(what: str) -> None:
     finally:
         process.kill()
     assert process.returncode == 0, err
-    assert int(out) > 500
+    assert int(out) > 100
 
 
 def test_all_start_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Threads that all start, or none of whose work begins, and that whoever is interrupted while he waits can end."""
 
 import atexit
+import os
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
@@ -31,7 +32,7 @@ def cannot_start(error: BaseException) -> bool:
 
 
 class PoolEndedError(RuntimeError):
-    """A pool of threads has ended, or Python does, before a call was made."""
+    """Of a pool of threads, or because Python ends."""
 
     def __init__(self) -> None:
         super().__init__("this pool of threads has ended")
@@ -72,13 +73,13 @@ class Task(Generic[T]):
             self._end()
 
     def wait(self) -> None:
-        """Returns when the call is over."""
+        """Returns when the call is over. No other thread is to wait for it."""
         if not self._is_over:
             with self._running:
                 pass
 
     def drop(self) -> None:
-        """Has the call not be made; if it is under way, waits for its end. No other thread is to wait for it."""
+        """Has the call not be made; if it is under way, waits for its end."""
         if not self._is_taken_by("waiter"):
             self.wait()
 
@@ -107,28 +108,32 @@ class _Workers:
 
     def __init__(self) -> None:
         self.tasks: SimpleQueue[Task[Any] | None] = SimpleQueue()
-        # with a lock that each holds while it runs: an interrupted join() takes a thread for one that has ended
-        self.threads: list[tuple[threading.Thread, threading.Lock]] = []
+        # with what each does: an interrupted join() takes a thread for one that has ended
+        self.threads: list[tuple[threading.Thread, Task[None]]] = []
         self.is_closed = False
+        self._process = os.getpid()
         self._starting = threading.Lock()
         _ALL.add(self)
 
     def start(self, count: int, name: str) -> None:
-        """Those of `count` that do not run yet. Raises ThreadStartError; those that have started stay."""
+        """Those of `count` that do not run yet. Raises ThreadStartError, and PoolEndedError if that comes to pass
+        meanwhile; those that have started stay."""
         # the start of a thread, too, takes locks
         with uninterrupted(), self._starting:
+            self._process = os.getpid()
             while (number := len(self.threads)) < count:
-                running = threading.Lock()
-                running.acquire()
+                if self.is_closed:
+                    raise PoolEndedError
+                work = Task(self._work)
                 # daemons: for others Python would wait before it calls _end_all
-                thread = threading.Thread(target=self._work, args=(running,), name=f"{name}_{number}", daemon=True)
+                thread = threading.Thread(target=work.run, name=f"{name}_{number}", daemon=True)
                 try:
                     thread.start()
                 except RuntimeError as error:
                     if not cannot_start(error):
                         raise
                     raise ThreadStartError from error
-                self.threads.append((thread, running))
+                self.threads.append((thread, work))
 
     def dismiss(self) -> None:
         """Has them end after what is queued."""
@@ -136,26 +141,28 @@ class _Workers:
             self.tasks.put(None)
 
     def end(self) -> None:
-        """Waits for the tasks under way; those queued are refused."""
+        """Waits for the tasks under way; those queued are refused. In a forked child, which has none of the threads,
+        nothing is to be done."""
+        if os.getpid() != self._process:
+            return
         self.is_closed = True
         self.dismiss()
-        for thread, running in self.threads:
+        for thread, work in self.threads:
             if thread is not threading.current_thread():
-                with running:
-                    pass
+                work.wait()
                 thread.join()
 
-    def _work(self, running: threading.Lock) -> None:
-        try:
-            while (task := self.tasks.get()) is not None:
-                if self.is_closed:
-                    task.refuse()
-                else:
-                    task.run()
-                # what it has computed is not to be kept until the next one
-                del task
-        finally:
-            running.release()
+    def _work(self) -> None:
+        while (task := self.tasks.get()) is not None:
+            if self.is_closed:
+                task.refuse()
+            else:
+                task.run()
+            # what it has computed is not to be kept until the next one
+            del task
+        if self.is_closed:
+            # for one that was being started as the pool ended
+            self.tasks.put(None)
 
 
 class ThreadPool:
@@ -182,7 +189,8 @@ class ThreadPool:
         """Makes all calls, the first one in this thread, and returns when the last is over.
 
         Where the first fails, or this thread is interrupted, calls that have not begun are not made, and those under
-        way are waited for. Raises what the first call that failed raised, and as submit() does.
+        way are waited for. Raises what the first call that failed raised, and as submit() does; a call alone needs no
+        thread.
         """
         tasks = [Task(call) for call in calls[1:]]
         if tasks:
