@@ -151,7 +151,8 @@ def _no_memory(error: BaseException) -> str:
     )
 
 
-class _Console(logging.StreamHandler[Any]):
+# of Any, which Python 3.10 can't be told at run time
+class _Console(logging.StreamHandler):
     """Where logging would print a traceback and go on, an output that cannot be written ends the command."""
 
     def __init__(self, stream: Any):
