@@ -4,19 +4,34 @@
 // of the widest strip (CPU_COLUMNS)
 #define STRIP_COLUMNS 512
 #define CHUNK_ROWS 64
+// floats
+#define CACHE_LINE 16
+#define ROWS_AHEAD 24
 
-// sums[c] = term(row, c) summed over all rows; in chunks, so that a sum of thousands stays as exact as one of a few.
+// Has a later row of a strip be fetched while this one is worked on: without it, it took a fifth to a half longer.
+// FOR_WRITING: as a store will need it.
+template <int FOR_WRITING>
+DEVICE void fetch_ahead(const Strip& s, const float* strip, int row) {
+    if (row + ROWS_AHEAD >= s.rows) return;
+    const float* const later = strip + (long long)(row + ROWS_AHEAD) * s.step;
+    for (int c = 0; c < s.columns; c += CACHE_LINE) __builtin_prefetch(later + c, FOR_WRITING);
+}
+
+// sums[c] = term(row of raw, c) summed over all rows; in chunks, so that a sum of thousands stays as exact as one of a
+// few.
 template <typename Term>
-DEVICE void sum_rows(int rows, int columns, float* __restrict__ sums, const Term& term) {
-    for (int c = 0; c < columns; ++c) sums[c] = 0.0f;
-    for (int first = 0; first < rows; first += CHUNK_ROWS) {
-        const int last = rows - first < CHUNK_ROWS ? rows : first + CHUNK_ROWS;
+DEVICE void sum_rows(const Strip& s, const float* __restrict__ raw, float* __restrict__ sums, const Term& term) {
+    for (int c = 0; c < s.columns; ++c) sums[c] = 0.0f;
+    for (int first = 0; first < s.rows; first += CHUNK_ROWS) {
+        const int last = s.rows - first < CHUNK_ROWS ? s.rows : first + CHUNK_ROWS;
         float chunk[STRIP_COLUMNS];
-        for (int c = 0; c < columns; ++c) chunk[c] = 0.0f;
+        for (int c = 0; c < s.columns; ++c) chunk[c] = 0.0f;
         for (int row = first; row < last; ++row) {
-            for (int c = 0; c < columns; ++c) chunk[c] += term(row, c);
+            const float* __restrict__ const v = raw + (long long)row * s.step;
+            fetch_ahead<0>(s, raw, row);
+            for (int c = 0; c < s.columns; ++c) chunk[c] += term(v, c);
         }
-        for (int c = 0; c < columns; ++c) sums[c] += chunk[c];
+        for (int c = 0; c < s.columns; ++c) sums[c] += chunk[c];
     }
 }
 
@@ -31,6 +46,8 @@ DEVICE void sum_gradients(const Strip& s, const float* __restrict__ raw, const f
         for (int row = first; row < last; ++row) {
             const float* __restrict__ const v = raw + (long long)row * s.step;
             const float* __restrict__ const g = grad + (long long)row * s.step;
+            fetch_ahead<0>(s, raw, row);
+            fetch_ahead<0>(s, grad, row);
             for (int c = 0; c < s.columns; ++c) {
                 sum[c] += g[c];
                 product[c] += g[c] * (v[c] - mean[c]);
@@ -53,12 +70,9 @@ KERNEL void standardize_weights(const int* __restrict__ strips, const float* __r
         float mean[STRIP_COLUMNS], scale[STRIP_COLUMNS];
         for (int c = 0; c < s.columns; ++c) mean[c] = 0.0f, scale[c] = 1.0f;
         if (s.gain >= 0) {
-            sum_rows(s.rows, s.columns, mean, [&](int row, int c) { return raw[(long long)row * s.step + c]; });
+            sum_rows(s, raw, mean, [](const float* v, int c) { return v[c]; });
             for (int c = 0; c < s.columns; ++c) mean[c] /= s.rows;
-            sum_rows(s.rows, s.columns, scale, [&](int row, int c) {
-                const float centred = raw[(long long)row * s.step + c] - mean[c];
-                return centred * centred;
-            });
+            sum_rows(s, raw, scale, [&](const float* v, int c) { return (v[c] - mean[c]) * (v[c] - mean[c]); });
             for (int c = 0; c < s.columns; ++c) {
                 const float inverse = inverse_norm(scale[c]);
                 statistics[2 * (s.gain + c)] = mean[c];
@@ -68,6 +82,7 @@ KERNEL void standardize_weights(const int* __restrict__ strips, const float* __r
         }
         for (int row = 0; row < s.rows; ++row) {
             const long long at = (long long)row * s.step;
+            fetch_ahead<1>(s, out, row);
             for (int c = 0; c < s.columns; ++c) out[at + c] = scale[c] * (raw[at + c] - mean[c]);
         }
     }
@@ -101,6 +116,7 @@ KERNEL void standardized_gradients(const int* __restrict__ strips, const float* 
         for (int c = 0; c < s.columns; ++c) grad_trained[gains_at + s.gain + c] = grad_gain[c];
         for (int row = 0; row < s.rows; ++row) {
             const long long at = (long long)row * s.step;
+            fetch_ahead<1>(s, out, row);
             for (int c = 0; c < s.columns; ++c) {
                 const float unit = (raw[at + c] - mean[c]) * inverse[c];
                 out[at + c] = scale[c] * (grad[at + c] - mean_grad[c] - unit * grad_gain[c]);
