@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from helpers.environments import REPOSITORY
 
+from ttfs_cupy.device.compilation import cpu_library
+
 nbformat = pytest.importorskip("nbformat", reason="the extra notebook brings what runs notebooks")
 nbclient = pytest.importorskip("nbclient", reason="the extra notebook brings what runs notebooks")
 pytest.importorskip("ipykernel", reason="the extra notebook brings what runs notebooks")
@@ -28,6 +30,8 @@ def code_cells(notebook: Any) -> list[Any]:
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The notebook after a run, in an empty folder."""
+    # that the kernels are being built, once, is said on stderr
+    cpu_library.load()
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = nbclient.NotebookClient(
