@@ -9,12 +9,10 @@
 #define ROWS_AHEAD 24
 
 // Has a later row of a strip be fetched while this one is worked on: without it, it took a fifth to a half longer.
-// FOR_WRITING: as a store will need it.
-template <int FOR_WRITING>
 DEVICE void fetch_ahead(const Strip& s, const float* strip, int row) {
     if (row + ROWS_AHEAD >= s.rows) return;
     const float* const later = strip + (long long)(row + ROWS_AHEAD) * s.step;
-    for (int c = 0; c < s.columns; c += CACHE_LINE) __builtin_prefetch(later + c, FOR_WRITING);
+    for (int c = 0; c < s.columns; c += CACHE_LINE) PREFETCH(later + c);
 }
 
 // sums[c] = term(row of raw, c) summed over all rows; in chunks, so that a sum of thousands stays as exact as one of a
@@ -28,7 +26,7 @@ DEVICE void sum_rows(const Strip& s, const float* __restrict__ raw, float* __res
         for (int c = 0; c < s.columns; ++c) chunk[c] = 0.0f;
         for (int row = first; row < last; ++row) {
             const float* __restrict__ const v = raw + (long long)row * s.step;
-            fetch_ahead<0>(s, raw, row);
+            fetch_ahead(s, raw, row);
             for (int c = 0; c < s.columns; ++c) chunk[c] += term(v, c);
         }
         for (int c = 0; c < s.columns; ++c) sums[c] += chunk[c];
@@ -46,8 +44,8 @@ DEVICE void sum_gradients(const Strip& s, const float* __restrict__ raw, const f
         for (int row = first; row < last; ++row) {
             const float* __restrict__ const v = raw + (long long)row * s.step;
             const float* __restrict__ const g = grad + (long long)row * s.step;
-            fetch_ahead<0>(s, raw, row);
-            fetch_ahead<0>(s, grad, row);
+            fetch_ahead(s, raw, row);
+            fetch_ahead(s, grad, row);
             for (int c = 0; c < s.columns; ++c) {
                 sum[c] += g[c];
                 product[c] += g[c] * (v[c] - mean[c]);
@@ -82,7 +80,7 @@ KERNEL void standardize_weights(const int* __restrict__ strips, const float* __r
         }
         for (int row = 0; row < s.rows; ++row) {
             const long long at = (long long)row * s.step;
-            fetch_ahead<1>(s, out, row);
+            fetch_ahead(s, out, row);
             for (int c = 0; c < s.columns; ++c) out[at + c] = scale[c] * (raw[at + c] - mean[c]);
         }
     }
@@ -116,7 +114,7 @@ KERNEL void standardized_gradients(const int* __restrict__ strips, const float* 
         for (int c = 0; c < s.columns; ++c) grad_trained[gains_at + s.gain + c] = grad_gain[c];
         for (int row = 0; row < s.rows; ++row) {
             const long long at = (long long)row * s.step;
-            fetch_ahead<1>(s, out, row);
+            fetch_ahead(s, out, row);
             for (int c = 0; c < s.columns; ++c) {
                 const float unit = (raw[at + c] - mean[c]) * inverse[c];
                 out[at + c] = scale[c] * (grad[at + c] - mean_grad[c] - unit * grad_gain[c]);
