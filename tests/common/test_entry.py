@@ -105,8 +105,8 @@ def test_what_a_command_ends_with(main: str, outcome: tuple[int, str], tmp_path:
     assert (process.returncode, err) == outcome
 
 
-class TestWholeImport:
-    """A library that takes an interruption for a part of it that is missing."""
+class TestUninterrupted:
+    """Above all imports: a library may take an interruption for a part of it that is missing."""
 
     SWALLOWS = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException:\n    part = None\n"
 
@@ -135,6 +135,18 @@ class TestWholeImport:
         with uninterrupted():
             signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+    def test_one_that_comes_as_the_block_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It may leave the block's own answer to the other signal in place, which then passes it on."""
+        real, came = signal.signal, list[int]()
+        before = real(signal.SIGTERM, lambda number, frame: came.append(number))
+        with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch, uninterrupted():
+            patch.setattr(signal, "signal", lambda number, answer: real(number, answer) and signal.raise_signal(number))
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            real(signal.SIGTERM, before)
+        assert came == [signal.SIGTERM]
 
     def test_other_threads_may_import(self) -> None:
         done: list[bool] = []

@@ -1,17 +1,18 @@
 """Threads that cannot be started: a sentence, and none of the work begins. Ctrl-C: none of them waits for ever."""
 
 import gc
+import os
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.environments import REPOSITORY
 from helpers.processes import started
+from helpers.waiting import wait_until
 
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.machine.threads import PoolEndedError, ThreadPool, ThreadStartError
@@ -63,13 +64,6 @@ def test_nothing_begins_after_the_end() -> None:
     for begin in (lambda: pool.submit(print), lambda: pool.run([print, print])):
         with pytest.raises(PoolEndedError, match="this pool of threads has ended"):
             begin()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def fail(words: str) -> None:
@@ -245,7 +239,8 @@ def test_python_ends_with_a_pool_that_nobody_has_ended(name: str) -> None:
 @pytest.mark.parametrize("what", ["run", "failure", "submit", "end", "epoch"])
 def test_ctrl_c_at_any_bytecode_leaves_no_thread_waiting(what: str) -> None:
     """Python's own pool breaks at some of them, and hangs at others."""
-    process = started([sys.executable, str(Path(__file__).with_name("interrupted_pools.py")), what])
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
+    process = started([sys.executable, "-m", "helpers.interrupted_pools", what], environment)
     try:
         out, err = process.communicate(timeout=150)
     finally:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from helpers.waiting import wait_until
 from ttfs_cupy.common.machine.threads import ThreadPool
 from ttfs_cupy.data import Batches, ImageSet
 from ttfs_cupy.data.loader import THREAD_NAME
 
 SECONDS_UNTIL_HUNG = 100.0
-SECONDS_TO_END = 10.0
 
 
 def is_reached(place: int, act: Callable[[], object]) -> bool:
@@ -48,13 +48,6 @@ def is_reached(place: int, act: Callable[[], object]) -> bool:
     finally:
         sys.settrace(None)
     return was_sent
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS_TO_END
-    while not condition():
-        assert time.monotonic() < end, [thread.name for thread in threading.enumerate()]
-        time.sleep(0.001)
 
 
 class CallError(Exception):
