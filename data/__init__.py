@@ -1,10 +1,10 @@
 """Data sets, their split, augmentation and batches. Importing this loads neither torch nor scikit-learn."""
 
 from .augmentation import AUGMENTATIONS, Augmentation, augmentation
-from .datasets import DATASETS, Source, load_dataset
-from .images import Dataset, ImageSet
 from .loader import Batch, Batches
 from .mixing import MIXES, MixedLabels, mixing
+from .sources.datasets import DATASETS, Source, load_dataset
+from .sources.images import Dataset, ImageSet
 from .split import split
 
 __all__ = [

@@ -16,8 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-
-from .torchvision_access import torchvision
+from ttfs_cupy.data.sources.torchvision_access import torchvision
 
 Images = NDArray[np.uint8]
 Augmentation = Callable[[Images, np.random.Generator], Images]

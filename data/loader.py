@@ -16,9 +16,9 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import Task, ThreadPool
 
 from .augmentation import NEED_BYTES, Augmentation, unchanged
-from .images import ImageSet
 from .mixing import Mix, MixedLabels
 from .seeds import Stream, generator
+from .sources.images import ImageSet
 
 THREAD_NAME = "ttfs-batches"
 

@@ -9,7 +9,7 @@ from helpers.commands import evaluate, metrics, train, weights
 from helpers.datasets_on_disk import write_cifar10, write_cifar100, write_mnist
 from reference.comparison import DEVICE
 
-from ttfs_cupy.data import mnist
+from ttfs_cupy.data.sources import mnist
 from ttfs_cupy.experiment.config import load_config
 
 

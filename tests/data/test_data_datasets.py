@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import DATASETS, ImageSet, load_dataset, mnist
-from ttfs_cupy.data.images import Raw, checked
+from ttfs_cupy.data import DATASETS, ImageSet, load_dataset
+from ttfs_cupy.data.sources import mnist
+from ttfs_cupy.data.sources.images import checked
+from ttfs_cupy.data.sources.raw import Raw
 
 needs_fashion_mnist = pytest.mark.skipif(
     not mnist.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed"

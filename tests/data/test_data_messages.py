@@ -17,7 +17,8 @@ from helpers.datasets_on_disk import cifar_rows, dump, pack, write_cifar10, writ
 from helpers.privileges import open_folder, without_privileges
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import cifar, load_dataset, split
+from ttfs_cupy.data import load_dataset, split
+from ttfs_cupy.data.sources import cifar
 
 MNIST = "{root}/MNIST/raw"
 CIFAR = "{root}/cifar-10-batches-py"
@@ -419,7 +420,7 @@ def test_data_that_do_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.Mo
     def too_much(*_: Any) -> None:
         raise MemoryError("Unable to allocate 2. TiB")
 
-    monkeypatch.setattr("ttfs_cupy.data.datasets.checked", too_much)
+    monkeypatch.setattr("ttfs_cupy.data.sources.datasets.checked", too_much)
     write_mnist(tmp_path)
     with pytest.raises(UserError) as caught:
         load_dataset("mnist", tmp_path)

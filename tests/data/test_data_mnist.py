@@ -11,7 +11,8 @@ import torchvision
 from helpers.datasets_on_disk import idx, separable, serving, write_idx, write_mnist
 from helpers.refusals import refused_dataset
 
-from ttfs_cupy.data import load_dataset, mnist
+from ttfs_cupy.data import load_dataset
+from ttfs_cupy.data.sources import mnist
 
 
 @pytest.fixture(autouse=True)

@@ -36,8 +36,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert not (REPOSITORY / file).exists()
         (folder / file).write_text(textwrap.dedent(code))
     (entry,) = re.findall(r'`("stripes": Source\(.*?\))`', PAGE)
-    datasets = folder / "data/datasets.py"
-    text = datasets.read_text().replace("from .mnist", "from .stripes import read_stripes\nfrom .mnist")
+    datasets = folder / "data/sources/datasets.py"
+    text = datasets.read_text().replace(
+        "from ttfs_cupy.data.sources.mnist",
+        "from ttfs_cupy.data.sources.stripes import read_stripes\nfrom ttfs_cupy.data.sources.mnist",
+    )
     datasets.write_text(text.replace('    "digits": Source(', f'    {entry},\n    "digits": Source('))
     return folder
 

@@ -13,7 +13,7 @@ from ttfs_cupy.convolution.algorithm import PASSES
 from ttfs_cupy.convolution.shape import ConvolutionShape
 from ttfs_cupy.convolution.tuner import Tuner, TuningCache
 from ttfs_cupy.data import Batches
-from ttfs_cupy.data.images import ImageSet
+from ttfs_cupy.data.sources.images import ImageSet
 from ttfs_cupy.device import CpuDevice, Device
 from ttfs_cupy.device.streams import CALLS, MILLISECONDS
 from ttfs_cupy.engine.network import Network

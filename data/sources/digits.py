@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.packages import imported
-
-from .images import Raw
+from ttfs_cupy.data.sources.raw import Raw
 
 PACKAGE = ("scikit-learn, which brings the data set digits,", "pip install 'ttfs-cupy[digits]'")
 

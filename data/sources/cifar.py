@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_file, is_there, open_file, reason
 from ttfs_cupy.common.shown import message_of, shown
-
-from .cifar_pickle import REMEDY, Array, unpickled
-from .images import Raw
-from .torchvision_access import downloading, torchvision
+from ttfs_cupy.data.sources.cifar_pickle import REMEDY, Array, unpickled
+from ttfs_cupy.data.sources.raw import Raw
+from ttfs_cupy.data.sources.torchvision_access import downloading, torchvision
 
 # a batch file's row: 3 colour planes of 32 x 32 pixels
 PLANES = (3, 32, 32)

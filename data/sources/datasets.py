@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.shown import message_of, shown
-
-from .cifar import read_cifar
-from .digits import read_digits
-from .images import Dataset, ImageSet, Raw, checked
-from .mnist import read_mnist
+from ttfs_cupy.data.sources.cifar import read_cifar
+from ttfs_cupy.data.sources.digits import read_digits
+from ttfs_cupy.data.sources.images import Dataset, ImageSet, checked
+from ttfs_cupy.data.sources.mnist import read_mnist
+from ttfs_cupy.data.sources.raw import Raw
 
 Statistics = tuple[NDArray[np.float32], NDArray[np.float32]]
 

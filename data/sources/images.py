@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data.sources.raw import Raw
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +79,6 @@ class Dataset:
         """One image as the network's public boundary sees it: (C, H, W)."""
         height, width, channels = self.train.images.shape[1:]
         return channels, height, width
-
-
-class Raw(NamedTuple):
-    """What a reader found, not yet checked: images, labels, and the files they came from, for messages."""
-
-    images: NDArray[Any]
-    labels: NDArray[Any]
-    where: str
 
 
 def checked(raw: Raw, shape: tuple[int, int, int], classes: int, maximum: int) -> ImageSet:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_file, open_file, reason
 from ttfs_cupy.common.shown import message_of
-
-from .images import Raw
-from .torchvision_access import downloading, torchvision
+from ttfs_cupy.data.sources.raw import Raw
+from ttfs_cupy.data.sources.torchvision_access import downloading, torchvision
 
 # Debian's package dataset-fashion-mnist
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
