@@ -17,7 +17,7 @@ import yaml
 from helpers.commands import DEVICE, FILES, evaluate, metrics, run_small, small, timeless, train, weights
 
 from ttfs_cupy import models
-from ttfs_cupy.device.compilation.cache import cache_folder
+from ttfs_cupy.common.files.cache import cache_folder
 from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.schedule import LearningRateSchedule

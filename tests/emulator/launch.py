@@ -10,8 +10,8 @@ import numpy as np
 
 from emulator.build import kernel_library, static_shared_arrays
 from emulator.report import Instruction, Outcome, Report, raise_error
+from ttfs_cupy.common.files.cache import cache_folder
 from ttfs_cupy.device.compilation import source
-from ttfs_cupy.device.compilation.cache import cache_folder
 from ttfs_cupy.device.launcher import checked_arguments
 
 # What a block may ask for on an H100; and, of all kernels of a file, what the runtime has room for.

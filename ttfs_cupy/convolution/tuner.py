@@ -20,6 +20,7 @@ from typing import TypeGuard
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.cache import cache_folder, places
 from ttfs_cupy.common.files.reading import open_file
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.version import __version__
@@ -29,7 +30,6 @@ from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.device.compilation import cpu_library, source
-from ttfs_cupy.device.compilation.cache import cache_folder, places
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
 

@@ -18,8 +18,9 @@ from helpers.machine_code import skip_without_nvrtc
 
 from ttfs_cupy.check.kernels.variants import variants
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import cache
 from ttfs_cupy.device import CudaDevice
-from ttfs_cupy.device.compilation import cache, compile_pool, cubins, nvrtc, source
+from ttfs_cupy.device.compilation import compile_pool, cubins, nvrtc, source
 from ttfs_cupy.device.compilation.source import Unit
 from ttfs_cupy.device.gpu_limits import of_capability
 

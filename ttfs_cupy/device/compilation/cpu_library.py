@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.cache import cache_folder, can_be_written, places, user_cache
 from ttfs_cupy.device.compilation import source
-from ttfs_cupy.device.compilation.cache import cache_folder, can_be_written, places, user_cache
 from ttfs_cupy.device.compilation.progress import announce
 
 FLAGS = (

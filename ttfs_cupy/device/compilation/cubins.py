@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.cache import cache_folder, places
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.device.compilation import nvrtc, source
-from ttfs_cupy.device.compilation.cache import cache_folder, places
 from ttfs_cupy.device.compilation.compile_pool import compile_jobs
 from ttfs_cupy.device.compilation.nvrtc import Usage
 from ttfs_cupy.device.compilation.source import Unit, Variant

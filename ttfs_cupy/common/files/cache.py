@@ -1,4 +1,4 @@
-"""Where compiled kernels, and what a device was found to be fastest with, are kept between runs.
+"""Where what is made once is kept between runs: compiled kernels, what a device is fastest with, decoded data sets.
 
 Places come in an order: $TTFS_CUPY_CACHE, ttfs_cupy under the user's cache folder, the user's own folder among the
 temporary ones, and one of this process alone. What is looked for is taken from the first that has it, and nothing is

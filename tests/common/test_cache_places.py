@@ -14,8 +14,9 @@ import pytest
 from helpers.refusals import tree
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files import cache
 from ttfs_cupy.convolution.tuner import TuningCache
-from ttfs_cupy.device.compilation import cache, cpu_library
+from ttfs_cupy.device.compilation import cpu_library
 
 QUICK = ("-O0",)
 NOBODY = 65534
@@ -25,7 +26,8 @@ IS_ROOT = os.getuid() == 0
 START = f"""
 import os, sys, subprocess, tempfile, logging, encodings.idna
 from pathlib import Path
-from ttfs_cupy.device.compilation import cache, cpu_library
+from ttfs_cupy.common.files import cache
+from ttfs_cupy.device.compilation import cpu_library
 if os.getuid() == 0:
     os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)
 """
