@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_file, is_there, open_file, reason
 from ttfs_cupy.common.shown import message_of, shown
-from ttfs_cupy.data.sources.cifar_pickle import REMEDY, Array, unpickled
+from ttfs_cupy.data.decoding.cifar_pickle import REMEDY, Array, unpickled
 from ttfs_cupy.data.sources.raw import Raw
 from ttfs_cupy.data.sources.torchvision_access import downloading, torchvision
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,32 +12,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.data.sources.cifar import read_cifar
 from ttfs_cupy.data.sources.digits import read_digits
+from ttfs_cupy.data.sources.folder import read_folder
 from ttfs_cupy.data.sources.images import Dataset, ImageSet, checked
 from ttfs_cupy.data.sources.mnist import read_mnist
-from ttfs_cupy.data.sources.raw import Raw
+from ttfs_cupy.data.sources.raw import OPTIONS, Options, Raw, folder_of
 
 Statistics = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+# bytes of pixels whose mean and deviation are computed at once
+PIECE = 1 << 24
 
 
 @dataclass(frozen=True)
 class Source:
     """One entry of DATASETS: how to read a data set, and what it must turn out to be.
 
-    read(root, download) returns the training and the test images.
-    shape: (H, W, C) of one image. maximum: the pixel value that means 1.0.
+    read(root, download) returns the training and the test images; read(root, options) of one that takes `options`.
+    shape: (H, W, C) of one image; None: as found. classes: their number; None: that of the names that come with the
+    images. maximum: the pixel value that means 1.0.
     mean, std: a number for each channel, over the training pixels scaled to [0, 1]; None: computed.
     """
 
-    read: Callable[[Path, bool], tuple[Raw, Raw]]
-    shape: tuple[int, int, int]
-    classes: int
+    read: Callable[..., tuple[Raw, Raw]]
+    shape: tuple[int, int, int] | None = None
+    classes: int | None = None
     maximum: int = 255
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    options: tuple[str, ...] = ()
 
 
 # The only list of names. Means and deviations are the published constants, so that a run standardises as the
@@ -59,43 +65,74 @@ DATASETS: dict[str, Source] = {
         std=(0.2673, 0.2564, 0.2762),
     ),
     "digits": Source(read_digits, (8, 8, 1), 10, maximum=16),
+    "folder": Source(read_folder, options=OPTIONS),
 }
 
 
-def load_dataset(name: str, root: Path, download: bool = False) -> Dataset:
+def options_of(name: str) -> tuple[str, ...]:
+    """Which of `OPTIONS` the data set takes; all, if there is none of that name."""
+    return DATASETS[name].options if name in DATASETS else OPTIONS
+
+
+def idle_option(name: str, key: str) -> str:
+    """Why that option is refused, as the rest of a sentence."""
+    takers = [taker for taker, source in DATASETS.items() if key in source.options]
+    return f"has no effect with dataset {name}: leave it out, or choose {' or '.join(takers)}"
+
+
+def load_dataset(
+    name: str,
+    root: Path,
+    download: bool = False,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    test: float | None = None,
+) -> Dataset:
     """Read the data set `name` from under `root`, in torchvision's folder layout.
 
-    `download` lets torchvision fetch what is missing. Raises UserError for an unknown name, and for files
-    that are missing, damaged or not that data set.
+    `download` lets torchvision fetch what is missing. size, channels and test are for images of one's own: see Options.
+    Raises UserError for an unknown name, an option that has no effect, and for files that are missing, damaged or not
+    that data set.
     """
     if not isinstance(name, str) or name not in DATASETS:
         raise UserError(f"there is no data set {shown(name)}; there are {', '.join(DATASETS)}")
-    source = DATASETS[name]
+    options = Options(size, channels, test)
+    idle = [key for key in options.given() if key not in options_of(name)]
+    if idle:
+        raise UserError(f"{idle[0]} {idle_option(name, idle[0])}")
     try:
-        train, test = (
-            checked(raw, source.shape, source.classes, source.maximum) for raw in source.read(_folder(root), download)
-        )
-        mean, std = _statistics(source, train)
+        return _read(name, folder_of(root, "data.root"), download, options)
     except MemoryError as error:
         raise UserError(f"the data set {name} under {root} does not fit into memory ({message_of(error)})") from error
-    return Dataset(name, train, test, source.classes, mean, std)
 
 
-def _folder(root: Path) -> Path:
-    """Raises UserError for a path that can be none."""
-    if not isinstance(root, (str, Path)):
-        raise UserError(f"root must be a folder's path, not {shown(root)}")
-    if trouble := path_trouble(root):
-        raise UserError(f"data.root {shown(str(root))} {trouble}")
-    try:
-        return Path(root).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"data.root {shown(str(root))} has no meaning here: {message_of(error)}") from None
+def _read(name: str, root: Path, download: bool, options: Options) -> Dataset:
+    source = DATASETS[name]
+    raws = source.read(root, options) if source.options else source.read(root, download)
+    shape, class_names = source.shape or raws[0].images.shape[1:], raws[0].class_names
+    classes = source.classes or len(class_names or ())
+    train, test = (checked(raw, shape, classes, source.maximum) for raw in raws)
+    mean, std = _statistics(source, train)
+    return Dataset(name, train, test, classes, mean, std, class_names)
 
 
 def _statistics(source: Source, train: ImageSet) -> Statistics:
     """Mean and standard deviation of each channel, float32 (C,) each."""
     if source.mean is not None and source.std is not None:
         return np.array(source.mean, np.float32), np.array(source.std, np.float32)
-    pixels = train.images / source.maximum
-    return pixels.mean((0, 1, 2)).astype(np.float32), pixels.std((0, 1, 2)).astype(np.float32)
+    channels = train.images.shape[3]
+    counts = np.zeros((channels, 256), np.int64)
+    pixels = train.images.reshape(-1, channels)
+    for start in range(0, len(pixels), PIECE // channels):
+        piece = pixels[start : start + PIECE // channels]
+        counts += [np.bincount(piece[:, channel], minlength=256) for channel in range(channels)]
+    # exact in whole numbers until the division: Python's, as squares may not fit 64 bits
+    count, values = len(pixels), np.arange(256)
+    sums, squares = (counts @ values).tolist(), (counts @ values**2).tolist()
+    means = [total / count / source.maximum for total in sums]
+    deviations = [
+        math.sqrt(count * square - total * total) / count / source.maximum
+        for total, square in zip(sums, squares, strict=True)
+    ]
+    return np.array(means, np.float32), np.array(deviations, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data.sources.raw import Raw
+from ttfs_cupy.data.sources.folder import read_class_folders
+from ttfs_cupy.data.sources.raw import Options, Raw, folder_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,18 @@ class ImageSet:
         if self.maximum < 255 and images.size and images.max() > self.maximum:
             raise UserError(f"a pixel has the value {images.max()}, above the maximum {self.maximum}")
 
+    @classmethod
+    def from_folder(
+        cls, path: Path | str, size: tuple[int, int] | None = None, channels: int | None = None
+    ) -> ImageSet:
+        """The images path/CLASS/..., whose labels count the class folders in the order of their names.
+
+        size: (H, W) that they are resized to cover and cut to; None: all have the same. channels: 1, grey, 3, or None
+        for 3 unless all are grey. Raises UserError, which names the file that is no image.
+        """
+        raw = read_class_folders(folder_of(path, "path"), Options(size, channels))
+        return cls(raw.images, raw.labels.astype(np.int32))
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -65,6 +79,7 @@ class Dataset:
     """A data set's two halves, as published, with what standardisation needs.
 
     mean, std: float32 (C,), over the training pixels scaled to [0, 1].
+    class_names: by label; None where the data set brings none.
     """
 
     name: str
@@ -73,6 +88,7 @@ class Dataset:
     classes: int
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    class_names: tuple[str, ...] | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -86,7 +102,7 @@ def checked(raw: Raw, shape: tuple[int, int, int], classes: int, maximum: int) -
 
     shape: (H, W, C) of one image. Labels must lie in 0..classes-1.
     """
-    images, labels, where = raw
+    images, labels, where = raw[:3]
     if len(images) != len(labels):
         raise UserError(f"{where} holds {len(images)} images but {len(labels)} labels")
     if len(images) == 0:

@@ -1,15 +1,77 @@
-"""What a reader of files found, not yet checked."""
+"""What a reader of files is asked for, and what it found, not yet checked."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from ttfs_cupy.common.checks import check_count, is_number
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import path_trouble
+from ttfs_cupy.common.shown import message_of, shown
+
+# pixels of a side
+MOST_SIDE = 4096
+# of images that come without a test half
+TEST_SHARE = 0.2
+
 
 class Raw(NamedTuple):
-    """Images, labels, and the files that they came from, for messages."""
+    """Images, labels, and the files that they came from, for messages; the classes' names, if they have any."""
 
     images: NDArray[Any]
     labels: NDArray[Any]
     where: str
+    class_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images of one's own become a data set; None leaves it to the files.
+
+    size: (height, width) of what is cut out of each image. channels: 1, grey, or 3. test: the share of each class that
+    is held out as test half, above 0 and below 1, where the files have none.
+    Raises UserError for others.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    test: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            sides = self.size if isinstance(self.size, (tuple, list)) and len(self.size) == 2 else None
+            if sides is None:
+                raise UserError(f"size must be [height, width], such as [32, 32], not {shown(self.size)}")
+            height, width = (check_count("each side of size", side, most=MOST_SIDE) for side in sides)
+            object.__setattr__(self, "size", (height, width))
+        if self.channels is not None:
+            if isinstance(self.channels, bool) or self.channels not in (1, 3):
+                raise UserError(f"channels must be 1, 3 or null, not {shown(self.channels)}")
+            object.__setattr__(self, "channels", int(self.channels))
+        if self.test is not None:
+            if not (is_number(self.test) and 0 < self.test < 1):
+                raise UserError(f"test must be a number above 0, below 1, not {shown(self.test)}")
+            object.__setattr__(self, "test", float(self.test))
+
+    def given(self) -> tuple[str, ...]:
+        """The names of those that are not left to the files."""
+        return tuple(name for name in OPTIONS if getattr(self, name) is not None)
+
+
+OPTIONS = ("size", "channels", "test")
+
+
+def folder_of(path: Path | str, name: str) -> Path:
+    """A path that a user gave by that name. Raises UserError for one that can be none."""
+    if not isinstance(path, (str, Path)):
+        raise UserError(f"{name} must be a folder's path, not {shown(path)}")
+    if trouble := path_trouble(path):
+        raise UserError(f"{name} {shown(str(path))} {trouble}")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{name} {shown(str(path))} has no meaning here: {message_of(error)}") from None

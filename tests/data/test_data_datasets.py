@@ -17,11 +17,11 @@ needs_fashion_mnist = pytest.mark.skipif(
 
 
 def test_the_names():
-    assert list(DATASETS) == ["mnist", "fmnist", "cifar10", "cifar100", "digits"]
+    assert list(DATASETS) == ["mnist", "fmnist", "cifar10", "cifar100", "digits", "folder", "arrays"]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
-    with pytest.raises(UserError, match="no data set 'svhn'; there are mnist, fmnist, cifar10, cifar100, digits"):
+    with pytest.raises(UserError, match="no data set 'svhn'; there are mnist, fmnist, cifar10, cifar100, digits, folder, arrays"):
         load_dataset("svhn", tmp_path)
 
 

@@ -159,6 +159,9 @@ data:
   dataset: digits
   root: datasets
   download: false
+  size: null
+  channels: null
+  test: null
   augment: none
   mix: none
   mix_alpha: 1.0

@@ -20,12 +20,15 @@ from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.data.mixing import MIXES
+from ttfs_cupy.data.sources.datasets import idle_option, options_of
+from ttfs_cupy.data.sources.raw import OPTIONS
 from ttfs_cupy.engine.optimizer import decay_trouble
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import sentence
 from ttfs_cupy.experiment.config_values import (
     Alpha,
+    Channels,
     Convolution,
     Count,
     Decay,
@@ -47,6 +50,7 @@ from ttfs_cupy.experiment.config_values import (
     Seed,
     Share,
     ShareBelowOne,
+    Size,
     Text,
     Threads,
     WeightRange,
@@ -100,12 +104,16 @@ class NetworkConfig(Section):
 
 
 class DataConfig(Section):
-    """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
-    one is Beta(mix_alpha, mix_alpha)."""
+    """Which images, from where, and how they are split and varied. size, channels and test are of images of one's own:
+    [height, width] that they are cut to, 1 (grey) or 3, the share of a test half where there is none. mix makes each
+    training image of two; the share of one is Beta(mix_alpha, mix_alpha)."""
 
     dataset: Text
     root: PathText = "datasets"
     download: Flag = False
+    size: Size | None = None
+    channels: Channels | None = None
+    test: ProperShare | None = None
     augment: Text = "none"
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
@@ -113,6 +121,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
+        for key in OPTIONS:
+            if is_set(self, key) and key not in options_of(self.dataset):
+                raise conflict(f"data.{key}", idle_option(self.dataset, key))
         if self.mix == "none" and is_set(self, "mix_alpha"):
             raise conflict(
                 "data.mix_alpha", f"has no effect with mix none: leave it out, or choose {either(MIXES[1:])}"

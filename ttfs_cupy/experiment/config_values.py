@@ -22,6 +22,7 @@ from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import short
 from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.data.mixing import ALPHAS
+from ttfs_cupy.data.sources.raw import MOST_SIDE
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT
 from ttfs_cupy.models.builder import MAX_SEED, WEIGHTS
@@ -56,6 +57,12 @@ def _held_by_float32(value: float) -> float:
     return value
 
 
+def _one_or_three(value: int) -> int:
+    if value not in (1, 3):
+        raise _bound("1, 3 or null")
+    return value
+
+
 def _without_home_sign(path: str) -> str:
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
@@ -68,6 +75,11 @@ Flag = Annotated[bool, Field(strict=True, description="true or false")]
 Text = Annotated[str, Field(strict=True, min_length=1, description="some text")]
 PathText = Annotated[Text, AfterValidator(_without_home_sign)]
 Seed = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_SEED))]
+Channels = Annotated[int, Field(strict=True, description="1, 3 or null"), AfterValidator(_one_or_three)]
+Side = Annotated[int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MOST_SIDE))]
+Size = Annotated[
+    tuple[Side, Side], Field(description=f"[height, width], two whole numbers from 1 to {MOST_SIDE}, such as [32, 32]")
+]
 Whole = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_COUNT))]
 Count = Annotated[int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MAX_COUNT))]
 Threads = Annotated[

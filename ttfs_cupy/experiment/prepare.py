@@ -17,7 +17,7 @@ from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment import checkpoint
-from ttfs_cupy.experiment.config import Config
+from ttfs_cupy.experiment.config import Config, DataConfig
 from ttfs_cupy.experiment.config_values import PspSlopeSchedule
 from ttfs_cupy.models import build
 
@@ -65,7 +65,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     """
     check_kind("config", config, Config)
     device, reason = get_device(config.device, config.threads)
-    dataset = load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
+    dataset = _dataset(config.data)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
     to_train, validation = split(len(dataset.train), config.data.validation, config.seed)
     batch_size = config.training.batch_size
@@ -106,6 +106,17 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         ),
         _in_order(dataset.train.take(validation), batch_size, network),
         _in_order(dataset.test, batch_size, network),
+    )
+
+
+def _dataset(wanted: DataConfig) -> Dataset:
+    return load_dataset(
+        wanted.dataset,
+        Path(wanted.root),
+        download=wanted.download,
+        size=wanted.size,
+        channels=wanted.channels,
+        test=wanted.test,
     )
 
 

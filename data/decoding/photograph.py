@@ -1,0 +1,200 @@
+"""One image file of any common kind, decoded by Pillow to 8 bits, grey or in colour, and to a size."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import open_file, reason
+from ttfs_cupy.common.packages import imported
+from ttfs_cupy.common.shown import message_of, printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+
+# What image files are called, in small letters; others are no images. And the kinds that Pillow looks for in them.
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+_PLUGINS = ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP")
+
+# Pillow's own limit, above which it suspects a bomb: a few bytes that become gigabytes.
+MOST_PIXELS = 89_478_485
+
+_GREY = ("1", "L", "LA", "La")
+_ORIENTATION = 274  # EXIF's number of it
+
+
+def load_pillow() -> str:
+    """Imports all of Pillow that `decode` needs; its version. Raises UserError if that cannot be done."""
+    version: str = imported("PIL", "Pillow", "pip install pillow").__version__
+    for name in _PLUGINS:
+        imported(f"PIL.{name}ImagePlugin", "Pillow", "pip install pillow")
+    return version
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps Pillow's warnings, which name no file, off the console. For the whole process: enter it in one thread."""
+    logger = logging.getLogger("PIL")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def decode(path: str | Path, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
+    """The pixels of an image file, uint8 (H, W, C): upright, by EXIF's orientation; of an animation the first frame.
+
+    size: (H, W): the image is resized (bilinear, antialiased) to just cover it and cut out in the middle; None: as it
+    is. channels: 1 for grey, 3 for red, green and blue, None for what the file has. What is transparent lies over
+    black, which is silence in a latency code. 16 bits are scaled to 8; floats are to lie in 0 to 1.
+    Raises UserError, which names the file. After `load_pillow`, within `quiet`.
+    """
+    name = printable(str(path))
+    try:
+        file = open_file(path)  # type: ignore[arg-type]
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {reason(error)}") from None
+    with file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise UserError(f"{name} is empty: it has no bytes")
+        try:
+            image = _upright(file)
+            if size is not None:
+                image = _covering(image, size)
+            if channels is not None:
+                image = image.convert("L" if channels == 1 else "RGB")
+            return _channels_last(np.asarray(image))
+        except _UnfitError as error:
+            raise UserError(f"{name} {error}") from None
+        except MemoryError:
+            raise
+        # a damaged image may raise nearly anything
+        except Exception as error:
+            raise UserError(f"{name} {_trouble(error)}") from error
+
+
+class _UnfitError(Exception):
+    """What is wrong with an image, as the rest of a sentence that its name begins."""
+
+
+def _trouble(error: Exception) -> str:
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return f"is no image, or a damaged one: Pillow finds none of {', '.join(FORMATS)} in it"
+    if isinstance(error, Image.DecompressionBombError):
+        return _too_large()
+    return f"is damaged, or no image that Pillow can read: {message_of(error)}"
+
+
+def _too_large() -> str:
+    return f"has more than {MOST_PIXELS:,} pixels, which is more than a photograph needs: make it smaller"
+
+
+def _upright(file: BinaryIO) -> Image:
+    """The image in 8 bits: of mode L if the file has greys alone, else RGB."""
+    from PIL import Image
+
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise _UnfitError(_too_large())
+        image.load()
+        # of a TIFF, loading turns it already, and what is left says so
+        turn = _turn(image)
+        upright = _in_eight_bits(image)
+    return upright if turn is None else upright.transpose(turn)
+
+
+def _turn(image: Image) -> Any:
+    """What brings the image upright; None if it is, or EXIF's data are damaged: the pixels are not to blame."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        return turns.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        return None
+
+
+def _in_eight_bits(image: Image) -> Image:
+    from PIL import Image
+
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        values = np.asarray(image)
+        grey = _from_floats(values) if image.mode == "F" else _from_sixteen_bits(values)
+        if isinstance(transparent := image.info.get("transparency"), int):
+            grey[values == transparent] = 0
+        return Image.fromarray(grey)
+    mode = "L" if image.mode in _GREY else "RGB"
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    # by way of RGBA, which every kind of transparency can be made into
+    layer = image.convert("RGBA")
+    black = Image.new(mode, image.size)
+    black.paste(layer.convert(mode), mask=layer.getchannel("A"))
+    return black
+
+
+def _from_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    least, most = int(values.min()), int(values.max())
+    if least < 0 or most > 65535:
+        raise _UnfitError(
+            f"holds whole numbers from {least} to {most}, where 16 bits reach from 0 to 65535: save it in 8 or 16 bits"
+        )
+    scaled: NDArray[np.uint8] = np.rint(values / np.float32(257)).astype(np.uint8)
+    return scaled
+
+
+def _from_floats(values: NDArray[Any]) -> NDArray[np.uint8]:
+    least, most = float(values.min()), float(values.max())
+    # written so that NaN, which compares false to everything, is refused
+    if not (least >= 0 and most <= 1):
+        raise _UnfitError(f"holds floats from {least:g} to {most:g}, where they must lie in 0 to 1: scale them")
+    scaled: NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+    return scaled
+
+
+def _covering(image: Image, size: tuple[int, int]) -> Image:
+    """As torchvision's Resize and CenterCrop make it, also where height and width differ."""
+    from PIL.Image import Resampling
+
+    height, width = size
+    if image.width * height < image.height * width:
+        covering = (width, image.height * width // image.width)
+    else:
+        covering = (image.width * height // image.height, height)
+    if covering[0] * covering[1] > MOST_PIXELS:
+        raise _UnfitError(f"is {image.height} x {image.width} pixels: too narrow to be resized to {height} x {width}")
+    if covering != image.size:
+        image = image.resize(covering, Resampling.BILINEAR)
+    if covering == (width, height):
+        return image
+    left, top = round((covering[0] - width) / 2), round((covering[1] - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _channels_last(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
