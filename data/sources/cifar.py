@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import tarfile
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -24,8 +26,53 @@ from ttfs_cupy.data.sources.torchvision_access import downloading, torchvision
 PLANES = (3, 32, 32)
 ROW = 3 * 32 * 32
 
-# torchvision's class, the key of the labels in a batch file, the number of classes
-READERS = {"cifar10": ("CIFAR10", "labels", 10), "cifar100": ("CIFAR100", "fine_labels", 100)}
+
+@dataclass(frozen=True)
+class _Published:
+    """torchvision's class; the names of the folder, of the archive and of the files; keys within these.
+
+    They are said here, and not asked of torchvision, which takes seconds to import.
+    """
+
+    reader: str
+    folder: str
+    archive: str
+    train: tuple[str, ...]
+    test: str
+    meta: str
+    names_key: str
+    labels_key: str
+    classes: int
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (*self.train, self.test, self.meta)
+
+
+_PUBLISHED = {
+    "cifar10": _Published(
+        reader="CIFAR10",
+        folder="cifar-10-batches-py",
+        archive="cifar-10-python.tar.gz",
+        train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+        test="test_batch",
+        meta="batches.meta",
+        names_key="label_names",
+        labels_key="labels",
+        classes=10,
+    ),
+    "cifar100": _Published(
+        reader="CIFAR100",
+        folder="cifar-100-python",
+        archive="cifar-100-python.tar.gz",
+        train=("train",),
+        test="test",
+        meta="meta",
+        names_key="fine_label_names",
+        labels_key="fine_labels",
+        classes=100,
+    ),
+}
 
 # bytes of an archive's file, six times the largest published one; of all that is unpacked; and of one read
 LARGEST_FILE = 1 << 30
@@ -33,41 +80,45 @@ LARGEST_ARCHIVE = 8 << 30
 LARGEST_READ = 1 << 24
 
 
-def read_cifar(name: str, root: Path, download: bool) -> tuple[Raw, Raw]:
-    """The training and test images of `name`, 'cifar10' or 'cifar100'.
+def find_cifar(name: str, root: Path, download: bool) -> list[Path]:
+    """The files of `name`, 'cifar10' or 'cifar100'.
 
     Looked for, in this order: torchvision's folder under `root`; the published archive's name there, which is
-    unpacked; torchvision's download, if allowed. Raises UserError for missing or damaged files.
+    unpacked; torchvision's download, if allowed. Raises UserError for missing files and a damaged archive.
     """
-    class_name, label_key, classes = READERS[name]
-    published = getattr(torchvision("datasets"), class_name)
-    folder, archive = root / published.base_folder, root / published.filename
-    meta, key = published.meta["filename"], published.meta["key"]
-    train, test = ([file for file, _ in files] for files in (published.train_list, published.test_list))
-    files = (*train, *test, meta)
+    published = _PUBLISHED[name]
+    folder, archive = root / published.folder, root / published.archive
     if not is_there(folder) and is_file(archive):
         try:
-            _unpack(archive, folder, files)
+            _unpack(archive, folder, published.files)
         except UserError:
             # an interrupted download leaves half an archive: torchvision sees that and fetches it anew
             if not download:
                 raise
-    missing = [file for file in files if not is_file(folder / file)]
+    missing = [file for file in published.files if not is_file(folder / file)]
     if missing and download:
         with downloading(name, root):
-            published(str(root), download=True)
+            getattr(torchvision("datasets"), published.reader)(str(root), download=True)
     elif missing:
         raise UserError(_absent(name, folder, archive, missing))
-    _check_meta(folder / meta, key)
+    return [folder / file for file in published.files]
+
+
+def read_cifar(name: str, root: Path, download: bool) -> tuple[Raw, Raw]:
+    """The training and test images of `name`, as `find_cifar` finds them. Raises UserError for damaged files, too."""
+    published = _PUBLISHED[name]
+    *train, test, meta = find_cifar(name, root, download)
+    names = _class_names(meta, published)
     return (
-        _half([folder / file for file in train], label_key, classes, f"{folder} (training files)"),
-        _half([folder / file for file in test], label_key, classes, f"{folder} (test file)"),
+        _half(train, published, f"{meta.parent} (training files)", names),
+        _half([test], published, f"{meta.parent} (test file)", names),
     )
 
 
-def _half(files: list[Path], label_key: str, classes: int, where: str) -> Raw:
-    images, labels = zip(*(_batch(file, label_key, classes) for file in files), strict=True)
-    return Raw(np.concatenate(images), np.concatenate(labels), where)
+def _half(files: list[Path], published: _Published, where: str, names: tuple[str, ...]) -> Raw:
+    batches = (_batch(file, published.labels_key, published.classes) for file in files)
+    images, labels = zip(*batches, strict=True)
+    return Raw(np.concatenate(images), np.concatenate(labels), where, names)
 
 
 def _absent(name: str, folder: Path, archive: Path, missing: list[str]) -> str:
@@ -78,14 +129,18 @@ def _absent(name: str, folder: Path, archive: Path, missing: list[str]) -> str:
     )
 
 
-def _check_meta(path: Path, key: str) -> None:
-    """UserError unless the file holds the list of class names."""
+def _class_names(path: Path, published: _Published) -> tuple[str, ...]:
+    """The list of class names that the file holds. Raises UserError if it does not."""
+    key = published.names_key
     names = unpickled(path).get(key)
     if not isinstance(names, list):
         raise UserError(f"{path} must hold {key!r}, the list of class names: {REMEDY}")
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
         raise UserError(f"{path} holds {shown(wrong[0])} among {key!r}, where class names are text: {REMEDY}")
+    if len(names) != published.classes:
+        raise UserError(f"{path} holds {len(names)} class names, where there are {published.classes} classes: {REMEDY}")
+    return tuple(names)
 
 
 def _batch(path: Path, label_key: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -138,6 +193,9 @@ def _extract(archive: Path, prefix: str, target: Path, files: tuple[str, ...]) -
                     content = tar.extractfile(member) if file and member.isfile() else None
                     if file and content:
                         _copy(content, member.size, target / file)
+                        # as tar does; a time may be one that no file can have
+                        with suppress(OSError, OverflowError, ValueError):
+                            os.utime(target / file, (member.mtime, member.mtime))
         except _NotWrittenError as error:
             raise error.reason from None
         # a damaged archive may raise nearly anything

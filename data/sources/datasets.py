@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of, shown
-from ttfs_cupy.data.sources.cifar import read_cifar
+from ttfs_cupy.data.sources import kept
+from ttfs_cupy.data.sources.arrays import read_arrays
+from ttfs_cupy.data.sources.cifar import find_cifar, read_cifar
 from ttfs_cupy.data.sources.digits import read_digits
-from ttfs_cupy.data.sources.folder import read_folder
+from ttfs_cupy.data.sources.folder import find_folder, read_folder
 from ttfs_cupy.data.sources.images import Dataset, ImageSet, checked
-from ttfs_cupy.data.sources.mnist import read_mnist
+from ttfs_cupy.data.sources.mnist import find_mnist, read_mnist
 from ttfs_cupy.data.sources.raw import OPTIONS, Options, Raw, folder_of
 
 Statistics = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -34,6 +37,8 @@ class Source:
     shape: (H, W, C) of one image; None: as found. classes: their number; None: that of the names that come with the
     images. maximum: the pixel value that means 1.0.
     mean, std: a number for each channel, over the training pixels scaled to [0, 1]; None: computed.
+    find, called like read, returns the files that it will read, and puts them there, if need be: by these a decoded
+    copy is known that is kept for the next start. None: no copy is kept.
     """
 
     read: Callable[..., tuple[Raw, Raw]]
@@ -43,17 +48,32 @@ class Source:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     options: tuple[str, ...] = ()
+    find: Callable[..., Sequence[str | Path]] | None = None
+
+
+def _gzipped(name: str, root: Path, download: bool) -> list[Path]:
+    """Of idx files that are not gzipped, a copy would be read no sooner."""
+    return [file for file in find_mnist(name, root, download) if file.suffix == ".gz"]
+
+
+def _photographs(root: Path, options: Options) -> list[str]:
+    return [file for half in find_folder(root, options) for file in half.files]
 
 
 # The only list of names. Means and deviations are the published constants, so that a run standardises as the
 # papers do.
 DATASETS: dict[str, Source] = {
-    "mnist": Source(partial(read_mnist, "mnist"), (28, 28, 1), 10, mean=(0.1307,), std=(0.3081,)),
-    "fmnist": Source(partial(read_mnist, "fmnist"), (28, 28, 1), 10, mean=(0.2860,), std=(0.3530,)),
+    "mnist": Source(
+        partial(read_mnist, "mnist"), (28, 28, 1), 10, mean=(0.1307,), std=(0.3081,), find=partial(_gzipped, "mnist")
+    ),
+    "fmnist": Source(
+        partial(read_mnist, "fmnist"), (28, 28, 1), 10, mean=(0.2860,), std=(0.3530,), find=partial(_gzipped, "fmnist")
+    ),
     "cifar10": Source(
         partial(read_cifar, "cifar10"),
         (32, 32, 3),
         10,
+        find=partial(find_cifar, "cifar10"),
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
     ),
@@ -61,11 +81,13 @@ DATASETS: dict[str, Source] = {
         partial(read_cifar, "cifar100"),
         (32, 32, 3),
         100,
+        find=partial(find_cifar, "cifar100"),
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
     ),
     "digits": Source(read_digits, (8, 8, 1), 10, maximum=16),
-    "folder": Source(read_folder, options=OPTIONS),
+    "folder": Source(read_folder, options=OPTIONS, find=_photographs),
+    "arrays": Source(read_arrays, options=("test",)),
 }
 
 
@@ -102,16 +124,31 @@ def load_dataset(
     if idle:
         raise UserError(f"{idle[0]} {idle_option(name, idle[0])}")
     try:
-        return _read(name, folder_of(root, "data.root"), download, options)
+        return _load(name, folder_of(root, "data.root"), download, options)
     except MemoryError as error:
         raise UserError(f"the data set {name} under {root} does not fit into memory ({message_of(error)})") from error
 
 
-def _read(name: str, root: Path, download: bool, options: Options) -> Dataset:
+def _load(name: str, root: Path, download: bool, options: Options) -> Dataset:
+    """From the copy that is kept, if there is one, else from the files, of which one is kept then."""
     source = DATASETS[name]
-    raws = source.read(root, options) if source.options else source.read(root, download)
+    request = (root, options) if source.options else (root, download)
+    if source.find is None:
+        return _read(name, source, request)
+    key = kept.key_of(name, options, source.find(*request))
+    dataset = None if key is None else kept.fetch(key)
+    if dataset is None:
+        dataset = _read(name, source, request)
+        # of files that were changed meanwhile, nobody knows which state was read
+        if key is not None and key == kept.key_of(name, options, source.find(*request)):
+            kept.keep(key, dataset)
+    return dataset
+
+
+def _read(name: str, source: Source, request: tuple[Any, ...]) -> Dataset:
+    raws = source.read(*request)
     shape, class_names = source.shape or raws[0].images.shape[1:], raws[0].class_names
-    classes = source.classes or len(class_names or ())
+    classes = source.classes or (len(class_names) if class_names else int(raws[0].labels.max()) + 1)
     train, test = (checked(raw, shape, classes, source.maximum) for raw in raws)
     mean, std = _statistics(source, train)
     return Dataset(name, train, test, classes, mean, std, class_names)

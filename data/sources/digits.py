@@ -30,4 +30,4 @@ def read_digits(_root: Path, _download: bool) -> tuple[Raw, Raw]:
 
 
 def _raw(images: NDArray[np.uint8], labels: NDArray[Any], half: NDArray[Any]) -> Raw:
-    return Raw(images[half], labels[half], "scikit-learn's load_digits()")
+    return Raw(images[half], labels[half], "scikit-learn's load_digits()", tuple("0123456789"))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data.sources.arrays import pixels, whole
 from ttfs_cupy.data.sources.folder import read_class_folders
 from ttfs_cupy.data.sources.raw import Options, Raw, folder_of
 
@@ -59,6 +60,17 @@ class ImageSet:
         """
         raw = read_class_folders(folder_of(path, "path"), Options(size, channels))
         return cls(raw.images, raw.labels.astype(np.int32))
+
+    @classmethod
+    def from_arrays(cls, images: NDArray[Any], labels: NDArray[Any]) -> ImageSet:
+        """Images (N, H, W) or (N, H, W, C), uint8 or floats from 0 to 1, with whole labels (N,) from 0.
+
+        Raises UserError for others.
+        """
+        for name, array in (("images", images), ("labels", labels)):
+            if not isinstance(array, np.ndarray):
+                raise UserError(f"{name} must be a numpy.ndarray, not {type(array).__name__}")
+        return cls(pixels("images", images), whole("labels", labels).astype(np.int32))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -112,5 +124,5 @@ def checked(raw: Raw, shape: tuple[int, int, int], classes: int, maximum: int) -
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
         raise UserError(f"{where} holds the label {wrong[0]}, outside the {classes} classes 0..{classes - 1}")
-    pixels = np.ascontiguousarray(images, dtype=np.uint8)
-    return ImageSet(pixels, labels.astype(np.int32), maximum)
+    contiguous = np.ascontiguousarray(images, dtype=np.uint8)
+    return ImageSet(contiguous, labels.astype(np.int32), maximum)

@@ -24,6 +24,12 @@ from ttfs_cupy.data.sources.torchvision_access import downloading, torchvision
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_HINT = ", or install Debian's package dataset-fashion-mnist"
 
+DIGITS = tuple("0123456789")
+CLOTHES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+
 # the halves' prefixes, and how many dimensions the two kinds of files have
 HALVES = ("train", "t10k")
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
@@ -40,6 +46,7 @@ class _Family:
     """torchvision's class and folder name, and where else the gzipped files may lie."""
 
     folder: str
+    class_names: tuple[str, ...]
     elsewhere: Path | None = None
     hint: str = ""
 
@@ -47,21 +54,21 @@ class _Family:
 def _family(name: str) -> _Family:
     """Looked up at each call, so that DEBIAN_FASHION_MNIST can be pointed elsewhere."""
     if name == "mnist":
-        return _Family("MNIST")
-    return _Family("FashionMNIST", DEBIAN_FASHION_MNIST, DEBIAN_HINT)
+        return _Family("MNIST", DIGITS)
+    return _Family("FashionMNIST", CLOTHES, DEBIAN_FASHION_MNIST, DEBIAN_HINT)
 
 
-def read_mnist(name: str, root: Path, download: bool) -> tuple[Raw, Raw]:
-    """The training and test images of `name`, 'mnist' or 'fmnist'.
+def find_mnist(name: str, root: Path, download: bool) -> list[Path]:
+    """The four files of `name`, 'mnist' or 'fmnist', in the order of `FILES`.
 
     Looked for, in this order: torchvision's idx files under `root`; the same, gzipped; Debian's gzipped
-    Fashion-MNIST; torchvision's download, if allowed. Raises UserError for missing or damaged files.
+    Fashion-MNIST; torchvision's download, if allowed. Raises UserError for missing files.
     """
     family = _family(name)
     folder = root / family.folder / "raw"
     for place, suffix in ((folder, ""), (folder, ".gz"), (family.elsewhere, ".gz")):
         if place is not None and all(is_file(place / f"{file}{suffix}") for file in FILES):
-            return _read(place, suffix)
+            return [place / f"{file}{suffix}" for file in FILES]
     if not download:
         raise UserError(
             f"the data set {name} is not in {folder}: set data.download: true, or put the files "
@@ -69,18 +76,20 @@ def read_mnist(name: str, root: Path, download: bool) -> tuple[Raw, Raw]:
         )
     with downloading(name, root):
         getattr(torchvision("datasets"), family.folder)(str(root), download=True)
-    return _read(folder, "")
+    return [folder / file for file in FILES]
 
 
-def _read(place: Path, suffix: str) -> tuple[Raw, Raw]:
-    """Both halves, from files whose names end so."""
-    train, test = (_half(place, half, suffix) for half in HALVES)
+def read_mnist(name: str, root: Path, download: bool) -> tuple[Raw, Raw]:
+    """The training and test images of `name`, as `find_mnist` finds them. Raises UserError for damaged files, too."""
+    names = _family(name).class_names
+    files = find_mnist(name, root, download)
+    train, test = (_half(half, files[at : at + 2], names) for half, at in zip(HALVES, (0, 2), strict=True))
     return train, test
 
 
-def _half(place: Path, half: str, suffix: str) -> Raw:
-    images, labels = (_idx(place / f"{half}-{kind}{suffix}", DIMENSIONS[kind]) for kind in (IMAGES, LABELS))
-    return Raw(images[..., np.newaxis], labels, f"{place} ({half} files)")
+def _half(half: str, files: list[Path], names: tuple[str, ...]) -> Raw:
+    images, labels = (_idx(file, dimensions) for file, dimensions in zip(files, DIMENSIONS.values(), strict=True))
+    return Raw(images[..., np.newaxis], labels, f"{files[0].parent} ({half} files)", names)
 
 
 def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:

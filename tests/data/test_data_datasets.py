@@ -21,7 +21,9 @@ def test_the_names():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
-    with pytest.raises(UserError, match="no data set 'svhn'; there are mnist, fmnist, cifar10, cifar100, digits, folder, arrays"):
+    with pytest.raises(
+        UserError, match="no data set 'svhn'; there are mnist, fmnist, cifar10, cifar100, digits, folder, arrays"
+    ):
         load_dataset("svhn", tmp_path)
 
 
@@ -74,7 +76,7 @@ def test_digits_without_scikit_learn(tmp_path, monkeypatch):
 def test_images_without_torchvision(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(UserError, match=r"torchvision is installed, but cannot be imported.*pip install torchvision"):
-        load_dataset("cifar10", tmp_path)
+        load_dataset("cifar10", tmp_path, download=True)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_an_import_for_which_the_memory_does_not_suffice(tmp_path, monkeypatch, 
     monkeypatch.setattr(importlib, "import_module", fails)
     for name in ("digits", "cifar10"):
         with pytest.raises(UserError, match="the memory does not suffice to import") as caught:
-            load_dataset(name, tmp_path)
+            load_dataset(name, tmp_path, download=True)
         assert "pip" not in str(caught.value) and "ulimit -v" in str(caught.value)
 
 

@@ -24,15 +24,17 @@ def make_folder(path: Path) -> None:
         raise UserError(f"{path} cannot be made: {error.strerror or error}") from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes to a temporary file beside `path` and renames it; raises UserError, leaving `path` as it was.
+def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
+    """Writes the pieces, one behind the other, to a temporary file beside `path` and renames it; raises UserError,
+    leaving `path` as it was.
 
     A new file's permissions are those that the umask leaves.
     """
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

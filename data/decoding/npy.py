@@ -1,0 +1,99 @@
+"""Arrays in NumPy's own files, .npy and .npz: numbers and text alone, no pickles, within what the file can hold."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import open_file, reason
+from ttfs_cupy.common.shown import message_of, printable, shown
+
+# bytes of a header, of which a hundred are usual
+LONGEST_HEADER = 10_000
+# the most that deflate makes of a byte; of other methods there is no such limit
+LARGEST_RATIO = 1032
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+PIECE = 1 << 20
+# booleans, whole numbers, floats, text
+KINDS = "biufU"
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """The array in a .npy file. Raises UserError, which names the file."""
+    return _read(path, lambda file, size: {"": _array(file, size)})[""]
+
+
+def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Those of the named arrays that a .npz file holds. Raises UserError, which names the file."""
+    return _read(path, lambda file, size: _members(file, size, names))
+
+
+def _read(path: Path, read: Any) -> Any:
+    try:
+        file = open_file(path)
+    except OSError as error:
+        raise UserError(f"{printable(str(path))} cannot be read: {reason(error)}") from None
+    try:
+        with file:
+            return read(file, os.fstat(file.fileno()).st_size)
+    except MemoryError:
+        raise
+    # a damaged zip may raise nearly anything
+    except Exception as error:
+        kind = "NumPy's .npz" if path.suffix == ".npz" else "NumPy's .npy or .npz"
+        raise UserError(f"{printable(str(path))} is damaged, or no file of {kind} kind: {message_of(error)}") from error
+
+
+def _members(file: IO[bytes], size: int, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    with zipfile.ZipFile(file) as archive:
+        there = {info.filename: info for info in archive.infolist()}
+        return {name: _member(archive, there[f"{name}.npy"], size) for name in names if f"{name}.npy" in there}
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> NDArray[Any]:
+    called = info.filename
+    if info.compress_type not in METHODS:
+        raise ValueError(f"{called} is compressed by another method than deflate")
+    if info.compress_size > size or info.file_size > info.compress_size * LARGEST_RATIO:
+        raise ValueError(f"{called} cannot hold the {info.file_size} bytes that it is said to hold")
+    with archive.open(info) as member:
+        try:
+            return _array(member, info.file_size)
+        except ValueError as error:
+            raise ValueError(f"{called}: {message_of(error)}") from None
+
+
+def _array(file: IO[bytes], size: int) -> NDArray[Any]:
+    """size: bytes that the file may hold, and is to hold. Raises ValueError, before more memory is taken."""
+    start = file.read(8)
+    version = np.lib.format.read_magic(io.BytesIO(start))
+    width = 2 if version[0] == 1 else 4
+    length = file.read(width)
+    if int.from_bytes(length, "little") > LONGEST_HEADER:
+        raise ValueError(f"its header is longer than {LONGEST_HEADER} bytes")
+    header = length + file.read(int.from_bytes(length, "little"))
+    read_header = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read_header(io.BytesIO(header))
+    if dtype.kind not in KINDS or dtype.subdtype is not None:
+        raise ValueError(f"it holds {shown(str(dtype))}, not numbers or text")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"its header says the shape {shown(shape)}")
+    bytes_of_array = dtype.itemsize * math.prod(shape)
+    promised = len(start) + len(header) + bytes_of_array
+    if promised != size:
+        raise ValueError(f"it has {size} bytes, where its header says {promised}")
+    content = bytearray()
+    while piece := file.read(min(PIECE, bytes_of_array - len(content))):
+        content += piece
+    # to the end, where a checksum is
+    if len(content) != bytes_of_array or file.read(1):
+        raise ValueError(f"it ends after {len(content)} bytes of {bytes_of_array}")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
