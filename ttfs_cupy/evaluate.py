@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 
 from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.evaluation import Evaluator
@@ -55,7 +56,10 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     of_run = not any(item.startswith("network.convolution") for item in parsed.set)
     experiment = prepare(config, training=False, of_run=of_run)
     network = experiment.network
-    epoch, are_averaged = load_best(network, run.best)
+    epoch, are_averaged, trained = load_best(network, run.best)
+    names = experiment.dataset.class_names
+    if trained is not None and names is not None and names != trained:
+        logger.warning("the run was trained on the classes %s, and these data have %s", shown(trained), shown(names))
     if noise.is_on:
         quiet, noisy = predict(network, experiment.test), predict(network, experiment.test, noise)
         result = noisy.evaluation

@@ -151,7 +151,7 @@ def _read(name: str, source: Source, request: tuple[Any, ...]) -> Dataset:
     classes = source.classes or (len(class_names) if class_names else int(raws[0].labels.max()) + 1)
     train, test = (checked(raw, shape, classes, source.maximum) for raw in raws)
     mean, std = _statistics(source, train)
-    return Dataset(name, train, test, classes, mean, std, class_names)
+    return Dataset(name, train, test, classes, mean, std)
 
 
 def _statistics(source: Source, train: ImageSet) -> Statistics:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data.sources.arrays import pixels, whole
 from ttfs_cupy.data.sources.folder import read_class_folders
 from ttfs_cupy.data.sources.raw import Options, Raw, folder_of
@@ -22,12 +23,15 @@ class ImageSet:
 
     images: uint8 (N, H, W, C), pixels 0 to `maximum`, the value that means 1.0.
     labels: int32 (N,).
-    Raises UserError for arrays of another type or shape, a pixel above `maximum`, and a label below 0.
+    class_names: by label; None where nobody knows them.
+    Raises UserError for arrays of another type or shape, a pixel above `maximum`, a label below 0, and one without a
+    name.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int32]
     maximum: int = 255
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -48,6 +52,15 @@ class ImageSet:
         # uint8 itself keeps pixels to 255: the scan is spared where it cannot fail
         if self.maximum < 255 and images.size and images.max() > self.maximum:
             raise UserError(f"a pixel has the value {images.max()}, above the maximum {self.maximum}")
+        if self.class_names is not None:
+            self._check_names(tuple(self.class_names))
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
+        if not all(isinstance(name, str) for name in names):
+            raise UserError(f"class_names must be texts, not {shown(names)}")
+        if len(self.labels) and self.labels.max() >= len(names):
+            raise UserError(f"there are {len(names)} class_names, and a label is {self.labels.max()}")
+        object.__setattr__(self, "class_names", names)
 
     @classmethod
     def from_folder(
@@ -59,7 +72,7 @@ class ImageSet:
         for 3 unless all are grey. Raises UserError, which names the file that is no image.
         """
         raw = read_class_folders(folder_of(path, "path"), Options(size, channels))
-        return cls(raw.images, raw.labels.astype(np.int32))
+        return cls(raw.images, raw.labels.astype(np.int32), class_names=raw.class_names)
 
     @classmethod
     def from_arrays(cls, images: NDArray[Any], labels: NDArray[Any]) -> ImageSet:
@@ -83,7 +96,7 @@ class ImageSet:
         if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self)):
             raise UserError(f"indices must lie in 0 to {len(self) - 1}")
         chosen = chosen.astype(np.int64)
-        return ImageSet(self.images[chosen], self.labels[chosen], self.maximum)
+        return ImageSet(self.images[chosen], self.labels[chosen], self.maximum, self.class_names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +104,6 @@ class Dataset:
     """A data set's two halves, as published, with what standardisation needs.
 
     mean, std: float32 (C,), over the training pixels scaled to [0, 1].
-    class_names: by label; None where the data set brings none.
     """
 
     name: str
@@ -100,7 +112,11 @@ class Dataset:
     classes: int
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
-    class_names: tuple[str, ...] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """By label; None where the data set brings none."""
+        return self.train.class_names
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -125,4 +141,4 @@ def checked(raw: Raw, shape: tuple[int, int, int], classes: int, maximum: int) -
     if len(wrong):
         raise UserError(f"{where} holds the label {wrong[0]}, outside the {classes} classes 0..{classes - 1}")
     contiguous = np.ascontiguousarray(images, dtype=np.uint8)
-    return ImageSet(contiguous, labels.astype(np.int32), maximum)
+    return ImageSet(contiguous, labels.astype(np.int32), maximum, raw.class_names)

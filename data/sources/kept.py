@@ -124,15 +124,14 @@ def _read(path: Path) -> Dataset:
             raise ValueError("it is not as long as its header says")
         arrays = [_array(file, *described) for described in facts["arrays"]]
     train_images, train_labels, test_images, test_labels = arrays
-    names = facts["class_names"]
+    names = None if facts["class_names"] is None else tuple(facts["class_names"])
     return Dataset(
         facts["name"],
-        ImageSet(train_images, train_labels, facts["maximum"]),
-        ImageSet(test_images, test_labels, facts["maximum"]),
+        ImageSet(train_images, train_labels, facts["maximum"], names),
+        ImageSet(test_images, test_labels, facts["maximum"], names),
         facts["classes"],
         np.array(facts["mean"], np.float32),
         np.array(facts["std"], np.float32),
-        None if names is None else tuple(names),
     )
 
 

@@ -50,7 +50,7 @@ class Options:
             object.__setattr__(self, "size", (height, width))
         if self.channels is not None:
             if isinstance(self.channels, bool) or self.channels not in (1, 3):
-                raise UserError(f"channels must be 1, 3 or null, not {shown(self.channels)}")
+                raise UserError(f"channels must be 1 or 3, or null, not {shown(self.channels)}")
             object.__setattr__(self, "channels", int(self.channels))
         if self.test is not None:
             if not (is_number(self.test) and 0 < self.test < 1):

@@ -244,6 +244,8 @@ RIGHT = [
     ("network.convolution", "{conv1: direct, conv2: auto}", {"conv1": "direct", "conv2": "auto"}),
     ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
     ("network.encoding", "null", None),
+    ("data.size", "null", None),
+    ("data.channels", "null", None),
     ("data.validation", "1e-3", 0.001),
     ("data.mix", "cutmix", "cutmix"),
     ("training.patience", "null", None),
@@ -305,6 +307,10 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["network.normalization=weight", "optimizer.weight_clip=[-1, 1]"], "optimizer.weight_clip"),
         (["network.normalization=weight", "optimizer.fixed_sign=true"], "optimizer.fixed_sign"),
         (["data.mix_alpha=0.2"], "data.mix_alpha"),
+        (["data.size=[32, 32]"], "data.size"),
+        (["data.channels=3"], "data.channels"),
+        (["data.test=0.1"], "data.test"),
+        (["data.dataset=arrays", "data.size=[32, 32]"], "data.size"),
         (["data.mix=mixup", "training.batch_size=1"], "data.mix"),
         (["optimizer.momentum=0.9"], "optimizer.momentum"),
         (["optimizer.name=sgd", "optimizer.beta1=0.8"], "optimizer.beta1"),
@@ -338,6 +344,8 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
         ["schedule.name=cosine", "schedule.annealing=1", "schedule.warmup=10"],
         ["schedule.name=onecycle", "schedule.rise=0", "schedule.start_factor=1", "schedule.end_factor=0"],
         ["schedule.annealing=0.999"],
+        ["data.dataset=folder", "data.size=[224, 112]", "data.channels=1", "data.test=0.5"],
+        ["data.dataset=arrays", "data.test=0.5"],
     ],
 )
 def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:

@@ -78,6 +78,14 @@ VALUES = {
     "network.precision=half": "network.precision must be float32, split or tf32, not 'half'",
     "data.dataset=": "data.dataset must be some text, not null",
     "data.root=~nosuchuser/x": "data.root must be a path whose ~ names a user of this machine, not '~nosuchuser/x'",
+    "data.size=[32]": (
+        "data.size must be [height, width], two whole numbers from 1 to 4096, such as [32, 32], or null, not [32]"
+    ),
+    "data.size=[32, 5000]": "data.size must be at most 4096, not 5000",
+    "data.channels=2": "data.channels must be 1 or 3, or null, not 2",
+    "data.channels=x": "data.channels must be 1 or 3, or null, not 'x'",
+    "data.size=[32, 32]": "data.size has no effect with dataset digits: leave it out, or choose folder",
+    "data.test=0.1": "data.test has no effect with dataset digits: leave it out, or choose folder or arrays",
     "data.validation=1": "data.validation must be a number above 0, below 1, not 1",
     "training.epochs=3000000000": "training.epochs must be at most 1000000000, not 3000000000",
     "training.batch_size=99999999999999999999": (

@@ -59,7 +59,7 @@ def _held_by_float32(value: float) -> float:
 
 def _one_or_three(value: int) -> int:
     if value not in (1, 3):
-        raise _bound("1, 3 or null")
+        raise _bound("1 or 3, or null")
     return value
 
 
@@ -75,7 +75,7 @@ Flag = Annotated[bool, Field(strict=True, description="true or false")]
 Text = Annotated[str, Field(strict=True, min_length=1, description="some text")]
 PathText = Annotated[Text, AfterValidator(_without_home_sign)]
 Seed = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_SEED))]
-Channels = Annotated[int, Field(strict=True, description="1, 3 or null"), AfterValidator(_one_or_three)]
+Channels = Annotated[int, Field(strict=True, description="1 or 3"), AfterValidator(_one_or_three)]
 Side = Annotated[int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MOST_SIDE))]
 Size = Annotated[
     tuple[Side, Side], Field(description=f"[height, width], two whole numbers from 1 to {MOST_SIDE}, such as [32, 32]")

@@ -195,10 +195,12 @@ def _slopes(config: Config) -> tuple[float, ...]:
 
 
 class BestWeights(NamedTuple):
-    """Which ones a run's best.safetensors has: those after that epoch, or their average then."""
+    """Which ones a run's best.safetensors has: those after that epoch, or their average then. class_names: of the data
+    that it was trained on; None where the file does not say."""
 
     epoch: int
     are_averaged: bool
+    class_names: tuple[Any, ...] | None
 
 
 def load_best(network: Network, path: Path) -> BestWeights:
@@ -210,7 +212,8 @@ def load_best(network: Network, path: Path) -> BestWeights:
     except UserError as error:
         raise UserError(f"'{path}' is not the file that ttfs-train wrote: its {error}") from None
     network.psp_slope = slope
-    return BestWeights(epoch, metadata.get("averaged") is True)
+    names = metadata.get("class_names")
+    return BestWeights(epoch, metadata.get("averaged") is True, tuple(names) if isinstance(names, list) else None)
 
 
 def load_weights(network: Network, path: Path) -> dict[str, Any]:

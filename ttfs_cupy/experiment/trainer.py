@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import Batch, Batches
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
@@ -104,10 +105,24 @@ class Trainer:
             self.progress.check_counts(self.optimizer.counts)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
+        self._check_classes(metadata.get("class_names"))
         self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
             self.run.best.unlink(missing_ok=True)
+
+    def _check_classes(self, trained: Any) -> None:
+        """Raises UserError unless the classes have the names that the run began with, where both are known."""
+        names = self._of_classes().get("class_names", trained)
+        if trained is not None and names != trained:
+            raise UserError(
+                f"this run was begun with the classes {shown(trained)}, and the data now have {shown(names)}"
+            )
+
+    def _of_classes(self) -> dict[str, Any]:
+        """What the files of weights say of them."""
+        names = self.training.images.class_names
+        return {} if names is None else {"class_names": list(names)}
 
     def _load_average(self, state: dict[str, np.ndarray]) -> None:
         if self.average is None and state:
@@ -229,6 +244,7 @@ class Trainer:
 
     def _save_best(self, of_average: bool) -> None:
         metadata: dict[str, Any] = {"psp_slope": self.network.psp_slope, "epoch": self.progress.epochs}
+        metadata |= self._of_classes()
         if self.average is not None:
             metadata["averaged"] = of_average
         with self.average.in_place() if self.average is not None and of_average else nullcontext():
@@ -241,6 +257,7 @@ class Trainer:
         if self.average is not None:
             arrays |= {f"average.{name}": array for name, array in self.average.state_dict().items()}
         metadata = {"psp_slope": self.network.psp_slope, "progress": asdict(replace(self.progress))}
+        metadata |= self._of_classes()
         checkpoint.save(self.run.last, arrays, metadata)
 
 
