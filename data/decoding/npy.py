@@ -67,7 +67,9 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> NDArr
     with archive.open(info) as member:
         try:
             return _array(member, info.file_size)
-        except ValueError as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             raise ValueError(f"{called}: {message_of(error)}") from None
 
 

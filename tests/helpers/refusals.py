@@ -1,6 +1,7 @@
 """What holds for whatever refuses: one sentence; of a command also exit code 2, and nothing left behind."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,10 +27,10 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
-def refused_dataset(root: Path, *expected: str | Path, name: str, download: bool = False) -> None:
+def refused_dataset(root: Path, *expected: str | Path, name: str, download: bool = False, **options: Any) -> None:
     """Loading must fail with one line that holds every text `expected`."""
     with pytest.raises(UserError) as caught:
-        load_dataset(name, root, download)
+        load_dataset(name, root, download, **options)
     sentence = str(caught.value)
     assert "\n" not in sentence
     for text in expected:
