@@ -147,6 +147,9 @@ def test_an_empty_test_half(root: Path) -> None:
 
 def test_absent_or_no_folder(tmp_path: Path) -> None:
     refused(tmp_path / "nosuch", f"the folder {tmp_path / 'nosuch'} cannot be read: no such file")
+    refused(tmp_path / ("x" * 300), "cannot be read: File name too long")
+    (tmp_path / "loop").symlink_to("loop")
+    refused(tmp_path / "loop", "cannot be read: its symbolic links lead in a circle")
     (tmp_path / "file").touch()
     refused(tmp_path / "file", f"the folder {tmp_path / 'file'} cannot be read: it is a file, not a folder")
 

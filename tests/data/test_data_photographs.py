@@ -207,7 +207,7 @@ def test_a_folder_of_them(tmp_path: Path, cache: Path) -> None:
 
 def test_with_bad_ones_among_them_the_first_is_named_and_nothing_kept(tmp_path: Path, cache: Path) -> None:
     root = tmp_path / "photographs"
-    fill(root, 250)
+    fill(root, max(COUNT, 250))
     for number, kind in ((70, "zero bytes"), (100, "text"), (30, "truncated png")):
         ending, make, _ = BAD[kind]
         make(root / "train" / "cat" / f"{number:06} bad{ending}")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from helpers.damage import content_of, damaged_bytes, nasty, put_instead, remove
 from helpers.datasets_on_disk import write_cifar10, write_cifar100, write_mnist
+from helpers.photographs import GOOD
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import DATASETS, Dataset, load_dataset
@@ -25,7 +26,7 @@ Kind = Callable[[Path, random.Random], None]
 
 
 class DataFiles:
-    """Small sets as they are published: idx files, gzipped or not, and CIFAR's folders and archives."""
+    """Small sets: idx files, gzipped or not, CIFAR's folders and archives, photographs of every kind, arrays."""
 
     def __init__(self, folder: Path):
         self._root = folder / "root"
@@ -37,6 +38,9 @@ class DataFiles:
             ("cifar10", lambda root: write_cifar10(root, train=6, test=3, archive=True)),
             ("cifar100", lambda root: write_cifar100(root, train=6, test=3)),
             ("cifar100", lambda root: write_cifar100(root, train=6, test=3, archive=True)),
+            ("folder", _photographs),
+            ("folder", _photographs),
+            ("arrays", _arrays),
         ]
         for number, (name, make) in enumerate(makers):
             root = folder / str(number)
@@ -73,6 +77,8 @@ class DataFiles:
         kinds: list[Kind] = [_bytes, put_instead]
         if path.name.endswith(".tar.gz"):
             kinds += [_unzipped, _unzipped, _members, _members]
+        elif path.suffix not in (".gz", ""):
+            pass  # an image, or an array
         elif path.suffix == ".gz":
             kinds += [_unzipped, _unzipped, _more]
         elif "ubyte" in path.name:
@@ -89,15 +95,34 @@ class DataFiles:
         assert str(self._root) in sentence, told
 
 
+def _photographs(root: Path) -> None:
+    """One of each kind in each of two classes."""
+    draw = np.random.default_rng(0)
+    for number, kind in enumerate(GOOD.values()):
+        for name in ("a", "b"):
+            path = root / name / f"{number}{kind.ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            kind.make(path, 5, 5, draw)
+
+
+def _arrays(root: Path) -> None:
+    root.mkdir()
+    pixels, labels = np.arange(20 * 9, dtype=np.uint8).reshape(20, 3, 3), np.arange(20) % 2
+    for name, array in (("images", pixels), ("labels", labels), ("test_images", pixels / 255), ("test_labels", labels)):
+        np.save(root / f"{name}.npy", array)
+    np.save(root / "class_names.npy", np.array(["a", "b"]))
+
+
 def _check(dataset: Dataset, name: str) -> None:
     source = DATASETS[name]
     for half in (dataset.train, dataset.test):
-        assert half.images.shape == (len(half), *source.shape) and half.images.dtype == np.uint8 and len(half)
+        assert half.images.shape[1:] == (source.shape or dataset.train.images.shape[1:]) and len(half)
+        assert half.images.dtype == np.uint8
         assert half.images.flags.c_contiguous and half.labels.shape == (len(half),) and half.labels.dtype == np.int32
-        assert half.labels.min() >= 0 and half.labels.max() < source.classes
+        assert half.labels.min() >= 0 and half.labels.max() < dataset.classes
         # every byte is there
         assert int(half.images.sum(dtype=np.int64)) >= 0
-    assert dataset.mean.shape == dataset.std.shape == (source.shape[2],)
+    assert dataset.mean.shape == dataset.std.shape == (dataset.input_shape[0],)
 
 
 # Kinds of damage

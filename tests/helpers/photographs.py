@@ -160,6 +160,7 @@ GOOD: dict[str, Kind] = {
     "capital letters": Kind(".JPG", _plain("RGB", format="JPEG")),
     "progressive": Kind(".jpg", _plain("RGB", progressive=True)),
     "grey jpeg": Kind(".jpg", _plain("L")),
+    "of a camera with two views": Kind(".jpg", _plain("RGB", format="MPO", save_all=True)),
     "webp": Kind(".webp", _plain("RGB")),
     "tiff": Kind(".tiff", _plain("RGB")),
     "packed tiff": Kind(".tif", _plain("RGB", compression="tiff_lzw")),
