@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.privileges import open_folder, without_privileges
 from helpers.refusals import refused_dataset
 from PIL import Image
 
@@ -154,10 +155,19 @@ def test_absent_or_no_folder(tmp_path: Path) -> None:
     refused(tmp_path / "file", f"the folder {tmp_path / 'file'} cannot be read: it is a file, not a folder")
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="the superuser may read everything")
-def test_an_unreadable_image(root: Path) -> None:
-    (root / "train" / "a" / "1.png").chmod(0)
-    refused(root, f"{root / 'train' / 'a' / '1.png'} cannot be read: Permission denied")
+def test_what_may_not_be_read() -> None:
+    with open_folder() as folder:
+        for name in ("a", "b"):
+            for number in range(3):
+                write(folder / name / f"{number}.png", number)
+        (folder / "a" / "1.png").chmod(0)
+        with without_privileges():
+            refused(folder, f"{folder / 'a' / '1.png'} cannot be read: Permission denied")
+        (folder / "a" / "1.png").chmod(0o644)
+        (folder / "b").chmod(0)
+        with without_privileges():
+            refused(folder, f"the folder {folder / 'b'} cannot be read: Permission denied")
+        (folder / "b").chmod(0o755)
 
 
 def test_images_of_two_sizes(root: Path) -> None:
