@@ -139,8 +139,8 @@ def _all_of(
         try:
             for number in numbers:
                 start = number * CHUNK
-                # what comes before a failure is decoded all the same: it may be the first one to fail
-                if start >= len(files) or number > min(failures, default=number):
+                # what comes before a failure has begun, and goes on to its end: it may be the first one to fail
+                if start >= len(files) or failures:
                     return
                 try:
                     for index in range(start, min(start + CHUNK, len(files))):
