@@ -60,7 +60,13 @@ def write_all_ways(root: Path, counts: dict[str, int]) -> None:
 def test_fashion_mnist_as_files_of_every_kind(here: Path) -> None:
     write_all_ways(here, {"train": 2500, "t10k": 2000})
     # mean and deviation are computed of one's own images, and published ones of Fashion-MNIST: this code needs none
-    shared = {"tune": False, "data__validation": 0.1, "training__epochs": 1, "optimizer__lr": 0.01}
+    shared = {
+        "network__model": "[{convolution: 8, kernel: 4, stride: 4, padding: 0}]",
+        "tune": False,
+        "data__validation": 0.1,
+        "training__epochs": 1,
+        "optimizer__lr": 0.01,
+    }
     roots = {"fmnist": here, "folder": here / "folder", "arrays": here / "arrays.npz"}
     for name, root in roots.items():
         outcome = train(*small(here / f"run-{name}", data__dataset=name, data__root=str(root), **shared))

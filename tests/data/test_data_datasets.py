@@ -7,7 +7,7 @@ import pytest
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import DATASETS, ImageSet, load_dataset
-from ttfs_cupy.data.sources import mnist
+from ttfs_cupy.data.sources import datasets, mnist
 from ttfs_cupy.data.sources.images import checked
 from ttfs_cupy.data.sources.raw import Raw
 
@@ -43,7 +43,7 @@ def test_digits_in_two_halves_need_no_files(tmp_path):
     data = load_dataset("digits", tmp_path / "absent")
     assert (data.name, data.classes, data.input_shape) == ("digits", 10, (1, 8, 8))
     assert (len(data.train), len(data.test)) == (1437, 360)
-    assert data.train.maximum == data.test.maximum == 16
+    assert data.train.maximum == data.test.maximum == 16 and data.class_names == tuple("0123456789")
     assert data.train.images.dtype == np.uint8 and data.train.images.max() == 16
     # a fifth of each class
     for train, test in zip(np.bincount(data.train.labels), np.bincount(data.test.labels), strict=True):
@@ -51,6 +51,18 @@ def test_digits_in_two_halves_need_no_files(tmp_path):
     pixels = data.train.images / 16
     assert data.mean.dtype == data.std.dtype == np.float32 and data.mean.shape == data.std.shape == (1,)
     assert data.mean[0] == pytest.approx(pixels.mean()) and data.std[0] == pytest.approx(pixels.std())
+
+
+@pytest.mark.parametrize("piece", [1, 1000, 1 << 24])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mean_and_deviation_are_those_of_all_pixels(tmp_path, monkeypatch, piece, channels):
+    monkeypatch.setattr(datasets, "PIECE", piece * channels)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 5, 6, channels), np.uint8) // np.arange(1, channels + 1)
+    np.savez(tmp_path / "set.npz", images=pixels.astype(np.uint8), labels=np.arange(40) % 2)
+    data = load_dataset("arrays", tmp_path / "set.npz")
+    scaled = data.train.images / 255
+    assert np.array_equal(data.mean, scaled.mean((0, 1, 2)).astype(np.float32))
+    assert np.array_equal(data.std, scaled.std((0, 1, 2)).astype(np.float32))
 
 
 def test_digits_are_all_there_and_always_divided_alike(tmp_path):

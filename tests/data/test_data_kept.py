@@ -1,5 +1,6 @@
 """The decoded copies that are kept for the next start: the same data, never half of them, never of other files."""
 
+import json
 import logging
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -212,9 +214,6 @@ def test_a_damaged_copy_is_made_anew(share: float, damage: str, tmp_path: Path, 
 
 
 def test_a_header_that_lies_takes_no_memory(tmp_path: Path, cache: Path) -> None:
-    import json
-    import zlib
-
     photographs(tmp_path / "root")
     aged(tmp_path / "root")
     first = load_dataset("folder", tmp_path / "root")
@@ -357,11 +356,11 @@ def test_a_kill_leaves_nothing_half(tmp_path: Path, cache: Path) -> None:
     first = load_dataset("cifar10", tmp_path / "root")
     (entry,) = cache.iterdir()
     whole = entry.read_bytes()
-    for number in range(6):
+    for number in range(4):
         shutil.rmtree(cache)
         process = subprocess.Popen([sys.executable, "-c", LOAD, str(tmp_path / "root"), "1"], stdout=subprocess.DEVNULL)
         wait_until(lambda: cache.exists() and any(cache.iterdir()))
-        time.sleep(0.001 * number)
+        time.sleep(0.002 * number)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not entry.exists() or entry.read_bytes() == whole

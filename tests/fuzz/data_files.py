@@ -39,7 +39,6 @@ class DataFiles:
             ("cifar100", lambda root: write_cifar100(root, train=6, test=3)),
             ("cifar100", lambda root: write_cifar100(root, train=6, test=3, archive=True)),
             ("folder", _photographs),
-            ("folder", _photographs),
             ("arrays", _arrays),
         ]
         for number, (name, make) in enumerate(makers):
@@ -96,13 +95,12 @@ class DataFiles:
 
 
 def _photographs(root: Path) -> None:
-    """One of each kind in each of two classes."""
-    draw = np.random.default_rng(0)
-    for number, kind in enumerate(GOOD.values()):
-        for name in ("a", "b"):
-            path = root / name / f"{number}{kind.ending}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            kind.make(path, 5, 5, draw)
+    """One of each kind in one class or the other, and of each class one more."""
+    draw, kinds = np.random.default_rng(0), [GOOD[name] for name in GOOD if "turned" not in name]
+    for number, kind in enumerate([*kinds, kinds[0], kinds[1]]):
+        path = root / "ab"[number % 2] / f"{number}{kind.ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind.make(path, 5, 5, draw)
 
 
 def _arrays(root: Path) -> None:
