@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import open_file, reason
-from ttfs_cupy.common.shown import message_of, printable, shown
+from ttfs_cupy.common.shown import message_of, shown, shown_path
 
 # bytes of a header, of which a hundred are usual
 LONGEST_HEADER = 10_000
@@ -40,7 +40,7 @@ def _read(path: Path, read: Any) -> Any:
     try:
         file = open_file(path)
     except OSError as error:
-        raise UserError(f"{printable(str(path))} cannot be read: {reason(error)}") from None
+        raise UserError(f"{shown_path(path)} cannot be read: {reason(error)}") from None
     try:
         with file:
             return read(file, os.fstat(file.fileno()).st_size)
@@ -49,7 +49,7 @@ def _read(path: Path, read: Any) -> Any:
     # a damaged zip may raise nearly anything
     except Exception as error:
         kind = "NumPy's .npz" if path.suffix == ".npz" else "NumPy's .npy or .npz"
-        raise UserError(f"{printable(str(path))} is damaged, or no file of {kind} kind: {message_of(error)}") from error
+        raise UserError(f"{shown_path(path)} is damaged, or no file of {kind} kind: {message_of(error)}") from error
 
 
 def _members(file: IO[bytes], size: int, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.packages import imported
-from ttfs_cupy.common.shown import message_of, printable
+from ttfs_cupy.common.shown import message_of, shown_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def decode(path: str | Path, size: tuple[int, int] | None, channels: int | None)
     black, which is silence in a latency code. 16 bits are scaled to 8; floats are to lie in 0 to 1.
     Raises UserError, which names the file. After `load_pillow`, within `quiet`.
     """
-    name = printable(str(path))
+    name = shown_path(path)
     try:
         file = open_file(path)  # type: ignore[arg-type]
     except OSError as error:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_file, is_there
-from ttfs_cupy.common.shown import printable, shown
+from ttfs_cupy.common.shown import shown, shown_path
 from ttfs_cupy.data.decoding.npy import read_npy, read_npz
 from ttfs_cupy.data.sources.halves import divided
 from ttfs_cupy.data.sources.raw import TEST_SHARE, Options, Raw
@@ -27,7 +27,7 @@ def read_arrays(root: Path, options: Options) -> tuple[Raw, Raw]:
 
     Raises UserError, which names the array, where they are missing, damaged, or no images and labels.
     """
-    where = printable(str(root))
+    where = shown_path(root)
     arrays = _arrays(root, where)
     images, labels = pixels(f"{where}: images", arrays["images"]), whole(f"{where}: labels", arrays["labels"])
     _check_counts(where, images, labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,15 +17,19 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import reason
 from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.machine.threads import ThreadPool
-from ttfs_cupy.common.shown import listed, printable, shown
+from ttfs_cupy.common.shown import listed, shown, shown_path
 from ttfs_cupy.data.decoding.photograph import ENDINGS, decode, load_pillow, quiet
 from ttfs_cupy.data.sources.halves import divided
 from ttfs_cupy.data.sources.raw import TEST_SHARE, Options, Raw
+
+logger = logging.getLogger("ttfs_cupy")
 
 HALVES = ("train", "test")
 
 # links can make of a few folders more than can ever be visited
 MOST_FOLDERS = 100_000
+# images that take long enough to say so
+MANY = 5000
 # images that a thread decodes before it looks whether it is still wanted
 CHUNK = 32
 
@@ -48,17 +53,17 @@ def find_folder(root: Path, options: Options) -> tuple[Images, Images]:
     if len(there) == 1 and _subfolders(root / there[0]):
         (lacking,) = set(HALVES) - set(there)
         raise UserError(
-            f"{_shown(root)} has {there[0]} but no {lacking}: add it, or let data.root be {_shown(root / there[0])}, "
-            "of which data.test is the share of a test half"
+            f"{shown_path(root)} has {there[0]} but no {lacking}: add it, or let data.root be "
+            f"{shown_path(root / there[0])}, of which data.test is the share of a test half"
         )
     if len(there) < 2:
         every = find_images(root)
         share = TEST_SHARE if options.test is None else options.test
-        halves = divided(every.labels, share, lambda label: _shown(root / every.class_names[label]))
+        halves = divided(every.labels, share, lambda label: shown_path(root / every.class_names[label]))
         train, test = (every.take(half) for half in halves)
         return train, test
     if options.test is not None:
-        raise UserError(f"data.test has no effect, as {_shown(root)} has train and test: leave it out")
+        raise UserError(f"data.test has no effect, as {shown_path(root)} has train and test: leave it out")
     train = find_images(root / "train")
     return train, find_images(root / "test", train.class_names)
 
@@ -69,14 +74,14 @@ def read_folder(root: Path, options: Options) -> tuple[Raw, Raw]:
     images = decoded([*train.files, *test.files], options)
     count = len(train.files)
     parts = ((train, images[:count]), (test, images[count:]))
-    raws = (Raw(part, half.labels, _shown(half.folder), half.class_names) for half, part in parts)
+    raws = (Raw(part, half.labels, shown_path(half.folder), half.class_names) for half, part in parts)
     return next(raws), next(raws)
 
 
 def read_class_folders(folder: Path, options: Options) -> Raw:
     """The images of one folder of class folders. Raises UserError, which names the file or folder."""
     found = find_images(folder)
-    return Raw(decoded(found.files, options), found.labels, _shown(folder), found.class_names)
+    return Raw(decoded(found.files, options), found.labels, shown_path(folder), found.class_names)
 
 
 def find_images(folder: Path, classes: tuple[str, ...] | None = None) -> Images:
@@ -87,10 +92,12 @@ def find_images(folder: Path, classes: tuple[str, ...] | None = None) -> Images:
     names = sorted(_subfolders(folder))
     if classes is None and len(names) < 2:
         few = f"the class folder {shown(names[0])} alone" if names else "no class folder"
-        raise UserError(f"{_shown(folder)} holds {few}, where images are to lie in one folder a class, two at least")
+        raise UserError(
+            f"{shown_path(folder)} holds {few}, where images are to lie in one folder a class, two at least"
+        )
     unknown = [] if classes is None else sorted(set(names) - set(classes))
     if unknown:
-        raise UserError(f"{_shown(folder)} holds {listed(map(shown, unknown))}, no class of the training half")
+        raise UserError(f"{shown_path(folder)} holds {listed(map(shown, unknown))}, no class of the training half")
     known = classes or tuple(names)
     label_of = {name: label for label, name in enumerate(known)}
     found: list[tuple[tuple[str, ...], int, str]] = []
@@ -99,9 +106,11 @@ def find_images(folder: Path, classes: tuple[str, ...] | None = None) -> Images:
         found += [(parts, label, path) for parts, path in _images_below(folder / name)]
         if len(found) == before:
             kinds = ", ".join(ENDINGS)
-            raise UserError(f"the class folder {_shown(folder / name)} holds no image, no file that ends in {kinds}")
+            raise UserError(
+                f"the class folder {shown_path(folder / name)} holds no image, no file that ends in {kinds}"
+            )
     if not found:
-        raise UserError(f"{_shown(folder)} holds no class folder")
+        raise UserError(f"{shown_path(folder)} holds no class folder")
     found.sort()
     labels = np.array([label for _, label, _ in found], np.int64)
     return Images(folder, [path for _, _, path in found], labels, known)
@@ -114,6 +123,8 @@ def decoded(files: Sequence[str], options: Options) -> NDArray[np.uint8]:
     without options.size, of another size than the first one.
     """
     load_pillow()
+    if len(files) >= MANY:
+        logger.info("decoding %d images", len(files))
     with quiet():
         shape = decode(files[0], options.size, options.channels).shape
         if options.channels is None and shape[2] == 1:
@@ -169,7 +180,7 @@ def _fitting(
     if pixels.shape[:2] != shape[:2]:
         (height, width), others = pixels.shape[:2], f"{shape[0]} x {shape[1]}"
         raise UserError(
-            f"{printable(file)} is {height} x {width} pixels, but {printable(first)} is {others}: set data.size to "
+            f"{shown_path(file)} is {height} x {width} pixels, but {shown_path(first)} is {others}: set data.size to "
             f"[height, width] for all"
         )
     if pixels.shape[2] != shape[2]:
@@ -190,11 +201,11 @@ def _images_below(folder: Path) -> Iterator[tuple[tuple[str, ...], str]]:
         if not waiting:
             return
         if visited > MOST_FOLDERS:
-            raise UserError(f"{_shown(folder)} holds more than {MOST_FOLDERS} folders, some by way of links")
+            raise UserError(f"{shown_path(folder)} holds more than {MOST_FOLDERS} folders, some by way of links")
         here, parts, above = waiting.pop()
         identity = _identity(here)
         if identity in above:
-            raise UserError(f"{_shown(here)} is a link that leads back to a folder above it: remove it")
+            raise UserError(f"{shown_path(here)} is a link that leads back to a folder above it: remove it")
         for entry in _entries(here):
             if _is_folder(entry):
                 waiting.append((Path(entry.path), (*parts, entry.name), above | {identity}))
@@ -206,7 +217,7 @@ def _identity(folder: Path) -> tuple[int, int]:
     try:
         status = folder.stat()
     except OSError as error:
-        raise UserError(f"the folder {_shown(folder)} cannot be read: {reason(error)}") from None
+        raise UserError(f"the folder {shown_path(folder)} cannot be read: {reason(error)}") from None
     return status.st_dev, status.st_ino
 
 
@@ -217,7 +228,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except (OSError, ValueError) as error:
         kind = "it is a file, not a folder" if isinstance(error, NotADirectoryError) else reason(error)
-        raise UserError(f"the folder {_shown(folder)} cannot be read: {kind}") from None
+        raise UserError(f"the folder {shown_path(folder)} cannot be read: {kind}") from None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -230,9 +241,5 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
             entry.stat()
     except OSError as error:
         kind = "is a link that leads nowhere" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise UserError(f"{_shown(entry.path)} {kind}: {reason(error)}") from None
+        raise UserError(f"{shown_path(entry.path)} {kind}: {reason(error)}") from None
     return False
-
-
-def _shown(path: str | Path) -> str:
-    return printable(str(path))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.checks import check_count, is_number
+from ttfs_cupy.common.checks import check_count, is_number, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.shown import message_of, shown
@@ -49,7 +49,7 @@ class Options:
             height, width = (check_count("each side of size", side, most=MOST_SIDE) for side in sides)
             object.__setattr__(self, "size", (height, width))
         if self.channels is not None:
-            if isinstance(self.channels, bool) or self.channels not in (1, 3):
+            if not is_whole(self.channels) or int(self.channels) not in (1, 3):
                 raise UserError(f"channels must be 1 or 3, or null, not {shown(self.channels)}")
             object.__setattr__(self, "channels", int(self.channels))
         if self.test is not None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -259,3 +260,21 @@ except KeyboardInterrupt:
 def test_without_pillow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     refused(root, "Pillow is", "pip install pillow")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("mnist", {"size": (3, 3)}, "size has no effect with dataset mnist: leave it out, or choose folder"),
+        ("arrays", {"channels": 1}, "channels has no effect with dataset arrays: leave it out, or choose folder"),
+        ("digits", {"test": 0.5}, "test has no effect with dataset digits: leave it out, or choose folder or arrays"),
+        ("folder", {"test": 1}, "test must be a number above 0, below 1, not 1"),
+        ("folder", {"test": float("nan")}, "test must be a number above 0, below 1, not nan"),
+        ("folder", {"size": (3, 0)}, "each side of size must be a whole number from 1 to 4096, not 0"),
+        ("folder", {"size": (3, 3, 3)}, "size must be [height, width], such as [32, 32], not (3, 3, 3)"),
+        ("folder", {"channels": True}, "channels must be 1 or 3, or null, not true"),
+        ("folder", {"channels": np.ones(3)}, "channels must be 1 or 3, or null, not array"),
+    ],
+)
+def test_options_that_are_refused(name: str, options: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    refused_dataset(tmp_path, sentence, name=name, **options)

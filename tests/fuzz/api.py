@@ -326,6 +326,13 @@ class _World:
     def dataset(self) -> None:
         load_dataset(self.maybe("mnist"), self.maybe(self.folder))
 
+    def own_images(self) -> None:
+        images = self.images.images
+        ImageSet.from_arrays(self.array(images), self.array(self.images.labels))
+        ImageSet.from_folder(self.maybe(self.folder), self.maybe([3, 3]), self.maybe(1))
+        options = {"size": self.maybe((3, 3)), "channels": self.maybe(3), "test": self.maybe(0.5)}
+        load_dataset(self.chance.choice(["folder", "arrays"]), self.maybe(self.folder), **options)
+
     def check(self) -> None:
         """The network still computes, and what it computes is of its own weights alone."""
         state = self.net.state_dict()

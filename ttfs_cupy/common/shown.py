@@ -51,6 +51,11 @@ def message_of(error: BaseException, most: int = 200) -> str:
     return shortened(printable(text) or type(error).__name__, most)
 
 
+def shown_path(path: object) -> str:
+    """A path as it is, with an escape for each character that does not print; of a very long one both its ends."""
+    return shortened(printable(str(path)), 300)
+
+
 def shortened(text: str, most: int) -> str:
     """The text, or both its ends where it is longer."""
     if len(text) <= most:
