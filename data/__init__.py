@@ -1,8 +1,8 @@
 """Data sets, their split, augmentation and batches. Importing this loads neither torch nor scikit-learn."""
 
 from .augmentation import AUGMENTATIONS, Augmentation, augmentation
-from .loader import Batch, Batches
-from .mixing import MIXES, MixedLabels, mixing
+from .batches import Batch, Batches
+from .mixing import MIXES, MixedLabels, Mixing, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
 from .sources.images import Dataset, ImageSet
 from .split import split
@@ -17,6 +17,7 @@ __all__ = [
     "Dataset",
     "ImageSet",
     "MixedLabels",
+    "Mixing",
     "Source",
     "augmentation",
     "load_dataset",

@@ -118,8 +118,8 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     logger.info("ttfs_cupy %s on %s (%s)", __version__, experiment.device.description, experiment.device_reason)
     logger.info(
         "%s: %d training, %d validation and %d test images",
-        *(config.data.dataset, len(experiment.training.images), len(experiment.validation.images)),
-        len(experiment.test.images),
+        *(config.data.dataset, len(experiment.training.members), len(experiment.validation.members)),
+        len(experiment.test.members),
     )
     if network.encoder.standardize:
         logger.info("standardised input leaves the window [0, T]: this is not a causal time-to-first-spike code")

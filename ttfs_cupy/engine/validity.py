@@ -8,7 +8,7 @@ CPU, where nobody waits, it is told at once.
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import ImageSet, MixedLabels
+from ttfs_cupy.data import Batches, MixedLabels
 from ttfs_cupy.device import Array, Device
 from ttfs_cupy.engine.layers import Shape
 from ttfs_cupy.neuron.encoding import Encoder
@@ -68,9 +68,11 @@ class Validity:
         if potentials.dtype != np.float32 or not potentials.flags.c_contiguous:
             raise TypeError(f"potentials must be float32 and C-contiguous, not {potentials.dtype}")
 
-    def check_set(self, called: str, images: ImageSet) -> None:
-        """Raises UserError unless all of its labels are classes of the network's: once for a whole set."""
-        highest = int(images.labels.max(initial=0))
+    def check_batches(self, batches: Batches, called: str = "batches") -> None:
+        """Raises ValueError unless these are images for the network, and UserError unless all of their labels are
+        classes of it: once for a whole set."""
+        self._check_images((1, *batches.images.images.shape[1:]))
+        highest = int(batches.labels.max(initial=0))
         if highest >= self._classes:
             raise UserError(f"{called}: labels must lie in 0 to {self._classes - 1}, and one is {highest}")
 

@@ -19,6 +19,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
+from ttfs_cupy.data.batches import RESIDENT
 from ttfs_cupy.data.mixing import MIXES
 from ttfs_cupy.engine.optimizer import decay_trouble
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
@@ -101,7 +102,7 @@ class NetworkConfig(Section):
 
 class DataConfig(Section):
     """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
-    one is Beta(mix_alpha, mix_alpha)."""
+    one is Beta(mix_alpha, mix_alpha). resident: the share of a GPU's free memory that the images may take."""
 
     dataset: Text
     root: PathText = "datasets"
@@ -110,6 +111,7 @@ class DataConfig(Section):
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
     validation: ProperShare = 0.1
+    resident: Share = RESIDENT
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":

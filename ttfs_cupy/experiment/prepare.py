@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
@@ -96,16 +97,18 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         dataset,
         network,
         Batches(
-            dataset.train.take(to_train),
+            dataset.train,
             batch_size,
             encode=network.encoder,
+            members=to_train,
             shuffle=True,
             seed=config.seed,
             augment=augmentation(config.data.augment),
             mix=mixing(config.data.mix, config.data.mix_alpha),
+            resident=config.data.resident,
         ),
-        _in_order(dataset.train.take(validation), batch_size, network),
-        _in_order(dataset.test, batch_size, network),
+        _in_order(dataset.train, validation, config, network),
+        _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
     )
 
 
@@ -141,8 +144,9 @@ def _convolved_by(config: Config, algorithms: Mapping[str, str]) -> Config:
     return config.model_copy(update={"network": config.network.model_copy(update={"convolution": algorithms})})
 
 
-def _in_order(images: ImageSet, batch_size: int, network: Network) -> Batches:
-    return Batches(images, min(batch_size, len(images)), encode=network.encoder)
+def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, network: Network) -> Batches:
+    size = min(config.training.batch_size, len(members))
+    return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident)
 
 
 def _network(config: Config, device: Device, dataset: Dataset) -> Network:

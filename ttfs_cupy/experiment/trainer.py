@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import Batch, Batches
+from ttfs_cupy.data import Batches
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
 from ttfs_cupy.engine.loss import Totals
@@ -52,7 +52,7 @@ class Trainer:
         check_kind("run", run, RunDirectory)
         for name, batches in (("training", training), ("validation", validation)):
             check_kind(name, batches, Batches)
-            network.validity.check_set(name, batches.images)
+            network.validity.check_batches(batches, name)
         self.config = config
         self.network = network
         self.optimizer = optimizer
@@ -124,7 +124,7 @@ class Trainer:
         validation = validate(self.evaluator, self.validation, self.average)
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
-            raise self._not_finite(next(self.validation.epoch(0)))
+            raise self._not_finite()
         progress = self.progress
         progress.epochs += 1
         kept = validation.kept
@@ -167,11 +167,10 @@ class Trainer:
         last_reading = time.perf_counter()
         description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
         with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
-            for number, batch in enumerate(self.training.epoch(progress.epochs)):
-                self.step.send(batch.inputs, batch.labels)
+            for number, _ in enumerate(self.step.each(self.training, progress.epochs)):
                 if number and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
                     # waits for the step before, while this batch is on its way
-                    totals = self._finite_totals(batch)
+                    totals = self._finite_totals()
                     last_reading = time.perf_counter()
                     bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
                 self.optimizer.lr = self.rates.at(progress.step)
@@ -183,21 +182,22 @@ class Trainer:
                 bar.update()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        return self._finite_totals(batch)
+        return self._finite_totals()
 
-    def _finite_totals(self, batch: Batch) -> Totals:
+    def _finite_totals(self) -> Totals:
         totals = self.network.loss.read()
         if not np.isfinite(totals.loss):
-            raise self._not_finite(batch)
+            raise self._not_finite()
         return totals
 
-    def _not_finite(self, batch: Batch) -> UserError:
+    def _not_finite(self) -> UserError:
         """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
-        inputs = self.network.device.to_device(batch.inputs)
+        assert self.network.last_inputs is not None
         change = "set" if self.config.optimizer.clip_norm is None else "lower"
+        layer = first_non_finite_layer(self.network, self.network.last_inputs)
         return UserError(
             f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
-            f"{first_non_finite_layer(self.network, inputs)} overflow; the weights before that epoch are in "
+            f"{layer} overflow; the weights before that epoch are in "
             f"{self.run.last}; try a lower optimizer.lr or {change} optimizer.clip_norm"
         )
 

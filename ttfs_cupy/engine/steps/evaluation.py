@@ -39,7 +39,7 @@ class Evaluator(BatchStep):
         not suit the network.
         """
         check_kind("batches", batches, Batches)
-        self._network.validity.check_set("batches", batches.images)
+        self._network.validity.check_batches(batches)
         with self._network.turns.take():
             return self._over(batches, description)
 
@@ -48,9 +48,8 @@ class Evaluator(BatchStep):
         network.plan(self._batch_size, training=self.training)
         network.loss.reset()
         rates.reset()
-        bar = tqdm(batches.epoch(0), total=len(batches), desc=description, unit="batch", leave=False, disable=None)
-        for batch in bar:
-            self.send(batch.inputs, batch.labels)
+        made = self.each(batches, 0)
+        for _ in tqdm(made, total=len(batches), desc=description, unit="batch", leave=False, disable=None):
             self.run()
         totals = network.loss.read()
         return Evaluation(totals, rates.read(totals.images))

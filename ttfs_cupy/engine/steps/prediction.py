@@ -41,7 +41,7 @@ def predict(
     check_kind("noise", noise, Noise)
     if batches.shuffle or batches.mix is not None:
         raise ValueError("batches must come in the set's order, each image by itself: without shuffle and mix")
-    network.validity.check_set("batches", batches.images)
+    network.validity.check_batches(batches)
     moves, rates = SpikeNoise(network, noise), FiringRates(network)
     watchers = [*([moves.watch] if noise.moves_spikes else []), rates.watch, *([watch] if watch is not None else [])]
 
@@ -53,10 +53,10 @@ def predict(
     with network.turns.take(), device.current(), weights_rounded(network, noise):
         network.plan(batches.batch_size)
         network.loss.reset()
-        for batch in batches.epoch(0):
-            inputs = device.to_device(batch.inputs)
-            readout = network.run(moves.encoded(inputs) if noise.moves_spikes else inputs, watch=tell)
-            network.loss.add(readout, device.to_device(batch.labels))
+        for batch in batches.epoch(0, network.device):
+            inputs = moves.encoded(batch.inputs) if noise.moves_spikes else batch.inputs
+            readout = network.run(inputs, watch=tell)
+            network.loss.add(readout, batch.labels)
             classes.append(device.to_host(readout).argmax(axis=1))
         totals = network.loss.read()
     return Predictions(np.concatenate(classes), Evaluation(totals, rates.read(totals.images)))

@@ -2,10 +2,7 @@
 
 import logging
 
-import numpy as np
-
 from ttfs_cupy.common.checks import check_count, check_kind
-from ttfs_cupy.data import MixedLabels
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.accumulation import GradientSum
 from ttfs_cupy.engine.average import WeightAverage
@@ -55,7 +52,6 @@ class TrainingStep(BatchStep):
         self._label_smoothing = check_smoothing(label_smoothing)
         self._average = average
         self._sum = GradientSum(network.device, network.parameters) if self._accumulate > 1 else None
-        self._sent = 0
         # of the group that has begun, without the batch at hand
         self._batches = self._images = 0
         if network.device.streams is not None and is_blocking():
@@ -66,22 +62,16 @@ class TrainingStep(BatchStep):
         """Whether there are batches that the optimiser has not taken a step for."""
         return self._batches > 0
 
-    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels) -> None:
-        super().send(inputs, labels)
-        self._sent = len(inputs)
-
-    send.__doc__ = BatchStep.send.__doc__
-
     def run(self) -> None:
-        """Works on the batch sent last, and takes the optimiser's step if that ends its group. Nothing is read back: it
+        """Works on the batch at hand, and takes the optimiser's step if that ends its group. Nothing is read back: it
         returns before a GPU has done it.
 
         Raises ValueError as BatchStep.run() does, and while averaged weights are in place.
         """
         # here, too: a graph that is launched again does not ask the optimiser
         self._network.parameters.require_own_values()
-        self._require_batch()
-        batches, images = self._batches + 1, self._images + self._sent
+        supply = self._require_batch()
+        batches, images = self._batches + 1, self._images + supply.images
         try:
             super().run()
         except BaseException:
