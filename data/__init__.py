@@ -1,6 +1,8 @@
 """Data sets, their split, augmentation and batches. Importing this loads neither torch nor scikit-learn."""
 
-from .augmentation import AUGMENTATIONS, Augmentation, augmentation
+# before what is called like it
+from .augmentation import Program
+from .host_augmentation import AUGMENTATIONS, Augmentation, augmentation
 from .loader import Batch, Batches
 from .mixing import MIXES, MixedLabels, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
@@ -17,6 +19,7 @@ __all__ = [
     "Dataset",
     "ImageSet",
     "MixedLabels",
+    "Program",
     "Source",
     "augmentation",
     "load_dataset",

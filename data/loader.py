@@ -15,7 +15,7 @@ from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import Task, ThreadPool
 
-from .augmentation import NEED_BYTES, Augmentation, unchanged
+from .host_augmentation import NEED_BYTES, Augmentation, unchanged
 from .mixing import Mix, MixedLabels
 from .seeds import Stream, generator
 from .sources.images import ImageSet

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, ImageSet, augmentation
-from ttfs_cupy.data.augmentation import erase, shift
+from ttfs_cupy.data.host_augmentation import erase, shift
 
 GREY = ["flip", "shift", "shift_flip", "shift_erase", "shift_flip_erase"]
 

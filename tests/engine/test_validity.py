@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ttfs_cupy import Batches, Encoder, ImageSet, models
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data.augmentation import augmentation, cutout
+from ttfs_cupy.data.host_augmentation import augmentation, cutout
 from ttfs_cupy.device import Device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Sgd

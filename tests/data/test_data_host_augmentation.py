@@ -6,7 +6,7 @@ from torchvision import transforms
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import AUGMENTATIONS, augmentation
-from ttfs_cupy.data.augmentation import auto_augment, crop, cutout, flip
+from ttfs_cupy.data.host_augmentation import auto_augment, crop, cutout, flip
 
 SHAPES = [(32, 32, 3), (28, 28, 1), (8, 8, 1), (24, 40, 3), (31, 33, 3), (3, 5, 1), (1, 1, 1)]
 

@@ -215,8 +215,8 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 NEED_BYTES: tuple[Augmentation, ...] = (crop, auto_augment, cifar, crop_flip)
 
 
-def augmentation(name: str) -> Augmentation:
+def augmentation(name: object) -> Augmentation:
     """The augmentation called `name`; UserError if there is none."""
-    if name not in AUGMENTATIONS:
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
         raise UserError(f"there is no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}")
     return AUGMENTATIONS[name]
