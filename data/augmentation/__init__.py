@@ -12,10 +12,11 @@ from .operations import (
 from .pipeline import Augmentation
 from .policies import AutoAugment, RandAugment, TrivialAugmentWide
 from .program import Draw, Operation, Program
-from .reading import AUGMENTATIONS, OPERATIONS, augmentation, augmentation_trouble
+from .reading import AUGMENTATIONS, CHOICES, OPERATIONS, augmentation, augmentation_trouble
 
 __all__ = [
     "AUGMENTATIONS",
+    "CHOICES",
     "OPERATIONS",
     "Augmentation",
     "AutoAugment",

@@ -103,7 +103,8 @@ def _pair(line: str) -> list[tuple[str, float, int]]:
 class RandAugment(Policy):
     """num_ops changes one after the other, each one of 14, all of the same magnitude.
 
-    magnitude: from 0, below num_magnitude_bins, which is the number of steps. fill: the level of what a change uncovers.
+    magnitude: from 0, below num_magnitude_bins, which is the number of steps.
+    fill: the level of what a change uncovers.
     """
 
     num_ops: int = 2

@@ -1,6 +1,8 @@
-"""An augmentation as the kernels get it: slots, which say what is drawn for each image, and choices, which say among what.
+"""An augmentation as the kernels get it: slots, which say what is drawn for each image, and choices, among which.
 
-A slot becomes one instruction for each image. docs/design.md names who draws and who carries out.
+For each image a kernel draws an instruction of each slot, and further kernels carry instructions out. What their
+numbers mean, and how Philox's random numbers become choices, is written plainly in
+ttfs_cupy/check/kernels/references/augmentation.py.
 """
 
 from __future__ import annotations

@@ -62,7 +62,11 @@ _NAMED: Mapping[str, tuple[ImageOperation, ...]] = {
 }
 AUGMENTATIONS: Mapping[str, Augmentation] = {name: Augmentation(parts, name) for name, parts in _NAMED.items()}
 
-EXAMPLE = "[{RandomCrop: {padding: 4}}, RandomHorizontalFlip]"
+# what an augmentation may be, in words
+CHOICES = (
+    f"one of {', '.join(AUGMENTATIONS)}, or a list of operations such as [{{RandomCrop: {{padding: 4}}}}, "
+    "RandomHorizontalFlip]"
+)
 
 
 def augmentation(given: str | Sequence[Any] | Augmentation) -> Augmentation:
@@ -93,7 +97,7 @@ def _read(given: Any) -> Augmentation:
     if isinstance(given, str):
         return _named(given)
     if not isinstance(given, (list, tuple)):
-        raise UserError(f"must be {_choices()}, not {shown(given)}")
+        raise UserError(f"must be {CHOICES}, not {shown(given)}")
     # an operation is one slot at least
     if len(given) > MOST_SLOTS:
         raise UserError(f"must be a list of up to {MOST_SLOTS} operations, not of {len(given):,}")
@@ -106,11 +110,7 @@ def _named(name: str) -> Augmentation:
     if name in OPERATIONS or name in _ALIASES:
         raise UserError(f"must be a list where it names an operation: write [{name}]")
     hint = _meant(name, [*AUGMENTATIONS, *OPERATIONS])
-    raise UserError(f"must be {_choices()}, not {shown(name)}{f': did you mean {hint}?' if hint else ''}")
-
-
-def _choices() -> str:
-    return f"one of {', '.join(AUGMENTATIONS)}, or a list of operations such as {EXAMPLE}"
+    raise UserError(f"must be {CHOICES}, not {shown(name)}{f': did you mean {hint}?' if hint else ''}")
 
 
 def _operation(item: Any, where: str) -> ImageOperation:
