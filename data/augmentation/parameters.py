@@ -65,7 +65,9 @@ def fill_word(name: str, fill: Fill, channels: int) -> int:
     elif len(fill) == channels:
         levels = [*fill, *[0] * (4 - len(fill))]
     else:
-        raise UserError(f"{name} has {len(fill)} levels, but the images' channels are {channels}: give one for each")
+        raise UserError(
+            f"{name} is a list of {len(fill)}, but the images' channels are {channels}: give one level, or one for each"
+        )
     return int.from_bytes(bytes(levels), "little", signed=True)
 
 

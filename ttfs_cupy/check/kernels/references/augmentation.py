@@ -163,7 +163,7 @@ def _levels(fill: int, channels: int) -> Image:
 
 
 def _factor(entries: list[int]) -> np.float32:
-    return np.array(entries[0], np.int32).view(np.float32)[()]
+    return np.int32(entries[0]).view(np.float32)
 
 
 def _blended(plain: NDArray[np.integer], image: Image, factor: np.float32) -> Image:
