@@ -151,6 +151,8 @@ def test_erasing_gives_up_on_what_never_fits() -> None:
     found = drawn([RandomErasing(1, [0.5, 0.5], [1, 1], 7)], (9, 9, 1), 50)[:, 0]
     assert (found[:, 2] - found[:, 1] == 6).all() and (found[:, 4] - found[:, 3] == 6).all()
     assert (found[:, 7] == 0x07070707).all()
+    # up to both borders
+    assert set(found[:, 1].tolist()) == set(found[:, 3].tolist()) == {0, 1, 2, 3}
 
 
 sides = st.integers(1, 12)
