@@ -113,7 +113,7 @@ def test_the_process_itself_says_one_sentence_and_exits_with_two(here: Path) -> 
         ({"network__model": "vgg11x.yaml"}, ["vgg11x.yaml", "no such file"]),
         ({"network__model": "[8, Q]"}, ["layer 2", "'Q'"]),
         ({"network__clip": "separate", "network__psp_slope": 0.5}, ["network.clip", "separate"]),
-        ({"data__augment": "cifra"}, ["augmentation", "cifra"]),
+        ({"data__augment": "cifra"}, ["data.augment", "cifra", "did you mean cifar?"]),
         ({"data__augment": "cifar"}, ["augmentations", "0..16"]),
         ({"data__validation": 0.0001}, ["validation share"]),
         ({"data__dataset": "digit"}, ["'digit'", "digits"]),

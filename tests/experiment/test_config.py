@@ -148,7 +148,7 @@ WRONG = {
     "data.dataset": [*TEXT, "null"],
     "data.root": [*TEXT, "null"],
     "data.download": FLAG,
-    "data.augment": [*TEXT, "null"],
+    "data.augment": ["''", "1", "true", "1.5", "null", "{}", "{Cutout: 16}", "cifra", "RandomHorizontalFlip"],
     "data.mix": [*NAME, "cut", "null"],
     "data.mix_alpha": [*POSITIVE, "101", "0.001", "null"],
     "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],

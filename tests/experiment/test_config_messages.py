@@ -15,6 +15,7 @@ from helpers.configs import MINIMAL
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.data import split
+from ttfs_cupy.data.augmentation import CHOICES
 from ttfs_cupy.experiment.config import dump_config, load_config
 from ttfs_cupy.experiment.prepare import prepare
 
@@ -48,6 +49,15 @@ VALUES = {
     "tune=yes": "tune must be true or false, not 'yes'",
     "output=3": "output must be some text, or null, not 3",
     "output=~nosuchuser/x": "output must be a path whose ~ names a user of this machine, not '~nosuchuser/x'",
+    "data.augment=cifra": f"data.augment must be {CHOICES}, not 'cifra': did you mean cifar?",
+    "data.augment=3": f"data.augment must be {CHOICES}, not 3",
+    "data.augment=Cutout": "data.augment must be a list where it names an operation: write [Cutout]",
+    "data.augment=[Cutout, RandomCop]": (
+        "data.augment operation 2: there is no operation 'RandomCop': did you mean RandomCrop?"
+    ),
+    "data.augment=[{RandomCrop: {padding: -1}}]": (
+        "data.augment operation 1, RandomCrop: padding must be a whole number from 0 to 8192, not -1"
+    ),
     "network=3": f"network must be a section with the keys {NETWORK}, not 3",
     "network.model=3": (
         "network.model must be a model's name, the path of its YAML file, or a list of layers such as [32, P, 64, P], "

@@ -1,6 +1,6 @@
 """An experiment's YAML file as typed, checked values: the keys, their defaults, and what is right for each.
 
-The names of datasets, augmentations and models are their own rooms' business: here they are only text.
+The names of datasets and models are their own rooms' business: here they are only text.
 """
 
 import shlex
@@ -27,6 +27,7 @@ from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import sentence
 from ttfs_cupy.experiment.config_values import (
     Alpha,
+    Augment,
     Convolution,
     Count,
     Decay,
@@ -101,13 +102,14 @@ class NetworkConfig(Section):
 
 
 class DataConfig(Section):
-    """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
-    one is Beta(mix_alpha, mix_alpha). resident: the share of a GPU's free memory that the images may take."""
+    """Which images, from where, and how they are split and varied. augment: a name, or a list of operations (see
+    ttfs_cupy.data.augmentation). mix makes each training image of two; the share of one is Beta(mix_alpha, mix_alpha).
+    resident: the share of a GPU's free memory that the images may take."""
 
     dataset: Text
     root: PathText = "datasets"
     download: Flag = False
-    augment: Text = "none"
+    augment: Augment = "none"
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
     validation: ProperShare = 0.1

@@ -21,6 +21,7 @@ from ttfs_cupy.common.checks import LARGEST, SMALLEST
 from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import short
 from ttfs_cupy.convolution.registry import algorithms
+from ttfs_cupy.data.augmentation import CHOICES, augmentation_trouble
 from ttfs_cupy.data.mixing import ALPHAS
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT
@@ -179,6 +180,18 @@ Model = Annotated[
     Field(description="a model's name, the path of its YAML file, or a list of layers such as [32, P, 64, P]"),
 ]
 
+
+def _known_augmentation(value: Any) -> Any:
+    if trouble := augmentation_trouble(value):
+        raise conflict("data.augment", trouble)
+    return value
+
+
+Augment = Annotated[
+    Annotated[str, Field(strict=True, min_length=1)] | Annotated[list[Any], Field(strict=True)],
+    AfterValidator(_known_augmentation),
+    Field(description=CHOICES),
+]
 
 _ALGORITHM = f"({'|'.join(algorithms())})(:[0-9]{{1,4}})?"
 Algorithms = Annotated[
