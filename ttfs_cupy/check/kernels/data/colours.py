@@ -9,19 +9,22 @@ from ttfs_cupy.data.augmentation import Operation
 
 # (height, width, channels)
 SHAPES = ((12, 13, 3), (9, 16, 1), (2, 7, 3), (1, 1, 1), (40, 40, 3))
-SLOTS, SLOT = 3, 1
+SLOTS, SLOT, LEVELS = 3, 1, 256
 FACTORS = (0.0, 0.1, 0.73, 1.0, 1.3, 1.9)
 
 
 def _images(trial: KernelTrial, height: int, width: int, channels: int, count: int) -> np.ndarray:
-    """Noise, few levels, one level, a gradient: uint8 (count, height, width, channels)."""
+    """Few levels, one level, a gradient, noise, of all levels if there is room: uint8 (count, H, W, C)."""
     shape = (height, width, channels)
     draw = trial.random.integers
+    noise = draw(0, 256, shape)
+    if height * width >= LEVELS:
+        noise.reshape(-1, channels)[:LEVELS] = np.arange(LEVELS)[:, None]
     kinds = [
-        draw(0, 256, shape),
         draw(0, 3, shape) * 100 + 7,
         np.full(shape, draw(0, 256)),
         np.linspace(20, 200, height * width * channels).reshape(shape),
+        noise,
     ]
     return np.stack([kinds[number % len(kinds)] for number in range(count)]).astype(np.uint8)
 
@@ -30,9 +33,11 @@ def _bits(factor: float) -> int:
     return int(np.float32(factor).view(np.int32))
 
 
-def _by_tables() -> list[tuple[int, int]]:
+def _by_tables() -> list[tuple[int, ...]]:
     """Operations that go pixel by pixel, each with its parameter."""
-    blends = [(op, _bits(factor)) for op in (Operation.BRIGHTNESS, Operation.CONTRAST) for factor in FACTORS]
+    blends: list[tuple[int, ...]] = [
+        (op, _bits(factor)) for op in (Operation.BRIGHTNESS, Operation.CONTRAST) for factor in FACTORS
+    ]
     bits = [(Operation.POSTERIZE, kept) for kept in range(9)]
     thresholds = [(Operation.SOLARIZE, level) for level in (0, 1, 128, 255, 256)]
     return [
@@ -76,8 +81,8 @@ def change_pixels(trial: KernelTrial) -> None:
         chosen: list[tuple[int, ...]] = [(Operation.KEEP,), (Operation.INVERT,)] * 4
         chosen += [(op, _bits(factor)) for op in (Operation.COLOR, Operation.SHARPNESS) for factor in FACTORS] * 4
         for _ in range(40):
-            turn = draw(-ONE, ONE + 1, 4)
-            start = draw(-8 * ONE, (8 + width) * ONE), draw(-8 * ONE, (8 + height) * ONE)
+            turn = draw(-ONE, ONE + 1, 4).tolist()
+            start = int(draw(-8 * ONE, (8 + width) * ONE)), int(draw(-8 * ONE, (8 + height) * ONE))
             fill = int(draw(-(2**31), 2**31))
             chosen.append((Operation.AFFINE, *turn[:2], start[0] + HALF, *turn[2:], start[1] + HALF, fill))
         images, instructions = _images(trial, height, width, channels, len(chosen)), _instructions(chosen)

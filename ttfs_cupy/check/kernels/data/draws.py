@@ -66,5 +66,5 @@ def draw_mixtures(trial: KernelTrial) -> None:
         blanks = (trial.blank(300), trial.blank(300), trial.blank(300, 4, dtype=np.int32))
         found = trial.launch(300, *arguments, *blanks, 300)
         wanted = drawn_mixtures(images, occurrences, EPOCH, SEEDS[1], alpha, cut, (height, width))
-        for one, other in zip(found, wanted, strict=True):
+        for one, other in zip(found, map(np.asarray, wanted), strict=True):
             trial.compare(one, other, 1.0)
