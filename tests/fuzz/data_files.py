@@ -7,6 +7,7 @@ import pickletools
 import random
 import struct
 import tarfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,15 @@ from typing import Any
 
 import numpy as np
 from helpers.damage import content_of, damaged_bytes, nasty, put_instead, remove
-from helpers.datasets_on_disk import write_cifar10, write_cifar100, write_mnist
+from helpers.datasets_on_disk import (
+    write_cifar10,
+    write_cifar100,
+    write_emnist,
+    write_mnist,
+    write_qmnist,
+    write_stl10,
+    write_svhn,
+)
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import DATASETS, Dataset, load_dataset
@@ -25,7 +34,7 @@ Kind = Callable[[Path, random.Random], None]
 
 
 class DataFiles:
-    """Small sets as they are published: idx files, gzipped or not, and CIFAR's folders and archives."""
+    """Small sets as they are published: idx files, gzipped or not, MATLAB's, folders and archives."""
 
     def __init__(self, folder: Path):
         self._root = folder / "root"
@@ -33,6 +42,13 @@ class DataFiles:
         makers: list[tuple[str, Callable[[Path], Any]]] = [
             ("mnist", lambda root: write_mnist(root, train=6, test=3, zipped=False)),
             ("mnist", lambda root: write_mnist(root, train=6, test=3)),
+            ("emnist", lambda root: write_emnist(root, train=6, test=3)),
+            ("qmnist", lambda root: write_qmnist(root, train=6, test=3, zipped=False)),
+            ("qmnist", lambda root: write_qmnist(root, train=6, test=3)),
+            ("svhn", lambda root: write_svhn(root, train=6, test=3, zipped=False)),
+            ("svhn", lambda root: write_svhn(root, train=6, test=3)),
+            ("stl10", lambda root: write_stl10(root, train=6, test=3)),
+            ("stl10", lambda root: write_stl10(root, train=6, test=3, archive=True)),
             ("cifar10", lambda root: write_cifar10(root, train=6, test=3)),
             ("cifar10", lambda root: write_cifar10(root, train=6, test=3, archive=True)),
             ("cifar100", lambda root: write_cifar100(root, train=6, test=3)),
@@ -75,9 +91,11 @@ class DataFiles:
             kinds += [_unzipped, _unzipped, _members, _members]
         elif path.suffix == ".gz":
             kinds += [_unzipped, _unzipped, _more]
-        elif "ubyte" in path.name:
+        elif "-idx" in path.name:
             kinds += [_sizes]
-        else:
+        elif path.suffix == ".mat":
+            kinds += [_elements, _elements, _inflated]
+        elif path.suffix != ".bin":
             kinds += [_opcodes, _opcodes, _content, _content]
         random.choice(kinds)(path, random)
 
@@ -129,6 +147,30 @@ def _with_other_sizes(content: bytes, random: random.Random) -> bytes:
     place = random.choice([0, 4, 8, 12])
     number = random.choice([0, 1, 2, 27, 28, 60_000, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 0x0803, 0x0D03])
     return content[:place] + struct.pack(">I", number) + content[place + 4 :]
+
+
+def _elements(path: Path, random: random.Random) -> None:
+    """Another number in one of the first tags of a MATLAB file."""
+    content = bytearray(path.read_bytes())
+    place = 128 + 4 * random.randrange(16)
+    number = random.choice([0, 1, 2, 5, 14, 15, 0x10001, 0x40001, 0xFFFF0001, 2**20, 2**31 - 1, 2**31, 2**32 - 1])
+    content[place : place + 4] = struct.pack("<I", number)
+    path.write_bytes(bytes(content))
+
+
+def _inflated(path: Path, random: random.Random) -> None:
+    """Damage within the first packed element of a MATLAB file, whose own checksum is right."""
+    content = path.read_bytes()
+    kind, size = struct.unpack("<2I", content[128:136])
+    if kind != 15:
+        return _bytes(path, random)
+    changed = zlib.decompress(content[136 : 136 + size])
+    changed = damaged_bytes(changed[:100], random) + changed[100:]
+    if random.random() < 0.2:
+        changed += bytes(random.choice([1, 8, 1 << 20]))
+    packed = zlib.compress(changed, 1)
+    path.write_bytes(content[:128] + struct.pack("<2I", 15, len(packed)) + packed + content[136 + size :])
+    return None
 
 
 def _members(path: Path, random: random.Random) -> None:
