@@ -18,7 +18,7 @@ needs_fashion_mnist = pytest.mark.skipif(
 
 def test_the_names():
     idx = ["mnist", "fmnist", "kmnist", "emnist", "qmnist"]
-    assert list(DATASETS) == [*idx, "cifar10", "cifar100", "svhn", "stl10", "digits"]
+    assert list(DATASETS) == [*idx, "cifar10", "cifar100", "svhn", "stl10", "events", "digits"]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):

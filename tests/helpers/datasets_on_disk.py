@@ -119,6 +119,51 @@ def write_stl10(root: Path, train: int = 20, test: int = 10, archive: bool = Fal
     return pack(folder, root / "stl10_binary.tar.gz") if archive else folder
 
 
+EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
+
+
+def recording(label: int, seed: int, side: int = 8, count: int = 60) -> NDArray[Any]:
+    """Events (count,) of which a class's are where no other's are, and one in each corner."""
+    rng = np.random.default_rng([seed, label])
+    events = np.zeros(count, EVENT)
+    events["x"], events["y"] = rng.integers(0, side, count), (2 * label + rng.integers(0, 2, count)) % side
+    events["t"] = 1_000_000 + np.sort(rng.integers(0, 100_000, count))
+    events["p"] = rng.integers(0, 2, count)
+    events["x"][:2], events["y"][:2] = [0, side - 1], [0, side - 1]
+    return events
+
+
+def npz_columns(events: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return {name: events[name] for name in EVENT.names or ()}
+
+
+def write_recording(path: Path, events: NDArray[Any]) -> None:
+    """In the format that the name's ending says. Of .bin, times count from the first event."""
+    if path.suffix == ".npy":
+        np.save(path, events)
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, **npz_columns(events))
+    elif path.suffix == ".bin":
+        times = events["t"] - events["t"].min()
+        columns = [events["x"], events["y"], events["p"] << 7 | times >> 16, times >> 8 & 255, times & 255]
+        path.write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
+    else:
+        addresses = events["x"].astype(np.int64) << 8 | events["y"] << 1 | events["p"]
+        content = np.stack([addresses, events["t"]], 1).astype(">u4").tobytes()
+        path.write_bytes(b"#!AER-DAT2.0\r\n# events of a DVS128\r\n" + content)
+
+
+def write_events(root: Path, train: int = 40, test: int = 12, ending: str = ".npy", classes: int = 3) -> Path:
+    """A small 'events': recordings of 8x8 pixels in folders of their classes; the root."""
+    for half, count in (("train", train), ("test", test)):
+        for number in range(count):
+            label = number % classes
+            folder = root / half / f"class {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_recording(folder / f"{number:04}{ending}", recording(label, number + (half == "test") * 1000))
+    return root
+
+
 def cifar_rows(images: Images) -> Images:
     """(N, 32, 32, 3) as CIFAR stores it: (N, 3072), plane after plane."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(len(images), math.prod(images.shape[1:])))

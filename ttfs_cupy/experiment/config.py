@@ -47,6 +47,7 @@ from ttfs_cupy.experiment.config_values import (
     Seed,
     Share,
     ShareBelowOne,
+    Size,
     Text,
     Threads,
     WeightRange,
@@ -100,12 +101,15 @@ class NetworkConfig(Section):
 
 
 class DataConfig(Section):
-    """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
-    one is Beta(mix_alpha, mix_alpha)."""
+    """Which images, from where, and how they are split and varied. size, height and width, and time_window, in
+    microseconds, are for recordings of event cameras. mix makes each training image of two; the share of one is
+    Beta(mix_alpha, mix_alpha)."""
 
     dataset: Text
     root: PathText = "datasets"
     download: Flag = False
+    size: Size | None = None
+    time_window: Count | None = None
     augment: Text = "none"
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
