@@ -65,7 +65,7 @@ def _checked_size(size: Size | None) -> Size | None:
     if size is None:
         return None
     sides = tuple(size) if isinstance(size, (tuple, list)) else ()
-    if len(sides) != 2 or not all(is_whole(side) and 1 <= side <= LARGEST_SIDE for side in sides):
+    if len(sides) != 2 or not all(is_whole(side) and 1 <= int(side) <= LARGEST_SIDE for side in sides):
         raise UserError(f"data.size must be height and width, each from 1 to {LARGEST_SIDE}, not {shown(size)}")
     return int(sides[0]), int(sides[1])
 

@@ -80,8 +80,8 @@ def _checked(path: Path, columns: dict[str, NDArray[Any]]) -> Events:
     for name in ("x", "y"):
         low, high = int(columns[name].min()), int(columns[name].max())
         if low < 0 or high >= LARGEST_SIDE:
-            wrong = low if low < 0 else high
-            raise UserError(f"{path} has an event at {name} {wrong}, where pixels are 0 to {LARGEST_SIDE - 1}")
+            outside = low if low < 0 else high
+            raise UserError(f"{path} has an event at {name} {outside}, where pixels are 0 to {LARGEST_SIDE - 1}")
     wrong = columns["p"][~np.isin(columns["p"], (-1, 0, 1))]
     if len(wrong):
         raise UserError(f"{path} has an event of polarity {wrong[0]}, which must be 1 or 0, or 1 or -1")
