@@ -21,6 +21,8 @@ from ttfs_cupy.data.sources.recordings import ENDINGS, LARGEST_SIDE, LONGEST, Ev
 
 Size = tuple[int, int]
 EARLIEST = 255
+# how many times as large as half of the images are they may become, to be as large as the largest
+MOST_PADDING = 16
 
 
 def read_events(root: Path, _download: bool, size: Size | None, time_window: int | None) -> tuple[Raw, Raw]:
@@ -38,8 +40,7 @@ def read_events(root: Path, _download: bool, size: Size | None, time_window: int
     if unknown := [name for name in _classes(test) if name not in classes]:
         raise UserError(f"{test} has classes that {train} has not: {listed(map(shown, unknown))}")
     halves = [_read(folder, classes, size, time_window) for folder in (train, test)]
-    extents = [image.shape[:2] for images, _ in halves for image in images]
-    height, width = size or (max(rows for rows, _ in extents), max(columns for _, columns in extents))
+    height, width = size or _common_size(root, [image for images, _ in halves for image in images])
     train_raw, test_raw = (
         Raw(_stacked(images, height, width), np.array(labels, np.int64), f"{folder} ({len(images)} recordings)")
         for folder, (images, labels) in zip((train, test), halves, strict=True)
@@ -132,6 +133,17 @@ def _check_inside(file: Path, events: Events, size: Size | None) -> None:
     if len(outside):
         row, column = events.y[outside[0]], events.x[outside[0]]
         raise UserError(f"{file} has an event in row {row}, column {column}, outside data.size {list(size)}")
+
+
+def _common_size(root: Path, images: list[NDArray[np.uint8]]) -> Size:
+    """Of the smallest image that holds all. One event that is far outside must not cost memory for all of them."""
+    height, width = max(len(image) for image in images), max(image.shape[1] for image in images)
+    if height * width * 2 > MOST_PADDING * np.median([image.size for image in images]):
+        raise UserError(
+            f"the recordings under {root} reach to row {height - 1} and column {width - 1}, and most of them by far "
+            "not as far: set data.size, which tells of those that are outside"
+        )
+    return height, width
 
 
 def _stacked(images: list[NDArray[np.uint8]], height: int, width: int) -> NDArray[np.uint8]:

@@ -202,6 +202,17 @@ def test_a_class_may_lack_in_the_test_half_alone(tmp_path: Path) -> None:
     assert sentence == f"{tmp_path}/test has classes that {tmp_path}/train has not: 'class 2'"
 
 
+def test_one_event_far_outside_does_not_make_all_images_large(tmp_path: Path) -> None:
+    write_events(tmp_path, train=6, test=3)
+    np.save(tmp_path / "train" / "class 0" / "far.npy", np.array([(4095, 4095, 0, 0)], EVENT))
+    assert refusal(tmp_path) == (
+        f"the recordings under {tmp_path} reach to row 4095 and column 4095, and most of them by far not as far: set "
+        "data.size, which tells of those that are outside"
+    )
+    sentence = refusal(tmp_path, size=(8, 8))
+    assert sentence.startswith(f"{tmp_path}/train/class 0/far.npy has an event in row 4095, column 4095, outside")
+
+
 # Refusals
 
 
