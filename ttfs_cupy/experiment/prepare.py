@@ -66,7 +66,13 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     """
     check_kind("config", config, Config)
     device, reason = get_device(config.device, config.threads)
-    dataset = load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
+    dataset = load_dataset(
+        config.data.dataset,
+        Path(config.data.root),
+        download=config.data.download,
+        size=config.data.size,
+        time_window=config.data.time_window,
+    )
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
     to_train, validation = split(len(dataset.train), config.data.validation, config.seed)
     batch_size = config.training.batch_size
