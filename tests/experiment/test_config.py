@@ -51,6 +51,7 @@ DEFAULTS = {
         "mix": "none",
         "mix_alpha": 1.0,
         "validation": 0.1,
+        "resident": 0.5,
     },
     "training": {
         "epochs": 3,
@@ -155,6 +156,7 @@ WRONG = {
     "data.augment": ["''", "1", "true", "1.5", "null", "{}", "{Cutout: 16}", "cifra", "RandomHorizontalFlip"],
     "data.mix": [*NAME, "cut", "null"],
     "data.mix_alpha": [*POSITIVE, "101", "0.001", "null"],
+    "data.resident": [*ANY_NUMBER, "-0.1", "1.1", "null"],
     "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
