@@ -1,6 +1,7 @@
 """Data sets, their split, augmentation and batches. Importing this loads neither torch nor scikit-learn."""
 
 from .augmentation import AUGMENTATIONS, Augmentation, augmentation
+from .class_weights import class_weights
 from .loader import Batch, Batches
 from .mixing import MIXES, MixedLabels, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
@@ -19,6 +20,7 @@ __all__ = [
     "MixedLabels",
     "Source",
     "augmentation",
+    "class_weights",
     "load_dataset",
     "mixing",
     "split",

@@ -64,9 +64,12 @@ slopes = st.builds(
     st.tuples(share, share),
     st.tuples(share, share),
 )
+class_weights = st.none() | st.just("balanced") | st.lists(finite(1e-30, 3e38), max_size=3)
 contents = st.fixed_dictionaries(
     {
-        "data": st.fixed_dictionaries({"dataset": words}, optional={"root": words, "validation": share}),
+        "data": st.fixed_dictionaries(
+            {"dataset": words}, optional={"root": words, "validation": share, "class_weights": class_weights}
+        ),
         "training": st.fixed_dictionaries(
             {"epochs": whole(1), "batch_size": whole(1)}, optional={"patience": st.none()}
         ),
@@ -162,6 +165,7 @@ data:
   augment: none
   mix: none
   mix_alpha: 1.0
+  class_weights: null
   validation: 0.1
 training:
   epochs: 3

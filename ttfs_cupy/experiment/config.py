@@ -26,6 +26,7 @@ from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import sentence
 from ttfs_cupy.experiment.config_values import (
     Alpha,
+    ClassWeights,
     Convolution,
     Count,
     Decay,
@@ -101,7 +102,7 @@ class NetworkConfig(Section):
 
 class DataConfig(Section):
     """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
-    one is Beta(mix_alpha, mix_alpha)."""
+    one is Beta(mix_alpha, mix_alpha). class_weights: what an image counts in the training loss, by its class."""
 
     dataset: Text
     root: PathText = "datasets"
@@ -109,6 +110,7 @@ class DataConfig(Section):
     augment: Text = "none"
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
+    class_weights: ClassWeights | None = None
     validation: ProperShare = 0.1
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ from ttfs_cupy.common.checks import LARGEST, SMALLEST
 from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import short
 from ttfs_cupy.convolution.registry import algorithms
+from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import ALPHAS
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT
@@ -212,6 +213,16 @@ def _increasing(milestones: tuple[int, ...]) -> tuple[int, ...]:
     return milestones
 
 
+def _weights_kind(value: Any) -> str:
+    return "name" if isinstance(value, str) else "weights"
+
+
+ClassWeights = Annotated[
+    Annotated[str, Field(strict=True, pattern=f"^{BALANCED}$"), Tag("name")]
+    | Annotated[tuple[Positive, ...], Tag("weights")],
+    Discriminator(_weights_kind),
+    Field(description=f"{BALANCED}, or a list of numbers above 0, one for each class"),
+]
 WeightRange = Annotated[
     tuple[Number, Number],
     AfterValidator(_ordered),

@@ -12,7 +12,7 @@ import numpy as np
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
-from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, mixing, split
+from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, class_weights, load_dataset, mixing, split
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -80,6 +80,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             f"training.accumulate {accumulate} asks for more batches of {batch_size} than the training set of "
             f"{len(to_train)} images has ({config.data.dataset} without its validation share)"
         )
+    # what does not fit is told before anything is timed
+    class_weights(config.data.class_weights, dataset.train.labels[to_train], dataset.classes)
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
     if lacking:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import Batch, Batches
+from ttfs_cupy.data import Batch, Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
 from ttfs_cupy.engine.loss import Totals
@@ -67,6 +67,7 @@ class Trainer:
             training.batch_size,
             accumulate=config.training.accumulate,
             label_smoothing=smoothing,
+            class_weights=class_weights(config.data.class_weights, training.images.labels, network.classes),
             average=self.average,
         )
         # of the optimiser; an epoch's last one may be of fewer batches
