@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.checks import check_count, check_kind
+from ttfs_cupy.common.checks import check_choice, check_count, check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import Task, ThreadPool
 
 from .augmentation import NEED_BYTES, Augmentation, unchanged
 from .mixing import Mix, MixedLabels
+from .order import SAMPLINGS, order
 from .seeds import Stream, generator
 from .sources.images import ImageSet
 
@@ -36,7 +37,8 @@ class Batches:
     """The batches of each epoch over `images`; the last one is smaller if the count is no multiple.
 
     encode: takes float32 (B, H, W, C) in [0, 1], which it may overwrite, and returns the network's input.
-    shuffle: a new order every epoch. augment: one of `AUGMENTATIONS`, or a function like them.
+    shuffle: a new order every epoch. sampling: of a shuffled epoch, plain or balanced, as `order` has it.
+    augment: one of `AUGMENTATIONS`, or a function like them.
     mix: makes each image of two, mixing("mixup") for example, or a function like those.
     prefetch: how many batches a thread prepares ahead; 0: no thread.
 
@@ -52,6 +54,7 @@ class Batches:
         *,
         encode: Encode,
         shuffle: bool = False,
+        sampling: str = "plain",
         seed: int = 0,
         augment: Augmentation | None = None,
         mix: Mix | None = None,
@@ -65,6 +68,9 @@ class Batches:
                 raise UserError(f"{name} must be None or a function, not {type(function).__name__}")
         batch_size, seed = check_count("batch_size", batch_size), check_count("seed", seed, least=0, most=2**64 - 1)
         prefetch = check_count("prefetch", prefetch, least=0)
+        check_choice("sampling", sampling, SAMPLINGS)
+        if sampling != "plain" and not shuffle:
+            raise UserError(f"sampling {sampling} is of epochs in an order of their own: it needs shuffle=True")
         if batch_size > len(images):
             raise UserError(f"a batch of {batch_size} is larger than the data, {len(images)} images: lower batch_size")
         augment = None if augment is unchanged else augment
@@ -77,6 +83,7 @@ class Batches:
         self.batch_size = batch_size
         self.encode = encode
         self.shuffle = shuffle
+        self.sampling = sampling
         self.seed = seed
         self.augment = augment
         self.mix = mix
@@ -95,16 +102,16 @@ class Batches:
         order = self._order(index)
         return self._one_by_one(index, order) if self.prefetch == 0 else self._ahead(index, order)
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        """The images' indices in this epoch's order, int64 (N,)."""
-        order = np.arange(len(self.images))
-        return generator(self.seed, Stream.ORDER, epoch).permutation(order) if self.shuffle else order
+    def _order(self, epoch: int) -> NDArray[np.int32]:
+        """The images' indices in this epoch's order, int32 (N,)."""
+        every = np.arange(len(self.images), dtype=np.int32)
+        return order(self.images.labels, every, self.seed, epoch, self.sampling).images if self.shuffle else every
 
-    def _one_by_one(self, epoch: int, order: NDArray[np.int64]) -> Generator[Batch, None, None]:
+    def _one_by_one(self, epoch: int, order: NDArray[np.int32]) -> Generator[Batch, None, None]:
         for number in range(len(self)):
             yield self._prepare(epoch, number, order)
 
-    def _ahead(self, epoch: int, order: NDArray[np.int64]) -> Generator[Batch, None, None]:
+    def _ahead(self, epoch: int, order: NDArray[np.int32]) -> Generator[Batch, None, None]:
         """The same, `prefetch` batches under preparation or ready while the consumer has one."""
         pool = ThreadPool(1, THREAD_NAME)
         pending: deque[Task[Batch]] = deque()
@@ -128,7 +135,7 @@ class Batches:
             raise UserError("an epoch that was begun before this process was forked cannot go on here: begin it anew")
         return pending.popleft().result()
 
-    def _prepare(self, epoch: int, number: int, order: NDArray[np.int64]) -> Batch:
+    def _prepare(self, epoch: int, number: int, order: NDArray[np.int32]) -> Batch:
         """Batch `number` of the epoch: pick, augment, scale to [0, 1], mix, encode."""
         chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
         pixels = self.images.images[chosen]

@@ -1,8 +1,10 @@
-"""Runs on classes of uneven size: weights in the loss."""
+"""Runs on classes of uneven size: weights in the loss, and balanced epochs."""
 
 from pathlib import Path
 
-from helpers.commands import run_small, timeless, weights
+import pytest
+from helpers.commands import cut_short, resumes_to, run_small, small, timeless, train, weights
+from helpers.refusals import refused
 
 
 def test_class_weights_reach_the_loss(tmp_path: Path) -> None:
@@ -24,3 +26,16 @@ def test_balanced_class_weights_train(tmp_path: Path) -> None:
         for name, value in (("plain", None), ("balanced", "balanced"))
     )
     assert any((weights(plain)[name] != array).any() for name, array in weights(balanced).items())
+
+
+def test_a_balanced_run_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"data__sampling": "balanced", "data__augment": "shift", "data__class_weights": [2, *[1] * 9]}
+    whole, broken = run_small(tmp_path / "whole", **settings), tmp_path / "broken"
+    cut_short(monkeypatch, 16, *small(broken, **settings))
+    resumes_to(whole, broken)
+
+
+def test_correcting_twice_is_refused(tmp_path: Path) -> None:
+    outcome = train(*small(tmp_path / "run", data__sampling="balanced", data__class_weights="balanced"))
+    refused(outcome, "data.class_weights and data.sampling are both balanced, which corrects twice: choose one")
+    assert list(tmp_path.iterdir()) == []

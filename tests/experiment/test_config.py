@@ -49,6 +49,7 @@ DEFAULTS = {
         "mix": "none",
         "mix_alpha": 1.0,
         "class_weights": None,
+        "sampling": "plain",
         "validation": 0.1,
     },
     "training": {
@@ -165,6 +166,7 @@ WRONG = {
         "[true]",
         "{0: 1}",
     ],
+    "data.sampling": [*NAME, "balance", "null"],
     "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
@@ -257,6 +259,7 @@ RIGHT = [
     ("data.class_weights", "null", None),
     ("data.class_weights", "balanced", "balanced"),
     ("data.class_weights", "[1, 2.5, 1e-3]", (1.0, 2.5, 1e-3)),
+    ("data.sampling", "balanced", "balanced"),
     ("training.patience", "null", None),
     ("training.label_smoothing", "0", 0.0),
     ("training.label_smoothing", "1e-1", 0.1),
@@ -316,6 +319,7 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["network.normalization=weight", "optimizer.weight_clip=[-1, 1]"], "optimizer.weight_clip"),
         (["network.normalization=weight", "optimizer.fixed_sign=true"], "optimizer.fixed_sign"),
         (["data.mix_alpha=0.2"], "data.mix_alpha"),
+        (["data.class_weights=balanced", "data.sampling=balanced"], "data.class_weights"),
         (["data.mix=mixup", "training.batch_size=1"], "data.mix"),
         (["optimizer.momentum=0.9"], "optimizer.momentum"),
         (["optimizer.name=sgd", "optimizer.beta1=0.8"], "optimizer.beta1"),
@@ -349,6 +353,7 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
         ["schedule.name=cosine", "schedule.annealing=1", "schedule.warmup=10"],
         ["schedule.name=onecycle", "schedule.rise=0", "schedule.start_factor=1", "schedule.end_factor=0"],
         ["schedule.annealing=0.999"],
+        ["data.class_weights=[1, 2]", "data.sampling=balanced"],
     ],
 )
 def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:

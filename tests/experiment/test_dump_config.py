@@ -166,6 +166,7 @@ data:
   mix: none
   mix_alpha: 1.0
   class_weights: null
+  sampling: plain
   validation: 0.1
 training:
   epochs: 3

@@ -19,7 +19,9 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
+from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import MIXES
+from ttfs_cupy.data.order import SAMPLINGS
 from ttfs_cupy.engine.optimizer import decay_trouble
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment import config_file
@@ -102,7 +104,8 @@ class NetworkConfig(Section):
 
 class DataConfig(Section):
     """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
-    one is Beta(mix_alpha, mix_alpha). class_weights: what an image counts in the training loss, by its class."""
+    one is Beta(mix_alpha, mix_alpha). class_weights: what an image counts in the training loss, by its class. sampling:
+    whether an epoch has each image once, or each class as often."""
 
     dataset: Text
     root: PathText = "datasets"
@@ -111,6 +114,7 @@ class DataConfig(Section):
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
     class_weights: ClassWeights | None = None
+    sampling: str = one_of(SAMPLINGS, "plain")
     validation: ProperShare = 0.1
 
     @model_validator(mode="after")
@@ -118,6 +122,10 @@ class DataConfig(Section):
         if self.mix == "none" and is_set(self, "mix_alpha"):
             raise conflict(
                 "data.mix_alpha", f"has no effect with mix none: leave it out, or choose {either(MIXES[1:])}"
+            )
+        if self.sampling == self.class_weights == BALANCED:
+            raise conflict(
+                "data.class_weights", "and data.sampling are both balanced, which corrects twice: choose one"
             )
         return self
 

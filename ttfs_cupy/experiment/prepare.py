@@ -102,6 +102,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             batch_size,
             encode=network.encoder,
             shuffle=True,
+            sampling=config.data.sampling,
             seed=config.seed,
             augment=augmentation(config.data.augment),
             mix=mixing(config.data.mix, config.data.mix_alpha),
