@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.noise import Noise
 from ttfs_cupy.engine.steps.prediction import predict
@@ -67,6 +68,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
+    if result.classes.are_uneven:
+        logger.info("balanced       %s", _by_class(result.classes))
     if noise.is_on:
         logger.info("noise          %s", _described(noise, network))
         accuracy, changed = quiet.evaluation.totals.accuracy, noisy.changed(quiet)
@@ -76,6 +79,14 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     silent = silent_layers(result.firing_rates)
     if silent:
         logger.warning("%s", silence(silent, "test", config))
+
+
+def _by_class(classes: ClassTotals) -> str:
+    lowest = classes.accuracies[classes.least] or 0.0
+    return (
+        f"{100 * classes.balanced_accuracy:.2f} %, the mean of the classes; lowest is class {classes.least} with "
+        f"{100 * lowest:.2f} % of {classes.images[classes.least]}"
+    )
 
 
 def _described(noise: Noise, network: Network) -> str:

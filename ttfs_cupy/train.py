@@ -16,6 +16,7 @@ from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
+from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.experiment import best_weights, config_file, run_directory
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
@@ -147,6 +148,8 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         test_accuracy=test.totals.accuracy,
         test_loss=test.totals.loss,
         test_images=test.totals.images,
+        balanced_accuracy=test.classes.balanced_accuracy,
+        class_accuracies=test.classes.accuracies,
         firing_rates=test.firing_rates,
         best_epoch=trainer.progress.best_epoch,
         psp_slope=network.psp_slope,
@@ -156,10 +159,15 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         version=__version__,
     )
     logger.info(
-        "test accuracy %.2f %% on %d images, with the %sweights of epoch %d",
-        *(100 * test.totals.accuracy, test.totals.images, "averaged " if best.are_averaged else "", best.epoch),
+        "test accuracy %.2f %%%s on %d images, with the %sweights of epoch %d",
+        *(100 * test.totals.accuracy, _by_class(test.classes), test.totals.images),
+        *("averaged " if best.are_averaged else "", best.epoch),
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1
     logger.info("  %s", typed("evaluate", run.path))
     logger.info("  %s", typed("train", run.config, "--seed", str(seed), "--output", Path(f"{run.path}-seed-{seed}")))
+
+
+def _by_class(classes: ClassTotals) -> str:
+    return f" (balanced {100 * classes.balanced_accuracy:.2f} %)" if classes.are_uneven else ""

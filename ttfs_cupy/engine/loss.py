@@ -90,6 +90,14 @@ class CrossEntropy:
         return grad
 
     @in_turn
+    def count_classes(self, labels: Labels, images: Array, correct: Array) -> None:
+        """Adds the batch of the last add(), whose labels these are, to counts by class, both int64 (classes,)."""
+        targets = labels.arrays if isinstance(labels, MixedLabels) else (labels, None, None)
+        of_batch = *targets, self._row_correct, self._validity.marks
+        classes, rows = len(images), len(labels)
+        self._device.launch("count_classes", classes, *of_batch, images, correct, rows, classes)
+
+    @in_turn
     def read(self) -> Totals:
         """The totals so far; waits for the device. Raises ValueError if a batch since the last reading was none."""
         self._validity.raise_if_marked()

@@ -137,6 +137,7 @@ class Trainer:
             train_accuracy=totals.accuracy,
             validation_loss=kept.totals.loss,
             validation_accuracy=kept.totals.accuracy,
+            **validation.by_class(),
             **validation.of_both(),
             firing_rates=kept.firing_rates,
             learning_rate=self.optimizer.lr,

@@ -277,6 +277,30 @@ def add_to_totals(trial: KernelTrial) -> None:
         trial.compare(totals, before, 0.0)
 
 
+# Right predictions by class
+
+
+@check(tolerance=0.0)
+def count_classes(trial: KernelTrial) -> None:
+    # several classes a thread and few rows, as on a CPU; more classes than a small grid has threads; one
+    for rows, classes in ((131, 10), (7, 1_003), (3, 1)):
+        labels, others = (trial.random.integers(0, classes, rows).astype(np.int32) for _ in range(2))
+        shares = trial.uniform(0, 1, rows)
+        shares[0] = 0.5
+        right = trial.random.integers(0, 2, rows).astype(np.int32)
+        images, correct = (trial.random.integers(0, 2**40, classes) for _ in range(2))
+        spoilt = right.copy()
+        spoilt[rows // 2] = -2
+        untold, marked = np.array([0, LABELS_OUTSIDE], np.int32), np.full(2, INPUTS_OUTSIDE, np.int32)
+        for mixed in ((None, None), (others, shares)):
+            mostly = labels if mixed[0] is None else np.where(shares >= 0.5, labels, others)
+            for of_rows, marks, counts in ((right, untold, 1), (spoilt, untold, 0), (right, marked, 0)):
+                arguments = (labels, *mixed, of_rows, marks, images, correct, rows, classes)
+                found, found_right = trial.launch(classes, *arguments)
+                trial.compare(found - images, counts * np.bincount(mostly, minlength=classes))
+                trial.compare(found_right - correct, counts * np.bincount(mostly[right == 1], minlength=classes))
+
+
 # Spikes
 
 
