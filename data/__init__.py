@@ -6,7 +6,7 @@ from .loader import Batch, Batches
 from .mixing import MIXES, MixedLabels, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
 from .sources.images import Dataset, ImageSet
-from .split import split
+from .split import Split, fingerprint, split
 
 __all__ = [
     "AUGMENTATIONS",
@@ -19,8 +19,10 @@ __all__ = [
     "ImageSet",
     "MixedLabels",
     "Source",
+    "Split",
     "augmentation",
     "class_weights",
+    "fingerprint",
     "load_dataset",
     "mixing",
     "split",

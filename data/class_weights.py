@@ -1,4 +1,4 @@
-"""What an image counts in the training loss, by its class (docs/model.md, "Class weights")."""
+"""What an image counts in the training loss, by its class (docs/model.md, "Classes of uneven size")."""
 
 from __future__ import annotations
 

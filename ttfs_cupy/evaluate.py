@@ -55,6 +55,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     # whoever names an algorithm here gets that one, or is refused it
     of_run = not any(item.startswith("network.convolution") for item in parsed.set)
     experiment = prepare(config, training=False, of_run=of_run)
+    is_known = run.check_split(experiment.fingerprint)
     network = experiment.network
     epoch, are_averaged = load_best(network, run.best)
     if noise.is_on:
@@ -65,6 +66,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
     logger.info("weights        %s, epoch %d%s", run.best, epoch, ", averaged" if are_averaged else "")
+    if not is_known:
+        logger.info("data           unknown to the run, which has no %s: it may have seen others", run.split.name)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)

@@ -94,7 +94,13 @@ def _resume(parsed: argparse.Namespace) -> None:
         overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
         # the device may change: a run may move to another machine (its bits then differ from there on)
         config = load_config(run.config, overrides, {"device": parsed.device})
-        _train(prepare(config, of_run=True), run, resume=has_begun)
+        experiment = prepare(config, of_run=True)
+        if has_begun and not run.check_split(experiment.fingerprint):
+            raise UserError(
+                f"'{run.path}' cannot go on: it has no {run.split.name} that says which images it held out, and "
+                "earlier versions held out others; evaluate it, or begin anew"
+            )
+        _train(experiment, run, resume=has_begun)
 
 
 def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
@@ -115,6 +121,8 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
     if resume:
         trainer.resume()
+    else:
+        run.write_split(experiment.fingerprint)
     _write_what_changed(config, run)
     logger.info("ttfs_cupy %s on %s (%s)", __version__, experiment.device.description, experiment.device_reason)
     logger.info(

@@ -78,7 +78,8 @@ def test_accuracy_by_class_is_told_where_classes_are_uneven(tmp_path: Path) -> N
 
 def test_even_classes_need_no_such_words(tmp_path: Path) -> None:
     run = run_small(tmp_path / "run", training__epochs=1)
-    _, last = metrics(run)
+    epoch, last = metrics(run)
     assert len(last["class_accuracies"]) == 10
     assert last["balanced_accuracy"] == pytest.approx(np.mean(last["class_accuracies"]))
     assert "balanced" not in (run / "log.txt").read_text() + evaluate(run).out
+    assert "validation_balanced_accuracy" not in epoch

@@ -167,7 +167,22 @@ WRONG = {
         "{0: 1}",
     ],
     "data.sampling": [*NAME, "balance", "null"],
-    "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],
+    "data.validation": [
+        "true",
+        "[1]",
+        ".nan",
+        ".inf",
+        "-.inf",
+        "1e999",
+        "1.0",
+        "1.5",
+        "0",
+        "0.0",
+        "-1",
+        "-0.1",
+        "''",
+        "null",
+    ],
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
@@ -255,6 +270,10 @@ RIGHT = [
     ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
     ("network.encoding", "null", None),
     ("data.validation", "1e-3", 0.001),
+    ("data.validation", "1", 1),
+    ("data.validation", "5000", 5000),
+    ("data.validation", "held out.txt", "held out.txt"),
+    ("data.validation", "'0.1'", "0.1"),
     ("data.mix", "cutmix", "cutmix"),
     ("data.class_weights", "null", None),
     ("data.class_weights", "balanced", "balanced"),
@@ -288,7 +307,9 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "training.epochs=ten").endswith("must be a whole number from 1, not 'ten'")
     assert mistake(minimal, "network.clip=gian").endswith("must be gain, separate or none, not 'gian'")
     assert mistake(minimal, "threads=0").endswith("must be a whole number from 1, or null, not 0")
-    assert mistake(minimal, "data.validation=true").endswith("must be a number above 0, below 1, not true")
+    held_out = "a share above 0, below 1, a number of images, or the path of a file of their indices, one a line"
+    for value in ("true", "1.5", "0", "null"):
+        assert mistake(minimal, f"data.validation={value}").endswith(f"data.validation must be {held_out}, not {value}")
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(

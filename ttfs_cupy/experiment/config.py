@@ -37,6 +37,7 @@ from ttfs_cupy.experiment.config_values import (
     Factor,
     Flag,
     GainBound,
+    HeldOut,
     Mean,
     Milestones,
     Model,
@@ -44,7 +45,6 @@ from ttfs_cupy.experiment.config_values import (
     NotNegative,
     PathText,
     Positive,
-    ProperShare,
     PspSlope,
     Section,
     Seed,
@@ -105,7 +105,7 @@ class NetworkConfig(Section):
 class DataConfig(Section):
     """Which images, from where, and how they are split and varied. mix makes each training image of two; the share of
     one is Beta(mix_alpha, mix_alpha). class_weights: what an image counts in the training loss, by its class. sampling:
-    whether an epoch has each image once, or each class as often."""
+    whether an epoch has each image once, or each class as often. validation: which training images are held out."""
 
     dataset: Text
     root: PathText = "datasets"
@@ -115,7 +115,7 @@ class DataConfig(Section):
     mix_alpha: Alpha = 1.0
     class_weights: ClassWeights | None = None
     sampling: str = one_of(SAMPLINGS, "plain")
-    validation: ProperShare = 0.1
+    validation: HeldOut = 0.1
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":

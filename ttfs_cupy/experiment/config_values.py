@@ -213,6 +213,21 @@ def _increasing(milestones: tuple[int, ...]) -> tuple[int, ...]:
     return milestones
 
 
+def _held_out_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "file"
+    return "count" if isinstance(value, int) and not isinstance(value, bool) else "share"
+
+
+HeldOut = Annotated[
+    Annotated[ProperShare, Tag("share")] | Annotated[Count, Tag("count")] | Annotated[PathText, Tag("file")],
+    Discriminator(_held_out_kind),
+    Field(
+        description="a share above 0, below 1, a number of images, or the path of a file of their indices, one a line"
+    ),
+]
+
+
 def _weights_kind(value: Any) -> str:
     return "name" if isinstance(value, str) else "weights"
 

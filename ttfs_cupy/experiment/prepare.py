@@ -12,7 +12,17 @@ import numpy as np
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
-from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, class_weights, load_dataset, mixing, split
+from ttfs_cupy.data import (
+    Batches,
+    Dataset,
+    ImageSet,
+    augmentation,
+    class_weights,
+    fingerprint,
+    load_dataset,
+    mixing,
+    split,
+)
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -26,7 +36,8 @@ logger = logging.getLogger("ttfs_cupy")
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs but its directory. device_reason says why it is this device."""
+    """All that a run needs but its directory. device_reason says why it is this device, fingerprint what tells its
+    data and their split from others (data/split.py)."""
 
     config: Config
     device: Device
@@ -36,6 +47,7 @@ class Experiment:
     training: Batches
     validation: Batches
     test: Batches
+    fingerprint: Mapping[str, Any]
 
     def optimizer(self) -> Optimizer:
         """A fresh optimiser of the network's parameters, as the config says."""
@@ -67,7 +79,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     device, reason = get_device(config.device, config.threads)
     dataset = load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
-    to_train, validation = split(len(dataset.train), config.data.validation, config.seed)
+    to_train, validation = split(dataset.train.labels, config.data.validation, config.seed)
     batch_size = config.training.batch_size
     if batch_size > len(to_train):
         raise UserError(
@@ -109,6 +121,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         ),
         _in_order(dataset.train.take(validation), batch_size, network),
         _in_order(dataset.test, batch_size, network),
+        fingerprint(dataset.train.labels, dataset.test.labels, validation),
     )
 
 

@@ -29,7 +29,7 @@ class TrainingStep(BatchStep):
 
     The learning rate and psp_slope may change between two steps; the optimiser's other settings are those of the
     recording. label_smoothing: the share of a target that all classes have evenly, from 0 to below 1. class_weights: by
-    what an image's loss is multiplied, numbers above 0 by class; None for 1 (docs/model.md, "Class weights").
+    what an image's loss is multiplied, numbers above 0 by class; None for 1 (docs/model.md, "Classes of uneven size").
     """
 
     training = True
