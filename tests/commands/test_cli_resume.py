@@ -296,7 +296,7 @@ def test_a_second_signal_whenever_it_comes(
         assert list(tmp_path.iterdir()) == []
 
 
-# Killed at the writing of: the config; the split; what to go on from; the second epoch's metrics, its best weights
+# Killed at the writing of: the config; the split; what to go on from; the second epoch's best weights, its metrics
 
 
 @pytest.mark.parametrize("fsyncs", [1, 2, 3, 6, 7])

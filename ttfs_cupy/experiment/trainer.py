@@ -130,6 +130,9 @@ class Trainer:
         progress.epochs += 1
         kept = validation.kept
         is_best = self._judge(kept.totals.accuracy)
+        if is_best:
+            # first: where it cannot be written, the epoch has not been, and nothing says that it was
+            self._save_best(validation.keeps_average)
         counts = self.optimizer.counts
         self.metrics.add(
             epoch=progress.epochs,
@@ -148,8 +151,6 @@ class Trainer:
             clipped_steps=counts.clipped - progress.clipped,
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
-        if is_best:
-            self._save_best(validation.keeps_average)
         self._save_last()
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
         self._warn_of_silence(kept.firing_rates)
