@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
-from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, mixing, split
+from ttfs_cupy.data import (
+    Batches,
+    Dataset,
+    ImageSet,
+    augmentation,
+    class_weights,
+    fingerprint,
+    load_dataset,
+    mixing,
+    split,
+)
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -27,7 +37,8 @@ logger = logging.getLogger("ttfs_cupy")
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs but its directory. device_reason says why it is this device."""
+    """All that a run needs but its directory. device_reason says why it is this device, fingerprint what tells its
+    data and their split from others (data/split.py)."""
 
     config: Config
     device: Device
@@ -37,6 +48,7 @@ class Experiment:
     training: Batches
     validation: Batches
     test: Batches
+    fingerprint: Mapping[str, Any]
 
     def optimizer(self) -> Optimizer:
         """A fresh optimiser of the network's parameters, as the config says."""
@@ -74,7 +86,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         time_window=config.data.time_window,
     )
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
-    to_train, validation = split(len(dataset.train), config.data.validation, config.seed)
+    to_train, validation = split(dataset.train.labels, config.data.validation, config.seed)
     batch_size = config.training.batch_size
     if batch_size > len(to_train):
         raise UserError(
@@ -87,6 +99,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             f"training.accumulate {accumulate} asks for more batches of {batch_size} than the training set of "
             f"{len(to_train)} images has ({config.data.dataset} without its validation share)"
         )
+    # what does not fit is told before anything is timed
+    class_weights(config.data.class_weights, dataset.train.labels[to_train], dataset.classes)
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
     if lacking:
@@ -108,6 +122,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             encode=network.encoder,
             members=to_train,
             shuffle=True,
+            sampling=config.data.sampling,
             seed=config.seed,
             augment=augmentation(config.data.augment),
             mix=mixing(config.data.mix, config.data.mix_alpha),
@@ -115,6 +130,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         ),
         _in_order(dataset.train, validation, config, network),
         _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
+        fingerprint(dataset.train.labels, dataset.test.labels, validation),
     )
 
 
