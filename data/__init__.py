@@ -1,11 +1,12 @@
 """Data sets, their split, augmentation and batches. Importing this loads neither torch nor scikit-learn."""
 
 from .augmentation import AUGMENTATIONS, Augmentation, augmentation
-from .loader import Batch, Batches
-from .mixing import MIXES, MixedLabels, mixing
+from .batches import Batch, Batches
+from .class_weights import class_weights
+from .mixing import MIXES, MixedLabels, Mixing, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
 from .sources.images import Dataset, ImageSet
-from .split import split
+from .split import Split, fingerprint, split
 
 __all__ = [
     "AUGMENTATIONS",
@@ -17,8 +18,12 @@ __all__ = [
     "Dataset",
     "ImageSet",
     "MixedLabels",
+    "Mixing",
     "Source",
+    "Split",
     "augmentation",
+    "class_weights",
+    "fingerprint",
     "load_dataset",
     "mixing",
     "split",

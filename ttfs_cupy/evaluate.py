@@ -11,9 +11,10 @@ import logging
 from collections.abc import Sequence
 
 from ttfs_cupy.common.command import command_line
-from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.noise import Noise
 from ttfs_cupy.engine.steps.prediction import predict
@@ -55,6 +56,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     # whoever names an algorithm here gets that one, or is refused it
     of_run = not any(item.startswith("network.convolution") for item in parsed.set)
     experiment = prepare(config, training=False, of_run=of_run)
+    is_known = run.check_split(experiment.fingerprint)
     network = experiment.network
     epoch, are_averaged, trained = load_best(network, run.best)
     names = experiment.dataset.class_names
@@ -68,9 +70,13 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
     logger.info("weights        %s, epoch %d%s", run.best, epoch, ", averaged" if are_averaged else "")
+    if not is_known:
+        logger.info("data           unknown to the run, which has no %s: it may have seen others", run.split.name)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
+    if result.classes.are_uneven:
+        logger.info("balanced       %s", _by_class(result.classes, names))
     if noise.is_on:
         logger.info("noise          %s", _described(noise, network))
         accuracy, changed = quiet.evaluation.totals.accuracy, noisy.changed(quiet)
@@ -80,6 +86,16 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     silent = silent_layers(result.firing_rates)
     if silent:
         logger.warning("%s", silence(silent, "test", config))
+
+
+def _by_class(classes: ClassTotals, names: tuple[str, ...] | None) -> str:
+    least = classes.least
+    lowest = classes.accuracies[least] or 0.0
+    called = str(least) if names is None else one_line(names[least], 60)
+    return (
+        f"{100 * classes.balanced_accuracy:.2f} %, the mean of the classes; lowest is class {called} with "
+        f"{100 * lowest:.2f} % of {classes.images[least]}"
+    )
 
 
 def _described(noise: Noise, network: Network) -> str:

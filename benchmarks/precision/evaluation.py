@@ -70,8 +70,8 @@ def compare(network: Network, switch: Switch, batches: Batches, formats: Sequenc
     names = list(dict.fromkeys([FLOAT32, *formats]))
     spiking = [layer.name for layer in network.layers if layer.is_spiking]
     counts = {name: dict.fromkeys(("correct", "changed", *spiking), 0) for name in names}
-    neurons = {layer.name: layer.neurons * len(batches.images) for layer in network.layers if layer.is_spiking}
-    for batch in batches.epoch(0):
+    neurons = {layer.name: layer.neurons * len(batches.members) for layer in network.layers if layer.is_spiking}
+    for batch in batches.epoch(0, network.device):
         passes = {}
         for name in names:
             switch.to(Variant(name, FLOAT32))
@@ -85,7 +85,7 @@ def compare(network: Network, switch: Switch, batches: Batches, formats: Sequenc
     switch.to(Variant(FLOAT32, FLOAT32))
     return {
         name: Outcome(
-            len(batches.images), of["correct"], of["changed"], {layer: of[layer] for layer in spiking}, neurons
+            len(batches.members), of["correct"], of["changed"], {layer: of[layer] for layer in spiking}, neurons
         )
         for name, of in counts.items()
     }

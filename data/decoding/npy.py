@@ -6,8 +6,9 @@ import io
 import math
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +23,29 @@ LONGEST_HEADER = 10_000
 LARGEST_RATIO = 1032
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 PIECE = 1 << 20
-# booleans, whole numbers, floats, text
-KINDS = "biufU"
+# booleans, whole numbers, floats, text; and rows of such, by name
+KINDS, ROWS = "biufU", "V"
 
 
-def read_npy(path: Path) -> NDArray[Any]:
-    """The array in a .npy file. Raises UserError, which names the file."""
-    return _read(path, lambda file, size: {"": _array(file, size)})[""]
+def read_npy(path: Path, *, most: int | None = None, rows: bool = False) -> NDArray[Any]:
+    """The array in a .npy file. most: bytes that it may have; None: what fits the file. rows: it may be structured.
+
+    Raises UserError, which names the file.
+    """
+    array: NDArray[Any] = _read(path, lambda file, size: _array(file, size, most, KINDS + ROWS if rows else KINDS))
+    return array
 
 
-def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Those of the named arrays that a .npz file holds. Raises UserError, which names the file."""
-    return _read(path, lambda file, size: _members(file, size, names))
+def read_npz(path: Path, names: tuple[str, ...], *, most: int | None = None) -> dict[str, NDArray[Any]]:
+    """Those of the named arrays that a .npz file holds. most: bytes that each may have; None: what fits the file.
+
+    Raises UserError, which names the file.
+    """
+    arrays: dict[str, NDArray[Any]] = _read(path, lambda file, size: _members(file, size, names, most))
+    return arrays
 
 
-def _read(path: Path, read: Any) -> Any:
+def _read(path: Path, read: Callable[[BinaryIO, int], Any]) -> Any:
     try:
         file = open_file(path)
     except OSError as error:
@@ -52,13 +61,13 @@ def _read(path: Path, read: Any) -> Any:
         raise UserError(f"{shown_path(path)} is damaged, or no file of {kind} kind: {message_of(error)}") from error
 
 
-def _members(file: IO[bytes], size: int, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _members(file: IO[bytes], size: int, names: tuple[str, ...], most: int | None) -> dict[str, NDArray[Any]]:
     with zipfile.ZipFile(file) as archive:
         there = {info.filename: info for info in archive.infolist()}
-        return {name: _member(archive, there[f"{name}.npy"], size) for name in names if f"{name}.npy" in there}
+        return {name: _member(archive, there[f"{name}.npy"], size, most) for name in names if f"{name}.npy" in there}
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> NDArray[Any]:
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, most: int | None) -> NDArray[Any]:
     called = info.filename
     if info.compress_type not in METHODS:
         raise ValueError(f"{called} is compressed by another method than deflate")
@@ -66,14 +75,14 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> NDArr
         raise ValueError(f"{called} cannot hold the {info.file_size} bytes that it is said to hold")
     with archive.open(info) as member:
         try:
-            return _array(member, info.file_size)
+            return _array(member, info.file_size, most, KINDS)
         except MemoryError:
             raise
         except Exception as error:
             raise ValueError(f"{called}: {message_of(error)}") from None
 
 
-def _array(file: IO[bytes], size: int) -> NDArray[Any]:
+def _array(file: IO[bytes], size: int, most: int | None, kinds: str) -> NDArray[Any]:
     """size: bytes that the file may hold, and is to hold. Raises ValueError, before more memory is taken."""
     start = file.read(8)
     version = np.lib.format.read_magic(io.BytesIO(start))
@@ -83,8 +92,12 @@ def _array(file: IO[bytes], size: int) -> NDArray[Any]:
         raise ValueError(f"its header is longer than {LONGEST_HEADER} bytes")
     header = length + file.read(int.from_bytes(length, "little"))
     read_header = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read_header(io.BytesIO(header))
-    if dtype.kind not in KINDS or dtype.subdtype is not None:
+    try:
+        shape, is_fortran, dtype = read_header(io.BytesIO(header))
+    except MemoryError:
+        # of Python's parser, at brackets within brackets
+        raise ValueError("its header is no dictionary") from None
+    if dtype.kind not in kinds or dtype.hasobject or dtype.subdtype is not None:
         raise ValueError(f"it holds {shown(str(dtype))}, not numbers or text")
     if any(length < 0 for length in shape):
         raise ValueError(f"its header says the shape {shown(shape)}")
@@ -92,6 +105,8 @@ def _array(file: IO[bytes], size: int) -> NDArray[Any]:
     promised = len(start) + len(header) + bytes_of_array
     if promised != size:
         raise ValueError(f"it has {size} bytes, where its header says {promised}")
+    if most is not None and bytes_of_array > most:
+        raise ValueError(f"its array has {bytes_of_array} bytes, where {most} would be many")
     content = bytearray()
     while piece := file.read(min(PIECE, bytes_of_array - len(content))):
         content += piece

@@ -18,10 +18,13 @@ from ttfs_cupy.data.sources import kept
 from ttfs_cupy.data.sources.arrays import read_arrays
 from ttfs_cupy.data.sources.cifar import find_cifar, read_cifar
 from ttfs_cupy.data.sources.digits import read_digits
+from ttfs_cupy.data.sources.events import find_events, read_events
 from ttfs_cupy.data.sources.folder import find_folder, read_folder
 from ttfs_cupy.data.sources.images import Dataset, ImageSet, checked
 from ttfs_cupy.data.sources.mnist import find_mnist, read_mnist
 from ttfs_cupy.data.sources.raw import OPTIONS, Options, Raw, folder_of
+from ttfs_cupy.data.sources.stl10 import find_stl10, read_stl10
+from ttfs_cupy.data.sources.svhn import find_svhn, read_svhn
 
 Statistics = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -56,19 +59,26 @@ def _gzipped(name: str, root: Path, download: bool) -> list[Path]:
     return [file for file in find_mnist(name, root, download) if file.suffix == ".gz"]
 
 
+def _like_mnist(name: str, classes: int = 10, **statistics: Any) -> Source:
+    return Source(partial(read_mnist, name), (28, 28, 1), classes, find=partial(_gzipped, name), **statistics)
+
+
 def _photographs(root: Path, options: Options) -> list[str]:
     return [file for half in find_folder(root, options) for file in half.files]
 
 
+def _recordings(root: Path, options: Options) -> list[Path]:
+    return [file for half in find_events(root, options) for file in half.files]
+
+
 # The only list of names. Means and deviations are the published constants, so that a run standardises as the
-# papers do.
+# papers do; where publications differ, they are computed.
 DATASETS: dict[str, Source] = {
-    "mnist": Source(
-        partial(read_mnist, "mnist"), (28, 28, 1), 10, mean=(0.1307,), std=(0.3081,), find=partial(_gzipped, "mnist")
-    ),
-    "fmnist": Source(
-        partial(read_mnist, "fmnist"), (28, 28, 1), 10, mean=(0.2860,), std=(0.3530,), find=partial(_gzipped, "fmnist")
-    ),
+    "mnist": _like_mnist("mnist", mean=(0.1307,), std=(0.3081,)),
+    "fmnist": _like_mnist("fmnist", mean=(0.2860,), std=(0.3530,)),
+    "kmnist": _like_mnist("kmnist"),
+    "emnist": _like_mnist("emnist", 47),
+    "qmnist": _like_mnist("qmnist"),
     "cifar10": Source(
         partial(read_cifar, "cifar10"),
         (32, 32, 3),
@@ -85,8 +95,13 @@ DATASETS: dict[str, Source] = {
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
     ),
+    "svhn": Source(
+        read_svhn, (32, 32, 3), 10, find=find_svhn, mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)
+    ),
+    "stl10": Source(read_stl10, (96, 96, 3), 10, find=find_stl10),
     "digits": Source(read_digits, (8, 8, 1), 10, maximum=16),
-    "folder": Source(read_folder, options=OPTIONS, find=_photographs),
+    "events": Source(read_events, options=("size", "time_window"), find=_recordings),
+    "folder": Source(read_folder, options=("size", "channels", "test"), find=_photographs),
     "arrays": Source(read_arrays, options=("test",)),
 }
 
@@ -110,16 +125,17 @@ def load_dataset(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     test: float | None = None,
+    time_window: int | None = None,
 ) -> Dataset:
     """Read the data set `name` from under `root`, in torchvision's folder layout.
 
-    `download` lets torchvision fetch what is missing. size, channels and test are for images of one's own: see Options.
+    `download` lets torchvision fetch what is missing. The rest is for images and recordings of one's own: see Options.
     Raises UserError for an unknown name, an option that has no effect, and for files that are missing, damaged or not
     that data set.
     """
     if not isinstance(name, str) or name not in DATASETS:
         raise UserError(f"there is no data set {shown(name)}; there are {', '.join(DATASETS)}")
-    options = Options(size, channels, test)
+    options = Options(size, channels, test, time_window)
     idle = [key for key in options.given() if key not in options_of(name)]
     if idle:
         raise UserError(f"{idle[0]} {idle_option(name, idle[0])}")

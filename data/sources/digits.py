@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.packages import imported
-from ttfs_cupy.data.sources.raw import Raw
+from ttfs_cupy.data.sources.raw import DIGITS, Raw
 
 PACKAGE = ("scikit-learn, which brings the data set digits,", "pip install 'ttfs-cupy[digits]'")
 
@@ -30,4 +30,4 @@ def read_digits(_root: Path, _download: bool) -> tuple[Raw, Raw]:
 
 
 def _raw(images: NDArray[np.uint8], labels: NDArray[Any], half: NDArray[Any]) -> Raw:
-    return Raw(images[half], labels[half], "scikit-learn's load_digits()", tuple("0123456789"))
+    return Raw(images[half], labels[half], "scikit-learn's load_digits()", DIGITS)

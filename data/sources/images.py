@@ -90,13 +90,19 @@ class ImageSet:
 
     def take(self, indices: NDArray[np.integer[Any]]) -> ImageSet:
         """The images at `indices`, integers (M,), in that order; a copy. Raises UserError for others."""
-        chosen = np.asarray(indices)
-        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
-            raise UserError(f"indices must be integers of shape (M,), not {chosen.dtype} of shape {chosen.shape}")
-        if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(self)):
-            raise UserError(f"indices must lie in 0 to {len(self) - 1}")
-        chosen = chosen.astype(np.int64)
+        chosen = self.indices(indices)
         return ImageSet(self.images[chosen], self.labels[chosen], self.maximum, self.class_names)
+
+    def indices(self, chosen: NDArray[np.integer[Any]] | None) -> NDArray[np.int64]:
+        """Integers (M,) that are images of the set, as int64; None: all of them. Raises UserError for others."""
+        if chosen is None:
+            return np.arange(len(self))
+        found = np.asarray(chosen)
+        if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+            raise UserError(f"indices must be integers of shape (M,), not {found.dtype} of shape {found.shape}")
+        if found.size and not (found.min() >= 0 and found.max() < len(self)):
+            raise UserError(f"indices must lie in 0 to {len(self) - 1}")
+        return found.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

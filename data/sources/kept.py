@@ -54,7 +54,7 @@ def key_of(name: str, options: Options, files: Sequence[str | Path]) -> str | No
     onto a file cannot set.
     """
     digest, newest = hashlib.blake2b(digest_size=16), 0
-    digest.update(json.dumps([VERSION, name, astuple(options), _pillow()]).encode())
+    digest.update(json.dumps([VERSION, name, astuple(options), _decoders()]).encode())
     try:
         for file in files:
             status = os.stat(file)  # noqa: PTH116 (of ten thousands of files)
@@ -165,9 +165,13 @@ def _make_room(folder: Path, size: int) -> None:
         raise UserError(f"the disk of {folder} is nearly full")
 
 
-def _pillow() -> str:
-    """The version of what decodes photographs, without importing it."""
+def _decoders() -> list[str]:
+    """The versions of what decodes photographs and recordings, without importing it."""
+    return [_version_of(package) for package in ("pillow", "tonic")]
+
+
+def _version_of(package: str) -> str:
     try:
-        return importlib.metadata.version("pillow")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ""

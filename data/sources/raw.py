@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +12,15 @@ from ttfs_cupy.common.checks import check_count, is_number, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.shown import message_of, shown
+from ttfs_cupy.data.decoding.recordings import LARGEST_SIDE, LONGEST
 
 # pixels of a side
-MOST_SIDE = 4096
+MOST_SIDE = LARGEST_SIDE
 # of images that come without a test half
 TEST_SHARE = 0.2
+
+# the names of classes that are digits
+DIGITS = tuple("0123456789")
 
 
 class Raw(NamedTuple):
@@ -30,16 +34,18 @@ class Raw(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """How images of one's own become a data set; None leaves it to the files.
+    """How images or recordings of one's own become a data set; None leaves it to the files.
 
-    size: (height, width) of what is cut out of each image. channels: 1, grey, or 3. test: the share of each class that
-    is held out as test half, above 0 and below 1, where the files have none.
+    size: (height, width) of what is cut out of each image, or of the sensor of events. channels: 1, grey, or 3. test:
+    the share of each class that is held out as test half, above 0 and below 1, where the files have none. time_window:
+    how many microseconds of each recording count.
     Raises UserError for others.
     """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     test: float | None = None
+    time_window: int | None = None
 
     def __post_init__(self) -> None:
         if self.size is not None:
@@ -56,13 +62,16 @@ class Options:
             if not (is_number(self.test) and 0 < self.test < 1):
                 raise UserError(f"test must be a number above 0, below 1, not {shown(self.test)}")
             object.__setattr__(self, "test", float(self.test))
+        if self.time_window is not None:
+            window = check_count("time_window, in microseconds,", self.time_window, most=LONGEST)
+            object.__setattr__(self, "time_window", window)
 
     def given(self) -> tuple[str, ...]:
         """The names of those that are not left to the files."""
         return tuple(name for name in OPTIONS if getattr(self, name) is not None)
 
 
-OPTIONS = ("size", "channels", "test")
+OPTIONS = tuple(field.name for field in fields(Options))
 
 
 def folder_of(path: Path | str, name: str) -> Path:

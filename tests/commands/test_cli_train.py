@@ -129,7 +129,13 @@ def test_slope_rises_and_only_epochs_at_its_end_may_be_the_best(quickstart: Path
     best = max(eligible, key=lambda line: (line["validation_accuracy"], line["epoch"]))
     assert last["best_epoch"] == best["epoch"]
     _, metadata = checkpoint.load(quickstart / "best.safetensors")
-    assert metadata == {"psp_slope": 1.0, "epoch": best["epoch"], "averaged": best["averaged"]}
+    names = list("0123456789")
+    assert metadata == {
+        "psp_slope": 1.0,
+        "epoch": best["epoch"],
+        "averaged": best["averaged"],
+        "class_names": names,
+    }
 
 
 def test_a_slope_that_rises_to_the_very_end_still_gives_a_best_epoch(tmp_path: Path) -> None:
@@ -267,7 +273,7 @@ def test_every_file_has_the_permissions_that_the_umask_leaves(
     finally:
         os.umask(before)
     modes = {path: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if not path.is_symlink()}
-    assert len([path for path in modes if path.suffix == ".json"]) == 1
+    assert len([path for path in modes if path.suffix == ".json"]) == 2  # that choice, and the run's split
     assert {path.name for path in modes} >= FILES
     for path, mode in modes.items():
         assert mode == (0o777 if path.is_dir() else 0o666) & ~mask, path

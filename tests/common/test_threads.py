@@ -16,7 +16,6 @@ from helpers.waiting import wait_until
 
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.machine.threads import PoolEndedError, ThreadPool, ThreadStartError
-from ttfs_cupy.data import Batches, ImageSet
 from ttfs_cupy.device import CpuDevice
 
 REAL = threading.Thread.start
@@ -236,7 +235,7 @@ def test_python_ends_with_a_pool_that_nobody_has_ended(name: str) -> None:
         process.kill()
 
 
-@pytest.mark.parametrize("what", ["run", "failure", "submit", "end", "epoch"])
+@pytest.mark.parametrize("what", ["run", "failure", "submit", "end"])
 def test_ctrl_c_at_any_bytecode_leaves_no_thread_waiting(what: str) -> None:
     """Python's own pool breaks at some of them, and hangs at others."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
@@ -273,14 +272,6 @@ def test_a_device_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     only(1, monkeypatch)
     device.launch("fill", values.size, values, 1.0, values.size)
     assert (values == 1).all()
-
-
-def test_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = ImageSet(np.zeros((4, 2, 2, 1), np.uint8), np.zeros(4, np.int32), 1)
-    batches = Batches(images, 2, encode=lambda pixels: pixels)
-    only(0, monkeypatch)
-    with pytest.raises(ThreadStartError):
-        next(batches.epoch(0))
 
 
 def test_wherever_it_happens_in_a_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,15 @@ needs_fashion_mnist = pytest.mark.skipif(
 
 
 def test_the_names():
-    assert list(DATASETS) == ["mnist", "fmnist", "cifar10", "cifar100", "digits", "folder", "arrays"]
+    idx = ["mnist", "fmnist", "kmnist", "emnist", "qmnist"]
+    assert list(DATASETS) == [*idx, "cifar10", "cifar100", "svhn", "stl10", "digits", "events", "folder", "arrays"]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
     with pytest.raises(
-        UserError, match="no data set 'svhn'; there are mnist, fmnist, cifar10, cifar100, digits, folder, arrays"
+        UserError, match=r"no data set 'imagenet'; there are mnist, fmnist, .*, digits, events, folder, arrays"
     ):
-        load_dataset("svhn", tmp_path)
+        load_dataset("imagenet", tmp_path)
 
 
 def test_importing_the_package_loads_no_heavy_library_and_digits_no_torch():

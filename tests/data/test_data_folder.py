@@ -265,7 +265,7 @@ def test_without_pillow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("mnist", {"size": (3, 3)}, "size has no effect with dataset mnist: leave it out, or choose folder"),
+        ("mnist", {"size": (3, 3)}, "size has no effect with dataset mnist: leave it out, or choose events or folder"),
         ("arrays", {"channels": 1}, "channels has no effect with dataset arrays: leave it out, or choose folder"),
         ("digits", {"test": 0.5}, "test has no effect with dataset digits: leave it out, or choose folder or arrays"),
         ("folder", {"test": 1}, "test must be a number above 0, below 1, not 1"),

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.datasets_on_disk import write_cifar10, write_cifar100, write_mnist
+from helpers.datasets_on_disk import (
+    write_cifar10,
+    write_cifar100,
+    write_emnist,
+    write_events,
+    write_mnist,
+    write_qmnist,
+    write_stl10,
+    write_svhn,
+)
 from helpers.refusals import refused_dataset
 from helpers.waiting import wait_until
 from PIL import Image
@@ -47,8 +56,13 @@ def photographs(root: Path) -> None:
 WRITERS = {
     "mnist": lambda root: write_mnist(root, train=30, test=10),
     "fmnist": lambda root: write_mnist(root, "fmnist", train=30, test=10),
+    "emnist": lambda root: write_emnist(root, train=94, test=47),
+    "qmnist": lambda root: write_qmnist(root, train=30, test=10),
     "cifar10": write_cifar10,
     "cifar100": write_cifar100,
+    "svhn": write_svhn,
+    "stl10": write_stl10,
+    "events": write_events,
     "folder": photographs,
 }
 
@@ -166,6 +180,29 @@ def test_each_option_has_a_copy_of_its_own(tmp_path: Path, cache: Path, monkeypa
     monkeypatch.setattr(kept, "VERSION", 2)
     load_dataset("folder", tmp_path / "root")
     assert len(seen) == 6
+
+
+def test_so_have_the_options_of_recordings(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_events(tmp_path / "root", train=6, test=3)
+    aged(tmp_path / "root")
+    seen = decodes(monkeypatch)
+    for _ in range(2):
+        whole = load_dataset("events", tmp_path / "root")
+        assert load_dataset("events", tmp_path / "root", size=(9, 8)).input_shape == (2, 9, 8)
+        early = load_dataset("events", tmp_path / "root", time_window=1000)
+        assert (early.train.images > 0).sum() < (whole.train.images > 0).sum()
+    assert len(seen) == len(list(cache.iterdir())) == 3
+    other = "0" if kept._version_of("tonic") == "1" else "1"
+    monkeypatch.setattr(kept, "_version_of", lambda _: other)
+    load_dataset("events", tmp_path / "root")
+    assert len(seen) == 4
+
+
+def test_idx_files_that_are_not_gzipped_are_read_as_soon_as_a_copy_would_be(tmp_path: Path, cache: Path) -> None:
+    write_mnist(tmp_path / "root", zipped=False)
+    aged(tmp_path / "root")
+    load_dataset("mnist", tmp_path / "root")
+    assert not cache.exists()
 
 
 def test_what_was_written_just_now_is_not_kept(tmp_path: Path, cache: Path) -> None:

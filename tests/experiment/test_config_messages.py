@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.configs import MINIMAL
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.data import split
+from ttfs_cupy.data.augmentation import CHOICES
 from ttfs_cupy.experiment.config import dump_config, load_config
 from ttfs_cupy.experiment.prepare import prepare
 
@@ -48,6 +50,15 @@ VALUES = {
     "tune=yes": "tune must be true or false, not 'yes'",
     "output=3": "output must be some text, or null, not 3",
     "output=~nosuchuser/x": "output must be a path whose ~ names a user of this machine, not '~nosuchuser/x'",
+    "data.augment=cifra": f"data.augment must be {CHOICES}, not 'cifra': did you mean cifar?",
+    "data.augment=3": f"data.augment must be {CHOICES}, not 3",
+    "data.augment=Cutout": "data.augment must be a list where it names an operation: write [Cutout]",
+    "data.augment=[Cutout, RandomCop]": (
+        "data.augment operation 2: there is no operation 'RandomCop': did you mean RandomCrop?"
+    ),
+    "data.augment=[{RandomCrop: {padding: -1}}]": (
+        "data.augment operation 1, RandomCrop: padding must be a whole number from 0 to 8192, not -1"
+    ),
     "network=3": f"network must be a section with the keys {NETWORK}, not 3",
     "network.model=3": (
         "network.model must be a model's name, the path of its YAML file, or a list of layers such as [32, P, 64, P], "
@@ -84,9 +95,13 @@ VALUES = {
     "data.size=[32, 5000]": "data.size must be at most 4096, not 5000",
     "data.channels=2": "data.channels must be 1 or 3, or null, not 2",
     "data.channels=x": "data.channels must be 1 or 3, or null, not 'x'",
-    "data.size=[32, 32]": "data.size has no effect with dataset digits: leave it out, or choose folder",
+    "data.size=[32, 32]": "data.size has no effect with dataset digits: leave it out, or choose events or folder",
     "data.test=0.1": "data.test has no effect with dataset digits: leave it out, or choose folder or arrays",
-    "data.validation=1": "data.validation must be a number above 0, below 1, not 1",
+    "data.time_window=5": "data.time_window has no effect with dataset digits: leave it out, or choose events",
+    "data.validation=3000000000": "data.validation must be at most 1000000000, not 3000000000",
+    "data.validation=~nosuchuser/x": (
+        "data.validation must be a path whose ~ names a user of this machine, not '~nosuchuser/x'"
+    ),
     "training.epochs=3000000000": "training.epochs must be at most 1000000000, not 3000000000",
     "training.batch_size=99999999999999999999": (
         "training.batch_size must be at most 1000000000, not 99999999999999999999"
@@ -192,7 +207,8 @@ FILES = {
     'a: "\\0"\n': ", line 1: the character U+0000 has no place in a value",
     "training: {epochs: 1, batch_size: 1}": (
         ": data is missing: it must be a section with the keys "
-        "dataset, root, download, size, channels, test, augment, mix, mix_alpha, validation"
+        "dataset, root, download, size, channels, test, time_window, augment, mix, mix_alpha, class_weights, sampling, "
+        "validation, resident"
     ),
     f"{MINIMAL}optimizer.lr: 1\n": (": optimizer.lr must not be written with a dot: put lr into the section optimizer"),
 }
@@ -208,7 +224,7 @@ def test_files(text: str, file: Path) -> None:
 
 def test_a_validation_share() -> None:
     with pytest.raises(UserError) as caught:
-        split(1437, 1e-5, 0)
+        split(np.zeros(1437, np.int32), 1e-5, 0)
     said = "a validation share of 1e-05 of 1437 images is none at all: it must be at least 0.0007, which is one image"
     assert str(caught.value) == said
 

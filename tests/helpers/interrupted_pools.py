@@ -13,12 +13,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 from helpers.waiting import wait_until
 from ttfs_cupy.common.machine.threads import ThreadPool
-from ttfs_cupy.data import Batches, ImageSet
-from ttfs_cupy.data.loader import THREAD_NAME
 
 SECONDS_UNTIL_HUNG = 100.0
 
@@ -117,15 +113,6 @@ def interrupt_end(place: int) -> bool:
     pool.end()
     # an interrupted join() may have taken a thread for one that has ended, a moment before it does
     wait_until(lambda: not any(thread.name.startswith("test_") for thread in threading.enumerate()))
-    return reached
-
-
-def interrupt_epoch(place: int) -> bool:
-    """An epoch's thread ends with the epoch."""
-    images = ImageSet(np.zeros((2, 2, 2, 1), np.uint8), np.zeros(2, np.int32), 1)
-    batches = Batches(images, 1, encode=lambda pixels: pixels)
-    reached = is_reached(place, lambda: list(batches.epoch(0)))
-    wait_until(lambda: not any(thread.name.startswith(THREAD_NAME) for thread in threading.enumerate()))
     return reached
 
 

@@ -1,6 +1,6 @@
 """An experiment's YAML file as typed, checked values: the keys, their defaults, and what is right for each.
 
-The names of datasets, augmentations and models are their own rooms' business: here they are only text.
+The names of datasets and models are their own rooms' business: here they are only text.
 """
 
 import shlex
@@ -19,7 +19,10 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
+from ttfs_cupy.data.batches import RESIDENT
+from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import MIXES
+from ttfs_cupy.data.order import SAMPLINGS
 from ttfs_cupy.data.sources.datasets import idle_option, options_of
 from ttfs_cupy.data.sources.raw import OPTIONS
 from ttfs_cupy.engine.optimizer import decay_trouble
@@ -28,7 +31,9 @@ from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config_problems import sentence
 from ttfs_cupy.experiment.config_values import (
     Alpha,
+    Augment,
     Channels,
+    ClassWeights,
     Convolution,
     Count,
     Decay,
@@ -37,6 +42,7 @@ from ttfs_cupy.experiment.config_values import (
     Factor,
     Flag,
     GainBound,
+    HeldOut,
     Mean,
     Milestones,
     Model,
@@ -104,9 +110,16 @@ class NetworkConfig(Section):
 
 
 class DataConfig(Section):
-    """Which images, from where, and how they are split and varied. size, channels and test are of images of one's own:
-    [height, width] that they are cut to, 1 (grey) or 3, the share of a test half where there is none. mix makes each
-    training image of two; the share of one is Beta(mix_alpha, mix_alpha)."""
+    """Which images, from where, and how they are split and varied.
+
+    size, channels, test and time_window: of images and recordings of one's own (data/sources/raw.py has Options).
+    augment: a name, or a list of operations (see ttfs_cupy.data.augmentation).
+    mix: makes each training image of two; the share of one is Beta(mix_alpha, mix_alpha).
+    class_weights: what an image counts in the training loss, by its class.
+    sampling: whether an epoch has each image once, or each class as often.
+    validation: which training images are held out.
+    resident: the share of a GPU's free memory that the images may take.
+    """
 
     dataset: Text
     root: PathText = "datasets"
@@ -114,10 +127,14 @@ class DataConfig(Section):
     size: Size | None = None
     channels: Channels | None = None
     test: ProperShare | None = None
-    augment: Text = "none"
+    time_window: Count | None = None
+    augment: Augment = "none"
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
-    validation: ProperShare = 0.1
+    class_weights: ClassWeights | None = None
+    sampling: str = one_of(SAMPLINGS, "plain")
+    validation: HeldOut = 0.1
+    resident: Share = RESIDENT
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
@@ -127,6 +144,10 @@ class DataConfig(Section):
         if self.mix == "none" and is_set(self, "mix_alpha"):
             raise conflict(
                 "data.mix_alpha", f"has no effect with mix none: leave it out, or choose {either(MIXES[1:])}"
+            )
+        if self.sampling == self.class_weights == BALANCED:
+            raise conflict(
+                "data.class_weights", "and data.sampling are both balanced, which corrects twice: choose one"
             )
         return self
 

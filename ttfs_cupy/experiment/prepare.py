@@ -8,11 +8,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
-from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, mixing, split
+from ttfs_cupy.data import (
+    Batches,
+    Dataset,
+    ImageSet,
+    augmentation,
+    class_weights,
+    fingerprint,
+    load_dataset,
+    mixing,
+    split,
+)
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -26,7 +37,8 @@ logger = logging.getLogger("ttfs_cupy")
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs but its directory. device_reason says why it is this device."""
+    """All that a run needs but its directory. device_reason says why it is this device, fingerprint what tells its
+    data and their split from others (data/split.py)."""
 
     config: Config
     device: Device
@@ -36,6 +48,7 @@ class Experiment:
     training: Batches
     validation: Batches
     test: Batches
+    fingerprint: Mapping[str, Any]
 
     def optimizer(self) -> Optimizer:
         """A fresh optimiser of the network's parameters, as the config says."""
@@ -67,7 +80,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     device, reason = get_device(config.device, config.threads)
     dataset = _dataset(config.data)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
-    to_train, validation = split(len(dataset.train), config.data.validation, config.seed)
+    to_train, validation = split(dataset.train.labels, config.data.validation, config.seed)
     batch_size = config.training.batch_size
     if batch_size > len(to_train):
         raise UserError(
@@ -80,6 +93,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
             f"training.accumulate {accumulate} asks for more batches of {batch_size} than the training set of "
             f"{len(to_train)} images has ({config.data.dataset} without its validation share)"
         )
+    # what does not fit is told before anything is timed
+    class_weights(config.data.class_weights, dataset.train.labels[to_train], dataset.classes)
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
     if lacking:
@@ -96,16 +111,20 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         dataset,
         network,
         Batches(
-            dataset.train.take(to_train),
+            dataset.train,
             batch_size,
             encode=network.encoder,
+            members=to_train,
             shuffle=True,
+            sampling=config.data.sampling,
             seed=config.seed,
             augment=augmentation(config.data.augment),
             mix=mixing(config.data.mix, config.data.mix_alpha),
+            resident=config.data.resident,
         ),
-        _in_order(dataset.train.take(validation), batch_size, network),
-        _in_order(dataset.test, batch_size, network),
+        _in_order(dataset.train, validation, config, network),
+        _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
+        fingerprint(dataset.train.labels, dataset.test.labels, validation),
     )
 
 
@@ -117,6 +136,7 @@ def _dataset(wanted: DataConfig) -> Dataset:
         size=wanted.size,
         channels=wanted.channels,
         test=wanted.test,
+        time_window=wanted.time_window,
     )
 
 
@@ -152,8 +172,9 @@ def _convolved_by(config: Config, algorithms: Mapping[str, str]) -> Config:
     return config.model_copy(update={"network": config.network.model_copy(update={"convolution": algorithms})})
 
 
-def _in_order(images: ImageSet, batch_size: int, network: Network) -> Batches:
-    return Batches(images, min(batch_size, len(images)), encode=network.encoder)
+def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, network: Network) -> Batches:
+    size = min(config.training.batch_size, len(members))
+    return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident)
 
 
 def _network(config: Config, device: Device, dataset: Dataset) -> Network:

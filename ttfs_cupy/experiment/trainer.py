@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
-from ttfs_cupy.data import Batch, Batches
+from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
 from ttfs_cupy.engine.loss import Totals
@@ -53,7 +53,7 @@ class Trainer:
         check_kind("run", run, RunDirectory)
         for name, batches in (("training", training), ("validation", validation)):
             check_kind(name, batches, Batches)
-            network.validity.check_set(name, batches.images)
+            network.validity.check_batches(batches, name)
         self.config = config
         self.network = network
         self.optimizer = optimizer
@@ -68,6 +68,7 @@ class Trainer:
             training.batch_size,
             accumulate=config.training.accumulate,
             label_smoothing=smoothing,
+            class_weights=class_weights(config.data.class_weights, training.labels, network.classes),
             average=self.average,
         )
         # of the optimiser; an epoch's last one may be of fewer batches
@@ -139,11 +140,14 @@ class Trainer:
         validation = validate(self.evaluator, self.validation, self.average)
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
-            raise self._not_finite(next(self.validation.epoch(0)))
+            raise self._not_finite()
         progress = self.progress
         progress.epochs += 1
         kept = validation.kept
         is_best = self._judge(kept.totals.accuracy)
+        if is_best:
+            # first: where it cannot be written, the epoch has not been, and nothing says that it was
+            self._save_best(validation.keeps_average)
         counts = self.optimizer.counts
         self.metrics.add(
             epoch=progress.epochs,
@@ -151,6 +155,7 @@ class Trainer:
             train_accuracy=totals.accuracy,
             validation_loss=kept.totals.loss,
             validation_accuracy=kept.totals.accuracy,
+            **validation.by_class(),
             **validation.of_both(),
             firing_rates=kept.firing_rates,
             learning_rate=self.optimizer.lr,
@@ -161,8 +166,6 @@ class Trainer:
             clipped_steps=counts.clipped - progress.clipped,
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
-        if is_best:
-            self._save_best(validation.keeps_average)
         self._save_last()
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
         self._warn_of_silence(kept.firing_rates)
@@ -182,11 +185,10 @@ class Trainer:
         last_reading = time.perf_counter()
         description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
         with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
-            for number, batch in enumerate(self.training.epoch(progress.epochs)):
-                self.step.send(batch.inputs, batch.labels)
+            for number, _ in enumerate(self.step.each(self.training, progress.epochs)):
                 if number and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
                     # waits for the step before, while this batch is on its way
-                    totals = self._finite_totals(batch)
+                    totals = self._finite_totals()
                     last_reading = time.perf_counter()
                     bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
                 self.optimizer.lr = self.rates.at(progress.step)
@@ -198,21 +200,22 @@ class Trainer:
                 bar.update()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        return self._finite_totals(batch)
+        return self._finite_totals()
 
-    def _finite_totals(self, batch: Batch) -> Totals:
+    def _finite_totals(self) -> Totals:
         totals = self.network.loss.read()
         if not np.isfinite(totals.loss):
-            raise self._not_finite(batch)
+            raise self._not_finite()
         return totals
 
-    def _not_finite(self, batch: Batch) -> UserError:
+    def _not_finite(self) -> UserError:
         """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
-        inputs = self.network.device.to_device(batch.inputs)
+        assert self.network.last_inputs is not None
         change = "set" if self.config.optimizer.clip_norm is None else "lower"
+        layer = first_non_finite_layer(self.network, self.network.last_inputs)
         return UserError(
             f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
-            f"{first_non_finite_layer(self.network, inputs)} overflow; the weights before that epoch are in "
+            f"{layer} overflow; the weights before that epoch are in "
             f"{self.run.last}; try a lower optimizer.lr or {change} optimizer.clip_norm"
         )
 

@@ -18,3 +18,12 @@ template <>
 struct Constant<float> {
     DEVICE float of(float value) { return value; }
 };
+
+// A float whose bits travel as an int.
+DEVICE float float_of(int bits) {
+    union {
+        int bits;
+        float value;
+    } both = {bits};
+    return both.value;
+}

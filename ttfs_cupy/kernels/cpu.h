@@ -5,6 +5,7 @@
 
 #define KERNEL inline __attribute__((always_inline))
 #define DEVICE static inline __attribute__((always_inline))
+#define DEVICE_MEMBER inline __attribute__((always_inline))
 
 #if defined(__clang__)
 #define INDEPENDENT_ITERATIONS _Pragma("clang loop vectorize(assume_safety)")
@@ -23,6 +24,13 @@
 #define COLUMN_LOOP(column, width)                                           \
     INDEPENDENT_ITERATIONS                                                   \
     for (int column = 0; column < (width); ++column)
+
+// Some of a row's columns, from `first` to before `last`, in a function that a ROW_LOOP calls with HERE as its last
+// argument, whose name is element_.
+#define PART_LOOP(column, first, last, width)                                \
+    INDEPENDENT_ITERATIONS                                                   \
+    for (int column = (first); column < (last); ++column)
+#define HERE 0
 
 // Strips of a row's columns, inside a ROW_LOOP: `...` runs with `column`, the first of `lanes` columns. A strip is one
 // vector; the last one of a row may be shorter.
@@ -98,6 +106,13 @@ DEVICE void store(unsigned char* __restrict__ to, LaneNumbers values, int lanes)
     } else {
         for (int lane = 0; lane < lanes; ++lane) to[lane] = (unsigned char)values[lane];
     }
+}
+
+// Never contracted with an addition into one rounding: the same bits everywhere.
+DEVICE double rounded_product(double a, double b) {
+    double product = a * b;
+    __asm__("" : "+m"(product));
+    return product;
 }
 
 struct WorkShare {

@@ -17,6 +17,11 @@
 #define COLUMN_LOOP(column, width)                                           \
     for (int column = element_ % (width), once_ = 1; once_; once_ = 0)
 
+// A thread's one column, if it is among these.
+#define PART_LOOP(column, first, last, width)                                \
+    for (int column = element_ % (width), once_ = column >= (first) && column < (last); once_; once_ = 0)
+#define HERE element_
+
 // The same in strips; a thread's strip is its one column, and a vector of lanes one number.
 #define EACH_STRIP(column, width, ...)                                       \
     {                                                                        \
@@ -46,6 +51,15 @@ DEVICE float reciprocal(float value) {
 // The limit, too, where the value is NaN.
 DEVICE float at_most(float value, float limit) { return fminf(value, limit); }
 DEVICE float at_least(float value, float limit) { return fmaxf(value, limit); }
+
+// Never contracted with an addition into one rounding.
+DEVICE double rounded_product(double a, double b) {
+#ifdef __CUDACC__
+    return __dmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
 
 DEVICE float broadcast(float value) { return value; }
 DEVICE int broadcast(int value) { return value; }

@@ -28,19 +28,19 @@ def network_on(device: Device, **rule: Any) -> Network:
     return models.build(SPEC, SHAPE, CLASSES, device, **rule)
 
 
-def some_batches(network: Network) -> Batches:
+def some_batches(network: Network, resident: float = 1.0) -> Batches:
     draw = np.random.default_rng(0)
     pixels = draw.integers(0, 256, (IMAGES, *SHAPE[1:], SHAPE[0]), dtype=np.uint8)
     images = ImageSet(pixels, draw.integers(0, CLASSES, IMAGES).astype(np.int32), 255)
-    return Batches(images, BATCH, encode=network.encoder, shuffle=False, seed=0)
+    return Batches(images, BATCH, encode=network.encoder, resident=resident)
 
 
 def evaluated(
     device: Device, times: int = 1, *, capture: bool = True, **rule: Any
 ) -> tuple[list[Evaluation], Evaluator]:
     network = network_on(device, **rule)
-    evaluator = Evaluator(network, BATCH, capture=capture)
-    return [evaluator.over(some_batches(network), "test") for _ in range(times)], evaluator
+    evaluator, batches = Evaluator(network, BATCH, capture=capture), some_batches(network)
+    return [evaluator.over(batches, "test") for _ in range(times)], evaluator
 
 
 @pytest.mark.parametrize("rule", [{}, {"psp_slope": 0.0}, {"readout": "spike_times"}, {"encoding": "direct"}])
@@ -59,19 +59,20 @@ def test_replays_give_what_launches_and_a_cpu_give(rule: dict[str, Any]) -> None
     assert on_cpu.firing_rates == pytest.approx(first.firing_rates, abs=1e-3)
 
 
-def replayed_kinds() -> list[str]:
+def replayed_kinds(resident: float = 1.0) -> list[str]:
     """What the host asks for in an evaluation whose batches are all recorded."""
     machine = Machine()
     network = network_on(device_of(machine))
-    evaluator = Evaluator(network, BATCH)
+    evaluator, batches = Evaluator(network, BATCH), some_batches(network, resident)
     for _ in range(3):
         before = len(machine.log)
-        evaluator.over(some_batches(network), "test")
+        evaluator.over(batches, "test")
     return machine.kinds(before)
 
 
-def test_an_evaluation_is_one_graph_a_batch_and_reads_nothing_before_its_end() -> None:
-    kinds = replayed_kinds()
+@pytest.mark.parametrize("resident", [0.0, 1.0])
+def test_an_evaluation_is_one_graph_a_batch_and_reads_nothing_before_its_end(resident: float) -> None:
+    kinds = replayed_kinds(resident)
     first, last = kinds.index("graph"), len(kinds) - kinds[::-1].index("graph")
     during = kinds[first:last]
     assert during.count("graph") == -(-IMAGES // BATCH)
@@ -79,8 +80,12 @@ def test_an_evaluation_is_one_graph_a_batch_and_reads_nothing_before_its_end() -
 
 
 def test_a_batch_arrives_while_the_one_before_it_is_evaluated() -> None:
-    happened = [kind for kind in replayed_kinds() if kind in ("copy in", "graph")]
-    assert happened == ["copy in", "copy in", "graph"] * -(-IMAGES // BATCH)
+    happened = [kind for kind in replayed_kinds(resident=0) if kind in ("copy in", "graph")]
+    assert happened == ["copy in", "graph"] * -(-IMAGES // BATCH)
+
+
+def test_of_a_set_that_lies_on_the_gpu_no_batch_is_copied() -> None:
+    assert not {"copy in", "copy within"} & set(replayed_kinds())
 
 
 def test_replays_see_new_weights_a_new_slope_and_a_new_plan() -> None:

@@ -30,9 +30,10 @@ SHARED, CPU_ONLY = ".cu", ".cpp"
 COOPERATIVE = "cooperative"
 
 # What comes before a kernel file's text; of the CPU's also what its own files share with cooperative ones
+_OF_BOTH = ("common", "neuron", "winograd", "philox", "instructions")
 HEADERS = {
-    "cuda": ("cuda", "common", "neuron", "winograd"),
-    "cpu": ("cpu", "common", "neuron", "winograd", "cross_entropy", "decide_update", "strips"),
+    "cuda": ("cuda", *_OF_BOTH),
+    "cpu": ("cpu", *_OF_BOTH, "cross_entropy", "decide_update", "strips"),
 }
 
 _INCLUDE = re.compile(r'^#include "(\w+\.h)"\n', re.MULTILINE)

@@ -5,17 +5,18 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ttfs_cupy.common.checks import check_count, check_kind
-from ttfs_cupy.data import MixedLabels
+from ttfs_cupy.data import Batches, MixedLabels
+from ttfs_cupy.data.production import Production
 from ttfs_cupy.device import Array
 from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.plan import Plan
-from ttfs_cupy.engine.steps.feed import Feed
+from ttfs_cupy.engine.steps.supply import Made, Sent, Supply
 from ttfs_cupy.engine.validity import Labels
 
 logger = logging.getLogger("ttfs_cupy")
@@ -24,6 +25,9 @@ logger = logging.getLogger("ttfs_cupy")
 # a kind of step has.
 Kind = tuple[int, ...]
 
+# Of how many sets a step keeps the arrays and graphs: those for training, validation and test, and one more
+MOST_SETS = 4
+
 
 def is_blocking() -> bool:
     """Whether CUDA is to wait for each launch, for who looks for an error: a graph would hide which one it was."""
@@ -31,7 +35,7 @@ def is_blocking() -> bool:
 
 
 class BatchStep(ABC):
-    """Work on up to `batch_size` images at a time: send() a batch, then run() on it.
+    """Work on up to `batch_size` images at a time: send() a batch, then run() on it; or run() on each() batch of a set.
 
     The first batch of a kind is worked on kernel by kernel, which loads the kernels and has cuBLAS set itself up; the
     second is recorded, and from then on replayed. Numbers that change from step to step lie in device memory, so a
@@ -52,16 +56,14 @@ class BatchStep(ABC):
         self._network = network
         self._batch_size = check_count("batch_size", batch_size)
         self._thread: int | None = None
-        self._has_batch = False
         self._streams = network.device.streams
         self._captures = capture and not is_blocking()
-        shape = network.layers[0].in_shape
-        with network.device.current():
-            self._feed = Feed(network.device, self._streams, batch_size, shape) if self._streams else None
-        self._given: tuple[Array, Labels] | None = None
+        self._sent: Sent | None = None
+        self._made: dict[Batches, Made] = {}
+        self._at_hand: Supply | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
-        self._warm: set[Kind] = set()
-        self._graphs: dict[Kind, Graph] = {}
+        self._warm: set[tuple[Supply, Kind]] = set()
+        self._graphs: dict[tuple[Supply, Kind], Graph] = {}
 
     @property
     def graphs(self) -> int:
@@ -80,14 +82,47 @@ class BatchStep(ABC):
         self._network.validity.check_host_batch(inputs, labels)
         if len(inputs) > self._batch_size:
             raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch_size}")
-        if self._feed is not None:
+        if self._sent is None:
+            with self._network.device.current():
+                self._sent = Sent(self._network.device, self._batch_size, self._network.layers[0].in_shape)
+        self._sent.send(inputs, labels)
+        self._at_hand = self._sent
+
+    def each(self, batches: Batches, epoch: int) -> Iterator[int]:
+        """Has the batches of an epoch, from 0, made on the device, one after the other: run() works on the one at hand,
+        whose number of images this gives. On a GPU they are a part of the step's graph.
+
+        Raises TypeError or ValueError for batches that do not suit the network, or of more than `batch_size` images,
+        and in a thread other than the first.
+        """
+        self._check_thread()
+        check_kind("batches", batches, Batches)
+        made = self._supply(batches)
+        with made.production.alone():
+            made.production.begin(epoch)
+        for number in range(len(batches)):
             with self._network.device.alone():
-                self._feed.send(inputs, labels)
-        else:
-            device = self._network.device
-            on_device = labels.to(device) if isinstance(labels, MixedLabels) else device.to_device(labels)
-            self._given = device.to_device(inputs), on_device
-        self._has_batch = True
+                made.send(number, batches.size(number))
+            self._at_hand = made
+            yield made.images
+
+    def _supply(self, batches: Batches) -> Made:
+        """What makes these batches; kept, since graphs are recorded with its arrays."""
+        if batches not in self._made:
+            self._network.validity.check_batches(batches)
+            if batches.batch_size > self._batch_size:
+                raise ValueError(f"batches of {batches.batch_size} images are for a step of up to {self._batch_size}")
+            if len(self._made) == MOST_SETS:
+                self._forget(next(iter(self._made)))
+            self._made[batches] = Made(Production(batches, self._network.device))
+        return self._made[batches]
+
+    def _forget(self, batches: Batches) -> None:
+        # what is still running must not lose its graph
+        self._network.device.synchronize()
+        gone = self._made.pop(batches)
+        self._graphs = {key: graph for key, graph in self._graphs.items() if key[0] is not gone}
+        self._warm = {key for key in self._warm if key[0] is not gone}
 
     def _check_thread(self) -> None:
         current = threading.get_ident()
@@ -96,10 +131,11 @@ class BatchStep(ABC):
         elif self._thread != current:
             raise ValueError(f"a {type(self).__name__} serves one thread: make another one in each")
 
-    def _require_batch(self) -> None:
+    def _require_batch(self) -> Supply:
         self._check_thread()
-        if not self._has_batch:
+        if self._at_hand is None:
             raise ValueError("there is no batch to work on: send() one first")
+        return self._at_hand
 
     def _kind(self, images: int, *, is_mixed: bool) -> Kind:
         """Of the launches for a batch of so many images, as the network is now."""
@@ -115,18 +151,18 @@ class BatchStep(ABC):
         Raises ValueError if none was sent, and for values that are no batch, such as labels outside the classes; on a
         GPU it is whoever next reads something that raises it.
         """
-        self._require_batch()
-        if self._streams is None or self._feed is None:
-            assert self._given is not None
-            with self._network.turns.call():
-                self._work(*self._given)
-            return
+        supply = self._require_batch()
         with self._network.turns.call():
+            if self._streams is None:
+                supply.take()
+                self._work(*supply.make())
+                return
             self._network.plan(self._batch_size, training=self.training)
             with self._streams.step():
-                self._launch(self._streams, *self._feed.take())
+                supply.take()
+                self._launch(self._streams, supply)
 
-    def _launch(self, streams: Streams, inputs: Array, labels: Labels) -> None:
+    def _launch(self, streams: Streams, supply: Supply) -> None:
         network = self._network
         if self._plan() is not network.planned:
             # what is still running must not lose its graph
@@ -138,19 +174,19 @@ class BatchStep(ABC):
             self._plan = weakref.ref(network.planned)
 
         def step() -> None:
-            self._work(inputs, labels)
+            self._work(*supply.make())
 
-        kind = self._kind(len(inputs), is_mixed=isinstance(labels, MixedLabels))
+        kind = (supply, self._kind(supply.images, is_mixed=supply.is_mixed))
         if kind in self._warm and kind not in self._graphs and self._captures:
             self._record(streams, kind, step)
         if kind in self._graphs:
             self._graphs[kind].launch()
-            network.last_inputs = inputs
+            network.last_inputs = supply.inputs()
         else:
             step()
             self._warm.add(kind)
 
-    def _record(self, streams: Streams, kind: Kind, step: Callable[[], None]) -> None:
+    def _record(self, streams: Streams, kind: tuple[Supply, Kind], step: Callable[[], None]) -> None:
         try:
             self._graphs[kind] = streams.capture(step)
         except NOT_RECORDED as error:

@@ -9,6 +9,7 @@ from ttfs_cupy.data import Batches
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network, Watcher
+from ttfs_cupy.engine.steps.class_counts import ClassCounts
 from ttfs_cupy.engine.steps.evaluation import Evaluation
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
 from ttfs_cupy.engine.steps.noise import Noise, SpikeNoise, weights_rounded
@@ -41,8 +42,8 @@ def predict(
     check_kind("noise", noise, Noise)
     if batches.shuffle or batches.mix is not None:
         raise ValueError("batches must come in the set's order, each image by itself: without shuffle and mix")
-    network.validity.check_set("batches", batches.images)
-    moves, rates = SpikeNoise(network, noise), FiringRates(network)
+    network.validity.check_batches(batches)
+    moves, rates, counts = SpikeNoise(network, noise), FiringRates(network), ClassCounts(network)
     watchers = [*([moves.watch] if noise.moves_spikes else []), rates.watch, *([watch] if watch is not None else [])]
 
     def tell(layer: Layer, output: Array) -> None:
@@ -53,10 +54,11 @@ def predict(
     with network.turns.take(), device.current(), weights_rounded(network, noise):
         network.plan(batches.batch_size)
         network.loss.reset()
-        for batch in batches.epoch(0):
-            inputs = device.to_device(batch.inputs)
-            readout = network.run(moves.encoded(inputs) if noise.moves_spikes else inputs, watch=tell)
-            network.loss.add(readout, device.to_device(batch.labels))
+        for batch in batches.epoch(0, network.device):
+            inputs = moves.encoded(batch.inputs) if noise.moves_spikes else batch.inputs
+            readout = network.run(inputs, watch=tell)
+            network.loss.add(readout, batch.labels)
+            counts.add(batch.labels)
             classes.append(device.to_host(readout).argmax(axis=1))
         totals = network.loss.read()
-    return Predictions(np.concatenate(classes), Evaluation(totals, rates.read(totals.images)))
+    return Predictions(np.concatenate(classes), Evaluation(totals, rates.read(totals.images), counts.read()))

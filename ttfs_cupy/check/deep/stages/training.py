@@ -1,14 +1,12 @@
-"""Training as a user runs it: the quickstart by its command, and vgg11 fed by the loader, augmented or not."""
+"""Training as a user runs it: the quickstart by its command, and vgg11 with batches that the device makes."""
 
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +14,12 @@ import numpy as np
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, WORKLOADS, Workload
 from ttfs_cupy.check.deep import tools
 from ttfs_cupy.check.deep.notes import Notes
-from ttfs_cupy.data import Batch, Batches, ImageSet, augmentation
-from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.data import Batches, ImageSet
+from ttfs_cupy.device import Array, Device, get_device
 from ttfs_cupy.engine.optimizer import Adam
+from ttfs_cupy.engine.steps.batch_step import BatchStep
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.engine.validity import Labels
 from ttfs_cupy.models import build
 
 # Of the quickstart, on the test set: a whole run reaches 0.97; the first epoch, on a CPU, says less.
@@ -31,7 +31,7 @@ NO_GRAPH = "kernel by kernel"
 
 SMALL = Workload("small", (16, "P", 16, "P"), (3, 32, 32))
 FED = {"cuda": (WORKLOADS["vgg11"], 128, 25_600), "cpu": (SMALL, 8, 64)}
-# What the loader does at most: the other augmentations are parts of these
+# What is done to images at most: the other augmentations are parts of these
 AUGMENTED = ("none", "cifar", "crop_flip", "shift_flip_erase")
 # Seconds of each measurement; steps that come before: launched, recorded.
 SECONDS = {"cuda": 4.0, "cpu": 0.3}
@@ -48,13 +48,23 @@ class Quickstart:
 
 @dataclass(frozen=True)
 class Fed:
-    """Images of CIFAR-10's size per second: as the loader makes them, and as a network trains on them."""
+    """Images of CIFAR-10's size per second: batches alone, and as a network trains on them."""
 
     network: str
     batch_size: int
     augmentation: str
-    loader: float
+    batches: float
     training: float
+
+
+class _Making(BatchStep):
+    """Makes batches, and does nothing with them."""
+
+    training = True
+    called = "batches"
+
+    def _work(self, inputs: Array, labels: Labels) -> None:
+        pass
 
 
 def run(notes: Notes, name: str) -> None:
@@ -100,35 +110,25 @@ def fed(notes: Notes, device: Device, workload: Workload, batch_size: int, size:
     images = ImageSet(pixels, draw.integers(0, CLASSES, size).astype(np.int32))
     network = build(list(workload.spec), workload.input_shape, CLASSES, device=device, psp_slope=1.0)
     network.plan(batch_size, training=True)
-    step = TrainingStep(network, Adam(device, network.parameters, LEARNING_RATE), batch_size)
-    loader = Batches(images, batch_size, encode=network.encoder, shuffle=True, augment=augmentation(augment))
-    alone, training = (_images_per_second(device, loader, each) for each in (None, step))
+    batches = Batches(images, batch_size, encode=network.encoder, shuffle=True, augment=augment)
+    steps = (
+        _Making(network, batch_size),
+        TrainingStep(network, Adam(device, network.parameters, LEARNING_RATE), batch_size),
+    )
+    alone, training = (_images_per_second(device, batches, step) for step in steps)
     notes.record(Fed(workload.name, batch_size, augment, alone, training))
     about = f"{workload.name} {batch_size}, augmentation {augment}"
-    notes.found(f"{about}: the loader alone {alone:.0f} images/s, training {training:.0f}")
+    notes.found(f"{about}: batches alone {alone:.0f} images/s, training {training:.0f}")
 
 
-def _images_per_second(device: Device, loader: Batches, step: TrainingStep | None) -> float:
-    """step: none for the loader alone."""
-
-    def take(batch: Batch) -> int:
-        if step is not None:
-            step.send(batch.inputs, batch.labels)
-            step.run()
-        return len(batch.labels)
-
-    with closing(_batches(loader)) as batches:
-        for batch in islice(batches, WARM_UPS):
-            take(batch)
-        device.synchronize()
-        start, seen = time.perf_counter(), 0
-        while time.perf_counter() - start < SECONDS[device.target]:
-            seen += take(next(batches))
-        device.synchronize()
-        return seen / (time.perf_counter() - start)
-
-
-def _batches(loader: Batches) -> Generator[Batch, None, None]:
-    """One epoch after the other."""
-    for epoch in count():
-        yield from loader.epoch(epoch)
+def _images_per_second(device: Device, batches: Batches, step: BatchStep) -> float:
+    made = chain.from_iterable(step.each(batches, epoch) for epoch in count())
+    for _ in islice(made, WARM_UPS):
+        step.run()
+    device.synchronize()
+    start, seen = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS[device.target]:
+        seen += next(made)
+        step.run()
+    device.synchronize()
+    return seen / (time.perf_counter() - start)

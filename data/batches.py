@@ -1,0 +1,146 @@
+"""The batches of a set of images, made where the network is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttfs_cupy.common.checks import check_choice, check_count, check_flag, check_kind, check_number
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.device import Array, Device, get_device
+from ttfs_cupy.neuron.encoding import Encoder
+
+from .augmentation import Augmentation, augmentation
+from .mixing import MixedLabels, Mixing
+from .order import SAMPLINGS, Order, order
+from .pixels import HostFunction
+from .production import Production
+from .sources.images import ImageSet
+
+LEVELS = 256
+
+# Of the memory that is free on a device, what a set may take
+RESIDENT = 0.5
+
+
+class Batch(NamedTuple):
+    """inputs: float32 (B, H, W, C), encoded. labels: int32 (B,), or MixedLabels. Both on the device that made them."""
+
+    inputs: Array
+    labels: Array | MixedLabels
+
+
+class Batches:
+    """The batches of each epoch over `images`; the last one is smaller if the count is no multiple.
+
+    encode: a network's encoder.
+    members: indices of the images that are meant, integers (M,); None: all of them.
+    shuffle: a new order every epoch. sampling: of a shuffled epoch, plain or balanced, as `order` has it.
+    augment: an Augmentation, or what augmentation() makes one of; or a function of
+    your own, which is given the batch's images, uint8 (B, H, W, C), and a NumPy generator, and returns others like
+    them, of pixels that reach no further. It runs on the host, while a GPU computes the batch before.
+    mix: makes each image of two. resident: the share of a GPU's free memory that the images may take; where they need
+    more, each batch is copied while the one before is computed, with the same bits.
+
+    What an image becomes depends on the seed, the epoch and its index alone: not on the batch, the device or the number
+    of threads. Of a function of your own it also depends on the batch. A resumed run goes on as if it had never
+    stopped. Raises UserError for a batch size below 1 or above the number of images, a negative seed, for indices
+    outside the set, and for an augmentation that needs pixels of 0..255 where they are others.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        batch_size: int,
+        *,
+        encode: Encoder,
+        members: NDArray[np.integer[Any]] | None = None,
+        shuffle: bool = False,
+        sampling: str = "plain",
+        seed: int = 0,
+        augment: Augmentation | HostFunction | str | list[Any] | None = None,
+        mix: Mixing | None = None,
+        resident: float = RESIDENT,
+    ) -> None:
+        check_kind("images", images, ImageSet)
+        check_kind("encode", encode, Encoder)
+        if mix is not None:
+            check_kind("mix", mix, Mixing)
+        self.images = images
+        self.encode = encode
+        self.members = images.indices(members)
+        self.batch_size = check_count("batch_size", batch_size)
+        if self.batch_size > len(self.members):
+            raise UserError(
+                f"a batch of {batch_size} is larger than the data, {len(self.members)} images: lower batch_size"
+            )
+        self.shuffle = check_flag("shuffle", shuffle)
+        check_choice("sampling", sampling, SAMPLINGS)
+        if sampling != "plain" and not shuffle:
+            raise UserError(f"sampling {sampling} is of epochs in an order of their own: it needs shuffle=True")
+        self.sampling = sampling
+        self.seed = check_count("seed", seed, least=0, most=2**64 - 1)
+        self.mix = mix
+        self.resident = check_number("resident", resident, 0, 1)
+        self.change: HostFunction | None = augment if callable(augment) else None
+        self.augment = augmentation("none" if augment is None or callable(augment) else augment)
+        if self.augment.needs_bytes and images.maximum != 255:
+            raise UserError(
+                f"these augmentations are made for pixels of 0..255, these images have 0..{images.maximum}: "
+                "set the augmentation to none, or to one that shifts"
+            )
+        self.program = self.augment.program(images.images.shape[1:])
+        self.code = self._code()
+
+    def __len__(self) -> int:
+        """How many batches an epoch has."""
+        return math.ceil(len(self.members) / self.batch_size)
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Those of the members, int32 (M,)."""
+        return self.images.labels[self.members]
+
+    def size(self, number: int) -> int:
+        """How many images batch `number`, from 0, has."""
+        return min(self.batch_size, len(self.members) - number * self.batch_size)
+
+    def order(self, epoch: int) -> Order:
+        """The images of an epoch, from 0, in their order."""
+        if not self.shuffle:
+            images = self.members.astype(np.int32)
+            return Order(images, np.zeros_like(images))
+        return order(self.images.labels, self.members, self.seed, epoch, self.sampling)
+
+    def epoch(self, index: int, device: Device | None = None) -> Iterator[Batch]:
+        """The batches of epoch `index`, from 0, made on `device`, None for the CPU, each with arrays of its own."""
+        index = check_count("an epoch's number", index, least=0)
+        return self._made(index, get_device("cpu")[0] if device is None else device)
+
+    def _made(self, epoch: int, device: Device) -> Iterator[Batch]:
+        production = Production(self, device)
+        with production.alone():
+            production.begin(epoch)
+        for number in range(len(self)):
+            with production.alone():
+                production.send(number)
+                production.take()
+                inputs, labels = production.make(self.size(number))
+                own = (
+                    MixedLabels(*(a.copy() for a in labels.arrays))
+                    if isinstance(labels, MixedLabels)
+                    else labels.copy()
+                )
+                batch = Batch(inputs.copy(), own)
+            yield batch
+
+    def _code(self) -> NDArray[np.float32]:
+        """What the encoder makes of each pixel value of each channel, float32 (C, 256)."""
+        values = np.arange(LEVELS, dtype=np.float32) / np.float32(self.images.maximum)
+        channels = self.images.images.shape[3]
+        encoded = self.encode(np.repeat(values[:, np.newaxis], channels, axis=1))
+        return np.ascontiguousarray(encoded.T, dtype=np.float32)

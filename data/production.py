@@ -1,0 +1,222 @@
+"""Batches made on a device: images are chosen, changed by chance, encoded and mixed by kernels, in fixed arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttfs_cupy.device import Array, Device
+
+from .augmentation.program import SLOT_ENTRIES, Draw, Program
+from .mixing import MixedLabels, Mixing
+from .order import Order
+from .pixels import HostFunction, pixels_of
+from .seeds import Stream, generator
+from .sources.images import ImageSet
+
+# What a launch does of moves, as kernels/batches.cu
+MOST_MOVES = 8
+
+
+class Recipe(Protocol):
+    """What batches are made of, and how (`Batches`). code: what a pixel of each channel becomes, float32 (C, 256)."""
+
+    images: ImageSet
+    members: NDArray[np.int64]
+    batch_size: int
+    seed: int
+    program: Program
+    change: HostFunction | None
+    mix: Mixing | None
+    code: NDArray[np.float32]
+    resident: float
+
+    def order(self, epoch: int) -> Order:
+        """The images of an epoch in their order."""
+
+
+class _Run(NamedTuple):
+    """Slots that one launch carries out: so many moves, or one that is no move."""
+
+    first: int
+    last: int
+    is_move: bool
+
+
+class Production:
+    """Makes the batches of one epoch after another.
+
+    begin() an epoch; for each batch send(), then take() and make(), inside a step on a GPU. make() does nothing but
+    launches, from the batch's place in the epoch's order, which lies in device memory, so it can be recorded once and
+    replayed for every batch of that size. Its arrays are overwritten by the next batch.
+    """
+
+    def __init__(self, recipe: Recipe, device: Device):
+        self._recipe = recipe
+        self._device, images = device, recipe.images
+        xp = device.xp
+        height, width, channels = images.images.shape[1:]
+        self._shape = (height, width, channels)
+        mixes = recipe.mix is not None
+        self._rows = recipe.batch_size * (2 if mixes else 1)
+        program = recipe.program
+        self._slots = len(program.slots)
+        self._runs = _runs(program)
+        self._seed = np.uint64(recipe.seed).astype(np.int64).item()
+        with device.current():
+            self._pixels = pixels_of(images, self._rows, device, recipe.resident, recipe.change)
+            self._labels = device.to_device(images.labels)
+            self._code = device.to_device(recipe.code)
+            self._program = device.to_device(program.slots) if self._slots else None
+            self._choices = device.to_device(program.choices) if len(program.choices) else None
+            members, rows = len(recipe.members), self._rows
+            self._order, self._occurrences = (xp.empty(members, np.int32) for _ in range(2))
+            self._partners = xp.empty(members, np.int32) if mixes else None
+            self._progress = xp.zeros(2, np.int32)
+            self._images, self._times, self._taken = (xp.empty(rows, np.int32) for _ in range(3))
+            self._inputs = xp.empty((rows, *self._shape), np.float32)
+            self._instructions = xp.empty((rows, self._slots, SLOT_ENTRIES), np.int32) if self._slots else None
+            kept = [run for run in self._runs if not run.is_move]
+            self._tables = xp.empty((rows, channels, 256), np.uint8) if kept else None
+            between = len(self._runs) - self._runs[-1].is_move + (bool(kept) and not self._runs[0].is_move)
+            self._changed = [xp.empty((rows, *self._shape), np.uint8) for _ in range(min(2, between))]
+            if mixes:
+                self._shares, self._weights = (xp.empty(recipe.batch_size, np.float32) for _ in range(2))
+                self._boxes = xp.empty((recipe.batch_size, 4), np.int32)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether labels are MixedLabels."""
+        return self._partners is not None
+
+    def inputs(self, count: int) -> Array:
+        """Those that make() returns for so many images."""
+        return self._inputs[:count]
+
+    def begin(self, epoch: int) -> None:
+        """Takes the order of an epoch to the device: the one copy that it needs. Inside a step on a GPU."""
+        recipe, device = self._recipe, self._device
+        self._epoch, self._host_order = epoch, recipe.order(epoch)
+        for array, values in zip((self._order, self._occurrences), self._host_order, strict=True):
+            array[...] = device.to_device(values)
+        device.launch("begin_epoch", 1, self._progress, epoch, 1)
+        if self._partners is None:
+            return
+        arguments = (self._order, self._occurrences, self._progress, self._seed, self._partners)
+        device.launch("draw_partners", len(self._order), *arguments, len(self._order), each=50)
+        if self._pixels.are_chosen:
+            self._host_partners = device.to_host(self._partners)
+
+    def send(self, number: int) -> None:
+        """Puts the pixels of batch `number`, from 0, on their way, if they are not there."""
+        if not self._pixels.are_chosen:
+            return
+        recipe, order = self._recipe, self._host_order.images
+        places = slice(number * recipe.batch_size, (number + 1) * recipe.batch_size)
+        chosen = order[places]
+        if self._partners is not None:
+            chosen = np.concatenate([chosen, order[self._host_partners[places]]])
+        draw = generator(recipe.seed, Stream.AUGMENTATION, self._epoch, number) if recipe.change else None
+        self._pixels.send(chosen, draw)
+
+    def take(self) -> None:
+        """Has the pixels of the batch sent last where make() reads them."""
+        self._given = self._pixels.take()
+
+    def make(self, count: int) -> tuple[Array, Array | MixedLabels]:
+        """The next batch of so many images: inputs, float32 (count, H, W, C), and labels, int32 (count,), or
+        MixedLabels; views that the next one overwrites."""
+        launch, partners = self._device.launch, self._partners
+        rows = count if partners is None else 2 * count
+        order = (self._order, self._occurrences, partners, self._labels, self._progress)
+        launch("take_images", rows, *order, count, self._images, self._times, self._taken, rows)
+        self._encode(rows)
+        labels: Array | MixedLabels = self._taken[:count]
+        if partners is not None:
+            self._mix(count)
+            labels = MixedLabels(labels, self._taken[count:rows], self._shares[:count])
+        launch("end_batch", 1, self._progress, count, 1)
+        return self.inputs(count), labels
+
+    def _encode(self, rows: int) -> None:
+        """Draws what happens to each image, carries it out, and encodes what comes of it."""
+        if self._slots:
+            self._draw(rows)
+        pixels, images = self._given, None if self._pixels.are_chosen else self._images
+        *runs, last = self._runs if self._runs[-1].is_move else [*self._runs, _Run(self._slots, self._slots, True)]
+        for run in runs:
+            if run.is_move or images is not None:
+                pixels = self._move(rows, pixels, images, run.first, run.last if run.is_move else run.first)
+                images = None
+            if not run.is_move:
+                pixels = self._change(rows, pixels, run.first)
+        instructions = (self._instructions, self._slots, last.first, last.last)
+        self._paint("encode_pixels", rows, pixels, images, *instructions, self._code, self._inputs)
+
+    def _draw(self, rows: int) -> None:
+        height, width, _ = self._shape
+        entries = rows * self._slots
+        drawn = (self._images, self._times, self._progress, self._seed, self._program, self._choices)
+        into = (self._slots, height, width, self._instructions)
+        self._device.launch("draw_instructions", entries, *drawn, *into, entries, each=50)
+
+    def _move(self, rows: int, pixels: Array, images: Array | None, first: int, last: int) -> Array:
+        """The pixels after a run of moves. images: which of them are meant; None: all."""
+        moved = self._other(pixels)
+        self._paint("move_pixels", rows, pixels, images, self._instructions, self._slots, first, last, moved)
+        return moved
+
+    def _change(self, rows: int, pixels: Array, slot: int) -> Array:
+        """The pixels after a slot that is no move."""
+        height, width, channels = self._shape
+        entries, size = rows * channels, height * width
+        instruction = (self._instructions, self._slots, slot)
+        self._device.launch("tabulate", entries, pixels, *instruction, self._tables, size, channels, entries, each=size)
+        changed = self._other(pixels)
+        self._paint("change_pixels", rows, pixels, *instruction, self._tables, changed)
+        return changed
+
+    def _paint(self, kernel: str, rows: int, *arguments: Array | int | None) -> None:
+        """Launches a kernel that writes so many images, pixel by pixel."""
+        height, width, channels = self._shape
+        self._device.launch(kernel, rows * height * width, *arguments, rows, *self._shape, each=channels)
+
+    def _other(self, pixels: Array) -> Array:
+        """An array for changed images that is not the one at hand."""
+        return self._changed[0] if pixels is not self._changed[0] else self._changed[1]
+
+    def _mix(self, count: int) -> None:
+        mix, (height, width, channels) = self._recipe.mix, self._shape
+        assert mix is not None
+        drawn = (self._images, self._times, self._progress, self._seed, mix.alpha, mix.cut, height, width)
+        into = (self._shares, self._weights, self._boxes)
+        self._device.launch("draw_mixtures", count, *drawn, *into, count, each=500)
+        sizes = (count, height, width, channels)
+        work = count * height * width * channels
+        self._device.launch("mix_inputs", work, self._inputs, self._weights, self._boxes, *sizes)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """What a GPU has to be asked within, outside of a step of the engine's."""
+        with self._device.alone():
+            if self._device.streams is None:
+                yield
+                return
+            with self._device.streams.step():
+                yield
+
+
+def _runs(program: Program) -> list[_Run]:
+    """The program's slots as they are launched; without any, one of no moves."""
+    runs = [_Run(0, 0, True)]
+    for slot, how in enumerate(program.slots[:, 0]):
+        is_move, before = how != Draw.CHOICE, runs[-1]
+        if is_move and before.is_move and slot - before.first < MOST_MOVES:
+            runs[-1] = _Run(before.first, slot + 1, True)
+        else:
+            runs.append(_Run(slot, slot + 1, bool(is_move)))
+    return runs if runs[0].last or len(runs) == 1 else runs[1:]

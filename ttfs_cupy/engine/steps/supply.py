@@ -1,0 +1,86 @@
+"""Where a step's batch comes from: sent by the host, or made on the device, of a set that lies there."""
+
+from typing import Protocol
+
+import numpy as np
+
+from ttfs_cupy.data import MixedLabels
+from ttfs_cupy.data.production import Production
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.device.feed import Feed, Layout
+from ttfs_cupy.engine.layers import Shape
+from ttfs_cupy.engine.validity import Labels
+
+
+class Supply(Protocol):
+    """A batch for each step, always in the same arrays of the device."""
+
+    @property
+    def images(self) -> int:
+        """How many the batch at hand has."""
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether its labels are MixedLabels."""
+
+    def take(self) -> None:
+        """What is to be done for the batch before its launches are recorded, or replayed."""
+
+    def make(self) -> tuple[Array, Labels]:
+        """Inputs and labels, by launches only."""
+
+    def inputs(self) -> Array:
+        """Those that make() returns."""
+
+
+class Sent:
+    """Batches that the host sends. On a GPU they are copied while the step before computes."""
+
+    def __init__(self, device: Device, batch_size: int, shape: Shape):
+        self._device = device
+        # labels and others of MixedLabels, and shares; a batch of plain labels fills the first of these
+        of_labels: list[Layout] = [((batch_size,), dtype) for dtype in (np.int32, np.int32, np.float32)]
+        streams = device.streams
+        self._feed = Feed(device, streams, [((batch_size, *shape), np.float32), *of_labels]) if streams else None
+        self.images, self.is_mixed = 0, False
+
+    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels) -> None:
+        self.images, self.is_mixed = len(inputs), isinstance(labels, MixedLabels)
+        given = (inputs, *labels.arrays) if isinstance(labels, MixedLabels) else (inputs, labels)
+        if self._feed is not None:
+            with self._device.alone():
+                self._feed.send(*given)
+        else:
+            self._arrays = [self._device.to_device(array) for array in given]
+
+    def take(self) -> None:
+        if self._feed is not None:
+            self._arrays = self._feed.take()
+
+    def make(self) -> tuple[Array, Labels]:
+        inputs, *labels = self._arrays
+        return inputs, MixedLabels(*labels) if self.is_mixed else labels[0]
+
+    def inputs(self) -> Array:
+        return self._arrays[0]
+
+
+class Made:
+    """Batches that are made on the device."""
+
+    def __init__(self, production: Production):
+        self.production = production
+        self.images, self.is_mixed = 0, production.mixes
+
+    def send(self, number: int, images: int) -> None:
+        self.images = images
+        self.production.send(number)
+
+    def take(self) -> None:
+        self.production.take()
+
+    def make(self) -> tuple[Array, Labels]:
+        return self.production.make(self.images)
+
+    def inputs(self) -> Array:
+        return self.production.inputs(self.images)
