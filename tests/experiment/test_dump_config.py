@@ -159,6 +159,8 @@ data:
   dataset: digits
   root: datasets
   download: false
+  size: null
+  time_window: null
   augment: none
   mix: none
   mix_alpha: 1.0

@@ -77,7 +77,7 @@ def test_every_module_kernel_and_yaml_file_is_in_the_wheel(names: set[str], fold
         "ttfs_cupy/models/vgg11.yaml",
         "ttfs_cupy/models/builder.py",
         "ttfs_cupy/configs/quickstart.yaml",
-        "ttfs_cupy/data/loader.py",
+        "ttfs_cupy/data/batches.py",
     ],
 )
 def test_the_wheel_holds(names: set[str], file: str) -> None:

@@ -49,6 +49,7 @@ from ttfs_cupy.experiment.config_values import (
     Seed,
     Share,
     ShareBelowOne,
+    Size,
     Text,
     Threads,
     WeightRange,
@@ -102,13 +103,19 @@ class NetworkConfig(Section):
 
 
 class DataConfig(Section):
-    """Which images, from where, and how they are split and varied. augment: a name, or a list of operations (see
-    ttfs_cupy.data.augmentation). mix makes each training image of two; the share of one is Beta(mix_alpha, mix_alpha).
-    resident: the share of a GPU's free memory that the images may take."""
+    """Which images, from where, and how they are split and varied.
+
+    size, height and width, and time_window, in microseconds: of recordings of event cameras.
+    augment: a name, or a list of operations (see ttfs_cupy.data.augmentation).
+    mix: makes each training image of two; the share of one is Beta(mix_alpha, mix_alpha).
+    resident: the share of a GPU's free memory that the images may take.
+    """
 
     dataset: Text
     root: PathText = "datasets"
     download: Flag = False
+    size: Size | None = None
+    time_window: Count | None = None
     augment: Augment = "none"
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0

@@ -230,6 +230,7 @@ WeightRange = Annotated[
     AfterValidator(_ordered),
     Field(description="two numbers, the lower one first, such as [-1, 1]"),
 ]
+Size = Annotated[tuple[Count, Count], Field(description="height and width, two whole numbers from 1, such as [34, 34]")]
 Milestones = Annotated[
     tuple[Count, ...],
     AfterValidator(_increasing),

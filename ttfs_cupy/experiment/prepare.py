@@ -95,7 +95,13 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
 
 def read_dataset(config: Config) -> Dataset:
     """The data set that the config names. Raises UserError where it cannot be read."""
-    return load_dataset(config.data.dataset, Path(config.data.root), download=config.data.download)
+    return load_dataset(
+        config.data.dataset,
+        Path(config.data.root),
+        download=config.data.download,
+        size=config.data.size,
+        time_window=config.data.time_window,
+    )
 
 
 def training_batches(config: Config, dataset: Dataset, encoder: Encoder) -> Batches:
