@@ -65,7 +65,7 @@ def test_while_a_command_is_imported(by: str, number: signal.Signals, command: s
     assert (code, err) == (128 + number, "interrupted\n")
 
 
-@pytest.mark.parametrize("tool", ["gpu_model", "peak_memory", "precision", "sass", "training_step"])
+@pytest.mark.parametrize("tool", ["augmentation", "gpu_model", "peak_memory", "precision", "sass", "training_step"])
 def test_while_a_benchmark_is_imported(tool: str, tmp_path: Path) -> None:
     process = started("-m", f"ttfs_cupy.benchmarks.{tool}", first=package(tmp_path, "numpy", UP_AND_WAITING))
     assert interrupted(process, signal.SIGTERM) == (143, "", "interrupted\n")
