@@ -242,7 +242,8 @@ def _lettered(canvas: Pixels, sheet: Sheet, scale: _Scale) -> bytes:
     title, details = _heading(sheet)
     write(LEFT, 14, title, LARGE, weight="bold")
     write(LEFT, 38, details, color=GREY)
-    for group, name in enumerate(["pixels", *_channels(scale.title, layout.shape[2])]):
+    shown = "pixels" if layout.shape[2] in (1, 3) else "pixels, mean of channels"
+    for group, name in enumerate([shown, *_channels(scale.title, layout.shape[2])]):
         for column in range(layout.columns):
             left = layout.cell(0, group, column)[1]
             write(left + cell_width / 2, TOP - 7, _column(column), SMALL, color=GREY, ha="center", va="bottom")

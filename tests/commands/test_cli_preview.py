@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ttfs_cupy import preview as command
-from ttfs_cupy.data import Dataset, load_dataset
+from ttfs_cupy.data import DATASETS, Dataset, Source, load_dataset
 from ttfs_cupy.data.examples import Example, chosen
+from ttfs_cupy.data.sources.raw import Raw
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.prepare import prepare
 from ttfs_cupy.preview import SILENT, Layout
@@ -137,6 +138,20 @@ def test_the_digits_levels_are_scaled(here: Path) -> None:
     images = load_dataset("digits", here).train.images
     for row, image in enumerate(sheet.images.tolist()):
         assert np.array_equal(sheet.cell(row, 0, 0)[..., :1], np.rint(images[image] / 16 * 255))
+
+
+def test_channels_that_are_no_colours(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 9, 7, 2), np.uint8)
+    raw = Raw(np.where(noise < 128, 0, noise), np.arange(40) % 2, "none")
+    monkeypatch.setitem(DATASETS, "two", Source(lambda root, download: (raw, raw), (9, 7, 2), 2))
+    sheet = Sheet("small_fmnist", [*settings(here, data__augment="shift"), "data.dataset=two"], images=3, epochs=1)
+    inputs = sheet.inputs(0)
+    for row, image in enumerate(sheet.images.tolist()):
+        assert np.array_equal(sheet.cell(row, 0, 1)[..., 0], np.rint(255 * inputs[image].mean(2)))
+        for channel in range(2):
+            silent = (sheet.cell(row, 1 + channel, 1) == SILENT).all(-1)
+            assert np.array_equal(silent, inputs[image][..., channel] == 0)
+            assert 0 < silent.sum() < 63
 
 
 def test_defaults_and_that_a_sheet_is_a_function_of_the_seed(root: Path, here: Path) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cuda_stand_in import Machine, device_of
 from helpers.datasets_on_disk import separable
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,16 +85,17 @@ def test_an_image_that_comes_twice_or_not_at_all(monkeypatch: pytest.MonkeyPatch
     assert twice is not None and (twice.label, twice.other, twice.share) == (0, 0, 1)
 
 
+@pytest.mark.parametrize("where", ["cpu", "gpu"])
 @pytest.mark.parametrize("only", [[], [0], [7], [6, 2, 2], range(8)])
-def test_some_batches_of_an_epoch_are_those_of_the_whole_one(only: list[int]) -> None:
-    made = mixed()
-    whole, some = [*made.epoch(1, CPU)], [*made.epoch(1, CPU, only)]
+def test_some_batches_of_an_epoch_are_those_of_the_whole_one(only: list[int], where: str) -> None:
+    made, device = mixed(), CPU if where == "cpu" else device_of(Machine())
+    whole, some = [*made.epoch(1, CPU)], [*made.epoch(1, device, only)]
     assert len(whole) == 8 and len(some) == len({*only})
     for number, batch in zip(sorted({*only}), some, strict=True):
-        assert np.array_equal(batch.inputs, whole[number].inputs)
+        assert np.array_equal(device.to_host(batch.inputs), whole[number].inputs)
         labels = (batch.labels, whole[number].labels)
         assert isinstance(labels[0], MixedLabels) and isinstance(labels[1], MixedLabels)
-        assert all(map(np.array_equal, labels[0].arrays, labels[1].arrays))
+        assert all(map(np.array_equal, map(device.to_host, labels[0].arrays), labels[1].arrays))
 
 
 @pytest.mark.parametrize("only", [[8], [-1], [0, 0.5]])
