@@ -254,13 +254,12 @@ def _lettered(canvas: Pixels, sheet: Sheet, scale: _Scale) -> bytes:
         write(LEFT - 10, middle + 2, f"image {index}", SMALL, color=GREY, ha="right")
         for column, examples in enumerate(sheet.pixels):
             top, left = layout.cell(row, 0, column)
-            write(
-                left + cell_width / 2,
-                top + cell_height + 3,
-                _caption(examples[row], column, layout),
-                SMALL,
-                ha="center",
-            )
+            example, centre = examples[row], left + cell_width / 2
+            if example is None:
+                style = {"color": GREY, "ha": "center", "va": "center"}
+                write(centre, top + cell_height / 2, "not in\nthis epoch", SMALL, **style)
+            elif column > 0 and layout.captions:
+                write(centre, top + cell_height + 3, _caption(example), SMALL, ha="center")
     _bar(figure, sheet, scale, write)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
@@ -293,12 +292,8 @@ def _class(label: int) -> str:
     return f"class {label}"
 
 
-def _caption(example: Example | None, column: int, layout: Layout) -> str:
-    """Under a cell: of which classes a mixed image is."""
-    if example is None:
-        return "not in this epoch"
-    if column == 0 or not layout.captions:
-        return ""
+def _caption(example: Example) -> str:
+    """Of which classes a mixed image is."""
     share = 100 * example.share
     return f"{share:.0f} % {_class(example.label)}\n{100 - share:.0f} % {_class(example.other)}"
 

@@ -48,7 +48,7 @@ class TorchvisionLoader:
             pass
 
 
-class _Images(Dataset[tuple[torch.Tensor, int]]):
+class _Images(Dataset):
     def __init__(self, images: np.ndarray, labels: np.ndarray, fill: int):
         self._images, self._labels = images, labels
         self._transform = transforms.Compose(
@@ -68,7 +68,7 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
         return self._transform(Image.fromarray(self._images[index])), int(self._labels[index])
 
 
-class _Order(Sampler[int]):
+class _Order(Sampler):
     """`count` images, each any one."""
 
     def __init__(self, size: int):

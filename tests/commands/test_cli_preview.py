@@ -73,9 +73,12 @@ class Sheet:
         return small
 
     def inputs(self, epoch: int) -> dict[int, NDArray[np.float32]]:
-        """What the network gets of each image in a whole epoch of training."""
-        order = iter(self.training.order(epoch).images.tolist())
-        return {next(order): values for batch in self.training.epoch(epoch) for values in batch.inputs}
+        """What the network gets of each image in a whole epoch of training, where it comes first."""
+        order, found = iter(self.training.order(epoch).images.tolist()), dict[int, Any]()
+        for batch in self.training.epoch(epoch):
+            for values in batch.inputs:
+                found.setdefault(next(order), values)
+        return found
 
 
 def brightness(colours: NDArray[np.uint8]) -> NDArray[Any]:
@@ -140,6 +143,24 @@ def test_the_digits_levels_are_scaled(here: Path) -> None:
         assert np.array_equal(sheet.cell(row, 0, 0)[..., :1], np.rint(images[image] / 16 * 255))
 
 
+def test_balanced_epochs_have_an_image_twice_or_not_at_all(root: Path) -> None:
+    changes = {"data__sampling": "balanced", "data__validation": "7", "data__augment": "shift_flip"}
+    sheet = Sheet("small_fmnist", settings(root, **changes), images=50, epochs=3)
+    absent = 0
+    for epoch in range(3):
+        inputs = sheet.inputs(epoch)
+        for row, image in enumerate(sheet.images.tolist()):
+            if image in inputs:
+                assert np.array_equal(sheet.cell(row, 0, 1 + epoch)[..., :1], np.rint(255 * inputs[image]))
+            else:
+                # white, in the first group but for words
+                absent += 1
+                top, left = sheet.layout.cell(row, 0, 1 + epoch)
+                assert 240 < sheet.pixels[top : top + 112, left : left + 112].mean() < 255
+                assert (sheet.cell(row, 1, 1 + epoch) == 255).all()
+    assert absent
+
+
 def test_channels_that_are_no_colours(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 9, 7, 2), np.uint8)
     raw = Raw(np.where(noise < 128, 0, noise), np.arange(40) % 2, "none")
@@ -175,12 +196,8 @@ def test_more_images_than_the_default_where_there_are_fewer(root: Path, here: Pa
 
 
 def test_what_a_mixed_cell_says() -> None:
-    mixed = Layout(1, 2, (8, 8, 1), captions=True)
     example = Example(np.zeros((8, 8, 1), np.float32), 3, 7, 0.625)
-    assert command._caption(example, 1, mixed) == "62 % class 3\n38 % class 7"
-    assert command._caption(example, 0, mixed) == ""
-    assert command._caption(example, 1, Layout(1, 2, (8, 8, 1), captions=False)) == ""
-    assert command._caption(None, 1, mixed) == "not in this epoch"
+    assert command._caption(example) == "62 % class 3\n38 % class 7"
 
 
 @pytest.mark.parametrize(

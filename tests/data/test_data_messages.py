@@ -412,7 +412,7 @@ def test_roots_that_can_be_none(root: str, sentence: str, name: str) -> None:
 )
 def test_shares(count: int, share: float, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
-        split(count, share, 0)
+        split(np.zeros(count, np.int32), share, 0)
     assert str(caught.value) == sentence
 
 

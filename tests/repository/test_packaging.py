@@ -190,6 +190,7 @@ def test_the_installed_package_trains_without_repository_and_compiler(installed:
     run = here / "runs" / "quickstart"
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
+        "split.json",
         "metrics.jsonl",
         "log.txt",
         "best.safetensors",

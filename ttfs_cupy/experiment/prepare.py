@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
-from ttfs_cupy.data import Batches, Dataset, ImageSet, augmentation, load_dataset, mixing, split
+from ttfs_cupy.data import (
+    Batches,
+    Dataset,
+    ImageSet,
+    augmentation,
+    class_weights,
+    fingerprint,
+    load_dataset,
+    mixing,
+    split,
+)
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -28,7 +38,8 @@ logger = logging.getLogger("ttfs_cupy")
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs but its directory. device_reason says why it is this device."""
+    """All that a run needs but its directory. device_reason says why it is this device, fingerprint what tells its
+    data and their split from others (data/split.py)."""
 
     config: Config
     device: Device
@@ -38,6 +49,7 @@ class Experiment:
     training: Batches
     validation: Batches
     test: Batches
+    fingerprint: Mapping[str, Any]
 
     def optimizer(self) -> Optimizer:
         """A fresh optimiser of the network's parameters, as the config says."""
@@ -70,7 +82,9 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     dataset = read_dataset(config)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
     batches = training_batches(config, dataset, network.encoder)
-    _, validation = split(len(dataset.train), config.data.validation, config.seed)
+    _, validation = split(dataset.train.labels, config.data.validation, config.seed)
+    # what does not fit is told before anything is timed
+    class_weights(config.data.class_weights, batches.labels, dataset.classes)
     batch_size = config.training.batch_size
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
@@ -90,6 +104,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         batches,
         _in_order(dataset.train, validation, config, network),
         _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
+        fingerprint(dataset.train.labels, dataset.test.labels, validation),
     )
 
 
@@ -106,7 +121,7 @@ def read_dataset(config: Config) -> Dataset:
 
 def training_batches(config: Config, dataset: Dataset, encoder: Encoder) -> Batches:
     """The batches that the config trains on, as that encoder codes them. Raises UserError where there are too few."""
-    members, _ = split(len(dataset.train), config.data.validation, config.seed)
+    members, _ = split(dataset.train.labels, config.data.validation, config.seed)
     batch_size = config.training.batch_size
     if batch_size > len(members):
         raise UserError(
@@ -125,6 +140,7 @@ def training_batches(config: Config, dataset: Dataset, encoder: Encoder) -> Batc
         encode=encoder,
         members=members,
         shuffle=True,
+        sampling=config.data.sampling,
         seed=config.seed,
         augment=augmentation(config.data.augment),
         mix=mixing(config.data.mix, config.data.mix_alpha),
