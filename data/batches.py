@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,17 +116,27 @@ class Batches:
             return Order(images, np.zeros_like(images))
         return order(self.images.labels, self.members, self.seed, epoch, self.sampling)
 
-    def epoch(self, index: int, device: Device | None = None) -> Iterator[Batch]:
-        """The batches of epoch `index`, from 0, made on `device`, None for the CPU, each with arrays of its own."""
-        index = check_count("an epoch's number", index, least=0)
-        return self._made(index, get_device("cpu")[0] if device is None else device)
+    def epoch(self, index: int, device: Device | None = None, only: Collection[int] | None = None) -> Iterator[Batch]:
+        """The batches of epoch `index`, from 0, made on `device`, None for the CPU, each with arrays of its own.
 
-    def _made(self, epoch: int, device: Device) -> Iterator[Batch]:
+        only: the numbers, from 0, of the batches that are wanted, which come in ascending order; None: all of them.
+        """
+        index = check_count("an epoch's number", index, least=0)
+        wanted = range(len(self)) if only is None else sorted({*only})
+        for number in wanted:
+            check_count("a batch's number", number, least=0, most=len(self) - 1)
+        return self._made(index, get_device("cpu")[0] if device is None else device, wanted)
+
+    def _made(self, epoch: int, device: Device, wanted: Collection[int]) -> Iterator[Batch]:
         production = Production(self, device)
         with production.alone():
             production.begin(epoch)
-        for number in range(len(self)):
+        following = 0
+        for number in wanted:
             with production.alone():
+                if number > following:
+                    production.skip((number - following) * self.batch_size)
+                following = number + 1
                 production.send(number)
                 production.take()
                 inputs, labels = production.make(self.size(number))
