@@ -163,6 +163,7 @@ data:
   mix: none
   mix_alpha: 1.0
   validation: 0.1
+  resident: 0.5
 training:
   epochs: 3
   batch_size: 8
