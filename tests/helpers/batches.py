@@ -1,5 +1,6 @@
 """Images, the batches that are made of them, and what the kernels drew for them."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,12 +8,19 @@ from hypothesis import strategies as st
 
 from ttfs_cupy.check.kernels.references.augmentation import carried_out, drawn_instructions
 from ttfs_cupy.data import Augmentation, Batches, ImageSet, MixedLabels
+from ttfs_cupy.data.augmentation import Program
 from ttfs_cupy.data.production import Production
 from ttfs_cupy.device import CpuDevice, Device
 from ttfs_cupy.neuron.encoding import Encoder
 
 Shape = tuple[int, int, int]
 PIXELS = Encoder()
+
+
+@cache
+def cpu() -> CpuDevice:
+    """One for all that needs no other."""
+    return CpuDevice(1)
 
 
 def numbered(count: int, maximum: int = 255) -> ImageSet:
@@ -48,7 +56,7 @@ class Epoch(NamedTuple):
 
 def made(batches: Batches, epoch: int = 0, device: Device | None = None) -> Epoch:
     """A whole epoch; of plain labels, others are the labels and shares 1."""
-    device = device or CpuDevice(1)
+    device = device or cpu()
     found: list[tuple[np.ndarray, ...]] = []
     for inputs, labels in batches.epoch(epoch, device):
         arrays = labels.arrays if isinstance(labels, MixedLabels) else (labels, labels)
@@ -86,7 +94,7 @@ class Draws(NamedTuple):
 
 def draws(batches: Batches, epoch: int = 0) -> Draws:
     """By the kernels, as they are launched for every batch."""
-    production = Production(batches, CpuDevice(1))
+    production = Production(batches, cpu())
     production.begin(epoch)
     found: list[list[np.ndarray]] = []
     for number in range(len(batches)):
@@ -105,11 +113,23 @@ def draws(batches: Batches, epoch: int = 0) -> Draws:
     return Draws(instructions, production._partners.copy(), *mixture)
 
 
-def drawn(shape: Shape, count: int, *operations: Any, epoch: int = 0, **options: Any) -> Draws:
-    """For that many black images, in the order of their numbers."""
-    images = ImageSet(np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32))
-    batches = Batches(images, min(count, 1000), encode=PIXELS, augment=Augmentation(operations), **options)
-    return draws(batches, epoch)
+def instructed(
+    program: Program,
+    shape: Shape,
+    images: np.ndarray,
+    epoch: int = 0,
+    seed: int = 0,
+    occurrence: int = 0,
+) -> np.ndarray:
+    """The instructions, int32 (N, S, 8), that the kernel draws for images of these numbers, and of any size."""
+    count, slots = len(images), len(program.slots)
+    occurrences, progress = np.full(count, occurrence, np.int32), np.array([0, epoch], np.int32)
+    found = np.empty((count, slots, 8), np.int32)
+    choices = program.choices if len(program.choices) else None
+    drawn = (images.astype(np.int32), occurrences, progress, int(np.uint64(seed).astype(np.int64)))
+    sizes = (slots, *shape[:2], found, count * slots)
+    cpu().launch("draw_instructions", count * slots, *drawn, program.slots, choices, *sizes)
+    return found
 
 
 # Lists of operations, as YAML has them
