@@ -26,7 +26,9 @@ def test_every_image_once_in_order_with_its_label() -> None:
     for inputs, labels in found:
         assert inputs.dtype == np.float32 and inputs.flags.c_contiguous and labels.dtype == np.int32
         assert inputs.shape == (len(labels), 4, 4, 1)
-        assert np.array_equal(inputs, np.broadcast_to(labels[:, None, None, None].astype(np.float32) / np.float32(255), inputs.shape))
+        assert np.array_equal(
+            inputs, np.broadcast_to(labels[:, None, None, None].astype(np.float32) / np.float32(255), inputs.shape)
+        )
 
 
 def test_a_count_that_divides_leaves_no_empty_batch() -> None:
@@ -35,7 +37,9 @@ def test_a_count_that_divides_leaves_no_empty_batch() -> None:
         assert [len(batch.labels) for batch in batches.epoch(0)] == [size] * len(batches) == [size] * (20 // size)
 
 
-@pytest.mark.parametrize("options", [{}, {"augment": "crop_flip"}, {"mix": mixing("mixup")}, {"augment": lambda x, _: x}])
+@pytest.mark.parametrize(
+    "options", [{}, {"augment": "crop_flip"}, {"mix": mixing("mixup")}, {"augment": lambda x, _: x}]
+)
 def test_each_batch_has_arrays_of_its_own(options: dict[str, Any]) -> None:
     batches = Batches(numbered(20), 5, encode=PIXELS, **options)
     arrays, copies = [], []
@@ -56,7 +60,10 @@ def test_shuffles_anew_every_epoch_by_the_seed_alone() -> None:
     # another size of batches cuts the same order differently, whatever is done to the images
     options: dict[str, Any] = {"encode": Encoder("direct"), "augment": "cifar", "mix": None}
     assert labels_of(Batches(numbered(100), 30, shuffle=True, seed=3, **options)) == first
-    assert made(Batches(numbered(100), 30, shuffle=True, seed=3, **options | {"mix": mixing("both")})).labels.tolist() == first
+    assert (
+        made(Batches(numbered(100), 30, shuffle=True, seed=3, **options | {"mix": mixing("both")})).labels.tolist()
+        == first
+    )
 
 
 def test_seeds_reach_up_to_64_bits() -> None:
@@ -170,7 +177,9 @@ def test_a_function_may_change_what_it_is_given_in_place() -> None:
 
     images = numbered(20)
     before = images.images.copy()
-    assert np.array_equal(made(Batches(images, 5, encode=PIXELS, augment=augment)).inputs * 255, np.full((20, 4, 4, 1), 7))
+    assert np.array_equal(
+        made(Batches(images, 5, encode=PIXELS, augment=augment)).inputs * 255, np.full((20, 4, 4, 1), 7)
+    )
     assert np.array_equal(images.images, before)
 
 

@@ -100,7 +100,10 @@ def test_any_list_of_operations(data: st.DataObject) -> None:
     options: dict[str, Any] = {"encode": code, "augment": augment, "seed": 7, "shuffle": True}
     found = made(Batches(images, 24, **options), 3).by_label()
     assert np.array_equal(found.inputs, code(expected.astype(np.float32) / np.float32(255)))
-    several = {of(images, size, CpuDevice(threads), augment=augment, mix=mix).bits() for size, threads in ((1, 1), (7, 2), (24, 2))}
+    several = {
+        of(images, size, CpuDevice(threads), augment=augment, mix=mix).bits()
+        for size, threads in ((1, 1), (7, 2), (24, 2))
+    }
     assert len(several) == 1
 
 
@@ -123,7 +126,12 @@ def test_inputs_are_what_the_reference_makes_of_the_images(given_as: Any, shape:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_all_slots_at_once_and_runs_of_many_moves(channels: int) -> None:
     """Launches take so many moves at a time, and each change that is none by itself: in any mixture of both."""
-    moves: list[Any] = [{"RandomCrop": {"padding": 3, "fill": 9}}, "RandomHorizontalFlip", {"Cutout": 3}, "RandomVerticalFlip"]
+    moves: list[Any] = [
+        {"RandomCrop": {"padding": 3, "fill": 9}},
+        "RandomHorizontalFlip",
+        {"Cutout": 3},
+        "RandomVerticalFlip",
+    ]
     for operations in (
         moves * 8,
         [*moves, *moves, "TrivialAugment"],

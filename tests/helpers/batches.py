@@ -38,7 +38,7 @@ def pictures(count: int, shape: Shape, maximum: int = 255) -> ImageSet:
 
 
 class Epoch(NamedTuple):
-    """inputs (N, H, W, C), labels and, where images are mixed, others and shares, all on the host, batch after batch."""
+    """inputs (N, H, W, C), labels and, where images are mixed, others and shares: on the host, batch after batch."""
 
     inputs: np.ndarray
     labels: np.ndarray

@@ -1,4 +1,4 @@
-"""Whether what was drawn follows a law: chi-square, refused below a probability that fixed seeds do not meet by chance."""
+"""Whether what was drawn follows a law, by chi-square: refused below a probability that fixed seeds stay above."""
 
 import math
 from typing import Any

@@ -67,8 +67,7 @@ def test_shifts_are_uniform_and_rows_independent_of_columns(operation: Any, reac
 def test_flips_come_with_their_chance_and_apart(chance: float) -> None:
     found = drawn(20_000, RandomHorizontalFlip(chance), RandomVerticalFlip(chance), RandomHorizontalFlip(chance))
     law = {
-        outcome: math.prod(chance if is_one else 1 - chance for is_one in outcome)
-        for outcome in np.ndindex(2, 2, 2)
+        outcome: math.prod(chance if is_one else 1 - chance for is_one in outcome) for outcome in np.ndindex(2, 2, 2)
     }
     flipped = (found[..., 0] == Operation.AFFINE).astype(int)
     if chance == 0.03:
