@@ -2,10 +2,11 @@
 
 from .augmentation import AUGMENTATIONS, Augmentation, augmentation
 from .batches import Batch, Batches
+from .class_weights import class_weights
 from .mixing import MIXES, MixedLabels, Mixing, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
 from .sources.images import Dataset, ImageSet
-from .split import split
+from .split import Split, fingerprint, split
 
 __all__ = [
     "AUGMENTATIONS",
@@ -19,7 +20,10 @@ __all__ = [
     "MixedLabels",
     "Mixing",
     "Source",
+    "Split",
     "augmentation",
+    "class_weights",
+    "fingerprint",
     "load_dataset",
     "mixing",
     "split",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.checks import check_count, check_flag, check_kind, check_number
+from ttfs_cupy.common.checks import check_choice, check_count, check_flag, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import Array, Device, get_device
 from ttfs_cupy.neuron.encoding import Encoder
 
 from .augmentation import Augmentation, augmentation
 from .mixing import MixedLabels, Mixing
-from .order import Order, order
+from .order import SAMPLINGS, Order, order
 from .pixels import HostFunction
 from .production import Production
 from .sources.images import ImageSet
@@ -39,7 +39,8 @@ class Batches:
 
     encode: a network's encoder.
     members: indices of the images that are meant, integers (M,); None: all of them.
-    shuffle: a new order every epoch. augment: an Augmentation, or what augmentation() makes one of; or a function of
+    shuffle: a new order every epoch. sampling: of a shuffled epoch, plain or balanced, as `order` has it.
+    augment: an Augmentation, or what augmentation() makes one of; or a function of
     your own, which is given the batch's images, uint8 (B, H, W, C), and a NumPy generator, and returns others like
     them, of pixels that reach no further. It runs on the host, while a GPU computes the batch before.
     mix: makes each image of two. resident: the share of a GPU's free memory that the images may take; where they need
@@ -60,6 +61,7 @@ class Batches:
         encode: Encoder,
         members: NDArray[np.integer[Any]] | None = None,
         shuffle: bool = False,
+        sampling: str = "plain",
         seed: int = 0,
         augment: Augmentation | HostFunction | str | list[Any] | None = None,
         mix: Mixing | None = None,
@@ -78,6 +80,10 @@ class Batches:
                 f"a batch of {batch_size} is larger than the data, {len(self.members)} images: lower batch_size"
             )
         self.shuffle = check_flag("shuffle", shuffle)
+        check_choice("sampling", sampling, SAMPLINGS)
+        if sampling != "plain" and not shuffle:
+            raise UserError(f"sampling {sampling} is of epochs in an order of their own: it needs shuffle=True")
+        self.sampling = sampling
         self.seed = check_count("seed", seed, least=0, most=2**64 - 1)
         self.mix = mix
         self.resident = check_number("resident", resident, 0, 1)
@@ -109,19 +115,29 @@ class Batches:
         if not self.shuffle:
             images = self.members.astype(np.int32)
             return Order(images, np.zeros_like(images))
-        return order(self.images.labels, self.members, self.seed, epoch)
+        return order(self.images.labels, self.members, self.seed, epoch, self.sampling)
 
-    def epoch(self, index: int, device: Device | None = None) -> Iterator[Batch]:
-        """The batches of epoch `index`, from 0, made on `device`, None for the CPU, each with arrays of its own."""
+    def epoch(self, index: int, device: Device | None = None, only: Collection[int] | None = None) -> Iterator[Batch]:
+        """The batches of epoch `index`, from 0, made on `device`, None for the CPU, each with arrays of its own.
+
+        only: the numbers, from 0, of the batches that are wanted, which come in ascending order; None: all of them.
+        """
         index = check_count("an epoch's number", index, least=0)
-        return self._made(index, get_device("cpu")[0] if device is None else device)
+        wanted = range(len(self)) if only is None else sorted({*only})
+        for number in wanted:
+            check_count("a batch's number", number, least=0, most=len(self) - 1)
+        return self._made(index, get_device("cpu")[0] if device is None else device, wanted)
 
-    def _made(self, epoch: int, device: Device) -> Iterator[Batch]:
+    def _made(self, epoch: int, device: Device, wanted: Collection[int]) -> Iterator[Batch]:
         production = Production(self, device)
         with production.alone():
             production.begin(epoch)
-        for number in range(len(self)):
+        following = 0
+        for number in wanted:
             with production.alone():
+                if number > following:
+                    production.skip((number - following) * self.batch_size)
+                following = number + 1
                 production.send(number)
                 production.take()
                 inputs, labels = production.make(self.size(number))

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ttfs_cupy.device import Array, Device
 
 from .augmentation.program import SLOT_ENTRIES, Draw, Program
-from .mixing import MixedLabels
-from .pixels import pixels_of
+from .mixing import MixedLabels, Mixing
+from .order import Order
+from .pixels import HostFunction, pixels_of
 from .seeds import Stream, generator
-
-if TYPE_CHECKING:
-    from .batches import Batches
+from .sources.images import ImageSet
 
 # What a launch does of moves, as kernels/batches.cu
 MOST_MOVES = 8
+
+
+class Recipe(Protocol):
+    """What batches are made of, and how (`Batches`). code: what a pixel of each channel becomes, float32 (C, 256)."""
+
+    images: ImageSet
+    members: NDArray[np.int64]
+    batch_size: int
+    seed: int
+    program: Program
+    change: HostFunction | None
+    mix: Mixing | None
+    code: NDArray[np.float32]
+    resident: float
+
+    def order(self, epoch: int) -> Order:
+        """The images of an epoch in their order."""
 
 
 class _Run(NamedTuple):
@@ -38,25 +55,25 @@ class Production:
     replayed for every batch of that size. Its arrays are overwritten by the next batch.
     """
 
-    def __init__(self, batches: Batches, device: Device):
-        self._batches = batches
-        self._device, images = device, batches.images
+    def __init__(self, recipe: Recipe, device: Device):
+        self._recipe = recipe
+        self._device, images = device, recipe.images
         xp = device.xp
         height, width, channels = images.images.shape[1:]
         self._shape = (height, width, channels)
-        mixes = batches.mix is not None
-        self._rows = batches.batch_size * (2 if mixes else 1)
-        program = batches.program
+        mixes = recipe.mix is not None
+        self._rows = recipe.batch_size * (2 if mixes else 1)
+        program = recipe.program
         self._slots = len(program.slots)
         self._runs = _runs(program)
-        self._seed = np.uint64(batches.seed).astype(np.int64).item()
+        self._seed = np.uint64(recipe.seed).astype(np.int64).item()
         with device.current():
-            self._pixels = pixels_of(images, self._rows, device, batches.resident, batches.change)
+            self._pixels = pixels_of(images, self._rows, device, recipe.resident, recipe.change)
             self._labels = device.to_device(images.labels)
-            self._code = device.to_device(batches.code)
+            self._code = device.to_device(recipe.code)
             self._program = device.to_device(program.slots) if self._slots else None
             self._choices = device.to_device(program.choices) if len(program.choices) else None
-            members, rows = len(batches.members), self._rows
+            members, rows = len(recipe.members), self._rows
             self._order, self._occurrences = (xp.empty(members, np.int32) for _ in range(2))
             self._partners = xp.empty(members, np.int32) if mixes else None
             self._progress = xp.zeros(2, np.int32)
@@ -68,8 +85,8 @@ class Production:
             between = len(self._runs) - self._runs[-1].is_move + (bool(kept) and not self._runs[0].is_move)
             self._changed = [xp.empty((rows, *self._shape), np.uint8) for _ in range(min(2, between))]
             if mixes:
-                self._shares, self._weights = (xp.empty(batches.batch_size, np.float32) for _ in range(2))
-                self._boxes = xp.empty((batches.batch_size, 4), np.int32)
+                self._shares, self._weights = (xp.empty(recipe.batch_size, np.float32) for _ in range(2))
+                self._boxes = xp.empty((recipe.batch_size, 4), np.int32)
 
     @property
     def mixes(self) -> bool:
@@ -82,8 +99,8 @@ class Production:
 
     def begin(self, epoch: int) -> None:
         """Takes the order of an epoch to the device: the one copy that it needs. Inside a step on a GPU."""
-        batches, device = self._batches, self._device
-        self._epoch, self._host_order = epoch, batches.order(epoch)
+        recipe, device = self._recipe, self._device
+        self._epoch, self._host_order = epoch, recipe.order(epoch)
         for array, values in zip((self._order, self._occurrences), self._host_order, strict=True):
             array[...] = device.to_device(values)
         device.launch("begin_epoch", 1, self._progress, epoch, 1)
@@ -94,16 +111,20 @@ class Production:
         if self._pixels.are_chosen:
             self._host_partners = device.to_host(self._partners)
 
+    def skip(self, count: int) -> None:
+        """Passes over so many images of the epoch. Inside a step on a GPU."""
+        self._device.launch("end_batch", 1, self._progress, count, 1)
+
     def send(self, number: int) -> None:
         """Puts the pixels of batch `number`, from 0, on their way, if they are not there."""
         if not self._pixels.are_chosen:
             return
-        batches, order = self._batches, self._host_order.images
-        places = slice(number * batches.batch_size, (number + 1) * batches.batch_size)
+        recipe, order = self._recipe, self._host_order.images
+        places = slice(number * recipe.batch_size, (number + 1) * recipe.batch_size)
         chosen = order[places]
         if self._partners is not None:
             chosen = np.concatenate([chosen, order[self._host_partners[places]]])
-        draw = generator(batches.seed, Stream.AUGMENTATION, self._epoch, number) if batches.change else None
+        draw = generator(recipe.seed, Stream.AUGMENTATION, self._epoch, number) if recipe.change else None
         self._pixels.send(chosen, draw)
 
     def take(self) -> None:
@@ -127,41 +148,53 @@ class Production:
 
     def _encode(self, rows: int) -> None:
         """Draws what happens to each image, carries it out, and encodes what comes of it."""
-        launch, slots = self._device.launch, self._slots
-        height, width, channels = self._shape
-        sizes, work = (rows, *self._shape), rows * height * width
-        if slots:
-            drawn = (self._images, self._times, self._progress, self._seed, self._program, self._choices)
-            launch(
-                "draw_instructions", rows * slots, *drawn, slots, *sizes[1:3], self._instructions, rows * slots, each=50
-            )
+        if self._slots:
+            self._draw(rows)
         pixels, images = self._given, None if self._pixels.are_chosen else self._images
-        *runs, last = self._runs
-        if not last.is_move:
-            runs, last = self._runs, _Run(last.last, last.last, True)
+        *runs, last = self._runs if self._runs[-1].is_move else [*self._runs, _Run(self._slots, self._slots, True)]
         for run in runs:
             if run.is_move or images is not None:
-                until = run.last if run.is_move else run.first
-                changed = self._other(pixels)
-                of = (pixels, images, self._instructions, slots, run.first, until, changed)
-                launch("move_pixels", work, *of, *sizes, each=channels)
-                pixels, images = changed, None
+                pixels = self._move(rows, pixels, images, run.first, run.last if run.is_move else run.first)
+                images = None
             if not run.is_move:
-                changed = self._other(pixels)
-                of = (pixels, self._instructions, slots, run.first)
-                entries = rows * channels
-                launch("tabulate", entries, *of, self._tables, height * width, channels, entries, each=height * width)
-                launch("change_pixels", work, *of, self._tables, changed, *sizes, each=channels)
-                pixels = changed
-        of = (pixels, images, self._instructions, slots, last.first, last.last, self._code, self._inputs)
-        launch("encode_pixels", work, *of, *sizes, each=channels)
+                pixels = self._change(rows, pixels, run.first)
+        instructions = (self._instructions, self._slots, last.first, last.last)
+        self._paint("encode_pixels", rows, pixels, images, *instructions, self._code, self._inputs)
+
+    def _draw(self, rows: int) -> None:
+        height, width, _ = self._shape
+        entries = rows * self._slots
+        drawn = (self._images, self._times, self._progress, self._seed, self._program, self._choices)
+        into = (self._slots, height, width, self._instructions)
+        self._device.launch("draw_instructions", entries, *drawn, *into, entries, each=50)
+
+    def _move(self, rows: int, pixels: Array, images: Array | None, first: int, last: int) -> Array:
+        """The pixels after a run of moves. images: which of them are meant; None: all."""
+        moved = self._other(pixels)
+        self._paint("move_pixels", rows, pixels, images, self._instructions, self._slots, first, last, moved)
+        return moved
+
+    def _change(self, rows: int, pixels: Array, slot: int) -> Array:
+        """The pixels after a slot that is no move."""
+        height, width, channels = self._shape
+        entries, size = rows * channels, height * width
+        instruction = (self._instructions, self._slots, slot)
+        self._device.launch("tabulate", entries, pixels, *instruction, self._tables, size, channels, entries, each=size)
+        changed = self._other(pixels)
+        self._paint("change_pixels", rows, pixels, *instruction, self._tables, changed)
+        return changed
+
+    def _paint(self, kernel: str, rows: int, *arguments: Array | int | None) -> None:
+        """Launches a kernel that writes so many images, pixel by pixel."""
+        height, width, channels = self._shape
+        self._device.launch(kernel, rows * height * width, *arguments, rows, *self._shape, each=channels)
 
     def _other(self, pixels: Array) -> Array:
         """An array for changed images that is not the one at hand."""
         return self._changed[0] if pixels is not self._changed[0] else self._changed[1]
 
     def _mix(self, count: int) -> None:
-        mix, (height, width, channels) = self._batches.mix, self._shape
+        mix, (height, width, channels) = self._recipe.mix, self._shape
         assert mix is not None
         drawn = (self._images, self._times, self._progress, self._seed, mix.alpha, mix.cut, height, width)
         into = (self._shares, self._weights, self._boxes)

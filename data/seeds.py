@@ -18,7 +18,6 @@ class Stream(IntEnum):
     SPLIT = 0
     ORDER = 1
     AUGMENTATION = 2
-    MIX = 3
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.noise import Noise
 from ttfs_cupy.engine.steps.prediction import predict
@@ -54,6 +55,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     # whoever names an algorithm here gets that one, or is refused it
     of_run = not any(item.startswith("network.convolution") for item in parsed.set)
     experiment = prepare(config, training=False, of_run=of_run)
+    is_known = run.check_split(experiment.fingerprint)
     network = experiment.network
     epoch, are_averaged = load_best(network, run.best)
     if noise.is_on:
@@ -64,9 +66,13 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
     logger.info("weights        %s, epoch %d%s", run.best, epoch, ", averaged" if are_averaged else "")
+    if not is_known:
+        logger.info("data           unknown to the run, which has no %s: it may have seen others", run.split.name)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
+    if result.classes.are_uneven:
+        logger.info("balanced       %s", _by_class(result.classes))
     if noise.is_on:
         logger.info("noise          %s", _described(noise, network))
         accuracy, changed = quiet.evaluation.totals.accuracy, noisy.changed(quiet)
@@ -76,6 +82,14 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     silent = silent_layers(result.firing_rates)
     if silent:
         logger.warning("%s", silence(silent, "test", config))
+
+
+def _by_class(classes: ClassTotals) -> str:
+    lowest = classes.accuracies[classes.least] or 0.0
+    return (
+        f"{100 * classes.balanced_accuracy:.2f} %, the mean of the classes; lowest is class {classes.least} with "
+        f"{100 * lowest:.2f} % of {classes.images[classes.least]}"
+    )
 
 
 def _described(noise: Noise, network: Network) -> str:

@@ -16,6 +16,7 @@ from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
+from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.experiment import best_weights, config_file, run_directory
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
@@ -93,7 +94,13 @@ def _resume(parsed: argparse.Namespace) -> None:
         overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
         # the device may change: a run may move to another machine (its bits then differ from there on)
         config = load_config(run.config, overrides, {"device": parsed.device})
-        _train(prepare(config, of_run=True), run, resume=has_begun)
+        experiment = prepare(config, of_run=True)
+        if has_begun and not run.check_split(experiment.fingerprint):
+            raise UserError(
+                f"'{run.path}' cannot go on: it has no {run.split.name} that says which images it held out, and "
+                "earlier versions held out others; evaluate it, or begin anew"
+            )
+        _train(experiment, run, resume=has_begun)
 
 
 def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
@@ -114,6 +121,8 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
     if resume:
         trainer.resume()
+    else:
+        run.write_split(experiment.fingerprint)
     _write_what_changed(config, run)
     logger.info("ttfs_cupy %s on %s (%s)", __version__, experiment.device.description, experiment.device_reason)
     logger.info(
@@ -147,6 +156,8 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         test_accuracy=test.totals.accuracy,
         test_loss=test.totals.loss,
         test_images=test.totals.images,
+        balanced_accuracy=test.classes.balanced_accuracy,
+        class_accuracies=test.classes.accuracies,
         firing_rates=test.firing_rates,
         best_epoch=trainer.progress.best_epoch,
         psp_slope=network.psp_slope,
@@ -156,10 +167,15 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         version=__version__,
     )
     logger.info(
-        "test accuracy %.2f %% on %d images, with the %sweights of epoch %d",
-        *(100 * test.totals.accuracy, test.totals.images, "averaged " if best.are_averaged else "", best.epoch),
+        "test accuracy %.2f %%%s on %d images, with the %sweights of epoch %d",
+        *(100 * test.totals.accuracy, _by_class(test.classes), test.totals.images),
+        *("averaged " if best.are_averaged else "", best.epoch),
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1
     logger.info("  %s", typed("evaluate", run.path))
     logger.info("  %s", typed("train", run.config, "--seed", str(seed), "--output", Path(f"{run.path}-seed-{seed}")))
+
+
+def _by_class(classes: ClassTotals) -> str:
+    return f" (balanced {100 * classes.balanced_accuracy:.2f} %)" if classes.are_uneven else ""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ttfs_cupy.benchmarks import options
-from ttfs_cupy.benchmarks.gpu_model import changes, tables
+from ttfs_cupy.benchmarks.gpu_model import batches, changes, tables
 from ttfs_cupy.benchmarks.gpu_model import peers as gpu_peers
 from ttfs_cupy.benchmarks.gpu_model.assumptions import GPUS, Assumptions
 from ttfs_cupy.benchmarks.gpu_model.operations import step as operations
@@ -57,6 +57,9 @@ def conclude(parsed: argparse.Namespace) -> None:
                 predictions.append(predict(name, network, batch_size, given))
                 say(tables.row(predictions[-1]))
     say("", tables.LEGEND)
+    for found in predictions:
+        if found.batches:
+            say("", tables.batches(found))
     if parsed.layers:
         for found in predictions:
             say("", tables.layers(found))
@@ -95,8 +98,11 @@ def predict(gpu_name: str, network: str, batch_size: int, given: Assumptions) ->
         for allow in ((True, False) if gpu.tf32 else (False,))
     ]
     gains = changes.gains(launched, given) if gpu.limits.has_tensor_cores else ()
+    # AutoAugment and crops over grey are for photographs
+    made = batches.AUGMENTATIONS if workload.input_shape[0] == 3 else ("none",)
     return Prediction(
-        gpu, network, batch_size, launched.step(given), launched.step(given, "gemm"), tuple(peers), tuple(gains)
+        *(gpu, network, batch_size, launched.step(given), launched.step(given, "gemm"), tuple(peers), tuple(gains)),
+        tuple(batches.part(workload, batch_size, augment, gpu, given) for augment in made),
     )
 
 
@@ -115,6 +121,7 @@ def _plain(found: Prediction) -> dict[str, Any]:
         },
         "gemm": {"milliseconds": found.gemm.time / 1e3, "launches": found.gemm.launches, "bytes": found.gemm.bytes},
         "peers": [{**dataclasses.asdict(peer), "milliseconds": peer.time / 1e3} for peer in found.peers],
+        "batches": [_plain_part(part) for part in found.batches],
         "changes": [dataclasses.asdict(gain) for gain in found.gains],
     }
 

@@ -50,6 +50,9 @@ def timed(recorded: Recorded, gpu: Gpu, given: Assumptions) -> Timed:
     tflop = 2 * recorded.products / 1e12
     if recorded.products:
         needs["FFMA"] = tflop / (gpu.ffma * given.sgemm_share) * 1e6
+    if recorded.kernel == "tabulate":
+        # a thread for each image and channel goes through all of its pixels
+        needs["latency"] = recorded.value("size") * given.table_pixel / (gpu.clock * 1e3)
     if recorded.kernel.startswith("direct_"):
         needs |= _direct(recorded, gpu, given)
     return Timed(recorded, needs, given.launch, tflop)

@@ -62,6 +62,8 @@ class RecordingGpu(CudaDevice):
         self.index = 0
         self.name = self.description = gpu.name
         self.gpu = gpu.limits
+        # nothing is copied ahead, and nothing recorded as a graph
+        self.streams = None  # type: ignore[assignment]
         self._architecture = gpu.architecture
         self.launches: list[Recorded] = []
 

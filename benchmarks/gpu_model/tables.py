@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ttfs_cupy.benchmarks.gpu_model import operations as gpu_operations
 from ttfs_cupy.benchmarks.gpu_model.assumptions import FFMA, TF32, Assumptions, Gpu
 from ttfs_cupy.benchmarks.gpu_model.changes import Gain
-from ttfs_cupy.benchmarks.gpu_model.ours import Step, layers_of
+from ttfs_cupy.benchmarks.gpu_model.ours import Part, Step, layers_of
 from ttfs_cupy.benchmarks.gpu_model.peers import PeerStep
 from ttfs_cupy.benchmarks.workload import WORKLOADS
 
@@ -24,6 +24,7 @@ class Prediction:
     gemm: Step
     peers: tuple[PeerStep, ...]
     gains: tuple[Gain, ...]
+    batches: tuple[Part, ...]
 
     def peer(self, side: str, number: str) -> PeerStep | None:
         return next((peer for peer in self.peers if (peer.side, peer.number) == (side, number)), None)
@@ -86,6 +87,20 @@ def layers(found: Prediction) -> str:
         else:
             line += f"{'':49}"
         lines.append(line + f"{part.bytes / 1e6:8.0f}" + (f"{part.bytes / part.floor:10.2f}" if part.floor else ""))
+    return "\n".join(lines)
+
+
+def batches(found: Prediction) -> str:
+    """Batches made on the GPU, which come before each step."""
+    lines = [
+        f"{found.gpu.name}, {found.network}, batch {found.batch_size}: batches made on the GPU, with each augmentation"
+    ]
+    for part in found.batches:
+        share, memory = part.time / found.ours.time, sum(launch.needs["memory"] for launch in part.launches)
+        lines.append(
+            f"  {part.which:18}{part.time:7.0f} us, {share:.1%} of a step: {len(part.launches)} launches, "
+            f"{part.bytes / 1e6:.1f} MB in {memory:.0f} us"
+        )
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from ttfs_cupy.benchmarks.gpu_model import (
     __main__ as gpu_model,
 )
 from ttfs_cupy.benchmarks.gpu_model import (
+    batches,
     kernels,
     operations,
     ours,
@@ -36,6 +37,19 @@ GIVEN = Assumptions()
 
 # No pass over activations: memory that nothing reads, a check of one_hot on CPUs, and marks of the profiler
 NO_OPERATIONS = {"new_empty", "aminmax", "_local_scalar_dense", "_record_function_enter_new", "_record_function_exit"}
+
+
+def test_a_batch_is_a_few_launches_over_its_bytes() -> None:
+    workload, batch, gpu = WORKLOADS["vgg11"], 256, GPUS["H100"]
+    plain = batches.part(workload, batch, "none", gpu, GIVEN)
+    assert [one.recorded.kernel for one in plain.launches] == ["take_images", "encode_pixels", "end_batch"]
+    pixels = batch * 32 * 32 * 3
+    # of each image its place, occurrence and label, read by one and written for others; a code of 3 x 256 floats
+    assert plain.bytes == pytest.approx(5 * pixels + 4 * 3 * 256 + 4 * batch * 8, rel=1e-3)
+    moved = batches.part(workload, batch, "crop_flip", gpu, GIVEN)
+    assert [one.recorded.kernel for one in moved.launches].count("encode_pixels") == 1 and len(moved.launches) == 4
+    whole = batches.part(workload, batch, "cifar", gpu, GIVEN)
+    assert whole.time < 0.05 * trace(workload, batch, gpu).step(GIVEN).time
 
 
 @pytest.mark.parametrize(("network", "gflop"), [("vgg7", 4.0), ("vgg11", 12.1)])

@@ -116,6 +116,7 @@ def test_the_process_itself_says_one_sentence_and_exits_with_two(here: Path) -> 
         ({"data__augment": "cifra"}, ["data.augment", "cifra", "did you mean cifar?"]),
         ({"data__augment": "cifar"}, ["augmentations", "0..16"]),
         ({"data__validation": 0.0001}, ["validation share"]),
+        ({"data__class_weights": [1, 2]}, ["data.class_weights has 2 weights", "10 classes"]),
         ({"data__dataset": "digit"}, ["'digit'", "digits"]),
         ({"device": "tpu"}, ["tpu", "auto, cuda, cuda:N or cpu"]),
         ({"device": "cuda:99"}, ["cuda:99", "cannot be used"]),

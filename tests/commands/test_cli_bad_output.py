@@ -96,7 +96,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run(here: Path, monkeypatch: py
     def fsync(descriptor: int) -> None:
         nonlocal writes
         writes += 1
-        if writes > 6:  # config, last; metrics, best and last of the first epoch; metrics of the second
+        if writes > 8:  # config, split, last; best, metrics and last of the first epoch; best and metrics of the second
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(descriptor)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from helpers.commands import Outcome, evaluate, metrics, run_small, small, train, weights
+from helpers.commands import STEPS, Outcome, cut_short, evaluate, metrics, run_small, small, train, weights
 from helpers.refusals import refused, tree
 
 from ttfs_cupy.experiment import checkpoint
@@ -101,3 +101,17 @@ def test_a_damaged_metrics_file(good_run: Path, here: Path) -> None:
     shutil.copytree(good_run, run)
     (run / "metrics.jsonl").write_text('{"epoch": 1')
     refused(train("--resume", run), "metrics.jsonl", "cannot be read")
+
+
+def test_best_weights_that_cannot_be_written_leave_the_run_as_it_was(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """metrics.jsonl had a line of the epoch then, which was to be done anew."""
+    run = here / "run"
+    # of equal accuracies the later epoch's weights are the best
+    cut_short(monkeypatch, STEPS + 1, *small(run, optimizer__lr="1e-30"))
+    (run / "best.safetensors").unlink()
+    (run / "best.safetensors").mkdir()
+    before = {name: content for name, content in tree(run).items() if name != "log.txt"}
+    refused(train("--resume", run), f"{run / 'best.safetensors'} cannot be written: Is a directory")
+    assert {name: content for name, content in tree(run).items() if name != "log.txt"} == before

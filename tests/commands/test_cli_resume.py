@@ -196,7 +196,7 @@ def test_the_first_epoch_has_no_best_weights(tmp_path: Path, monkeypatch: pytest
         outcome = train(*small(run))
     assert (outcome.code, outcome.err) == (130, "")
     assert "interrupted: there are no best weights yet: its first epoch is not over; go on with: " in outcome.out
-    assert {file.name for file in run.iterdir()} == {"config.yaml", "log.txt", "last.safetensors"}
+    assert {file.name for file in run.iterdir()} == {"config.yaml", "split.json", "log.txt", "last.safetensors"}
     refused(evaluate(run), f"'{run}' has no best weights yet: its first epoch is not over; go on with: ")
 
 
@@ -296,10 +296,10 @@ def test_a_second_signal_whenever_it_comes(
         assert list(tmp_path.iterdir()) == []
 
 
-# Killed at the writing of: the config; what to go on from; the second epoch's metrics, its best weights
+# Killed at the writing of: the config; the split; what to go on from; the second epoch's best weights, its metrics
 
 
-@pytest.mark.parametrize("fsyncs", [1, 2, 5, 6])
+@pytest.mark.parametrize("fsyncs", [1, 2, 3, 6, 7])
 def test_what_a_killed_run_leaves_is_cleared(fsyncs: int, kills: Kills, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert killed(run, 0, fsyncs=fsyncs, folder=tmp_path).code == -signal.SIGKILL

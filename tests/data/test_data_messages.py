@@ -18,7 +18,7 @@ from helpers.privileges import open_folder, without_privileges
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import load_dataset, split
-from ttfs_cupy.data.sources import cifar
+from ttfs_cupy.data.sources import archive as archives
 
 MNIST = "{root}/MNIST/raw"
 CIFAR = "{root}/cifar-10-batches-py"
@@ -369,14 +369,14 @@ def test_a_full_disk_while_an_archive_is_unpacked(
 
 def test_two_may_unpack_the_same_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = write_cifar10(tmp_path, archive=True)
-    real = cifar._extract
+    real = archives._extract
 
     def slower(*arguments: Any) -> None:
-        monkeypatch.setattr(cifar, "_extract", real)
+        monkeypatch.setattr(archives, "_extract", real)
         load_dataset("cifar10", tmp_path)
         real(*arguments)
 
-    monkeypatch.setattr(cifar, "_extract", slower)
+    monkeypatch.setattr(archives, "_extract", slower)
     assert len(load_dataset("cifar10", tmp_path).train) == 60
     assert {path.name for path in tmp_path.iterdir()} == {archive.name, "cifar-10-batches-py"}
 
@@ -412,7 +412,7 @@ def test_roots_that_can_be_none(root: str, sentence: str, name: str) -> None:
 )
 def test_shares(count: int, share: float, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
-        split(count, share, 0)
+        split(np.zeros(count, np.int32), share, 0)
     assert str(caught.value) == sentence
 
 

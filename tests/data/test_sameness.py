@@ -64,6 +64,26 @@ def test_a_gpu_that_holds_the_set_and_one_that_is_sent_batches(name: str, mix: s
         assert ("copy in" in machine.kinds(first)) == (resident == 0) and machine.violations == []
 
 
+@pytest.mark.parametrize("mix", MIXES)
+def test_an_image_that_an_epoch_repeats_is_drawn_for_each_time(mix: str, streams: Callable[[bool], None]) -> None:
+    """Of classes that are drawn as often as one another, at whatever size of batches."""
+    given = pictures(60, (10, 12, 3))
+    images = ImageSet(given.images, (np.arange(60) < 5).astype(np.int32))
+    options: dict[str, Any] = {"encode": PIXELS, "shuffle": True, "augment": "cifar", "sampling": "balanced"}
+    found = set()
+    for is_streamed in (False, True):
+        streams(is_streamed)
+        for size in (1, 7, 60):
+            batches = Batches(images, size, mix=mixing(mix, 0.7), **options)
+            order, epoch = batches.order(3), made(batches, 3)
+            found.add(epoch.bits())
+    assert len(found) == 1 and order.occurrences.max() > 1
+    # each time it is another one
+    repeated = order.images == order.images[order.occurrences.argmax()]
+    seen = {image.tobytes() for image in epoch.inputs[repeated]}
+    assert len(seen) == repeated.sum() == order.occurrences.max() + 1
+
+
 @needs_emulator
 @pytest.mark.parametrize("eager", [(), ("copies",), ("steps",), ("null", "steps", "copies")])
 def test_whichever_stream_of_a_gpu_is_first(eager: tuple[str, ...]) -> None:

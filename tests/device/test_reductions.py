@@ -103,6 +103,7 @@ def loss(
     *,
     mixed: Mixed = (None, None),
     smoothing: float = 0.0,
+    weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
     """grad, row_loss, row_correct and totals. mixed: the other labels, and the shares of the first."""
     rows = len(potentials)
@@ -110,7 +111,7 @@ def loss(
     row_loss = np.full(rows, np.nan, np.float32)
     row_correct, totals, arrived = np.full(rows, -1, np.int32), np.zeros(3), np.zeros(1, np.int32)
     outputs = (np.zeros(1, np.int32), grad, row_loss, row_correct, arrived, totals)
-    reductions.cross_entropy(device, potentials, labels, *mixed, smoothing, *outputs)
+    reductions.cross_entropy(device, potentials, labels, *mixed, smoothing, weights, *outputs)
     assert not arrived.any()
     return grad, row_loss, row_correct, totals
 
@@ -143,9 +144,9 @@ def test_the_loss(batch: tuple[np.ndarray, np.ndarray], seed: int) -> None:
 
 
 @many
-@given(batches(), st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.5, 0.9999999]), st.booleans())
-def test_the_loss_of_soft_targets(
-    batch: tuple[np.ndarray, np.ndarray], seed: int, smoothing: float, is_mixed: bool
+@given(batches(), st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.5, 0.9999999]), st.booleans(), st.booleans())
+def test_the_loss_of_soft_targets_with_class_weights(
+    batch: tuple[np.ndarray, np.ndarray], seed: int, smoothing: float, is_mixed: bool, is_weighted: bool
 ) -> None:
     """On both targets, against float64; and the gradient is that of the loss, by central differences."""
     potentials, labels = batch
@@ -156,11 +157,14 @@ def test_the_loss_of_soft_targets(
         shares = random.choice([0, 0.25, 0.5, 1, random.random()], rows).astype(np.float32)
     first, share = np.eye(classes)[labels], shares[:, None].astype(np.float64)
     wanted = (1 - smoothing) * (share * first + (1 - share) * np.eye(classes)[others]) + smoothing / classes
+    weights = np.exp(random.uniform(-5, 5, classes)).astype(np.float32) if is_weighted else None
+    of_class = (np.ones(classes) if weights is None else weights).astype(np.float64)
+    weight = share[:, 0] * of_class[labels] + (1 - share[:, 0]) * of_class[others]
 
     def losses(m: np.ndarray) -> np.ndarray:
         largest = m.max(axis=1, keepdims=True)
         logs = m - largest - np.log(np.exp(m - largest).sum(axis=1, keepdims=True))
-        return np.asarray(-(wanted * logs).sum(axis=1))
+        return np.asarray(-weight * (wanted * logs).sum(axis=1))
 
     m = potentials.astype(np.float64)
     moved, k = np.zeros_like(m), random.integers(classes)
@@ -168,10 +172,11 @@ def test_the_loss_of_soft_targets(
     difference = (losses(m + moved) - losses(m - moved)) / 2e-5
     mixed = (others, shares) if is_mixed else (None, None)
     for device in (EmulatedGpu(seed=seed), CpuDevice(2)):
-        grad, row_loss, row_correct, totals = loss(device, potentials, labels, mixed=mixed, smoothing=smoothing)
-        expected = losses(m)
-        np.testing.assert_allclose(row_loss, expected, rtol=5e-6, atol=2e-6)
-        np.testing.assert_allclose(rows * grad[:, k], difference, rtol=0, atol=2e-6)
+        settings = {"mixed": mixed, "smoothing": smoothing, "weights": weights}
+        grad, row_loss, row_correct, totals = loss(device, potentials, labels, **settings)
+        np.testing.assert_allclose(row_loss / weight, losses(m) / weight, rtol=5e-6, atol=2e-6)
+        np.testing.assert_allclose(rows * grad[:, k] / weight, difference / weight, rtol=0, atol=2e-6)
+        assert totals[0] == pytest.approx(row_loss.sum(dtype=np.float64), rel=1e-12)
         mostly = np.where(shares >= 0.5, labels, others)
         assert (row_correct == (m.argmax(axis=1) == mostly)).all()
         assert totals[1:].tolist() == [row_correct.sum(), rows]
@@ -188,10 +193,31 @@ def test_a_target_that_is_one_class_after_all_has_the_bits_of_a_plain_label(
     which = random.integers(3, size=len(labels))
     shares = np.choose(which, [np.ones(len(labels)), np.zeros(len(labels)), random.random(len(labels))])
     first, second = np.where(which == 1, strangers, labels), np.where(which == 0, strangers, labels)
+    mixed = (second, shares.astype(np.float32))
     for device in (EmulatedGpu(seed=seed), CpuDevice(1)):
-        plain = loss(device, potentials, labels)
-        same = loss(device, potentials, first, mixed=(second, shares.astype(np.float32)))
-        assert [one.tobytes() for one in plain] == [one.tobytes() for one in same]
+        for weights in (None, random.uniform(0.1, 9, potentials.shape[1]).astype(np.float32)):
+            plain = loss(device, potentials, labels, weights=weights)
+            same = loss(device, potentials, first, mixed=mixed, weights=weights)
+            assert [one.tobytes() for one in plain] == [one.tobytes() for one in same]
+
+
+@many
+@given(batches(), st.integers(0, 2**32), st.sampled_from([0.0, 0.1]))
+def test_a_weight_is_a_factor_of_a_rows_loss_and_gradient_and_1_is_none(
+    batch: tuple[np.ndarray, np.ndarray], seed: int, smoothing: float
+) -> None:
+    """By powers of two it is one to the last bit."""
+    potentials, labels = batch
+    powers = np.random.default_rng(seed).integers(-3, 4, potentials.shape[1])
+    for device in (EmulatedGpu(seed=seed), CpuDevice(1)):
+        grad, row_loss, row_correct, totals = loss(device, potentials, labels, smoothing=smoothing)
+        ones = loss(device, potentials, labels, smoothing=smoothing, weights=np.ones_like(powers, np.float32))
+        assert [one.tobytes() for one in ones] == [one.tobytes() for one in (grad, row_loss, row_correct, totals)]
+        weights = np.ldexp(np.float32(1), powers)
+        found = loss(device, potentials, labels, smoothing=smoothing, weights=weights)
+        np.testing.assert_array_equal(found[0], grad * weights[labels][:, None])
+        np.testing.assert_array_equal(found[1], row_loss * weights[labels])
+        np.testing.assert_array_equal(found[2], row_correct)
 
 
 @many

@@ -45,9 +45,13 @@ DEFAULTS = {
         "dataset": "digits",
         "root": "datasets",
         "download": False,
+        "size": None,
+        "time_window": None,
         "augment": "none",
         "mix": "none",
         "mix_alpha": 1.0,
+        "class_weights": None,
+        "sampling": "plain",
         "validation": 0.1,
         "resident": 0.5,
     },
@@ -149,11 +153,42 @@ WRONG = {
     "data.dataset": [*TEXT, "null"],
     "data.root": [*TEXT, "null"],
     "data.download": FLAG,
+    "data.size": ["8", "[8]", "[8, 8, 2]", "[8, 0]", "[0, 8]", "[-1, 8]", "[8, 1.5]", "[true, 8]", "[8, x]", "{8, 9}"],
+    "data.time_window": WHOLE_FROM_1,
     "data.augment": ["''", "1", "true", "1.5", "null", "{}", "{Cutout: 16}", "cifra", "RandomHorizontalFlip"],
     "data.mix": [*NAME, "cut", "null"],
     "data.mix_alpha": [*POSITIVE, "101", "0.001", "null"],
-    "data.validation": [*ANY_NUMBER, "1", "0", "-0.1", "null"],
-    "data.resident": [*ANY_NUMBER, "1.1", "-0.1", "null"],
+    "data.resident": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "data.class_weights": [
+        "balance",
+        "''",
+        "1",
+        "true",
+        "[x]",
+        "[1, 0]",
+        "[-1]",
+        "[.nan]",
+        "[.inf]",
+        "[true]",
+        "{0: 1}",
+    ],
+    "data.sampling": [*NAME, "balance", "null"],
+    "data.validation": [
+        "true",
+        "[1]",
+        ".nan",
+        ".inf",
+        "-.inf",
+        "1e999",
+        "1.0",
+        "1.5",
+        "0",
+        "0.0",
+        "-1",
+        "-0.1",
+        "''",
+        "null",
+    ],
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
@@ -241,7 +276,17 @@ RIGHT = [
     ("network.initial_weights", "runs/a/best.safetensors", "runs/a/best.safetensors"),
     ("network.encoding", "null", None),
     ("data.validation", "1e-3", 0.001),
+    ("data.size", "[34, 30]", (34, 30)),
+    ("data.time_window", "300000", 300_000),
+    ("data.validation", "1", 1),
+    ("data.validation", "5000", 5000),
+    ("data.validation", "held out.txt", "held out.txt"),
+    ("data.validation", "'0.1'", "0.1"),
     ("data.mix", "cutmix", "cutmix"),
+    ("data.class_weights", "null", None),
+    ("data.class_weights", "balanced", "balanced"),
+    ("data.class_weights", "[1, 2.5, 1e-3]", (1.0, 2.5, 1e-3)),
+    ("data.sampling", "balanced", "balanced"),
     ("training.patience", "null", None),
     ("training.label_smoothing", "0", 0.0),
     ("training.label_smoothing", "1e-1", 0.1),
@@ -270,7 +315,9 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "training.epochs=ten").endswith("must be a whole number from 1, not 'ten'")
     assert mistake(minimal, "network.clip=gian").endswith("must be gain, separate or none, not 'gian'")
     assert mistake(minimal, "threads=0").endswith("must be a whole number from 1, or null, not 0")
-    assert mistake(minimal, "data.validation=true").endswith("must be a number above 0, below 1, not true")
+    held_out = "a share above 0, below 1, a number of images, or the path of a file of their indices, one a line"
+    for value in ("true", "1.5", "0", "null"):
+        assert mistake(minimal, f"data.validation={value}").endswith(f"data.validation must be {held_out}, not {value}")
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
@@ -301,6 +348,7 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["network.normalization=weight", "optimizer.weight_clip=[-1, 1]"], "optimizer.weight_clip"),
         (["network.normalization=weight", "optimizer.fixed_sign=true"], "optimizer.fixed_sign"),
         (["data.mix_alpha=0.2"], "data.mix_alpha"),
+        (["data.class_weights=balanced", "data.sampling=balanced"], "data.class_weights"),
         (["optimizer.momentum=0.9"], "optimizer.momentum"),
         (["optimizer.name=sgd", "optimizer.beta1=0.8"], "optimizer.beta1"),
         (["optimizer.name=sgd", "optimizer.beta2=0.8"], "optimizer.beta2"),
@@ -335,6 +383,7 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
         ["schedule.name=cosine", "schedule.annealing=1", "schedule.warmup=10"],
         ["schedule.name=onecycle", "schedule.rise=0", "schedule.start_factor=1", "schedule.end_factor=0"],
         ["schedule.annealing=0.999"],
+        ["data.class_weights=[1, 2]", "data.sampling=balanced"],
     ],
 )
 def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:

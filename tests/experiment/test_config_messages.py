@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.configs import MINIMAL
 
@@ -88,7 +89,10 @@ VALUES = {
     "network.precision=half": "network.precision must be float32, split or tf32, not 'half'",
     "data.dataset=": "data.dataset must be some text, not null",
     "data.root=~nosuchuser/x": "data.root must be a path whose ~ names a user of this machine, not '~nosuchuser/x'",
-    "data.validation=1": "data.validation must be a number above 0, below 1, not 1",
+    "data.validation=3000000000": "data.validation must be at most 1000000000, not 3000000000",
+    "data.validation=~nosuchuser/x": (
+        "data.validation must be a path whose ~ names a user of this machine, not '~nosuchuser/x'"
+    ),
     "training.epochs=3000000000": "training.epochs must be at most 1000000000, not 3000000000",
     "training.batch_size=99999999999999999999": (
         "training.batch_size must be at most 1000000000, not 99999999999999999999"
@@ -194,7 +198,8 @@ FILES = {
     'a: "\\0"\n': ", line 1: the character U+0000 has no place in a value",
     "training: {epochs: 1, batch_size: 1}": (
         ": data is missing: it must be a section with the keys "
-        "dataset, root, download, augment, mix, mix_alpha, validation, resident"
+        "dataset, root, download, size, time_window, augment, mix, mix_alpha, class_weights, sampling, "
+        "validation, resident"
     ),
     f"{MINIMAL}optimizer.lr: 1\n": (": optimizer.lr must not be written with a dot: put lr into the section optimizer"),
 }
@@ -210,7 +215,7 @@ def test_files(text: str, file: Path) -> None:
 
 def test_a_validation_share() -> None:
     with pytest.raises(UserError) as caught:
-        split(1437, 1e-5, 0)
+        split(np.zeros(1437, np.int32), 1e-5, 0)
     said = "a validation share of 1e-05 of 1437 images is none at all: it must be at least 0.0007, which is one image"
     assert str(caught.value) == said
 

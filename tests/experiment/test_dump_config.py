@@ -64,9 +64,13 @@ slopes = st.builds(
     st.tuples(share, share),
     st.tuples(share, share),
 )
+class_weights = st.none() | st.just("balanced") | st.lists(finite(1e-30, 3e38), max_size=3)
+held_out = st.floats(1e-30, 0.9) | whole(1) | words
 contents = st.fixed_dictionaries(
     {
-        "data": st.fixed_dictionaries({"dataset": words}, optional={"root": words, "validation": share}),
+        "data": st.fixed_dictionaries(
+            {"dataset": words}, optional={"root": words, "validation": held_out, "class_weights": class_weights}
+        ),
         "training": st.fixed_dictionaries(
             {"epochs": whole(1), "batch_size": whole(1)}, optional={"patience": st.none()}
         ),
@@ -159,9 +163,13 @@ data:
   dataset: digits
   root: datasets
   download: false
+  size: null
+  time_window: null
   augment: none
   mix: none
   mix_alpha: 1.0
+  class_weights: null
+  sampling: plain
   validation: 0.1
   resident: 0.5
 training:

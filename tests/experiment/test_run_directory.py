@@ -31,7 +31,9 @@ def test_a_new_run_holds_its_config(tmp_path: Path) -> None:
     assert RunDirectory.existing(run.path) == run
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "log.txt", "best.safetensors", "last.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "split.json", "metrics.jsonl", "log.txt", "best.safetensors", "last.safetensors"]
+)
 def test_any_file_of_a_run_keeps_another_one_out(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("old")
     with pytest.raises(UserError, match="already holds a run"):
@@ -146,7 +148,10 @@ def test_one_object_in_two_threads(tmp_path: Path) -> None:
 
 
 def test_a_claim_clears_what_a_killed_process_left(tmp_path: Path) -> None:
-    ours = [f".{name}-0123cdef" for name in ("config.yaml", "metrics.jsonl", "best.safetensors", "last.safetensors")]
+    ours = [
+        f".{name}-0123cdef"
+        for name in ("config.yaml", "split.json", "metrics.jsonl", "best.safetensors", "last.safetensors")
+    ]
     # as earlier versions named them
     ours += [".last.safetensors-x3_k0zq9"]
     others = [

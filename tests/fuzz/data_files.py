@@ -1,12 +1,14 @@
 """Damaged data sets: `load_dataset` returns one whose arrays agree, or says in one line which file is wrong."""
 
 import gzip
+import importlib.util
 import io
 import pickle
 import pickletools
 import random
 import struct
 import tarfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +16,16 @@ from typing import Any
 
 import numpy as np
 from helpers.damage import content_of, damaged_bytes, nasty, put_instead, remove
-from helpers.datasets_on_disk import write_cifar10, write_cifar100, write_mnist
+from helpers.datasets_on_disk import (
+    write_cifar10,
+    write_cifar100,
+    write_emnist,
+    write_events,
+    write_mnist,
+    write_qmnist,
+    write_stl10,
+    write_svhn,
+)
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import DATASETS, Dataset, load_dataset
@@ -25,7 +36,7 @@ Kind = Callable[[Path, random.Random], None]
 
 
 class DataFiles:
-    """Small sets as they are published: idx files, gzipped or not, and CIFAR's folders and archives."""
+    """Small sets as they are published: idx files, gzipped or not, MATLAB's, folders and archives."""
 
     def __init__(self, folder: Path):
         self._root = folder / "root"
@@ -33,11 +44,25 @@ class DataFiles:
         makers: list[tuple[str, Callable[[Path], Any]]] = [
             ("mnist", lambda root: write_mnist(root, train=6, test=3, zipped=False)),
             ("mnist", lambda root: write_mnist(root, train=6, test=3)),
+            ("emnist", lambda root: write_emnist(root, train=6, test=3)),
+            ("qmnist", lambda root: write_qmnist(root, train=6, test=3, zipped=False)),
+            ("qmnist", lambda root: write_qmnist(root, train=6, test=3)),
+            ("svhn", lambda root: write_svhn(root, train=6, test=3, zipped=False)),
+            ("svhn", lambda root: write_svhn(root, train=6, test=3)),
+            ("stl10", lambda root: write_stl10(root, train=6, test=3)),
+            ("stl10", lambda root: write_stl10(root, train=6, test=3, archive=True)),
+            ("events", lambda root: write_events(root, train=4, test=2, classes=2)),
+            ("events", lambda root: write_events(root, train=4, test=2, classes=2, ending=".npz")),
             ("cifar10", lambda root: write_cifar10(root, train=6, test=3)),
             ("cifar10", lambda root: write_cifar10(root, train=6, test=3, archive=True)),
             ("cifar100", lambda root: write_cifar100(root, train=6, test=3)),
             ("cifar100", lambda root: write_cifar100(root, train=6, test=3, archive=True)),
         ]
+        if importlib.util.find_spec("tonic") is not None:
+            makers += [
+                ("events", lambda root: write_events(root, train=4, test=2, classes=2, ending=".bin")),
+                ("events", lambda root: write_events(root, train=4, test=2, classes=2, ending=".aedat")),
+            ]
         for number, (name, make) in enumerate(makers):
             root = folder / str(number)
             make(root)
@@ -75,9 +100,15 @@ class DataFiles:
             kinds += [_unzipped, _unzipped, _members, _members]
         elif path.suffix == ".gz":
             kinds += [_unzipped, _unzipped, _more]
-        elif "ubyte" in path.name:
+        elif "-idx" in path.name:
             kinds += [_sizes]
-        else:
+        elif path.suffix == ".mat":
+            kinds += [_elements, _elements, _inflated]
+        elif path.suffix == ".npy":
+            kinds += [_header, _array]
+        elif path.suffix == ".npz":
+            kinds += [_columns, _columns]
+        elif path.suffix not in (".bin", ".aedat"):
             kinds += [_opcodes, _opcodes, _content, _content]
         random.choice(kinds)(path, random)
 
@@ -91,13 +122,14 @@ class DataFiles:
 
 def _check(dataset: Dataset, name: str) -> None:
     source = DATASETS[name]
+    shape, classes = source.shape or dataset.train.images.shape[1:], source.classes or dataset.classes
     for half in (dataset.train, dataset.test):
-        assert half.images.shape == (len(half), *source.shape) and half.images.dtype == np.uint8 and len(half)
+        assert half.images.shape == (len(half), *shape) and half.images.dtype == np.uint8 and len(half)
         assert half.images.flags.c_contiguous and half.labels.shape == (len(half),) and half.labels.dtype == np.int32
-        assert half.labels.min() >= 0 and half.labels.max() < source.classes
+        assert half.labels.min() >= 0 and half.labels.max() < classes
         # every byte is there
         assert int(half.images.sum(dtype=np.int64)) >= 0
-    assert dataset.mean.shape == dataset.std.shape == (source.shape[2],)
+    assert dataset.mean.shape == dataset.std.shape == (shape[2],)
 
 
 # Kinds of damage
@@ -129,6 +161,74 @@ def _with_other_sizes(content: bytes, random: random.Random) -> bytes:
     place = random.choice([0, 4, 8, 12])
     number = random.choice([0, 1, 2, 27, 28, 60_000, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 0x0803, 0x0D03])
     return content[:place] + struct.pack(">I", number) + content[place + 4 :]
+
+
+def _elements(path: Path, random: random.Random) -> None:
+    """Another number in one of the first tags of a MATLAB file."""
+    content = bytearray(path.read_bytes())
+    place = 128 + 4 * random.randrange(16)
+    number = random.choice([0, 1, 2, 5, 14, 15, 0x10001, 0x40001, 0xFFFF0001, 2**20, 2**31 - 1, 2**31, 2**32 - 1])
+    content[place : place + 4] = struct.pack("<I", number)
+    path.write_bytes(bytes(content))
+
+
+def _inflated(path: Path, random: random.Random) -> None:
+    """Damage within the first packed element of a MATLAB file, whose own checksum is right."""
+    content = path.read_bytes()
+    kind, size = struct.unpack("<2I", content[128:136])
+    if kind != 15:
+        return _bytes(path, random)
+    changed = zlib.decompress(content[136 : 136 + size])
+    changed = damaged_bytes(changed[:100], random) + changed[100:]
+    if random.random() < 0.2:
+        changed += bytes(random.choice([1, 8, 1 << 20]))
+    packed = zlib.compress(changed, 1)
+    path.write_bytes(content[:128] + struct.pack("<2I", 15, len(packed)) + packed + content[136 + size :])
+    return None
+
+
+def _header(path: Path, random: random.Random) -> None:
+    """Another header in NumPy's file."""
+    shapes = ["(60,)", "(0,)", "(61,)", "(59,)", "()", "(60, 1)", "(-1,)", "(2**62,)", "(4611686018427387904,)", "60"]
+    types = ["[('x', '<i2'), ('y', '<i2'), ('t', '<i8'), ('p', '|b1')]", "'|O'", "'<i2'", "'V0'", "'(5000,5000)f8'"]
+    types += ["[('x', '<i2'), ('y', '<u8'), ('t', 'u1'), ('p', '|S2')]", "[('x', '<i2', (3,))]", "{}", "(" * 300]
+    text = f"{{'descr': {random.choice(types)}, 'fortran_order': False, 'shape': {random.choice(shapes)}, }}"
+    content = path.read_bytes()
+    version = random.choice([b"\1\0", b"\1\0", b"\2\0", b"\3\0", b"\4\0"])
+    size = struct.pack("<H" if version == b"\1\0" else "<I", len(text) + 1)
+    path.write_bytes(b"\x93NUMPY" + version + size + text.encode() + b"\n" + content[128:])
+
+
+def _other_column(column: Any, random: random.Random) -> Any:
+    number = random.choice([-1, 2, 300, 2**31, 2**62, -(2**63), 2**63 - 1])
+    kinds = [column.astype("f4"), column[:0], column[:-1], column[None], column.astype(object), column.astype("U5")]
+    kinds += [np.full_like(column, number, np.int64), column.astype("u8") + np.uint64(2**63), column.astype(">i4")]
+    return random.choice(kinds)
+
+
+def _array(path: Path, random: random.Random) -> None:
+    """An array of other fields, types or values."""
+    events = np.load(path)
+    name = random.choice(events.dtype.names)
+    columns = {key: events[key] for key in events.dtype.names}
+    columns[name] = np.broadcast_to(np.resize(_other_column(columns[name], random).ravel(), len(events)), len(events))
+    other = random.choice(["", "", "", name])
+    made = np.zeros(len(events), [("z" if key == other else key, value.dtype) for key, value in columns.items()])
+    for key, value in zip(made.dtype.names, columns.values(), strict=True):
+        made[key] = value
+    np.save(path, random.choice([made, made, made[:0], made[None], made[::-1]]), allow_pickle=True)
+
+
+def _columns(path: Path, random: random.Random) -> None:
+    """An .npz of other columns, or with another number in it, its checksums as they were."""
+    with np.load(path) as packed:
+        columns = {name: packed[name] for name in packed.files}
+    name = random.choice(sorted(columns))
+    columns[name] = _other_column(columns[name], random)
+    if random.random() < 0.2:
+        del columns[name]
+    save: Any = random.choice([np.savez, np.savez_compressed])
+    save(path, **columns)
 
 
 def _members(path: Path, random: random.Random) -> None:

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.io
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-MNIST_FOLDERS = {"mnist": "MNIST", "fmnist": "FashionMNIST"}
+MNIST_FOLDERS = {"mnist": "MNIST", "fmnist": "FashionMNIST", "kmnist": "KMNIST"}
 
 
 def separable(
@@ -64,6 +65,103 @@ def write_mnist(root: Path, name: str = "mnist", train: int = 60, test: int = 20
         images, labels = separable(count, (28, 28, 1), 10, seed)
         write_idx(folder, half, images[..., 0], labels, zipped)
     return folder
+
+
+def write_emnist(root: Path, train: int = 94, test: int = 47, zipped: bool = True) -> Path:
+    """A small 'emnist', whose files hold each image column by column; the folder of its files."""
+    folder = root / "EMNIST" / "raw"
+    for half, count, seed in (("train", train, 0), ("test", test, 1)):
+        images, labels = separable(count, (28, 28, 1), 47, seed)
+        write_idx(folder, f"emnist-balanced-{half}", images[..., 0].transpose(0, 2, 1), labels, zipped)
+    return folder
+
+
+def write_qmnist(root: Path, train: int = 60, test: int = 20, zipped: bool = True) -> Path:
+    """A small 'qmnist', of whose labels the first of 8 columns is the class; the folder of its files."""
+    folder = root / "QMNIST" / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
+    for half, count, seed in (("train", train, 0), ("test", test, 1)):
+        images, labels = separable(count, (28, 28, 1), 10, seed)
+        columns = np.arange(8 * count).reshape(count, 8) + 70_000
+        columns[:, 0] = labels
+        files = {
+            "images-idx3-ubyte": idx(images[..., 0]),
+            "labels-idx2-int": struct.pack(">4B2I", 0, 0, 12, 2, count, 8) + columns.astype(">i4").tobytes(),
+        }
+        for ending, content in files.items():
+            path = folder / f"qmnist-{half}-{ending}"
+            if zipped:
+                path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content, compresslevel=1))
+            else:
+                path.write_bytes(content)
+    return folder
+
+
+def write_svhn(root: Path, train: int = 60, test: int = 20, zipped: bool = True) -> Path:
+    """A small 'svhn': the files are MATLAB's, as scipy writes them, and label the digit 0 with 10; their folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    for half, count, seed in (("train", train, 0), ("test", test, 1)):
+        images, labels = separable(count, (32, 32, 3), 10, seed)
+        digits = np.where(labels == 0, 10, labels).astype(np.uint8)
+        content = {"X": images.transpose(1, 2, 3, 0), "y": digits[:, np.newaxis]}
+        scipy.io.savemat(root / f"{half}_32x32.mat", content, do_compression=zipped)
+    return root
+
+
+def write_stl10(root: Path, train: int = 20, test: int = 10, archive: bool = False) -> Path:
+    """A small 'stl10': planes of columns, labels from 1; its folder, or the .tar.gz in its place."""
+    folder = root / "stl10_binary"
+    folder.mkdir(parents=True)
+    for half, count, seed in (("train", train, 0), ("test", test, 1)):
+        images, labels = separable(count, (96, 96, 3), 10, seed)
+        (folder / f"{half}_X.bin").write_bytes(images.transpose(0, 3, 2, 1).tobytes())
+        (folder / f"{half}_y.bin").write_bytes((labels + 1).astype(np.uint8).tobytes())
+    return pack(folder, root / "stl10_binary.tar.gz") if archive else folder
+
+
+EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
+
+
+def recording(label: int, seed: int, side: int = 8, count: int = 60) -> NDArray[Any]:
+    """Events (count,) of which a class's are where no other's are, and one in each corner."""
+    rng = np.random.default_rng([seed, label])
+    events = np.zeros(count, EVENT)
+    events["x"], events["y"] = rng.integers(0, side, count), (2 * label + rng.integers(0, 2, count)) % side
+    events["t"] = 1_000_000 + np.sort(rng.integers(0, 100_000, count))
+    events["p"] = rng.integers(0, 2, count)
+    events["x"][:2], events["y"][:2] = [0, side - 1], [0, side - 1]
+    return events
+
+
+def npz_columns(events: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return {name: events[name] for name in EVENT.names or ()}
+
+
+def write_recording(path: Path, events: NDArray[Any]) -> None:
+    """In the format that the name's ending says. Of .bin, times count from the first event."""
+    if path.suffix == ".npy":
+        np.save(path, events)
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, **npz_columns(events))
+    elif path.suffix == ".bin":
+        times = events["t"] - events["t"].min()
+        columns = [events["x"], events["y"], events["p"] << 7 | times >> 16, times >> 8 & 255, times & 255]
+        path.write_bytes(np.stack(columns, 1).astype(np.uint8).tobytes())
+    else:
+        addresses = events["x"].astype(np.int64) << 8 | events["y"] << 1 | events["p"]
+        content = np.stack([addresses, events["t"]], 1).astype(">u4").tobytes()
+        path.write_bytes(b"#!AER-DAT2.0\r\n# events of a DVS128\r\n" + content)
+
+
+def write_events(root: Path, train: int = 40, test: int = 12, ending: str = ".npy", classes: int = 3) -> Path:
+    """A small 'events': recordings of 8x8 pixels in folders of their classes; the root."""
+    for half, count in (("train", train), ("test", test)):
+        for number in range(count):
+            label = number % classes
+            folder = root / half / f"class {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_recording(folder / f"{number:04}{ending}", recording(label, number + (half == "test") * 1000))
+    return root
 
 
 def cifar_rows(images: Images) -> Images:

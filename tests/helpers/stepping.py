@@ -43,6 +43,7 @@ class Training:
         device: Device | None = None,
         decay: float | None = None,
         accumulate: int = 1,
+        class_weights: list[float] | None = None,
         **rule: Any,
     ):
         self.machine = machine or Machine()
@@ -53,7 +54,11 @@ class Training:
         self.accumulate = accumulate
         self.average = None if decay is None else WeightAverage(self.optimizer, decay)
         self.step = TrainingStep(
-            *(self.net, self.optimizer, max(BATCHES)), accumulate=accumulate, average=self.average, capture=capture
+            *(self.net, self.optimizer, max(BATCHES)),
+            accumulate=accumulate,
+            average=self.average,
+            capture=capture,
+            class_weights=class_weights,
         )
         self.random = np.random.default_rng(0)
         self.number = 0

@@ -77,7 +77,7 @@ def test_every_module_kernel_and_yaml_file_is_in_the_wheel(names: set[str], fold
         "ttfs_cupy/models/vgg11.yaml",
         "ttfs_cupy/models/builder.py",
         "ttfs_cupy/configs/quickstart.yaml",
-        "ttfs_cupy/data/loader.py",
+        "ttfs_cupy/data/batches.py",
     ],
 )
 def test_the_wheel_holds(names: set[str], file: str) -> None:
@@ -98,7 +98,7 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
     with zipfile.ZipFile(wheel) as archive:
         lines = archive.read(entry_points).decode().splitlines()
     scripts = dict(line.split(" = ") for line in lines if "=" in line)
-    assert {"ttfs-train", "ttfs-evaluate", "ttfs-check", "ttfs-bench"} == set(scripts)
+    assert {"ttfs-train", "ttfs-evaluate", "ttfs-preview", "ttfs-check", "ttfs-bench"} == set(scripts)
     for name, value in scripts.items():
         command = name.removeprefix("ttfs-")
         assert value == f"ttfs_cupy.common.command.entry:{command}" and callable(getattr(entry, command))
@@ -190,6 +190,7 @@ def test_the_installed_package_trains_without_repository_and_compiler(installed:
     run = here / "runs" / "quickstart"
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
+        "split.json",
         "metrics.jsonl",
         "log.txt",
         "best.safetensors",

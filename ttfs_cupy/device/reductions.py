@@ -85,6 +85,7 @@ def cross_entropy(
     others: Array | None,
     shares: Array | None,
     smoothing: float,
+    weights: Array | None,
     marks: Array,
     grad: Array,
     row_loss: Array,
@@ -92,17 +93,18 @@ def cross_entropy(
     arrived: Array,
     totals: Array,
 ) -> None:
-    """The gradient of the rows' mean cross-entropy; the totals grow by their losses, correct predictions and number.
+    """The gradient of the rows' mean weighted cross-entropy; the totals grow by losses, correct predictions, rows.
 
     A row's target is its label, in shares of 1 or, float32 (rows,), `shares`, for the rest the label in `others`; and
-    of all that `smoothing`, in [0, 1], evenly every class. Correct is the label of the larger share.
+    of all that `smoothing`, in [0, 1], evenly every class. Correct is the label of the larger share. weights: float32
+    (classes,), None for 1; a row's loss is multiplied by its label's, of two labels by theirs in their shares.
 
     row_loss and row_correct, (rows,) at least, are scratch. arrived: int32 (1,), 0 before the first call. marks: int32
     (2,), {of this batch, to be told}. Where the first is set, or a label is no class or a share outside [0, 1], which
     sets the second, the gradient is NaN and the totals stay.
     """
     rows, classes = potentials.shape
-    targets = (labels, others, shares, smoothing)
+    targets = (labels, others, shares, smoothing, weights)
     if device.gpu is None:
         outputs = (grad, row_loss, row_correct)
         device.launch("cross_entropy", rows, potentials, *targets, marks, *outputs, rows, classes)

@@ -1,11 +1,12 @@
 """Cross-entropy of the readout's potentials, and running totals that stay on the device until somebody reads them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import is_number
+from ttfs_cupy.common.checks import check_positive, is_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import MixedLabels
@@ -31,6 +32,21 @@ def check_smoothing(value: Any) -> float:
     return float(value)
 
 
+def class_weights_on(device: Device, weights: Any, classes: int) -> Array | None:
+    """The classes' weights in the loss, float32 (classes,) on the device; None for None.
+
+    Raises UserError unless they are so many numbers above 0, on the host, that float32 holds.
+    """
+    if weights is None:
+        return None
+    given = weights.tolist() if isinstance(weights, np.ndarray) else weights
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != classes:
+        raise UserError(f"class_weights must be {classes} numbers, one for each class, not {shown(given)}")
+    checked = [check_positive(f"the weight of class {k}", weight) for k, weight in enumerate(given)]
+    with device.current():
+        return device.to_device(np.array(checked, np.float32))
+
+
 class CrossEntropy:
     """softmax cross-entropy, mean over the batch; prediction is the argmax (docs/model.md, "Readout").
 
@@ -49,24 +65,37 @@ class CrossEntropy:
         self._totals = xp.zeros(3, np.float64)
 
     @in_turn
-    def add(self, potentials: Array, labels: Labels, smoothing: float = 0.0) -> Array:
+    def add(
+        self, potentials: Array, labels: Labels, smoothing: float = 0.0, class_weights: Array | None = None
+    ) -> Array:
         """Adds a batch to the totals; returns dLoss/d(potentials), (rows, classes), valid until the next call.
 
         labels: int32 (rows,), or MixedLabels. One that is no class, or a share outside [0, 1], has the whole batch
         count for nothing, its gradient be NaN, and ValueError raised by the next read(), on a CPU by this call.
         smoothing: the share of the target that all classes have evenly, from 0 to below 1.
+        class_weights: float32 (classes,), as class_weights_on() makes them; None for 1.
         """
         self._validity.check_potentials(potentials, self.grad.shape)
         self._validity.check_labels(labels, len(potentials))
+        self._validity.check_class_weights(class_weights)
         smoothing = check_smoothing(smoothing)
         grad = self.grad[: len(potentials)]
         mixed = isinstance(labels, MixedLabels)
         targets: tuple[Any, Any, Any] = labels.arrays if mixed else (labels, None, None)
         scratch = (self._row_loss, self._row_correct, self._arrived)
         marks = self._validity.marks
-        reductions.cross_entropy(self._device, potentials, *targets, smoothing, marks, grad, *scratch, self._totals)
+        settings = smoothing, class_weights
+        reductions.cross_entropy(self._device, potentials, *targets, *settings, marks, grad, *scratch, self._totals)
         self._validity.raise_if_known()
         return grad
+
+    @in_turn
+    def count_classes(self, labels: Labels, images: Array, correct: Array) -> None:
+        """Adds the batch of the last add(), whose labels these are, to counts by class, both int64 (classes,)."""
+        targets = labels.arrays if isinstance(labels, MixedLabels) else (labels, None, None)
+        of_batch = *targets, self._row_correct, self._validity.marks
+        classes, rows = len(images), len(labels)
+        self._device.launch("count_classes", classes, *of_batch, images, correct, rows, classes)
 
     @in_turn
     def read(self) -> Totals:

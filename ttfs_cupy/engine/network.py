@@ -12,12 +12,11 @@ from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.convolution.tuner import Tuner
-from ttfs_cupy.data import MixedLabels
 from ttfs_cupy.device import Array, Device, reductions, standardization
 from ttfs_cupy.device import initial_potential as potential_kernels
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.engine.layers import Layer, MaxPool, Weighted
-from ttfs_cupy.engine.loss import CrossEntropy
+from ttfs_cupy.engine.loss import CrossEntropy, class_weights_on
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.parameters import Parameters
 from ttfs_cupy.engine.plan import Plan, StageSlots, stages_of
@@ -147,15 +146,18 @@ class Network:
 
     @in_turn
     def loss_and_gradients(
-        self, encoded: Array, labels: Labels, label_smoothing: float = 0.0
+        self, encoded: Array, labels: Labels, label_smoothing: float = 0.0, class_weights: Any = None
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """Mean cross-entropy, and dLoss/d(weights) named and shaped like state_dict()."""
+        """Mean cross-entropy, and dLoss/d(weights) named and shaped like state_dict().
+
+        label_smoothing, class_weights: as TrainingStep takes them.
+        """
         inputs = self._checked_inputs(encoded)
-        targets = self._checked_labels(labels, len(inputs))
+        targets = self.validity.to_labels(labels, len(inputs))
         self.validity.raise_if_marked()
         self.plan(len(inputs), training=True)
         self.loss.reset()
-        self.differentiate(inputs, targets, label_smoothing)
+        self.differentiate(inputs, targets, label_smoothing, class_weights_on(self.device, class_weights, self.classes))
         loss = self.loss.read().loss
         self.loss.reset()
         return loss, self.parameters.gradient_dict()
@@ -297,15 +299,17 @@ class Network:
         return inputs.reshape(-1, self.classes)
 
     @in_turn
-    def differentiate(self, inputs: Array, labels: Labels, label_smoothing: float = 0.0) -> None:
+    def differentiate(
+        self, inputs: Array, labels: Labels, label_smoothing: float = 0.0, class_weights: Array | None = None
+    ) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`.
 
-        labels, label_smoothing: as CrossEntropy.add takes them. Raises TypeError or ValueError as run() does, and for
-        labels that are not int32 (N,) and classes, or such MixedLabels.
+        labels, label_smoothing, class_weights: as CrossEntropy.add takes them. Raises TypeError or ValueError as run()
+        does, and for labels that are not int32 (N,) and classes, or such MixedLabels.
         """
         readout = self.run(inputs, training=True)
         batch_size, plan = len(inputs), self._planned(len(inputs), training=True)
-        grad = self.loss.add(readout, labels, label_smoothing).reshape(-1, *self.layers[-1].out_shape)
+        grad = self.loss.add(readout, labels, label_smoothing, class_weights).reshape(-1, *self.layers[-1].out_shape)
         for index in reversed(range(len(plan.stages))):
             stage, slots = plan.stages[index], plan.slots[index]
             below = plan.slots[index - 1] if index else None
@@ -317,14 +321,21 @@ class Network:
             grad = grad_under
 
     @in_turn
-    def train_step(self, inputs: Array, labels: Labels, optimizer: Optimizer, label_smoothing: float = 0.0) -> None:
+    def train_step(
+        self,
+        inputs: Array,
+        labels: Labels,
+        optimizer: Optimizer,
+        label_smoothing: float = 0.0,
+        class_weights: Array | None = None,
+    ) -> None:
         """One step on a batch: encoded inputs and int32 labels, or MixedLabels, on the device. Nothing is read back.
 
-        label_smoothing: the share of a target that all classes have evenly, from 0 to below 1.
+        label_smoothing, class_weights: as CrossEntropy.add takes them.
         Raises TypeError or ValueError as differentiate() does: a batch that is none changes no weight.
         """
         self.check_optimizer(optimizer)
-        self.differentiate(inputs, labels, label_smoothing)
+        self.differentiate(inputs, labels, label_smoothing, class_weights)
         optimizer.step()
 
     def check_optimizer(self, optimizer: Optimizer) -> None:
@@ -363,27 +374,6 @@ class Network:
         if not bool(self.device.xp.isfinite(inputs).all()):
             raise ValueError("encoded must be finite")
         return inputs
-
-    def _checked_labels(self, labels: Labels, count: int) -> Labels:
-        if not isinstance(labels, MixedLabels):
-            return self._checked_classes("labels", labels, count)
-        shares = self.device.to_host(labels.shares)
-        # written so that NaN is refused, too
-        if shares.shape != (count,) or shares.dtype.kind != "f" or not ((shares >= 0) & (shares <= 1)).all():
-            raise ValueError(f"shares must be {count} numbers in 0 to 1, one per image")
-        return MixedLabels(
-            self._checked_classes("labels", labels.labels, count),
-            self._checked_classes("others", labels.others, count),
-            self.device.to_device(shares.astype(np.float32)),
-        )
-
-    def _checked_classes(self, name: str, labels: Array, count: int) -> Array:
-        targets = self.device.to_host(labels)
-        if targets.shape != (count,) or targets.dtype.kind not in "iu":
-            raise ValueError(f"{name} must be {count} integers, one per image, not {targets.dtype} {targets.shape}")
-        if not ((targets >= 0) & (targets < self.classes)).all():
-            raise ValueError(f"{name} must lie in 0 to {self.classes - 1}")
-        return self.device.to_device(targets.astype(np.int32))
 
 
 def _grad(slots: StageSlots, batch_size: int) -> Array:

@@ -56,6 +56,39 @@ class Validity:
             if not array.flags.c_contiguous:
                 raise ValueError(f"{name} must be C-contiguous, as device.to_device() makes them")
 
+    def to_labels(self, labels: Labels, count: int) -> Labels:
+        """What a user calls labels as check_labels wants them, on the device. Raises ValueError unless they are `count`
+        classes, or such MixedLabels; waits for the device."""
+        if not isinstance(labels, MixedLabels):
+            return self._to_classes("labels", labels, count)
+        shares = self._device.to_host(labels.shares)
+        # written so that NaN is refused, too
+        if shares.shape != (count,) or shares.dtype.kind != "f" or not ((shares >= 0) & (shares <= 1)).all():
+            raise ValueError(f"shares must be {count} numbers in 0 to 1, one per image")
+        return MixedLabels(
+            self._to_classes("labels", labels.labels, count),
+            self._to_classes("others", labels.others, count),
+            self._device.to_device(shares.astype(np.float32)),
+        )
+
+    def _to_classes(self, name: str, labels: Array, count: int) -> Array:
+        targets = self._device.to_host(labels)
+        if targets.shape != (count,) or targets.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be {count} integers, one per image, not {targets.dtype} {targets.shape}")
+        if not ((targets >= 0) & (targets < self._classes)).all():
+            raise ValueError(f"{name} must lie in 0 to {self._classes - 1}")
+        return self._device.to_device(targets.astype(np.int32))
+
+    def check_class_weights(self, weights: Array | None) -> None:
+        """Raises TypeError or ValueError unless they are None, or float32 (classes,) on the device."""
+        if weights is None:
+            return
+        self._check_held("class_weights", weights)
+        if weights.dtype != np.float32 or not weights.flags.c_contiguous:
+            raise TypeError(f"class_weights must be float32 and C-contiguous, not {weights.dtype}")
+        if weights.shape != (self._classes,):
+            raise ValueError(f"class_weights must have shape ({self._classes},), not {tuple(weights.shape)}")
+
     def check_potentials(self, potentials: Array, most: tuple[int, int]) -> None:
         """Raises TypeError or ValueError unless these are potentials, float32 (N, classes), on the device.
 

@@ -20,7 +20,9 @@ from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.data.batches import RESIDENT
+from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import MIXES
+from ttfs_cupy.data.order import SAMPLINGS
 from ttfs_cupy.engine.optimizer import decay_trouble
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment import config_file
@@ -28,6 +30,7 @@ from ttfs_cupy.experiment.config_problems import sentence
 from ttfs_cupy.experiment.config_values import (
     Alpha,
     Augment,
+    ClassWeights,
     Convolution,
     Count,
     Decay,
@@ -36,6 +39,7 @@ from ttfs_cupy.experiment.config_values import (
     Factor,
     Flag,
     GainBound,
+    HeldOut,
     Mean,
     Milestones,
     Model,
@@ -43,12 +47,12 @@ from ttfs_cupy.experiment.config_values import (
     NotNegative,
     PathText,
     Positive,
-    ProperShare,
     PspSlope,
     Section,
     Seed,
     Share,
     ShareBelowOne,
+    Size,
     Text,
     Threads,
     WeightRange,
@@ -102,17 +106,28 @@ class NetworkConfig(Section):
 
 
 class DataConfig(Section):
-    """Which images, from where, and how they are split and varied. augment: a name, or a list of operations (see
-    ttfs_cupy.data.augmentation). mix makes each training image of two; the share of one is Beta(mix_alpha, mix_alpha).
-    resident: the share of a GPU's free memory that the images may take."""
+    """Which images, from where, and how they are split and varied.
+
+    size, height and width, and time_window, in microseconds: of recordings of event cameras.
+    augment: a name, or a list of operations (see ttfs_cupy.data.augmentation).
+    mix: makes each training image of two; the share of one is Beta(mix_alpha, mix_alpha).
+    class_weights: what an image counts in the training loss, by its class.
+    sampling: whether an epoch has each image once, or each class as often.
+    validation: which training images are held out.
+    resident: the share of a GPU's free memory that the images may take.
+    """
 
     dataset: Text
     root: PathText = "datasets"
     download: Flag = False
+    size: Size | None = None
+    time_window: Count | None = None
     augment: Augment = "none"
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
-    validation: ProperShare = 0.1
+    class_weights: ClassWeights | None = None
+    sampling: str = one_of(SAMPLINGS, "plain")
+    validation: HeldOut = 0.1
     resident: Share = RESIDENT
 
     @model_validator(mode="after")
@@ -120,6 +135,10 @@ class DataConfig(Section):
         if self.mix == "none" and is_set(self, "mix_alpha"):
             raise conflict(
                 "data.mix_alpha", f"has no effect with mix none: leave it out, or choose {either(MIXES[1:])}"
+            )
+        if self.sampling == self.class_weights == BALANCED:
+            raise conflict(
+                "data.class_weights", "and data.sampling are both balanced, which corrects twice: choose one"
             )
         return self
 

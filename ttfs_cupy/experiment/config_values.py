@@ -22,6 +22,7 @@ from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import short
 from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.data.augmentation import CHOICES, augmentation_trouble
+from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import ALPHAS
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT
@@ -225,11 +226,37 @@ def _increasing(milestones: tuple[int, ...]) -> tuple[int, ...]:
     return milestones
 
 
+def _held_out_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "file"
+    return "count" if isinstance(value, int) and not isinstance(value, bool) else "share"
+
+
+HeldOut = Annotated[
+    Annotated[ProperShare, Tag("share")] | Annotated[Count, Tag("count")] | Annotated[PathText, Tag("file")],
+    Discriminator(_held_out_kind),
+    Field(
+        description="a share above 0, below 1, a number of images, or the path of a file of their indices, one a line"
+    ),
+]
+
+
+def _weights_kind(value: Any) -> str:
+    return "name" if isinstance(value, str) else "weights"
+
+
+ClassWeights = Annotated[
+    Annotated[str, Field(strict=True, pattern=f"^{BALANCED}$"), Tag("name")]
+    | Annotated[tuple[Positive, ...], Tag("weights")],
+    Discriminator(_weights_kind),
+    Field(description=f"{BALANCED}, or a list of numbers above 0, one for each class"),
+]
 WeightRange = Annotated[
     tuple[Number, Number],
     AfterValidator(_ordered),
     Field(description="two numbers, the lower one first, such as [-1, 1]"),
 ]
+Size = Annotated[tuple[Count, Count], Field(description="height and width, two whole numbers from 1, such as [34, 34]")]
 Milestones = Annotated[
     tuple[Count, ...],
     AfterValidator(_increasing),

@@ -1,27 +1,34 @@
-"""A run's directory: config.yaml, metrics.jsonl, log.txt, best.safetensors, last.safetensors."""
+"""A run's directory: config.yaml, split.json, metrics.jsonl, log.txt, best.safetensors, last.safetensors."""
 
+import json
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.folder_lock import FolderLock, InUseError
-from ttfs_cupy.common.files.reading import path_trouble, reason
+from ttfs_cupy.common.files.json_text import keys_and_values
+from ttfs_cupy.common.files.reading import open_file, path_trouble, reason
 from ttfs_cupy.common.files.writing import clear_temporaries, write_atomically
+from ttfs_cupy.common.shown import listed, shown
 
 logger = logging.getLogger("ttfs_cupy")
 
 
 # Of a run that has weights of its own: those that it began with may be gone by now.
 OWN_WEIGHTS = "network.initial_weights=null"
+
+# bytes of split.json, which has some 200
+LARGEST_SPLIT = 1 << 16
 
 # Of runs that their users do not name
 MOST_NAMES = 10_000
@@ -132,6 +139,11 @@ class RunDirectory:
         return self.path / "config.yaml"
 
     @property
+    def split(self) -> Path:
+        """What tells the run's data, and the images that it held out, from others."""
+        return self.path / "split.json"
+
+    @property
     def metrics(self) -> Path:
         """A line of JSON an epoch, and one of the test set."""
         return self.path / "metrics.jsonl"
@@ -154,7 +166,7 @@ class RunDirectory:
     @property
     def files(self) -> tuple[Path, ...]:
         """All that a run may write."""
-        return self.config, self.metrics, self.log, self.best, self.last
+        return self.config, self.split, self.metrics, self.log, self.best, self.last
 
     @property
     def resume_command(self) -> str:
@@ -204,6 +216,47 @@ class RunDirectory:
     def write_config(self, text: str) -> None:
         """Every key as resolved, once the device has had its say. Raises UserError if it cannot be written."""
         write_atomically(self.config, text.encode())
+
+    def write_split(self, fingerprint: Mapping[str, Any]) -> None:
+        """Of the data that the run is made with. Raises UserError if it cannot be written."""
+        write_atomically(self.split, (json.dumps(dict(fingerprint)) + "\n").encode())
+
+    def check_split(self, fingerprint: Mapping[str, Any]) -> bool:
+        """Whether the run says what data it was made with; earlier versions' runs do not.
+
+        Raises UserError unless it is these, and the same images were held out.
+        """
+        told = self._read_split()
+        if told is None:
+            return False
+        if set(told) != set(fingerprint):
+            raise UserError(f"'{self.split}' is not the file that ttfs-train wrote: it must hold {listed(fingerprint)}")
+        for key, images in (("training_images", "training"), ("test_images", "test")):
+            if told[key] != fingerprint[key]:
+                counts = f"of {shown(told[key])} {images} images, and there are {fingerprint[key]} now"
+                raise UserError(f"the run in '{self.path}' was made with other data: {counts}")
+        if told["labels"] != fingerprint["labels"]:
+            raise UserError(f"the run in '{self.path}' was made with other data: their labels were others")
+        if told["held_out"] != fingerprint["held_out"]:
+            raise UserError(
+                f"the run in '{self.path}' held out other images for validation than would be now: data.validation, "
+                "its file or the seed is another"
+            )
+        return True
+
+    def _read_split(self) -> dict[str, Any] | None:
+        try:
+            with open_file(self.split) as file:
+                content = file.read(LARGEST_SPLIT + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"'{self.split}' cannot be read: {reason(error)}") from None
+        if len(content) > LARGEST_SPLIT:
+            raise UserError(
+                f"'{self.split}' cannot be read: it has more than {LARGEST_SPLIT} bytes, which no run writes"
+            )
+        return keys_and_values(content.decode("utf-8", "replace"), f"'{self.split}' cannot be read: it is")
 
     def discard(self) -> None:
         """Removes the run's files, and the directory if it was made for this run and nothing else is in it.

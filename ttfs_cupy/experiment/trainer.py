@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import Batches
+from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
 from ttfs_cupy.engine.loss import Totals
@@ -67,6 +67,7 @@ class Trainer:
             training.batch_size,
             accumulate=config.training.accumulate,
             label_smoothing=smoothing,
+            class_weights=class_weights(config.data.class_weights, training.labels, network.classes),
             average=self.average,
         )
         # of the optimiser; an epoch's last one may be of fewer batches
@@ -129,6 +130,9 @@ class Trainer:
         progress.epochs += 1
         kept = validation.kept
         is_best = self._judge(kept.totals.accuracy)
+        if is_best:
+            # first: where it cannot be written, the epoch has not been, and nothing says that it was
+            self._save_best(validation.keeps_average)
         counts = self.optimizer.counts
         self.metrics.add(
             epoch=progress.epochs,
@@ -136,6 +140,7 @@ class Trainer:
             train_accuracy=totals.accuracy,
             validation_loss=kept.totals.loss,
             validation_accuracy=kept.totals.accuracy,
+            **validation.by_class(),
             **validation.of_both(),
             firing_rates=kept.firing_rates,
             learning_rate=self.optimizer.lr,
@@ -146,8 +151,6 @@ class Trainer:
             clipped_steps=counts.clipped - progress.clipped,
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
-        if is_best:
-            self._save_best(validation.keeps_average)
         self._save_last()
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
         self._warn_of_silence(kept.firing_rates)

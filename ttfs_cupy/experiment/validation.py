@@ -29,6 +29,11 @@ class Validation:
         """Of the weights that may be a run's best."""
         return self.average if self.average is not None and self.keeps_average else self.current
 
+    def by_class(self) -> dict[str, Any]:
+        """For metrics.jsonl: the mean accuracy of the classes where they are of uneven size, else nothing."""
+        classes = self.kept.classes
+        return {"validation_balanced_accuracy": classes.balanced_accuracy} if classes.are_uneven else {}
+
     def of_both(self) -> dict[str, Any]:
         """For metrics.jsonl, beside what is told of the better ones; nothing without an average."""
         if self.average is None:

@@ -1,5 +1,5 @@
-// Cross-entropy of softmax(potentials), mean over the batch, with its gradient, for both targets: a row's classes are
-// shared out to a team, one thread on a CPU, a warp on a GPU. Called by reductions.cpp and by
+// Cross-entropy of softmax(potentials), weighted by class, mean over the batch, with its gradient, for both targets: a
+// row's classes are shared out to a team, one thread on a CPU, a warp on a GPU. Called by reductions.cpp and by
 // cooperative/reductions/cross_entropy_rows.cu.
 
 struct Largest {
@@ -43,9 +43,23 @@ DEVICE int trouble_of(const Target& target, int classes) {
     return target.share >= 0.0f && target.share <= 1.0f ? 0 : NO_SHARE;
 }
 
+// Whether it is one class after all, smoothing aside: `label`, the one with the larger share.
+DEVICE bool is_one_class(const Target& target) {
+    return target.first == target.second || target.share == 1.0f || target.share == 0.0f;
+}
+DEVICE int label_of(const Target& target) { return target.share >= 0.5f ? target.first : target.second; }
+
+// By what a row's loss is multiplied: its class's weight; of two classes theirs by their shares. weights: by class, or
+// null, which is 1 for all.
+DEVICE float weight_of(const Target& target, const float* __restrict__ weights) {
+    if (!weights) return 1.0f;
+    if (is_one_class(target)) return weights[label_of(target)];
+    return target.share * weights[target.first] + (1.0f - target.share) * weights[target.second];
+}
+
 // One class alone. g holds the exponentials of the potentials, less the largest.
 template <typename Team>
-DEVICE void hard_row(const float* __restrict__ m, int label, const Largest& best, float* __restrict__ g,
+DEVICE void hard_row(const float* __restrict__ m, int label, float weight, const Largest& best, float* __restrict__ g,
                      float* __restrict__ loss, int rows, int classes) {
     float others = 0.0f, own = 0.0f;
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
@@ -60,15 +74,15 @@ DEVICE void hard_row(const float* __restrict__ m, int label, const Largest& best
     // p - 1 of the label as the sum of the other p: a confident answer's gradient would cancel to nothing but rounding
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const float power = g[k];
-        g[k] = (k == label ? -others : power) / sum / (float)rows;
+        g[k] = weight * ((k == label ? -others : power) / sum / (float)rows);
     }
-    if (Team::lane() == 0) *loss = best.place == label ? log1pf(others) : logf(sum) - (m[label] - best.value);
+    if (Team::lane() == 0) *loss = weight * (best.place == label ? log1pf(others) : logf(sum) - (m[label] - best.value));
 }
 
 // Several classes.
 template <typename Team>
-DEVICE void soft_row(const float* __restrict__ m, const Target& target, const Largest& best, float* __restrict__ g,
-                     float* __restrict__ loss, int rows, int classes) {
+DEVICE void soft_row(const float* __restrict__ m, const Target& target, float weight, const Largest& best,
+                     float* __restrict__ g, float* __restrict__ loss, int rows, int classes) {
     float others = 0.0f, distances = 0.0f;
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const float below = m[k] - best.value, power = expf(below);
@@ -85,23 +99,24 @@ DEVICE void soft_row(const float* __restrict__ m, const Target& target, const La
     const float of_second = (1.0f - target.smoothing) * (1.0f - target.share);
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const float own = (k == target.first ? of_first : 0.0f) + (k == target.second ? of_second : 0.0f);
-        g[k] = (g[k] * of_power - (everywhere + own)) * of_row;
+        g[k] = weight * ((g[k] * of_power - (everywhere + own)) * of_row);
     }
     if (Team::lane() == 0) {
         // a class that is not wanted may be impossible
         float far = everywhere != 0.0f ? everywhere * distances : 0.0f;
         if (of_first != 0.0f) far += of_first * (best.value - m[target.first]);
         if (of_second != 0.0f) far += of_second * (best.value - m[target.second]);
-        *loss = log1pf(others) + far;
+        *loss = weight * (log1pf(others) + far);
     }
 }
 
-// m: a row's potentials; g: their gradient; *correct: whether the largest is that of the class with the larger share.
+// m: a row's potentials; weights: of the classes, or null; g: the potentials' gradient; *correct: whether the largest is
+// that of the class with the larger share.
 // Team: the `lanes` threads of a row, and what they add up or find together.
 template <typename Team>
-DEVICE void cross_entropy_row(const float* __restrict__ m, const Target& target, float* __restrict__ g,
-                              float* __restrict__ loss, int* __restrict__ correct, bool is_refused, int rows,
-                              int classes) {
+DEVICE void cross_entropy_row(const float* __restrict__ m, const Target& target, const float* __restrict__ weights,
+                              float* __restrict__ g, float* __restrict__ loss, int* __restrict__ correct,
+                              bool is_refused, int rows, int classes) {
     const int trouble = trouble_of(target, classes);
     if (is_refused || trouble) {
         for (int k = Team::lane(); k < classes; k += Team::lanes) g[k] = no_number();
@@ -117,12 +132,12 @@ DEVICE void cross_entropy_row(const float* __restrict__ m, const Target& target,
         if (is_larger(next, best)) best = next;
     }
     best = Team::largest(best);
-    const int label = target.share >= 0.5f ? target.first : target.second;
-    const bool is_one = target.first == target.second || target.share == 1.0f || target.share == 0.0f;
-    if (is_one && target.smoothing == 0.0f) {
-        hard_row<Team>(m, label, best, g, loss, rows, classes);
+    const int label = label_of(target);
+    const float weight = weight_of(target, weights);
+    if (is_one_class(target) && target.smoothing == 0.0f) {
+        hard_row<Team>(m, label, weight, best, g, loss, rows, classes);
     } else {
-        soft_row<Team>(m, target, best, g, loss, rows, classes);
+        soft_row<Team>(m, target, weight, best, g, loss, rows, classes);
     }
     if (Team::lane() == 0) *correct = best.place == label;
 }

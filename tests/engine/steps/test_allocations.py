@@ -64,6 +64,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "launched, slope 1": lambda: launched(1.0),
     **{f"replayed, {optimizer}": lambda optimizer=optimizer: replayed(optimizer) for optimizer in OPTIMIZERS},
     "replayed, with an average": lambda: replayed("adam", decay=0.9),
+    "replayed, with class weights": lambda: replayed("adam", class_weights=[1.0, 2.0, 3.0, 4.0, 5.0]),
     "replayed, of several batches": lambda: replayed("adam", decay=0.9, accumulate=3),
 }
 

@@ -316,8 +316,9 @@ def test_numbers_frozen_into_the_graph_would_be_seen(monkeypatch: pytest.MonkeyP
     def host_only(self: PspSlope, value: float) -> None:
         self._value = value
 
+    wanted = launched("adam")
     monkeypatch.setattr(PspSlope, "value", property(lambda self: self._value, host_only))
-    assert Training().epochs().bits() != launched("adam")
+    assert Training().epochs().bits() != wanted
 
 
 def test_a_graph_of_other_launches_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,5 +330,6 @@ def test_a_graph_of_other_launches_would_be_seen(monkeypatch: pytest.MonkeyPatch
             patch.setattr(Network, "psp_slope", 1.0)
             real(self, *arguments)
 
+    wanted = launched("adam")
     monkeypatch.setattr(BatchStep, "_launch", always_above_zero)
-    assert Training().epochs().bits() != launched("adam")
+    assert Training().epochs().bits() != wanted

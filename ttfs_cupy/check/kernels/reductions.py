@@ -106,8 +106,8 @@ def _compare_decision(
 # The loss
 
 
-# labels, others, shares and smoothing, as the kernels take them
-Targets = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, float]
+# labels, others, shares, smoothing and the classes' weights, as the kernels take them
+Targets = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, float, np.ndarray | None]
 
 
 @check(tolerance=1e-6)
@@ -156,26 +156,32 @@ def cross_entropy_by_blocks(trial: KernelTrial) -> None:
 
 
 def _targets(trial: KernelTrial, labels: np.ndarray, classes: int) -> Iterator[Targets]:
-    """These labels; the same smoothed; and each mixed with another one, in equal shares, in none, and with itself."""
+    """These labels; the same smoothed; each mixed with another one, in equal shares, in none, and with itself; and all
+    weighted by class."""
     others = trial.random.integers(0, classes, len(labels)).astype(np.int32)
     shares = trial.uniform(0, 1, len(labels))
     shares[: min(3, len(shares))] = (0.5, 0.0, 1.0)[: len(shares)]
     others[-1] = labels[-1]
-    yield labels, None, None, 0.0
-    yield labels, None, None, 0.1
-    yield labels, others, shares, 0.0
-    yield labels, others, shares, 0.25
+    weights = trial.uniform(0.01, 100, classes)
+    for each in (None, weights):
+        yield labels, None, None, 0.0, each
+        yield labels, None, None, 0.1, each
+        yield labels, others, shares, 0.0, each
+        yield labels, others, shares, 0.25, each
 
 
 def _refused() -> Iterator[tuple[Targets, np.ndarray]]:
     """Five targets, of which some are none of three classes, or whose batch is marked already; and the marks."""
+    weights = np.array([1, 2, 3], np.float32)
     for first in ([0, 3, 1, -1, 2], [2**31 - 1, 0, 0, 0, -(2**31)]):
         labels, shares = np.array(first, np.int32), np.full(5, 0.5, np.float32)
-        yield (labels, None, None, 0.0), _unmarked()
-        yield (np.zeros(5, np.int32), labels, shares, 0.1), _unmarked()
+        # no weight is looked up for a class that is none
+        for each in (None, weights):
+            yield (labels, None, None, 0.0, each), _unmarked()
+            yield (np.zeros(5, np.int32), labels, shares, 0.1, each), _unmarked()
     labels, shares = np.array([0, 1, 2, 0, 1], np.int32), np.array([np.nan, 1, 1.5, -0.5, np.inf], np.float32)
-    yield (labels, labels[::-1].copy(), shares, 0.0), _unmarked()
-    yield (labels, None, None, 0.0), np.full(2, INPUTS_OUTSIDE, np.int32)
+    yield (labels, labels[::-1].copy(), shares, 0.0, weights), _unmarked()
+    yield (labels, None, None, 0.0, None), np.full(2, INPUTS_OUTSIDE, np.int32)
 
 
 def _unmarked() -> np.ndarray:
@@ -184,7 +190,7 @@ def _unmarked() -> np.ndarray:
 
 def _troubles(targets: Targets) -> np.ndarray:
     """Of three classes: -1 where a label is none, else -2 where a share is none, else 0."""
-    labels, others, shares, _ = targets
+    labels, others, shares, *_ = targets
     is_class = np.logical_and.reduce([(each >= 0) & (each < 3) for each in (labels, others) if each is not None])
     is_share = np.ones(len(labels), bool) if shares is None else (shares >= 0) & (shares <= 1)
     return np.where(is_class, np.where(is_share, 0, -2), -1)
@@ -226,7 +232,7 @@ def _compare_loss(
     row_loss: np.ndarray,
     row_correct: np.ndarray,
 ) -> None:
-    labels, others, shares, smoothing = targets
+    labels, others, shares, smoothing, weights = targets
     rows, classes = potentials.shape
     m, every = potentials.astype(np.float64), np.arange(rows)
     share = np.ones(rows) if shares is None else shares.astype(np.float64)
@@ -236,11 +242,15 @@ def _compare_loss(
     wanted = (1 - smoothing) * wanted + smoothing / classes
     exponents = m - m.max(axis=1, keepdims=True)
     sums = np.exp(exponents).sum(axis=1, keepdims=True)
-    expected = np.exp(exponents) / sums - wanted
-    trial.compare(grad, expected / rows, np.where(np.isnan(expected), 0, 1 / rows))
+    weight = np.ones(rows)
+    if weights is not None:
+        second = labels if others is None else others
+        weight = share * weights[labels].astype(np.float64) + (1 - share) * weights[second].astype(np.float64)
+    expected = weight[:, None] * (np.exp(exponents) / sums - wanted)
+    trial.compare(grad, expected / rows, np.where(np.isnan(expected), 0, weight[:, None] / rows))
     distances = np.where(wanted == 0, 0, wanted * exponents).sum(axis=1)
-    expected_loss = np.log(sums[:, 0]) - distances
-    trial.compare(row_loss, expected_loss, 1 + np.abs(expected_loss))
+    expected_loss = weight * (np.log(sums[:, 0]) - distances)
+    trial.compare(row_loss, expected_loss, weight + np.abs(expected_loss))
     finite = np.isfinite(m).all(axis=1)
     mostly = labels if others is None else np.where(share >= 0.5, labels, others)
     trial.compare(row_correct[finite], (m.argmax(axis=1) == mostly)[finite], 0.0)
@@ -265,6 +275,30 @@ def add_to_totals(trial: KernelTrial) -> None:
         told = (-1 in correct) * LABELS_OUTSIDE | (-2 in correct) * SHARES_OUTSIDE
         trial.compare(found, np.array([marks[0], marks[1] | told]))
         trial.compare(totals, before, 0.0)
+
+
+# Right predictions by class
+
+
+@check(tolerance=0.0)
+def count_classes(trial: KernelTrial) -> None:
+    # several classes a thread and few rows, as on a CPU; more classes than a small grid has threads; one
+    for rows, classes in ((131, 10), (7, 1_003), (3, 1)):
+        labels, others = (trial.random.integers(0, classes, rows).astype(np.int32) for _ in range(2))
+        shares = trial.uniform(0, 1, rows)
+        shares[0] = 0.5
+        right = trial.random.integers(0, 2, rows).astype(np.int32)
+        images, correct = (trial.random.integers(0, 2**40, classes) for _ in range(2))
+        spoilt = right.copy()
+        spoilt[rows // 2] = -2
+        untold, marked = np.array([0, LABELS_OUTSIDE], np.int32), np.full(2, INPUTS_OUTSIDE, np.int32)
+        for mixed in ((None, None), (others, shares)):
+            mostly = labels if mixed[0] is None else np.where(shares >= 0.5, labels, others)
+            for of_rows, marks, counts in ((right, untold, 1), (spoilt, untold, 0), (right, marked, 0)):
+                arguments = (labels, *mixed, of_rows, marks, images, correct, rows, classes)
+                found, found_right = trial.launch(classes, *arguments)
+                trial.compare(found - images, counts * np.bincount(mostly, minlength=classes))
+                trial.compare(found_right - correct, counts * np.bincount(mostly[right == 1], minlength=classes))
 
 
 # Spikes

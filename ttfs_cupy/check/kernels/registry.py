@@ -55,8 +55,8 @@ def check(tolerance: float) -> Callable[[CheckFunction], CheckFunction]:
 @cache
 def checks() -> dict[str, Check]:
     """Every check by its kernel's name: whatever the modules of this package register."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"{__package__}.{module.name}")
+    for module in pkgutil.walk_packages([str(Path(__file__).parent)], f"{__package__}."):
+        importlib.import_module(module.name)
     return dict(_registered)
 
 

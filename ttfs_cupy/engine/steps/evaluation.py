@@ -10,16 +10,18 @@ from ttfs_cupy.device import Array
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.batch_step import BatchStep
+from ttfs_cupy.engine.steps.class_counts import ClassCounts, ClassTotals
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
 from ttfs_cupy.engine.validity import Labels
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A pass over a set: mean loss, accuracy, and the firing rate of each spiking layer."""
+    """A pass over a set: mean loss, accuracy, the firing rate of each spiking layer, and accuracy by class."""
 
     totals: Totals
     firing_rates: dict[str, float]
+    classes: ClassTotals
 
 
 class Evaluator(BatchStep):
@@ -30,7 +32,7 @@ class Evaluator(BatchStep):
 
     def __init__(self, network: Network, batch_size: int, *, capture: bool = True):
         super().__init__(network, batch_size, capture=capture)
-        self._rates = FiringRates(network)
+        self._rates, self._classes = FiringRates(network), ClassCounts(network)
 
     def over(self, batches: Batches, description: str) -> Evaluation:
         """Every image of a set. Nothing is read back before the last batch; `network.loss` starts anew.
@@ -48,12 +50,14 @@ class Evaluator(BatchStep):
         network.plan(self._batch_size, training=self.training)
         network.loss.reset()
         rates.reset()
+        self._classes.reset()
         made = self.each(batches, 0)
         for _ in tqdm(made, total=len(batches), desc=description, unit="batch", leave=False, disable=None):
             self.run()
         totals = network.loss.read()
-        return Evaluation(totals, rates.read(totals.images))
+        return Evaluation(totals, rates.read(totals.images), self._classes.read())
 
     def _work(self, inputs: Array, labels: Labels) -> None:
         readout = self._network.run(inputs, watch=self._rates.watch)
         self._network.loss.add(readout, labels)
+        self._classes.add(labels)

@@ -9,6 +9,7 @@ from ttfs_cupy.data import Batches
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network, Watcher
+from ttfs_cupy.engine.steps.class_counts import ClassCounts
 from ttfs_cupy.engine.steps.evaluation import Evaluation
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
 from ttfs_cupy.engine.steps.noise import Noise, SpikeNoise, weights_rounded
@@ -42,7 +43,7 @@ def predict(
     if batches.shuffle or batches.mix is not None:
         raise ValueError("batches must come in the set's order, each image by itself: without shuffle and mix")
     network.validity.check_batches(batches)
-    moves, rates = SpikeNoise(network, noise), FiringRates(network)
+    moves, rates, counts = SpikeNoise(network, noise), FiringRates(network), ClassCounts(network)
     watchers = [*([moves.watch] if noise.moves_spikes else []), rates.watch, *([watch] if watch is not None else [])]
 
     def tell(layer: Layer, output: Array) -> None:
@@ -57,6 +58,7 @@ def predict(
             inputs = moves.encoded(batch.inputs) if noise.moves_spikes else batch.inputs
             readout = network.run(inputs, watch=tell)
             network.loss.add(readout, batch.labels)
+            counts.add(batch.labels)
             classes.append(device.to_host(readout).argmax(axis=1))
         totals = network.loss.read()
-    return Predictions(np.concatenate(classes), Evaluation(totals, rates.read(totals.images)))
+    return Predictions(np.concatenate(classes), Evaluation(totals, rates.read(totals.images), counts.read()))

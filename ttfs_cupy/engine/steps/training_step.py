@@ -1,12 +1,15 @@
 """Training steps one after the other; on a GPU each is one CUDA graph, launched anew for every batch."""
 
 import logging
+from collections.abc import Sequence
+
+import numpy as np
 
 from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.accumulation import GradientSum
 from ttfs_cupy.engine.average import WeightAverage
-from ttfs_cupy.engine.loss import check_smoothing
+from ttfs_cupy.engine.loss import check_smoothing, class_weights_on
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.batch_step import BatchStep, Kind, is_blocking
@@ -24,7 +27,8 @@ class TrainingStep(BatchStep):
     raises for a batch, the group ends, and the next batch begins another.
 
     The learning rate and psp_slope may change between two steps; the optimiser's other settings are those of the
-    recording. label_smoothing: the share of a target that all classes have evenly, from 0 to below 1.
+    recording. label_smoothing: the share of a target that all classes have evenly, from 0 to below 1. class_weights: by
+    what an image's loss is multiplied, numbers above 0 by class; None for 1 (docs/model.md, "Classes of uneven size").
     """
 
     training = True
@@ -39,6 +43,7 @@ class TrainingStep(BatchStep):
         accumulate: int = 1,
         capture: bool = True,
         label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | np.ndarray | None = None,
         average: WeightAverage | None = None,
     ):
         super().__init__(network, batch_size, capture=capture)
@@ -49,7 +54,8 @@ class TrainingStep(BatchStep):
                 raise ValueError("the average must be of this optimiser's weights: WeightAverage(optimizer, decay)")
         self._accumulate = check_count("accumulate", accumulate)
         self._optimizer = optimizer
-        self._label_smoothing = check_smoothing(label_smoothing)
+        # of the loss, as Network.differentiate takes them; the weights lie where a recorded step reads them
+        self._loss = check_smoothing(label_smoothing), class_weights_on(network.device, class_weights, network.classes)
         self._average = average
         self._sum = GradientSum(network.device, network.parameters) if self._accumulate > 1 else None
         # of the group that has begun, without the batch at hand
@@ -108,10 +114,10 @@ class TrainingStep(BatchStep):
 
     def _work(self, inputs: Array, labels: Labels) -> None:
         if self._sum is None:
-            self._network.train_step(inputs, labels, self._optimizer, self._label_smoothing)
+            self._network.train_step(inputs, labels, self._optimizer, *self._loss)
             self._follow()
             return
-        self._network.differentiate(inputs, labels, self._label_smoothing)
+        self._network.differentiate(inputs, labels, *self._loss)
         self._sum.add(len(inputs), is_first=not self._batches)
         if self._batches + 1 == self._accumulate:
             self._update(self._images + len(inputs))

@@ -1,0 +1,86 @@
+"""Files of indices: text, one a line, or NumPy's .npy. Read within bounds, whatever they claim to be."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import open_file, reason
+from ttfs_cupy.common.shown import message_of, shown
+
+# Bytes of a file: an index takes no more, and a .npy's header neither.
+_OF_INDEX, _OF_HEADER = 32, 1 << 16
+
+_NPY = b"\x93NUMPY"
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_INDEX = re.compile(rb"[0-9]{1,18}")
+
+
+def read_indices(path: Path, images: int) -> NDArray[np.int64]:
+    """The indices in a file, int64, as it has them: some of 0 to images - 1, none twice, not all.
+
+    Raises UserError, one sentence that names the file, for any other.
+    """
+    most = _OF_HEADER + _OF_INDEX * images
+    try:
+        with open_file(path) as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise UserError(f"the validation indices '{path}' cannot be read: {reason(error)}") from None
+    if len(content) > most:
+        raise UserError(
+            f"the validation indices '{path}' cannot be read: they have more than {most} bytes, and {images} training "
+            "images need less"
+        )
+    found = _of_npy(path, content) if content.startswith(_NPY) else _of_text(path, content)
+    _check(f"'{path}'", found, images)
+    return found.astype(np.int64)
+
+
+def _check(where: str, indices: NDArray[np.integer[Any]], images: int) -> None:
+    if not len(indices):
+        raise UserError(f"{where} names no image to hold out for validation: it must have one index a line")
+    outside = indices[(indices < 0) | (indices >= images)]
+    if len(outside):
+        raise UserError(f"{where} holds the index {outside[0]}, and the training images are 0 to {images - 1}")
+    values, counts = np.unique(indices, return_counts=True)
+    if counts.max() > 1:
+        raise UserError(f"{where} holds the index {values[counts > 1][0]} more than once")
+    if len(indices) == images:
+        raise UserError(f"{where} holds out all {images} training images: it must leave some to train on")
+
+
+def _of_text(path: Path, content: bytes) -> NDArray[np.int64]:
+    found = []
+    for number, line in enumerate(content.splitlines(), 1):
+        text = line.strip()
+        if not text:
+            continue
+        if not _INDEX.fullmatch(text):
+            told = shown(text[:60].decode("utf-8", "replace"))
+            raise UserError(f"'{path}', line {number}, must be the index of a training image, from 0, not {told}")
+        found.append(int(text))
+    return np.array(found, np.int64)
+
+
+def _of_npy(path: Path, content: bytes) -> NDArray[np.integer[Any]]:
+    """Checked before any array is made: a header may promise what it likes."""
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        shape, _, dtype = _HEADERS[version](file)
+    except Exception as error:  # NumPy parses a header as Python's, and a damaged one may raise anything
+        raise UserError(f"'{path}' is not a whole .npy file ({message_of(error)})") from None
+    if dtype.kind not in "iu" or len(shape) != 1:
+        raise UserError(f"'{path}' must hold integers of one dimension, not {shown(str(dtype))} of {len(shape)}")
+    size = math.prod(shape) * dtype.itemsize
+    if size != len(content) - file.tell():
+        raise UserError(f"'{path}' is not a whole .npy file: it should have {size} bytes of numbers")
+    return np.frombuffer(content, dtype, offset=file.tell())

@@ -1,0 +1,1 @@
+"""Checks of the kernels that make batches of a set of images."""
