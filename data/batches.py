@@ -49,7 +49,8 @@ class Batches:
     What an image becomes depends on the seed, the epoch and its index alone: not on the batch, the device or the number
     of threads. Of a function of your own it also depends on the batch. A resumed run goes on as if it had never
     stopped. Raises UserError for a batch size below 1 or above the number of images, a negative seed, for indices
-    outside the set, and for an augmentation that needs pixels of 0..255 where they are others.
+    outside the set, for an augmentation that needs pixels of 0..255 where they are others, and for an encoder of other
+    channels.
     """
 
     def __init__(
@@ -151,6 +152,8 @@ class Batches:
     def _code(self) -> NDArray[np.float32]:
         """What the encoder makes of each pixel value of each channel, float32 (C, 256)."""
         values = np.arange(LEVELS, dtype=np.float32) / np.float32(self.images.maximum)
-        channels = self.images.images.shape[3]
+        channels, mean = self.images.images.shape[3], self.encode.mean
+        if mean is not None and len(mean) not in (1, channels):
+            raise UserError(f"encode has a mean and std of {len(mean)} channels, but the images have {channels}")
         encoded = self.encode(np.repeat(values[:, np.newaxis], channels, axis=1))
         return np.ascontiguousarray(encoded.T, dtype=np.float32)

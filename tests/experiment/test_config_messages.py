@@ -198,7 +198,8 @@ FILES = {
     'a: "\\0"\n': ", line 1: the character U+0000 has no place in a value",
     "training: {epochs: 1, batch_size: 1}": (
         ": data is missing: it must be a section with the keys "
-        "dataset, root, download, size, time_window, augment, mix, mix_alpha, class_weights, sampling, validation"
+        "dataset, root, download, size, time_window, augment, mix, mix_alpha, class_weights, sampling, "
+        "validation, resident"
     ),
     f"{MINIMAL}optimizer.lr: 1\n": (": optimizer.lr must not be written with a dot: put lr into the section optimizer"),
 }

@@ -171,6 +171,7 @@ data:
   class_weights: null
   sampling: plain
   validation: 0.1
+  resident: 0.5
 training:
   epochs: 3
   batch_size: 8
