@@ -2,12 +2,12 @@
 
 import argparse
 import math
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from ttfs_cupy.benchmarks.workload import WORKLOADS
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.writing import check_writable
 
 
 def count(text: str) -> int:
@@ -58,7 +58,7 @@ def check_files(json: Path | None, plot: Path | None) -> None:
     """Raises UserError where one of the files could not be written, or the plot not drawn."""
     for file in (json, plot):
         if file is not None:
-            _check_writable(file)
+            check_writable(file)
     if plot is not None and plot.suffix != ".png":
         raise UserError(f"--plot makes a PNG file, so its name has to end in .png, not {plot.name!r}")
     if plot is not None:
@@ -69,12 +69,3 @@ def check_matplotlib(what: str) -> None:
     """Raises UserError where what is to be drawn cannot be."""
     if find_spec("matplotlib") is None:
         raise UserError(f"{what} needs matplotlib: pip install 'ttfs-cupy[bench]'")
-
-
-def _check_writable(file: Path) -> None:
-    if file.is_dir():
-        raise UserError(f"{file} cannot be written: it is a folder")
-    if not file.parent.is_dir():
-        raise UserError(f"{file} cannot be written: there is no folder {file.parent}")
-    if not os.access(file.parent, os.W_OK):
-        raise UserError(f"{file} cannot be written: the folder {file.parent} is write-protected")

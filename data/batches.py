@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +49,8 @@ class Batches:
     What an image becomes depends on the seed, the epoch and its index alone: not on the batch, the device or the number
     of threads. Of a function of your own it also depends on the batch. A resumed run goes on as if it had never
     stopped. Raises UserError for a batch size below 1 or above the number of images, a negative seed, for indices
-    outside the set, and for an augmentation that needs pixels of 0..255 where they are others.
+    outside the set, for an augmentation that needs pixels of 0..255 where they are others, and for an encoder of other
+    channels.
     """
 
     def __init__(
@@ -116,17 +117,27 @@ class Batches:
             return Order(images, np.zeros_like(images))
         return order(self.images.labels, self.members, self.seed, epoch, self.sampling)
 
-    def epoch(self, index: int, device: Device | None = None) -> Iterator[Batch]:
-        """The batches of epoch `index`, from 0, made on `device`, None for the CPU, each with arrays of its own."""
-        index = check_count("an epoch's number", index, least=0)
-        return self._made(index, get_device("cpu")[0] if device is None else device)
+    def epoch(self, index: int, device: Device | None = None, only: Collection[int] | None = None) -> Iterator[Batch]:
+        """The batches of epoch `index`, from 0, made on `device`, None for the CPU, each with arrays of its own.
 
-    def _made(self, epoch: int, device: Device) -> Iterator[Batch]:
+        only: the numbers, from 0, of the batches that are wanted, which come in ascending order; None: all of them.
+        """
+        index = check_count("an epoch's number", index, least=0)
+        wanted = range(len(self)) if only is None else sorted({*only})
+        for number in wanted:
+            check_count("a batch's number", number, least=0, most=len(self) - 1)
+        return self._made(index, get_device("cpu")[0] if device is None else device, wanted)
+
+    def _made(self, epoch: int, device: Device, wanted: Collection[int]) -> Iterator[Batch]:
         production = Production(self, device)
         with production.alone():
             production.begin(epoch)
-        for number in range(len(self)):
+        following = 0
+        for number in wanted:
             with production.alone():
+                if number > following:
+                    production.skip((number - following) * self.batch_size)
+                following = number + 1
                 production.send(number)
                 production.take()
                 inputs, labels = production.make(self.size(number))
@@ -141,6 +152,8 @@ class Batches:
     def _code(self) -> NDArray[np.float32]:
         """What the encoder makes of each pixel value of each channel, float32 (C, 256)."""
         values = np.arange(LEVELS, dtype=np.float32) / np.float32(self.images.maximum)
-        channels = self.images.images.shape[3]
+        channels, mean = self.images.images.shape[3], self.encode.mean
+        if mean is not None and len(mean) not in (1, channels):
+            raise UserError(f"encode has a mean and std of {len(mean)} channels, but the images have {channels}")
         encoded = self.encode(np.repeat(values[:, np.newaxis], channels, axis=1))
         return np.ascontiguousarray(encoded.T, dtype=np.float32)

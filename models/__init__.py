@@ -5,7 +5,17 @@ mappings say the rest: `{convolution: 64, kernel: 5, stride: 2, padding: 0}`, `{
 `{linear: 256}`. A readout of `classes` neurons is added. Two numbers are (vertical, horizontal).
 """
 
-from ttfs_cupy.models.builder import build
+from ttfs_cupy.models.builder import build, encoder_of
 from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, names, read
 
-__all__ = ["ConvolutionSpec", "LayerSpec", "LinearSpec", "ModelSpec", "PoolSpec", "build", "names", "read"]
+__all__ = [
+    "ConvolutionSpec",
+    "LayerSpec",
+    "LinearSpec",
+    "ModelSpec",
+    "PoolSpec",
+    "build",
+    "encoder_of",
+    "names",
+    "read",
+]

@@ -97,11 +97,7 @@ def build(
         raise UserError(f"clip 'separate' is defined for psp_slope 1 only, not {psp_slope}")
     _check_convolution(convolution)
     spec = read(model)
-    encoding = encoding or spec.encoding
-    check_choice("encoding", encoding, ENCODINGS)
-    _check_statistics(input_shape[0], mean, std)
-    if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
-        raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
+    encoder = encoder_of(spec, input_shape[0], t_win, encoding, standardize, mean, std)
     # whatever launches kernels is a device; all else is a name, or refused as one
     target: Device = device if hasattr(device, "launch") else get_device(device)[0]  # type: ignore[assignment]
     with target.current():
@@ -110,13 +106,12 @@ def build(
         exactness = next(known for known in PRECISIONS if known == precision)
         builder = _Builder(target, input_shape, convolution, exactness)
         for number, layer in enumerate(spec.layers):
-            coding = number == 0 and encoding == "direct"
+            coding = number == 0 and encoder.encoding == "direct"
             builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
         builder.check_convolution()
         builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
         is_standardized = normalization == "weight"
         _check_weights(builder.layers, target, 16 if is_standardized else 8, potentials=initial_potential)
-        encoder = Encoder(encoding, t_win, standardize, mean, std)
         network = Network(
             target,
             builder.layers,
@@ -129,6 +124,28 @@ def build(
         )
         network.parameters.draw(seed, weight_mean, weight_std)
         return network
+
+
+def encoder_of(
+    model: str | Path | Sequence[Any] | Mapping[str, Any] | ModelSpec,
+    channels: int,
+    t_win: float = 1.0,
+    encoding: str | None = None,
+    standardize: bool = False,
+    mean: np.ndarray | None = None,
+    std: np.ndarray | None = None,
+) -> Encoder:
+    """The encoder that `build` would give the network, which is not built.
+
+    channels: of an image; the rest as for `build`. Raises UserError where the code and the model do not fit.
+    """
+    spec = read(model)
+    encoding = encoding or spec.encoding
+    check_choice("encoding", encoding, ENCODINGS)
+    _check_statistics(channels, mean, std)
+    if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
+        raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
+    return Encoder(encoding, t_win, standardize, mean, std)
 
 
 class _Builder:

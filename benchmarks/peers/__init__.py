@@ -1,1 +1,1 @@
-"""The same networks in PyTorch, and cuDNN: what the engine is compared with. Nothing else here imports torch."""
+"""The same networks in PyTorch, cuDNN, and torchvision's transforms: the peers. Nothing else here imports torch."""

@@ -5,7 +5,6 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -143,16 +142,3 @@ def test_a_run_in_its_first_epoch_is_none(lacks: str, step: int, here: Path, mon
     else:
         # what is over may be gone on from
         assert len(metrics(here / "run")) == 1
-
-
-def test_a_thread_that_cannot_start(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = threading.Thread.start
-
-    def start(thread: threading.Thread) -> None:
-        if thread.name.startswith("ttfs-batches"):
-            raise RuntimeError("can't start new thread")
-        real(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start)
-    refused(train(*small(here / "run")), "no further thread can be started: use fewer threads, end other programs")
-    assert tree(here) == {}

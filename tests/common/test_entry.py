@@ -17,7 +17,7 @@ from helpers.environments import REPOSITORY
 from ttfs_cupy.common.command.interruption import uninterrupted
 from ttfs_cupy.common.packages import imported
 
-COMMANDS = ("train", "evaluate", "check", "bench")
+COMMANDS = ("train", "evaluate", "preview", "check", "bench")
 # the signal ends the process, too, where Python was in code made of text: 130 is what a shell makes of that
 INTERRUPTED = (130, -signal.SIGINT)
 
@@ -65,7 +65,7 @@ def test_while_a_command_is_imported(by: str, number: signal.Signals, command: s
     assert (code, err) == (128 + number, "interrupted\n")
 
 
-@pytest.mark.parametrize("tool", ["gpu_model", "peak_memory", "precision", "sass", "training_step"])
+@pytest.mark.parametrize("tool", ["augmentation", "gpu_model", "peak_memory", "precision", "sass", "training_step"])
 def test_while_a_benchmark_is_imported(tool: str, tmp_path: Path) -> None:
     process = started("-m", f"ttfs_cupy.benchmarks.{tool}", first=package(tmp_path, "numpy", UP_AND_WAITING))
     assert interrupted(process, signal.SIGTERM) == (143, "", "interrupted\n")

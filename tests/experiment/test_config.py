@@ -376,7 +376,6 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["data.dataset=folder", "data.time_window=5"], "data.time_window"),
         (["data.dataset=events", "data.channels=1"], "data.channels"),
         (["data.class_weights=balanced", "data.sampling=balanced"], "data.class_weights"),
-        (["data.mix=mixup", "training.batch_size=1"], "data.mix"),
         (["optimizer.momentum=0.9"], "optimizer.momentum"),
         (["optimizer.name=sgd", "optimizer.beta1=0.8"], "optimizer.beta1"),
         (["optimizer.name=sgd", "optimizer.beta2=0.8"], "optimizer.beta2"),
@@ -403,6 +402,8 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
         ["network.clip=separate", "network.psp_slope=1"],
         ["network.clip=none", "network.grad_clip=1"],
         ["data.mix=both", "data.mix_alpha=0.2", "training.label_smoothing=0.1", "data.augment=shift_flip"],
+        # partners are of the epoch, not of the batch
+        ["data.mix=mixup", "training.batch_size=1"],
         ["optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.beta1=0.9"],
         ["optimizer.beta1=0.8", "optimizer.beta2=0.9", "optimizer.eps=1e-6", "optimizer.momentum=0"],
         ["schedule.name=multistep", "schedule.milestones=[15, 30, 40]", "schedule.factor=0.4"],

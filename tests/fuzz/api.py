@@ -35,6 +35,11 @@ from ttfs_cupy.device import CpuDevice
 
 CALLS = 20
 
+AUGMENTS: list[Any] = [
+    *(None, "cifar", [{"RandomCrop": {"padding": 2}}, "TrivialAugment"], lambda images, draw: draw.permutation(images)),
+    *map(augmentation, ("none", "crop_flip", "shift_erase")),
+]
+
 # input shape, model: what one attempt builds
 NETWORKS: list[tuple[tuple[int, int, int], list[Any]]] = [
     ((1, 4, 4), [3]),
@@ -100,7 +105,7 @@ class _World:
         height, width = self.shape[1:]
         pixels = draw.integers(0, 256, (9, height, width, self.shape[0]), np.uint8)
         self.images = ImageSet(pixels, draw.integers(0, self.classes, 9).astype(np.int32))
-        self.batches = Batches(self.images, 4, encode=self.net.encoder, prefetch=chance.choice([0, 2]))
+        self.batches = Batches(self.images, 4, encode=self.net.encoder)
 
     def __repr__(self) -> str:
         return f"build({self.model}, {self.shape}, {self.classes}, **{self.rule}), after {self.calls}"
@@ -294,9 +299,9 @@ class _World:
             "encode": self.maybe(self.chance.choice([self.net.encoder, Encoder()])),
             "shuffle": self.chance.random() < 0.5,
             "seed": self.maybe(0),
-            "augment": self.maybe(self.chance.choice([None, *map(augmentation, ("none", "crop_flip", "shift_erase"))])),
+            "augment": self.maybe(self.chance.choice(AUGMENTS)),
             "mix": self.maybe(self.chance.choice([None, mixing("mixup"), mixing("both", 0.3)])),
-            "prefetch": self.maybe(self.chance.choice([0, 1, 2])),
+            "resident": self.maybe(0.5),
         }
         self.batches = Batches(self.maybe(self.images), self.maybe(4), **options)
 

@@ -15,6 +15,7 @@ import safetensors.numpy
 from reference.comparison import DEVICE
 
 from ttfs_cupy import evaluate as evaluate_command
+from ttfs_cupy import preview as preview_command
 from ttfs_cupy import train as train_command
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 
@@ -51,6 +52,10 @@ def train(*arguments: str | Path) -> Outcome:
 
 def evaluate(*arguments: str | Path) -> Outcome:
     return _run(evaluate_command.main, arguments)
+
+
+def preview(*arguments: str | Path) -> Outcome:
+    return _run(preview_command.main, arguments)
 
 
 def small(output: Path, **changes: Any) -> list[str]:

@@ -237,8 +237,6 @@ class Config(Section):
                 raise conflict(
                     f"optimizer.{key}", "does not go with network.normalization weight: leave one of them out"
                 )
-        if self.data.mix != "none" and self.training.batch_size == 1:
-            raise conflict("data.mix", "mixes the images of a batch: needs a training.batch_size of at least 2")
         return self
 
 

@@ -28,9 +28,10 @@ from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment import checkpoint
-from ttfs_cupy.experiment.config import Config, DataConfig
+from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config_values import PspSlopeSchedule
-from ttfs_cupy.models import build
+from ttfs_cupy.models import build, encoder_of
+from ttfs_cupy.neuron.encoding import Encoder
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -78,23 +79,13 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     """
     check_kind("config", config, Config)
     device, reason = get_device(config.device, config.threads)
-    dataset = _dataset(config.data)
+    dataset = read_dataset(config)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
-    to_train, validation = split(dataset.train.labels, config.data.validation, config.seed)
-    batch_size = config.training.batch_size
-    if batch_size > len(to_train):
-        raise UserError(
-            f"training.batch_size {batch_size} is larger than the training set of {len(to_train)} images "
-            f"({config.data.dataset} without its validation share)"
-        )
-    accumulate = config.training.accumulate
-    if (accumulate - 1) * batch_size >= len(to_train):
-        raise UserError(
-            f"training.accumulate {accumulate} asks for more batches of {batch_size} than the training set of "
-            f"{len(to_train)} images has ({config.data.dataset} without its validation share)"
-        )
+    batches = training_batches(config, dataset, network.encoder)
+    _, validation = split(dataset.train.labels, config.data.validation, config.seed)
     # what does not fit is told before anything is timed
-    class_weights(config.data.class_weights, dataset.train.labels[to_train], dataset.classes)
+    class_weights(config.data.class_weights, batches.labels, dataset.classes)
+    batch_size = config.training.batch_size
     if config.tune and config.network.convolution == AUTO:
         network.tune(batch_size)
     if lacking:
@@ -110,34 +101,60 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         reason,
         dataset,
         network,
-        Batches(
-            dataset.train,
-            batch_size,
-            encode=network.encoder,
-            members=to_train,
-            shuffle=True,
-            sampling=config.data.sampling,
-            seed=config.seed,
-            augment=augmentation(config.data.augment),
-            mix=mixing(config.data.mix, config.data.mix_alpha),
-            resident=config.data.resident,
-        ),
+        batches,
         _in_order(dataset.train, validation, config, network),
         _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
         fingerprint(dataset.train.labels, dataset.test.labels, validation),
     )
 
 
-def _dataset(wanted: DataConfig) -> Dataset:
+def read_dataset(config: Config) -> Dataset:
+    """The data set that the config names. Raises UserError where it cannot be read."""
     return load_dataset(
-        wanted.dataset,
-        Path(wanted.root),
-        download=wanted.download,
-        size=wanted.size,
-        channels=wanted.channels,
-        test=wanted.test,
-        time_window=wanted.time_window,
+        config.data.dataset,
+        Path(config.data.root),
+        download=config.data.download,
+        size=config.data.size,
+        channels=config.data.channels,
+        test=config.data.test,
+        time_window=config.data.time_window,
     )
+
+
+def training_batches(config: Config, dataset: Dataset, encoder: Encoder) -> Batches:
+    """The batches that the config trains on, as that encoder codes them. Raises UserError where there are too few."""
+    members, _ = split(dataset.train.labels, config.data.validation, config.seed)
+    batch_size = config.training.batch_size
+    if batch_size > len(members):
+        raise UserError(
+            f"training.batch_size {batch_size} is larger than the training set of {len(members)} images "
+            f"({config.data.dataset} without its validation share)"
+        )
+    accumulate = config.training.accumulate
+    if (accumulate - 1) * batch_size >= len(members):
+        raise UserError(
+            f"training.accumulate {accumulate} asks for more batches of {batch_size} than the training set of "
+            f"{len(members)} images has ({config.data.dataset} without its validation share)"
+        )
+    return Batches(
+        dataset.train,
+        batch_size,
+        encode=encoder,
+        members=members,
+        shuffle=True,
+        sampling=config.data.sampling,
+        seed=config.seed,
+        augment=augmentation(config.data.augment),
+        mix=mixing(config.data.mix, config.data.mix_alpha),
+        resident=config.data.resident,
+    )
+
+
+def input_encoder(config: Config, dataset: Dataset) -> Encoder:
+    """The encoder of the network that the config describes, which is not built. Raises UserError if it cannot be."""
+    wanted, channels = config.network, dataset.input_shape[0]
+    code = (wanted.t_win, wanted.encoding, wanted.standardize)
+    return encoder_of(wanted.model, channels, *code, dataset.mean, dataset.std)
 
 
 def _network_of_run(config: Config, device: Device, dataset: Dataset) -> tuple[Network, list[str]]:

@@ -153,6 +153,7 @@ KERNEL void encode_pixels(const unsigned char* __restrict__ pixels, const int* _
 
 // Mixes count encoded images with their partners behind them, in place (draws.cu, draw_mixtures). Between two values
 // there is nothing beyond either: of two silent pixels comes a silent one, of pixels in the window one in the window.
+// What is all its own stays as it is, which a sum of rounded numbers would not see to.
 KERNEL void mix_inputs(float* __restrict__ inputs, const float* __restrict__ weights, const int* __restrict__ boxes,
                        int count, int height, int width, int channels) {
     ROW_LOOP(pixel, count * height * width, channels) {
@@ -164,7 +165,9 @@ KERNEL void mix_inputs(float* __restrict__ inputs, const float* __restrict__ wei
         const float* __restrict__ const other = own + (long long)count * height * width * channels;
         COLUMN_LOOP(c, channels) {
             const float low = at_most(own[c], other[c]), high = at_least(own[c], other[c]);
-            own[c] = at_least(at_most(other[c] + weight * (own[c] - other[c]), high), low);
+            // a double holds the product exactly, so it matters not whether it is fused with the sum
+            const float between = (float)(other[c] + (double)weight * (own[c] - other[c]));
+            own[c] = weight == 1.0f ? own[c] : at_least(at_most(between, high), low);
         }
     }
 }

@@ -76,6 +76,10 @@ def evaluate() -> "NoReturn":
     run("ttfs_cupy.evaluate")
 
 
+def preview() -> "NoReturn":
+    run("ttfs_cupy.preview")
+
+
 def check() -> "NoReturn":
     run("ttfs_cupy.check.command")
 

@@ -24,6 +24,16 @@ def make_folder(path: Path) -> None:
         raise UserError(f"{path} cannot be made: {error.strerror or error}") from error
 
 
+def check_writable(file: Path) -> None:
+    """Raises UserError where `write_atomically` could not write it: for commands whose work takes a while."""
+    if file.is_dir():
+        raise UserError(f"{file} cannot be written: it is a folder")
+    if not file.parent.is_dir():
+        raise UserError(f"{file} cannot be written: there is no folder {file.parent}")
+    if not os.access(file.parent, os.W_OK):
+        raise UserError(f"{file} cannot be written: the folder {file.parent} is write-protected")
+
+
 def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
     """Writes the pieces, one behind the other, to a temporary file beside `path` and renames it; raises UserError,
     leaving `path` as it was.

@@ -90,19 +90,20 @@ class BatchStep(ABC):
 
     def each(self, batches: Batches, epoch: int) -> Iterator[int]:
         """Has the batches of an epoch, from 0, made on the device, one after the other: run() works on the one at hand,
-        whose number of images this gives. On a GPU they are a part of the step's graph.
+        whose number of images this gives, once. On a GPU they are a part of the step's graph.
 
-        Raises TypeError or ValueError for batches that do not suit the network, or of more than `batch_size` images,
-        and in a thread other than the first.
+        Raises UserError for an epoch below 0, and TypeError or ValueError for batches that do not suit the network, or
+        of more than `batch_size` images, in a thread other than the first, for a batch that comes before the last one
+        was worked on, and after another epoch of these batches has begun.
         """
         self._check_thread()
         check_kind("batches", batches, Batches)
+        epoch = check_count("an epoch's number", epoch, least=0)
         made = self._supply(batches)
-        with made.production.alone():
-            made.production.begin(epoch)
+        begun = made.begin(epoch)
         for number in range(len(batches)):
             with self._network.device.alone():
-                made.send(number, batches.size(number))
+                made.send(begun, number, batches.size(number))
             self._at_hand = made
             yield made.images
 
@@ -133,8 +134,8 @@ class BatchStep(ABC):
 
     def _require_batch(self) -> Supply:
         self._check_thread()
-        if self._at_hand is None:
-            raise ValueError("there is no batch to work on: send() one first")
+        if self._at_hand is None or not self._at_hand.is_at_hand:
+            raise ValueError("there is no batch to work on: send() one first, or have each() make the next")
         return self._at_hand
 
     def _kind(self, images: int, *, is_mixed: bool) -> Kind:
@@ -146,9 +147,9 @@ class BatchStep(ABC):
         """What is done with a batch: launches only."""
 
     def run(self) -> None:
-        """Works on the batch sent last. Nothing is read back: it returns before a GPU has done it.
+        """Works on the batch at hand. Nothing is read back: it returns before a GPU has done it.
 
-        Raises ValueError if none was sent, and for values that are no batch, such as labels outside the classes; on a
+        Raises ValueError if there is none, and for values that are no batch, such as labels outside the classes; on a
         GPU it is whoever next reads something that raises it.
         """
         supply = self._require_batch()

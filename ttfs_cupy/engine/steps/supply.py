@@ -23,6 +23,10 @@ class Supply(Protocol):
     def is_mixed(self) -> bool:
         """Whether its labels are MixedLabels."""
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether there is a batch that can be worked on."""
+
     def take(self) -> None:
         """What is to be done for the batch before its launches are recorded, or replayed."""
 
@@ -34,7 +38,10 @@ class Supply(Protocol):
 
 
 class Sent:
-    """Batches that the host sends. On a GPU they are copied while the step before computes."""
+    """Batches that the host sends, each worked on as often as one likes. On a GPU they are copied while the step before
+    computes."""
+
+    is_at_hand = True
 
     def __init__(self, device: Device, batch_size: int, shape: Shape):
         self._device = device
@@ -66,17 +73,33 @@ class Sent:
 
 
 class Made:
-    """Batches that are made on the device."""
+    """Batches that are made on the device: those of an epoch in their order, each once, since it is the device that
+    counts them. begun: how many epochs were begun; only the last one goes on."""
 
     def __init__(self, production: Production):
         self.production = production
         self.images, self.is_mixed = 0, production.mixes
+        self.is_at_hand, self.begun = False, 0
 
-    def send(self, number: int, images: int) -> None:
-        self.images = images
+    def begin(self, epoch: int) -> int:
+        """Begins an epoch, and gives its number among those begun."""
+        with self.production.alone():
+            self.production.begin(epoch)
+        self.is_at_hand = False
+        self.begun += 1
+        return self.begun
+
+    def send(self, begun: int, number: int, images: int) -> None:
+        """Raises ValueError for a batch that is not the next one of the epoch at hand."""
+        if begun != self.begun:
+            raise ValueError("another epoch of these batches has begun: this one cannot go on")
+        if self.is_at_hand:
+            raise ValueError("a batch was left out: run() each one before the next")
         self.production.send(number)
+        self.images, self.is_at_hand = images, True
 
     def take(self) -> None:
+        self.is_at_hand = False
         self.production.take()
 
     def make(self) -> tuple[Array, Labels]:
