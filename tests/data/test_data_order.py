@@ -9,6 +9,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, ImageSet
 from ttfs_cupy.data.order import Order, order
 from ttfs_cupy.data.seeds import Stream, generator
+from ttfs_cupy.neuron.encoding import Encoder
 
 
 @st.composite
@@ -101,12 +102,9 @@ def numbered(labels: np.ndarray) -> ImageSet:
     return ImageSet(pixels.copy(), labels)
 
 
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_batches_of_a_balanced_epoch_are_its_order(prefetch: int) -> None:
+def test_batches_of_a_balanced_epoch_are_its_order() -> None:
     labels = np.repeat(np.arange(3, dtype=np.int32), (40, 8, 2))
-    batches = Batches(
-        numbered(labels), 16, encode=lambda pixels: pixels, shuffle=True, sampling="balanced", seed=5, prefetch=prefetch
-    )
+    batches = Batches(numbered(labels), 16, encode=Encoder(), shuffle=True, sampling="balanced", seed=5)
     for epoch in range(2):
         expected: Order = order(labels, np.arange(50), 5, epoch, "balanced")
         found = list(batches.epoch(epoch))
@@ -119,6 +117,6 @@ def test_batches_of_a_balanced_epoch_are_its_order(prefetch: int) -> None:
 def test_batches_refuse_what_is_no_sampling() -> None:
     images = numbered(np.zeros(4, np.int32))
     with pytest.raises(UserError, match="sampling must be one of plain, balanced, not null"):
-        Batches(images, 2, encode=lambda pixels: pixels, shuffle=True, sampling=None)  # type: ignore[arg-type]
+        Batches(images, 2, encode=Encoder(), shuffle=True, sampling=None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="sampling balanced is of epochs in an order of their own: it needs shuffle=T"):
-        Batches(images, 2, encode=lambda pixels: pixels, sampling="balanced")
+        Batches(images, 2, encode=Encoder(), sampling="balanced")
