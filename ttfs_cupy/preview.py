@@ -41,6 +41,8 @@ BAR, SCALE = 300, 420
 # a power of two, so that a whole number of pixels is one of inches in binary, too
 DPI = 128
 SMALL, NORMAL, LARGE = 6.0, 7.0, 9.0
+# characters of a class's name, beside a row and below a cell
+LONGEST_NAME = 14
 GREY, SILENT = "#606060", (222, 222, 222)
 MATPLOTLIB = ("matplotlib, which draws the sheet,", "pip install 'ttfs-cupy[preview]'")
 
@@ -141,6 +143,12 @@ class Sheet(NamedTuple):
     labels: NDArray[np.int32]
     pixels: list[Cells]
     codes: list[Cells]
+    class_names: tuple[str, ...] | None = None
+
+    def called(self, label: int) -> str:
+        """A class as a title: its name, shortened, or its number."""
+        name = str(label) if self.class_names is None else self.class_names[label]
+        return f"class {name}" if name.isdecimal() else one_line(name, LONGEST_NAME)
 
 
 def collected(config: Config, count: int | None, epochs: int) -> Sheet:
@@ -163,7 +171,7 @@ def collected(config: Config, count: int | None, epochs: int) -> Sheet:
         ]
 
     labels = dataset.train.labels[images]
-    return Sheet(config, encoder, layout, images, labels, columns(plain), columns(batches))
+    return Sheet(config, encoder, layout, images, labels, columns(plain), columns(batches), dataset.class_names)
 
 
 def picture(sheet: Sheet) -> bytes:
@@ -250,7 +258,7 @@ def _lettered(canvas: Pixels, sheet: Sheet, scale: _Scale) -> bytes:
         write(layout.cell(0, group, 0)[1], TOP - 26, name, weight="bold", va="bottom")
     for row, (index, label) in enumerate(zip(sheet.images, sheet.labels, strict=True)):
         middle = layout.cell(row, 0, 0)[0] + cell_height / 2
-        write(LEFT - 10, middle - 2, _class(label), ha="right", va="bottom")
+        write(LEFT - 10, middle - 2, sheet.called(label), ha="right", va="bottom")
         write(LEFT - 10, middle + 2, f"image {index}", SMALL, color=GREY, ha="right")
         for column, examples in enumerate(sheet.pixels):
             top, left = layout.cell(row, 0, column)
@@ -259,7 +267,7 @@ def _lettered(canvas: Pixels, sheet: Sheet, scale: _Scale) -> bytes:
                 style = {"color": GREY, "ha": "center", "va": "center"}
                 write(centre, top + cell_height / 2, "not in\nthis epoch", SMALL, **style)
             elif column > 0 and layout.captions:
-                write(centre, top + cell_height + 3, _caption(example), SMALL, ha="center")
+                write(centre, top + cell_height + 3, _caption(example, sheet), SMALL, ha="center")
     _bar(figure, sheet, scale, write)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
@@ -288,14 +296,10 @@ def _column(number: int) -> str:
     return f"epoch {number}" if number else "original"
 
 
-def _class(label: int) -> str:
-    return f"class {label}"
-
-
-def _caption(example: Example) -> str:
+def _caption(example: Example, sheet: Sheet) -> str:
     """Of which classes a mixed image is."""
     share = 100 * example.share
-    return f"{share:.0f} % {_class(example.label)}\n{100 - share:.0f} % {_class(example.other)}"
+    return f"{share:.0f} % {sheet.called(example.label)}\n{100 - share:.0f} % {sheet.called(example.other)}"
 
 
 def _bar(figure: Any, sheet: Sheet, scale: _Scale, write: Any) -> None:

@@ -195,9 +195,19 @@ def test_more_images_than_the_default_where_there_are_fewer(root: Path, here: Pa
     assert Image.open(here / "preview.png").height == Layout(6, 4, (28, 28, 1), captions=False).size[0]
 
 
-def test_what_a_mixed_cell_says() -> None:
-    example = Example(np.zeros((8, 8, 1), np.float32), 3, 7, 0.625)
-    assert command._caption(example) == "62 % class 3\n38 % class 7"
+@pytest.mark.parametrize(
+    ("names", "caption"),
+    [
+        (None, "62 % class 0\n38 % class 1"),
+        (("0", "1"), "62 % class 0\n38 % class 1"),
+        (("cat", "a very long name"), "62 % cat\n38 % a very long..."),
+    ],
+)
+def test_what_a_mixed_cell_says(names: tuple[str, ...] | None, caption: str) -> None:
+    example = Example(np.zeros((8, 8, 1), np.float32), 0, 1, 0.625)
+    nothing: Any = None
+    sheet = command.Sheet(nothing, nothing, nothing, nothing, nothing, [], [], names)
+    assert command._caption(example, sheet) == caption
 
 
 @pytest.mark.parametrize(
