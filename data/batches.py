@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,8 @@ from .augmentation import Augmentation, augmentation
 from .mixing import MixedLabels, Mixing
 from .order import SAMPLINGS, Order, order
 from .pixels import HostFunction
-from .production import Production
+from .production import LEVELS, Production
 from .sources.images import ImageSet
-
-LEVELS = 256
 
 # Of the memory that is free on a device, what a set may take
 RESIDENT = 0.5
@@ -74,6 +72,8 @@ class Batches:
         self.images = images
         self.encode = encode
         self.members = images.indices(members)
+        if len(np.unique(self.members)) != len(self.members):
+            raise UserError("members must be different images: one that comes twice would become the same both times")
         self.batch_size = check_count("batch_size", batch_size)
         if self.batch_size > len(self.members):
             raise UserError(
@@ -87,8 +87,9 @@ class Batches:
         self.seed = check_count("seed", seed, least=0, most=2**64 - 1)
         self.mix = mix
         self.resident = check_number("resident", resident, 0, 1)
-        self.change: HostFunction | None = augment if callable(augment) else None
-        self.augment = augmentation("none" if augment is None or callable(augment) else augment)
+        is_function = callable(augment) and not isinstance(augment, type)
+        self.change = cast("HostFunction", augment) if is_function else None
+        self.augment = augmentation("none" if augment is None or is_function else cast(Any, augment))
         if self.augment.needs_bytes and images.maximum != 255:
             raise UserError(
                 f"these augmentations are made for pixels of 0..255, these images have 0..{images.maximum}: "
@@ -123,6 +124,10 @@ class Batches:
         only: the numbers, from 0, of the batches that are wanted, which come in ascending order; None: all of them.
         """
         index = check_count("an epoch's number", index, least=0)
+        if isinstance(device, str):
+            raise TypeError(f"device must be a network's device, as get_device({device!r})[0], not a text")
+        if only is not None:
+            check_kind("only", only, Collection)
         wanted = range(len(self)) if only is None else sorted({*only})
         for number in wanted:
             check_count("a batch's number", number, least=0, most=len(self) - 1)

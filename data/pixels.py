@@ -19,6 +19,9 @@ from .sources.images import ImageSet
 # Changes images (N, H, W, C) on the host, by numbers of the generator alone
 HostFunction = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
+# Bytes of a set that are uploaded at a time
+PIECE = 16 << 20
+
 # A set lies on a GPU once, whoever makes batches of it
 _RESIDENT: WeakKeyDictionary[ImageSet, WeakKeyDictionary[Any, Array]] = WeakKeyDictionary()
 
@@ -101,5 +104,15 @@ def pixels_of(images: ImageSet, rows: int, device: Device, share: float, change:
     if device not in held:
         if images.images.nbytes > share * device.free_bytes():
             return Streamed(images, rows, device, None)
-        held[device] = device.to_device(images.images)
+        held[device] = _uploaded(images.images, device)
     return Resident(held[device])
+
+
+def _uploaded(images: NDArray[np.uint8], device: Device) -> Array:
+    """A set on a GPU, piece by piece: what is page-locked on the way stays so, and should not be the whole of it."""
+    with device.current():
+        array = device.xp.empty(images.shape, np.uint8)
+        rows = max(1, PIECE // max(1, images[0].nbytes))
+        for first in range(0, len(images), rows):
+            array[first : first + rows] = device.to_device(images[first : first + rows])
+    return array

@@ -21,6 +21,10 @@ from .sources.images import ImageSet
 # What a launch does of moves, as kernels/batches.cu
 MOST_MOVES = 8
 
+LEVELS = 256
+# Pixels of an image that a thread measures, about; and of how many parts an image is at most
+PART, MOST_PARTS = 128, 32
+
 
 class Recipe(Protocol):
     """What batches are made of, and how (`Batches`). code: what a pixel of each channel becomes, float32 (C, 256)."""
@@ -81,7 +85,10 @@ class Production:
             self._inputs = xp.empty((rows, *self._shape), np.float32)
             self._instructions = xp.empty((rows, self._slots, SLOT_ENTRIES), np.int32) if self._slots else None
             kept = [run for run in self._runs if not run.is_move]
-            self._tables = xp.empty((rows, channels, 256), np.uint8) if kept else None
+            self._tables = xp.empty((rows, channels, LEVELS), np.uint8) if kept else None
+            # a GPU's threads share an image
+            self._parts = 1 if device.gpu is None else min(MOST_PARTS, -(-height * width // PART))
+            self._levels = xp.empty((rows, channels, self._parts, LEVELS), np.int32) if kept else None
             between = len(self._runs) - self._runs[-1].is_move + (bool(kept) and not self._runs[0].is_move)
             self._changed = [xp.empty((rows, *self._shape), np.uint8) for _ in range(min(2, between))]
             if mixes:
@@ -98,7 +105,7 @@ class Production:
         return self._inputs[:count]
 
     def begin(self, epoch: int) -> None:
-        """Takes the order of an epoch to the device: the one copy that it needs. Inside a step on a GPU."""
+        """Takes the order of an epoch to the device, which is all that it needs of the host. Inside a step on a GPU."""
         recipe, device = self._recipe, self._device
         self._epoch, self._host_order = epoch, recipe.order(epoch)
         for array, values in zip((self._order, self._occurrences), self._host_order, strict=True):
@@ -177,9 +184,12 @@ class Production:
     def _change(self, rows: int, pixels: Array, slot: int) -> Array:
         """The pixels after a slot that is no move."""
         height, width, channels = self._shape
-        entries, size = rows * channels, height * width
+        entries, size, parts = rows * channels, height * width, self._parts
         instruction = (self._instructions, self._slots, slot)
-        self._device.launch("tabulate", entries, pixels, *instruction, self._tables, size, channels, entries, each=size)
+        launch, cut = self._device.launch, (size, channels, parts)
+        measured = (pixels, *instruction, self._levels)
+        launch("measure_levels", entries * parts, *measured, *cut, entries * parts, each=size // parts)
+        launch("tabulate", entries, *instruction, self._levels, self._tables, *cut, entries, each=LEVELS)
         changed = self._other(pixels)
         self._paint("change_pixels", rows, pixels, *instruction, self._tables, changed)
         return changed

@@ -15,6 +15,7 @@ from ttfs_cupy.common.shown import shown
 
 from .indices import read_indices
 from .seeds import Stream, generator
+from .sources.images import ImageSet
 
 
 class Split(NamedTuple):
@@ -49,16 +50,19 @@ def split(labels: NDArray[np.int32], held_out: float | str | Path, seed: int) ->
     return Split(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out))
 
 
-def fingerprint(
-    train_labels: NDArray[np.int32], test_labels: NDArray[np.int32], held_out: NDArray[np.int64]
-) -> dict[str, Any]:
+def fingerprint(train: ImageSet, test: ImageSet, held_out: NDArray[np.int64]) -> dict[str, Any]:
     """What tells whether a data set and its split are those of earlier: SHA-256 of the sorted indices that are held
-    out, as little-endian int64, and of all labels, as little-endian int32, training before test; and the counts."""
-    labels = np.concatenate([train_labels, test_labels]).astype("<i4")
+    out, as little-endian int64; of all labels, as little-endian int32, and of all pixels, training before test; and the
+    counts."""
+    labels, pixels = hashlib.sha256(), hashlib.sha256()
+    for half in (train, test):
+        labels.update(half.labels.astype("<i4").tobytes())
+        pixels.update(np.ascontiguousarray(half.images).data)
     return {
-        "training_images": len(train_labels),
-        "test_images": len(test_labels),
-        "labels": hashlib.sha256(labels.tobytes()).hexdigest(),
+        "training_images": len(train),
+        "test_images": len(test),
+        "labels": labels.hexdigest(),
+        "pixels": pixels.hexdigest(),
         "held_out": hashlib.sha256(np.sort(held_out).astype("<i8").tobytes()).hexdigest(),
     }
 

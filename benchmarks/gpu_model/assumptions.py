@@ -95,9 +95,8 @@ class Assumptions:
     split: float = said(1, "whether forward splits its operands in two halves")
     direct_patch_value: float = said(20, "to read and use one value of a patch in direct.cu, a warp of neurons")
 
-    table_pixel: float = said(
-        150, "clocks for a pixel in a thread that makes a table of an image: loads, and local memory"
-    )
+    table_pixel: float = said(150, "clocks for a pixel in a thread that measures an image: loads, and local memory")
+    table_level: float = said(12, "clocks for a level of a part in a thread that makes a table of it")
 
     costs: Costs = COSTS
     first_layer: FirstLayerCosts = FIRST_LAYER_COSTS

@@ -12,6 +12,7 @@ from ttfs_cupy.benchmarks.gpu_model.assumptions import Assumptions, Gpu
 from ttfs_cupy.benchmarks.gpu_model.first_layer import FirstLayerBlock
 from ttfs_cupy.benchmarks.gpu_model.recorder import Recorded, registers
 from ttfs_cupy.convolution.tensorcore.costs import CHUNK, SCHEDULERS, Block, Rounds, needs, product_block, sum_block
+from ttfs_cupy.data.production import LEVELS
 from ttfs_cupy.device.gpu_limits import WARP
 from ttfs_cupy.device.parts import parts
 
@@ -50,9 +51,12 @@ def timed(recorded: Recorded, gpu: Gpu, given: Assumptions) -> Timed:
     tflop = 2 * recorded.products / 1e12
     if recorded.products:
         needs["FFMA"] = tflop / (gpu.ffma * given.sgemm_share) * 1e6
+    if recorded.kernel == "measure_levels":
+        # a thread goes through the pixels of its part
+        needs["latency"] = recorded.value("size") / recorded.value("parts") * given.table_pixel / (gpu.clock * 1e3)
     if recorded.kernel == "tabulate":
-        # a thread for each image and channel goes through all of its pixels
-        needs["latency"] = recorded.value("size") * given.table_pixel / (gpu.clock * 1e3)
+        # and another through all levels of all parts
+        needs["latency"] = LEVELS * recorded.value("parts") * given.table_level / (gpu.clock * 1e3)
     if recorded.kernel.startswith("direct_"):
         needs |= _direct(recorded, gpu, given)
     return Timed(recorded, needs, given.launch, tflop)

@@ -19,7 +19,7 @@ from ttfs_cupy.data.sources.raw import Options, Raw, folder_of
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images and their labels.
+    """Images and their labels, not to be changed.
 
     images: uint8 (N, H, W, C), pixels 0 to `maximum`, the value that means 1.0.
     labels: int32 (N,).
@@ -54,6 +54,11 @@ class ImageSet:
             raise UserError(f"a pixel has the value {images.max()}, above the maximum {self.maximum}")
         if self.class_names is not None:
             self._check_names(tuple(self.class_names))
+        for name in ("images", "labels"):
+            # a device may hold a copy of them
+            kept = getattr(self, name).view()
+            kept.flags.writeable = False
+            object.__setattr__(self, name, kept)
 
     def _check_names(self, names: tuple[str, ...]) -> None:
         if not all(isinstance(name, str) for name in names):

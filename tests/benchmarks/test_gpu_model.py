@@ -48,8 +48,9 @@ def test_a_batch_is_a_few_launches_over_its_bytes() -> None:
     assert plain.bytes == pytest.approx(5 * pixels + 4 * 3 * 256 + 4 * batch * 8, rel=1e-3)
     moved = batches.part(workload, batch, "crop_flip", gpu, GIVEN)
     assert [one.recorded.kernel for one in moved.launches].count("encode_pixels") == 1 and len(moved.launches) == 4
-    whole = batches.part(workload, batch, "cifar", gpu, GIVEN)
-    assert whole.time < 0.05 * trace(workload, batch, gpu).step(GIVEN).time
+    for size in (32, batch):
+        whole = batches.part(workload, size, "cifar", gpu, GIVEN)
+        assert whole.time < 0.05 * trace(workload, size, gpu).step(GIVEN).time
 
 
 @pytest.mark.parametrize(("network", "gflop"), [("vgg7", 4.0), ("vgg11", 12.1)])

@@ -116,8 +116,8 @@ def test_photographs_from_folder_to_accuracy_and_on(here: Path) -> None:
     assert metrics(here / "run")[-1]["test_accuracy"] > 0.6
     assert evaluate(here / "run").code == 0
     assert train("--resume", here / "run").code == 0
-    (here / "photographs" / "dog").rename(here / "photographs" / "wolf")
-    words = ["this run was begun with the classes ['cat', 'dog', 'owl'], and the data now have ['cat', 'owl', 'wolf']"]
+    (here / "photographs" / "owl").rename(here / "photographs" / "wolf")
+    words = ["this run was begun with the classes ['cat', 'dog', 'owl'], and the data now have ['cat', 'dog', 'wolf']"]
     refused(train("--resume", here / "run"), *words)
     warned = evaluate(here / "run")
     assert warned.code == 0 and "the run was trained on the classes ('cat', 'dog', 'owl')" in warned.err + warned.out
@@ -190,3 +190,21 @@ def test_arrays_that_are_refused(here: Path) -> None:
         "set.npz: images are floats that reach from 9 to 9, not from 0 to 1",
     )
     assert not (here / "run").exists()
+
+
+def test_an_image_that_changes_places_is_noticed(here: Path) -> None:
+    """Of a folder without halves another image is then held out, and another tested, of the same labels."""
+    folder = here / "photographs"
+    draw = np.random.default_rng(0)
+    for number in range(40):
+        path = folder / "ab"[number // 20] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    run = here / "run"
+    own = {"data__dataset": "folder", "data__root": str(folder), "data__validation": "0.2"}
+    assert train(*small(run, tune=False, training__batch_size="4", **own)).code == 0
+    assert evaluate(run).code == 0
+    (folder / "a" / "00.png").rename(folder / "a" / "19 again.png")
+    assert "was made with other images, or with these in another order" in refused(evaluate(run))
+    (run / "split.json").unlink()
+    assert evaluate(run).code == 0

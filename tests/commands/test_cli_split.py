@@ -38,7 +38,7 @@ def test_a_run_says_what_it_held_out(digits_run: Path) -> None:
     digits = load_dataset("digits", Path())
     held_out = split(digits.train.labels, 0.1, 0).validation
     told = json.loads((digits_run / "split.json").read_text())
-    assert told == fingerprint(digits.train.labels, digits.test.labels, held_out)
+    assert told == fingerprint(digits.train, digits.test, held_out)
     # each class has its share of the digits, of which there are about as many of each
     assert np.ptp(np.bincount(digits.train.labels[held_out])) <= 1
 
@@ -144,7 +144,10 @@ def test_what_was_killed_before_it_had_weights_begins_anew_without(tmp_path: Pat
         (b"", "cannot be read: it is not JSON"),
         (b"[1]", "cannot be read: it is [1], not keys and values"),
         (b"\xff", "cannot be read: it is not JSON"),
-        (b"{}", "is not the file that ttfs-train wrote: it must hold training_images, test_images, labels, held_out"),
+        (
+            b"{}",
+            "is not the file that ttfs-train wrote: it must hold training_images, test_images, labels, pixels",
+        ),
         (b" " * 70_000, "cannot be read: it has more than 65536 bytes"),
     ],
 )

@@ -9,6 +9,7 @@ from helpers.batches import PIXELS, made, numbered, pictures
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, Dataset, ImageSet, MixedLabels, augmentation, mixing
+from ttfs_cupy.data.augmentation import RandomHorizontalFlip
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.neuron.encoding import Encoder
 
@@ -136,9 +137,11 @@ ENCODERS = {
 @pytest.mark.parametrize("maximum", [255, 16, 1])
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 def test_inputs_are_the_encoders_own_bit_for_bit(encoder: Encoder, maximum: int) -> None:
-    images = pictures(40, (9, 7, 3), maximum)
+    given = pictures(40, (9, 7, 3), maximum)
+    pixels = given.images.copy()
     # all levels, in every channel
-    images.images[:5].reshape(-1, 3)[: maximum + 1] = np.arange(maximum + 1, dtype=np.uint8)[:, None]
+    pixels[:5].reshape(-1, 3)[: maximum + 1] = np.arange(maximum + 1, dtype=np.uint8)[:, None]
+    images = ImageSet(pixels, given.labels, maximum)
     expected = encoder(images.images.astype(np.float32) / np.float32(maximum))
     for change in (None, lambda given, _: given):
         found = made(Batches(images, 16, encode=encoder, augment=change))
@@ -320,3 +323,34 @@ def test_images_stay_as_they_are() -> None:
         batches = Batches(frozen, 8, encode=PIXELS, augment=augment, mix=mixing("both"))
         assert len(made(batches).labels) == 20
     assert np.array_equal(frozen.images, images.images)
+
+
+# What may not be changed, or given
+
+
+def test_a_set_is_not_to_be_changed() -> None:
+    """A GPU holds a copy of it."""
+    images = numbered(4)
+    for array in (images.images, images.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"members": np.array([0, 3, 0])}, "members must be different images"),
+        ({"augment": RandomHorizontalFlip}, "augmentation must be one of"),
+    ],
+)
+def test_what_would_mean_something_else(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Batches(numbered(4), 1, encode=PIXELS, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [((0, "cpu"), "device must be a network's device"), ((0, None, 3), "only must be")]
+)
+def test_an_epoch_of_what_it_is_not(arguments: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        Batches(numbered(4), 1, encode=PIXELS).epoch(*arguments)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data.augmentation import augmentation
+from ttfs_cupy.data.augmentation import RandomCrop, RandomHorizontalFlip, augmentation
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
 
 LIST = """data:
@@ -73,6 +73,14 @@ def test_numpys_numbers_and_tuples_count_as_pythons(file: Path) -> None:
     data = {"dataset": "digits", "augment": ({"RandomCrop": {"padding": (np.int64(4), np.uint8(2))}},)}
     config = Config.model_validate({"data": data, "training": {"epochs": 1, "batch_size": 8}})
     assert config.data.augment == [{"RandomCrop": {"padding": [4, 2]}}]
+    file.write_text(dump_config(config))
+    assert load_config(file) == config
+
+
+def test_operations_of_python_are_dumped_as_yaml(file: Path) -> None:
+    data = {"dataset": "digits", "augment": [RandomHorizontalFlip(), {"Cutout": 3}, RandomCrop(padding=2)]}
+    config = Config.model_validate({"data": data, "training": {"epochs": 1, "batch_size": 8}})
+    assert config.data.augment == ["RandomHorizontalFlip", {"Cutout": {"size": 3}}, {"RandomCrop": {"padding": 2}}]
     file.write_text(dump_config(config))
     assert load_config(file) == config
 

@@ -1,5 +1,7 @@
 """Arrays on their way to a GPU: each batch is copied while the step before it computes."""
 
+import os
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +32,8 @@ class Feed:
         self._taken = streams.event()
         # the arrays may lie where others lay, which what was launched before still reads
         streams.mark(self._taken)
+        # nor may memory go to others while a copy writes to it
+        weakref.finalize(self, _wait, [buffer.copied for buffer in self._buffers], os.getpid()).atexit = False
         self._count, self._filled = 0, 0
 
     def send(self, *given: np.ndarray) -> None:
@@ -58,6 +62,13 @@ class Feed:
         """The first `count` entries of the first `filled` arrays."""
         pairs = zip(sources[:filled], targets[:filled], strict=True)
         return [(source[:count], target[:count]) for source, target in pairs]
+
+
+def _wait(copied: list[Event], process: int) -> None:
+    # a forked child has nothing of its parent's GPU
+    if os.getpid() == process:
+        for event in copied:
+            event.synchronize()
 
 
 class _Buffer:

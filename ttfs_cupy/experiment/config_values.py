@@ -21,7 +21,7 @@ from ttfs_cupy.common.checks import LARGEST, SMALLEST
 from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import short
 from ttfs_cupy.convolution.registry import algorithms
-from ttfs_cupy.data.augmentation import CHOICES, augmentation_trouble
+from ttfs_cupy.data.augmentation import CHOICES, augmentation, augmentation_trouble
 from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import ALPHAS
 from ttfs_cupy.data.sources.raw import MOST_SIDE
@@ -197,7 +197,8 @@ Model = Annotated[
 def _known_augmentation(value: Any) -> Any:
     if trouble := augmentation_trouble(value):
         raise conflict("data.augment", trouble)
-    return value
+    is_yaml = isinstance(value, str) or all(isinstance(one, (str, Mapping)) for one in value)
+    return value if is_yaml else augmentation(value).plain()
 
 
 Augment = Annotated[

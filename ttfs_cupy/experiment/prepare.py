@@ -104,7 +104,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         batches,
         _in_order(dataset.train, validation, config, network),
         _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
-        fingerprint(dataset.train.labels, dataset.test.labels, validation),
+        fingerprint(dataset.train, dataset.test, validation),
     )
 
 

@@ -27,7 +27,7 @@ logger = logging.getLogger("ttfs_cupy")
 # Of a run that has weights of its own: those that it began with may be gone by now.
 OWN_WEIGHTS = "network.initial_weights=null"
 
-# bytes of split.json, which has some 200
+# bytes of split.json, which has some 300
 LARGEST_SPLIT = 1 << 16
 
 # Of runs that their users do not name
@@ -237,6 +237,11 @@ class RunDirectory:
                 raise UserError(f"the run in '{self.path}' was made with other data: {counts}")
         if told["labels"] != fingerprint["labels"]:
             raise UserError(f"the run in '{self.path}' was made with other data: their labels were others")
+        if told["pixels"] != fingerprint["pixels"]:
+            raise UserError(
+                f"the run in '{self.path}' was made with other images, or with these in another order, or decoded "
+                f"otherwise; to evaluate it all the same, delete {self.split.name} there"
+            )
         if told["held_out"] != fingerprint["held_out"]:
             raise UserError(
                 f"the run in '{self.path}' held out other images for validation than would be now: data.validation, "

@@ -1,5 +1,5 @@
 // A batch of images, from its place in an epoch's order to the network's input. pixels: bytes (any, height, width,
-// channels), of a whole set or of a batch. progress is {place in the order, epoch}. Called by data/batches/.
+// channels), of a whole set or of a batch. progress is {place in the order, epoch}. Called by data/production.py.
 
 // The number travels with the launch: nothing on the host has to outlive it.
 KERNEL void begin_epoch(int* __restrict__ progress, int epoch, int n) {

@@ -1,5 +1,5 @@
 // One slot of an augmentation that is no move, for images (count, height, width, channels) of bytes: as Pillow computes
-// it, to the grey level. Called by data/batches/.
+// it, to the grey level. Called by data/production.py.
 
 // (1 - factor) of a plain image and factor of the image, as Pillow's ImagingBlend: in float32, cut off. Doubles hold
 // the exact product and sum, which are rounded where float32 would be.
@@ -13,24 +13,60 @@ DEVICE int luma(const unsigned char* __restrict__ pixel) {
     return (pixel[0] * 19595 + pixel[1] * 38470 + pixel[2] * 7471 + 0x8000) >> 16;
 }
 
-// The mean of an image in grey, rounded.
-DEVICE int mean_luma(const unsigned char* __restrict__ image, int size, int channels) {
-    long long sum = 0;
-    if (channels == 1) {
-        for (int i = 0; i < size; ++i) sum += image[i];
-    } else {
-        for (int i = 0; i < size; ++i) sum += luma(image + i * channels);
+// Where a part of an image begins: its pixels are cut into so many of equal length, nearly.
+DEVICE int part_start(int size, int part, int parts) { return (int)((long long)size * part / parts); }
+
+// What an operation needs to know of an image and channel, part by part, int (count, channels, parts, 256): of CONTRAST
+// the sum of its levels in grey; of AUTO_CONTRAST the lowest and the highest level; of EQUALIZE how often each comes.
+// These are whole numbers, so a table does not depend on the parts. For other operations nothing is written.
+KERNEL void measure_levels(const unsigned char* __restrict__ pixels, const int* __restrict__ instructions, int slots,
+                           int slot, int* __restrict__ levels, int size, int channels, int parts, int n) {
+    GRID_LOOP(i, n) {
+        const int part = i % parts, channel = i / parts % channels, number = i / parts / channels;
+        const unsigned char* __restrict__ const image = pixels + (long long)number * size * channels;
+        const int operation = instructions[((long long)number * slots + slot) * WORDS];
+        const int first = part_start(size, part, parts), last = part_start(size, part + 1, parts);
+        int* __restrict__ const found = levels + (long long)i * 256;
+        if (operation == CONTRAST) {
+            int sum = 0;
+            if (channels == 1) {
+                for (int place = first; place < last; ++place) sum += image[place];
+            } else {
+                for (int place = first; place < last; ++place) sum += luma(image + place * channels);
+            }
+            found[0] = sum;
+        } else if (operation == AUTO_CONTRAST) {
+            int low = 255, high = 0;
+            for (int place = first; place < last; ++place) {
+                const int level = image[place * channels + channel];
+                low = level < low ? level : low;
+                high = level > high ? level : high;
+            }
+            found[0] = low;
+            found[1] = high;
+        } else if (operation == EQUALIZE) {
+            int counts[256];
+            for (int level = 0; level < 256; ++level) counts[level] = 0;
+            for (int place = first; place < last; ++place) ++counts[image[place * channels + channel]];
+            for (int level = 0; level < 256; ++level) found[level] = counts[level];
+        }
     }
+}
+
+// The mean of an image in grey, rounded.
+DEVICE int mean_luma(const int* __restrict__ levels, int size, int parts) {
+    long long sum = 0;
+    for (int part = 0; part < parts; ++part) sum += levels[part * 256];
     return (int)((2 * sum + size) / (2 * size));
 }
 
 // ImageOps.autocontrast, without a cutoff.
-DEVICE void stretch(const unsigned char* __restrict__ plane, int size, int channels, unsigned char* __restrict__ table) {
+DEVICE void stretch(const int* __restrict__ levels, int parts, unsigned char* __restrict__ table) {
     int low = 255, high = 0;
-    for (int i = 0; i < size; ++i) {
-        const int pixel = plane[i * channels];
-        low = pixel < low ? pixel : low;
-        high = pixel > high ? pixel : high;
+    for (int part = 0; part < parts; ++part) {
+        const int lowest = levels[part * 256], highest = levels[part * 256 + 1];
+        low = lowest < low ? lowest : low;
+        high = highest > high ? highest : high;
     }
     const double scale = high > low ? 255.0 / (high - low) : 1.0;
     const double offset = high > low ? -rounded_product(low, scale) : 0.0;
@@ -40,37 +76,37 @@ DEVICE void stretch(const unsigned char* __restrict__ plane, int size, int chann
     }
 }
 
+DEVICE int count_of(const int* __restrict__ levels, int level, int parts) {
+    int count = 0;
+    for (int part = 0; part < parts; ++part) count += levels[part * 256 + level];
+    return count;
+}
+
 // ImageOps.equalize.
-DEVICE void equalize(const unsigned char* __restrict__ plane, int size, int channels, unsigned char* __restrict__ table) {
-    int counts[256];
-    for (int value = 0; value < 256; ++value) counts[value] = 0;
-    int high = 0;
-    for (int i = 0; i < size; ++i) {
-        const int pixel = plane[i * channels];
-        ++counts[pixel];
-        high = pixel > high ? pixel : high;
-    }
-    const int step = counts[high] == size ? 0 : (size - counts[high]) / 255;
+DEVICE void equalize(const int* __restrict__ levels, int size, int parts, unsigned char* __restrict__ table) {
+    int high = 255;
+    while (high > 0 && count_of(levels, high, parts) == 0) --high;
+    // of one level alone the step is 0
+    const int step = (size - count_of(levels, high, parts)) / 255;
     int sum = step / 2;
     for (int value = 0; value < 256; ++value) {
         const int level = step ? sum / step : value;
         table[value] = (unsigned char)(level > 255 ? 255 : level);
-        sum += counts[value];
+        sum += count_of(levels, value, parts);
     }
 }
 
 // What a pixel of each image and channel becomes, bytes (count, channels, 256), for operations that go pixel by pixel.
-KERNEL void tabulate(const unsigned char* __restrict__ pixels, const int* __restrict__ instructions, int slots, int slot,
-                     unsigned char* __restrict__ tables, int size, int channels, int n) {
+// levels: those of `measure_levels`.
+KERNEL void tabulate(const int* __restrict__ instructions, int slots, int slot, const int* __restrict__ levels,
+                     unsigned char* __restrict__ tables, int size, int channels, int parts, int n) {
     GRID_LOOP(i, n) {
-        const int number = i / channels;
-        const unsigned char* __restrict__ const image = pixels + (long long)number * size * channels;
-        const unsigned char* __restrict__ const plane = image + i % channels;
-        const int* __restrict__ const instruction = instructions + ((long long)number * slots + slot) * WORDS;
+        const int* __restrict__ const instruction = instructions + ((long long)(i / channels) * slots + slot) * WORDS;
+        const int* __restrict__ const measured = levels + (long long)i * parts * 256;
         unsigned char* __restrict__ const table = tables + (long long)i * 256;
         const int operation = instruction[0], a = instruction[1];
         if (operation == BRIGHTNESS || operation == CONTRAST) {
-            const int plain = operation == CONTRAST ? mean_luma(image, size, channels) : 0;
+            const int plain = operation == CONTRAST ? mean_luma(measured, size, parts) : 0;
             for (int value = 0; value < 256; ++value) table[value] = blend(plain, value, float_of(a));
         } else if (operation == POSTERIZE) {
             const int mask = 256 - (256 >> a);
@@ -78,9 +114,9 @@ KERNEL void tabulate(const unsigned char* __restrict__ pixels, const int* __rest
         } else if (operation == SOLARIZE) {
             for (int value = 0; value < 256; ++value) table[value] = (unsigned char)(value < a ? value : 255 - value);
         } else if (operation == AUTO_CONTRAST) {
-            stretch(plane, size, channels, table);
+            stretch(measured, parts, table);
         } else if (operation == EQUALIZE) {
-            equalize(plane, size, channels, table);
+            equalize(measured, size, parts, table);
         } else if (operation == INVERT) {
             for (int value = 0; value < 256; ++value) table[value] = (unsigned char)(255 - value);
         }

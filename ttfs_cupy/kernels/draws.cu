@@ -1,5 +1,5 @@
 // What chance does to the images of a batch: an instruction for each slot of an augmentation, and what is mixed with
-// what. Random numbers are those of philox.h. progress is {place in the epoch's order, epoch}. Called by data/batches/.
+// what. Random numbers are those of philox.h. progress is {place in the epoch's order, epoch}. Called by data/production.py.
 
 // Of torchvision's random erasing: how often a rectangle that is too long is drawn anew.
 #define ATTEMPTS 10

@@ -1,4 +1,4 @@
-// What is done to an image (data/augmentation/instructions.py): int[8], {operation, a, b, c, d, e, f, fill}.
+// What is done to an image (data/augmentation/program.py): int[8], {operation, a, b, c, d, e, f, fill}.
 #define WORDS 8
 
 enum Operation {

@@ -1,5 +1,6 @@
 """Batches that are made in a step: each is worked on once, in their order, whatever the caller does in between."""
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from ttfs_cupy.engine.optimizer import Sgd
 from ttfs_cupy.engine.steps.batch_step import MOST_SETS
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.neuron.encoding import Encoder
 
 BATCH, IMAGES = 8, 20
 needs_emulator = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -158,17 +160,72 @@ def test_more_sets_than_a_step_keeps(network: Network) -> None:
         assert [evaluator.over(one, "") for one in sets] == first
 
 
+def test_an_epoch_of_a_set_that_is_no_longer_kept(network: Network) -> None:
+    evaluator, first = Evaluator(network, BATCH), batches_of(network)
+    made = evaluator.each(first, 0)
+    next(made)
+    evaluator.run()
+    for seed in range(MOST_SETS):
+        evaluator.over(batches_of(network, seed=seed), "")
+    with pytest.raises(ValueError, match="this one cannot go on"):
+        next(made)
+
+
+@needs_emulator
+def test_a_set_used_again_and_again_is_kept() -> None:
+    """So the training set's graphs are not recorded anew, whatever is evaluated beside it."""
+    network = models.build(SPEC, SHAPE, CLASSES, device_of(Machine()))
+    evaluator, kept = Evaluator(network, BATCH), batches_of(network)
+    for seed in range(2 * MOST_SETS):
+        evaluator.over(kept, "")
+        evaluator.over(batches_of(network, seed=seed), "")
+    before = evaluator.graphs
+    evaluator.over(kept, "")
+    assert evaluator.graphs == before >= 2
+
+
 def test_what_does_not_suit_is_refused(network: Network) -> None:
+    """At once, before a batch is asked for."""
     step = step_of(network)
     for epoch in (-1, 0.5):
         with pytest.raises(UserError, match="an epoch's number must be a whole number from 0"):
-            next(step.each(batches_of(network), epoch))  # type: ignore[arg-type]
+            step.each(batches_of(network), epoch)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batches of 9 images are for a step of up to 8"):
-        next(step.each(batches_of(network, 9), 0))
+        step.each(batches_of(network, 9), 0)
     with pytest.raises(TypeError, match="batches must be of type Batches, not list"):
-        next(step.each([], 0))  # type: ignore[arg-type]
+        step.each([], 0)  # type: ignore[arg-type]
     other = pictures(20, (5, 5, 3))
     with pytest.raises(ValueError, match="inputs"):
-        next(step.each(Batches(ImageSet(other.images, other.labels % 2), 5, encode=network.encoder), 0))
+        step.each(Batches(ImageSet(other.images, other.labels % 2), 5, encode=network.encoder), 0)
     with pytest.raises(ValueError, match="there is no batch to work on"):
         step.run()
+
+
+@needs_emulator
+def test_a_set_goes_to_a_gpu_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CuPy page-locks on the way it keeps."""
+    images = pictures(20, (9, 7, 3))
+    monkeypatch.setattr("ttfs_cupy.data.pixels.PIECE", 3 * images.images[0].nbytes)
+    device, sizes = device_of(Machine()), []
+    real = device.to_device
+    monkeypatch.setattr(
+        device, "to_device", lambda array: sizes.append(array.nbytes * (array.dtype == np.uint8)) or real(array)
+    )
+    batches = Batches(images, BATCH, encode=Encoder())
+    on_gpu = [device.to_host(batch.inputs) for batch in batches.epoch(0, device)]
+    assert max(sizes) <= 3 * images.images[0].nbytes
+    on_cpu = [batch.inputs for batch in batches.epoch(0)]
+    assert all((one == other).all() for one, other in zip(on_gpu, on_cpu, strict=True))
+
+
+@needs_emulator
+def test_memory_is_not_given_up_while_a_copy_writes_to_it() -> None:
+    """As where a loop is left between a batch's copy and its step."""
+    machine = Machine()
+    network = models.build(SPEC, SHAPE, CLASSES, device_of(machine))
+    evaluator = Evaluator(network, BATCH)
+    next(evaluator.each(batches_of(network, resident=0.0), 0))
+    assert machine.stream("copies").queue
+    del evaluator
+    gc.collect()
+    assert not machine.stream("copies").queue

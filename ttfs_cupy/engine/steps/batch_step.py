@@ -99,7 +99,9 @@ class BatchStep(ABC):
         self._check_thread()
         check_kind("batches", batches, Batches)
         epoch = check_count("an epoch's number", epoch, least=0)
-        made = self._supply(batches)
+        return self._each(self._supply(batches), batches, epoch)
+
+    def _each(self, made: Made, batches: Batches, epoch: int) -> Iterator[int]:
         begun = made.begin(epoch)
         for number in range(len(batches)):
             with self._network.device.alone():
@@ -109,19 +111,23 @@ class BatchStep(ABC):
 
     def _supply(self, batches: Batches) -> Made:
         """What makes these batches; kept, since graphs are recorded with its arrays."""
-        if batches not in self._made:
+        made = self._made.pop(batches, None)
+        if made is None:
             self._network.validity.check_batches(batches)
             if batches.batch_size > self._batch_size:
                 raise ValueError(f"batches of {batches.batch_size} images are for a step of up to {self._batch_size}")
             if len(self._made) == MOST_SETS:
                 self._forget(next(iter(self._made)))
-            self._made[batches] = Made(Production(batches, self._network.device))
-        return self._made[batches]
+            made = Made(Production(batches, self._network.device))
+        # the last of them is the one used last
+        self._made[batches] = made
+        return made
 
     def _forget(self, batches: Batches) -> None:
         # what is still running must not lose its graph
         self._network.device.synchronize()
         gone = self._made.pop(batches)
+        gone.end()
         self._graphs = {key: graph for key, graph in self._graphs.items() if key[0] is not gone}
         self._warm = {key for key in self._warm if key[0] is not gone}
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
-from ttfs_cupy.check.kernels.references.augmentation import HALF, ONE, carried_out
+from ttfs_cupy.check.kernels.references.augmentation import HALF, ONE, carried_out, grey_levels
 from ttfs_cupy.check.kernels.registry import check
 from ttfs_cupy.data.augmentation import Operation
 
@@ -61,17 +61,57 @@ def _carried_out(images: np.ndarray, instructions: np.ndarray) -> np.ndarray:
     return np.stack([carried_out(one[SLOT], image) for one, image in zip(instructions, images, strict=True)])
 
 
+def _levels(images: np.ndarray, instructions: np.ndarray, parts: int, blank: np.ndarray) -> np.ndarray:
+    """What is measured of each image and channel, part by part, in an array like `blank`, (N, C, parts, LEVELS)."""
+    levels, size = blank.copy(), images[0, ..., 0].size
+    for number, (image, instruction) in enumerate(zip(images, instructions, strict=True)):
+        planes, operation = image.reshape(size, -1), instruction[SLOT, 0]
+        grey = grey_levels(image).reshape(size)
+        for part in range(parts):
+            piece = slice(size * part // parts, size * (part + 1) // parts)
+            for channel, plane in enumerate(planes[piece].T):
+                into = levels[number, channel, part]
+                if operation == Operation.CONTRAST:
+                    into[0] = grey[piece].sum()
+                elif operation == Operation.AUTO_CONTRAST:
+                    into[:2] = plane.min(initial=255), plane.max(initial=0)
+                elif operation == Operation.EQUALIZE:
+                    into[:] = np.bincount(plane, minlength=LEVELS)
+    return levels
+
+
+# more parts than pixels, too
+PARTS = (1, 4)
+
+
+@check(tolerance=0.0)
+def measure_levels(trial: KernelTrial) -> None:
+    for height, width, channels in SHAPES:
+        chosen = [operation for operation in _by_tables() for _ in range(4)]
+        images, instructions = _images(trial, height, width, channels, len(chosen)), _instructions(chosen)
+        for parts in PARTS:
+            blank = trial.blank(len(chosen), channels, parts, LEVELS, dtype=np.int32)
+            work = len(chosen) * channels * parts
+            cut = (height * width, channels, parts, work)
+            (measured,) = trial.launch(work, images, instructions, SLOTS, SLOT, blank, *cut)
+            trial.compare(measured, _levels(images, instructions, parts, blank))
+
+
 @check(tolerance=0.0)
 def tabulate(trial: KernelTrial) -> None:
     """As what a table makes of its own image."""
     for height, width, channels in SHAPES:
         chosen = [operation for operation in _by_tables() for _ in range(4)]
         images, instructions = _images(trial, height, width, channels, len(chosen)), _instructions(chosen)
-        entries, size = len(chosen) * channels, height * width
-        blank = trial.blank(len(chosen), channels, 256, dtype=np.uint8)
-        (tables,) = trial.launch(entries, images, instructions, SLOTS, SLOT, blank, size, channels, entries)
-        places = np.arange(len(chosen))[:, None, None, None], np.arange(channels), images
-        trial.compare(tables[places], _carried_out(images, instructions))
+        entries = len(chosen) * channels
+        for parts in PARTS:
+            of_parts = trial.blank(len(chosen), channels, parts, LEVELS, dtype=np.int32)
+            levels = _levels(images, instructions, parts, of_parts)
+            blank = trial.blank(len(chosen), channels, LEVELS, dtype=np.uint8)
+            cut = (height * width, channels, parts, entries)
+            (tables,) = trial.launch(entries, instructions, SLOTS, SLOT, levels, blank, *cut)
+            places = np.arange(len(chosen))[:, None, None, None], np.arange(channels), images
+            trial.compare(tables[places], _carried_out(images, instructions))
 
 
 @check(tolerance=0.0)

@@ -180,11 +180,11 @@ def _brightness(image: Image, entries: list[int]) -> Image:
 
 
 def _color(image: Image, entries: list[int]) -> Image:
-    return image if image.shape[2] == 1 else _blended(_grey(image)[..., None], image, _factor(entries))
+    return image if image.shape[2] == 1 else _blended(grey_levels(image)[..., None], image, _factor(entries))
 
 
 def _contrast(image: Image, entries: list[int]) -> Image:
-    grey = _grey(image)
+    grey = grey_levels(image)
     mean = int(int(grey.sum()) / grey.size + 0.5)
     return _blended(np.array(mean), image, _factor(entries))
 
@@ -193,7 +193,7 @@ def _sharpness(image: Image, entries: list[int]) -> Image:
     return _blended(_smooth(image), image, _factor(entries))
 
 
-def _grey(image: Image) -> NDArray[np.int64]:
+def grey_levels(image: Image) -> NDArray[np.int64]:
     """(H, W): levels of grey, in parts of 65536, rounded."""
     if image.shape[2] == 1:
         return image[..., 0].astype(np.int64)
