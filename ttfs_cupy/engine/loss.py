@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_positive, is_number
+from ttfs_cupy.common.checks import check_number, is_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import MixedLabels
@@ -14,6 +14,9 @@ from ttfs_cupy.device import Array, Device, reductions
 from ttfs_cupy.engine.optimizer import BELOW_ONE
 from ttfs_cupy.engine.turns import Turns, in_turn
 from ttfs_cupy.engine.validity import Labels, Validity
+
+# What a class may count: more apart, and the smaller weights would be lost in a sum of float32
+CLASS_WEIGHTS = (1e-6, 1e6)
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,14 @@ def check_smoothing(value: Any) -> float:
 def class_weights_on(device: Device, weights: Any, classes: int) -> Array | None:
     """The classes' weights in the loss, float32 (classes,) on the device; None for None.
 
-    Raises UserError unless they are so many numbers above 0, on the host, that float32 holds.
+    Raises UserError unless they are so many numbers within CLASS_WEIGHTS, on the host.
     """
     if weights is None:
         return None
     given = weights.tolist() if isinstance(weights, np.ndarray) else weights
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != classes:
         raise UserError(f"class_weights must be {classes} numbers, one for each class, not {shown(given)}")
-    checked = [check_positive(f"the weight of class {k}", weight) for k, weight in enumerate(given)]
+    checked = [check_number(f"the weight of class {k}", weight, *CLASS_WEIGHTS) for k, weight in enumerate(given)]
     with device.current():
         return device.to_device(np.array(checked, np.float32))
 

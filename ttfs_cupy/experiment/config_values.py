@@ -25,6 +25,7 @@ from ttfs_cupy.data.augmentation import CHOICES, augmentation, augmentation_trou
 from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import ALPHAS
 from ttfs_cupy.data.sources.raw import MOST_SIDE
+from ttfs_cupy.engine.loss import CLASS_WEIGHTS
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
 from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT
 from ttfs_cupy.models.builder import MAX_SEED, WEIGHTS
@@ -260,9 +261,9 @@ def _weights_kind(value: Any) -> str:
 
 ClassWeights = Annotated[
     Annotated[str, Field(strict=True, pattern=f"^{BALANCED}$"), Tag("name")]
-    | Annotated[tuple[Positive, ...], Tag("weights")],
+    | Annotated[tuple[Annotated[Real, _between(*CLASS_WEIGHTS)], ...], Tag("weights")],
     Discriminator(_weights_kind),
-    Field(description=f"{BALANCED}, or a list of numbers above 0, one for each class"),
+    Field(description=f"{BALANCED}, or a list of numbers from 1e-6 to 1e6, one for each class"),
 ]
 WeightRange = Annotated[
     tuple[Number, Number],

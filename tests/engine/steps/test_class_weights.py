@@ -137,15 +137,15 @@ def test_an_evaluation_knows_no_weights(device: str | Device) -> None:
 
 WRONG = [
     ([1, 2, 3], "class_weights must be 4 numbers, one for each class, not \\[1, 2, 3\\]"),
-    (np.ones((4, 1)), "the weight of class 0 must be a number above 0, not \\[1.0\\]"),
+    (np.ones((4, 1)), "the weight of class 0 must be a number from 1e-6 to 1e6, not \\[1.0\\]"),
     (np.float64(1), "class_weights must be 4 numbers"),
     ({0: 1, 1: 1, 2: 1, 3: 1}, "class_weights must be 4 numbers"),
     ("aaaa", "class_weights must be 4 numbers"),
-    ([1, 1, 0, 1], "the weight of class 2 must be a number above 0, not 0"),
-    ([1, -1, 1, 1], "the weight of class 1 must be a number above 0, not -1"),
-    ([1, 1, 1, np.nan], "the weight of class 3 must be a number above 0, not nan"),
-    ([1, 1, 1, np.inf], "the weight of class 3 must be a number from 1.18e-38 to 3.4e38, not inf"),
-    ([1, 1, 1, True], "the weight of class 3 must be a number above 0, not true"),
+    ([1, 1, 0, 1], "the weight of class 2 must be a number from 1e-6 to 1e6, not 0"),
+    ([1, -1, 1, 1], "the weight of class 1 must be a number from 1e-6 to 1e6, not -1"),
+    ([1, 1, 1, np.nan], "the weight of class 3 must be a number from 1e-6 to 1e6, not nan"),
+    ([1, 1, 1, np.inf], "the weight of class 3 must be a number from 1e-6 to 1e6, not inf"),
+    ([1, 1, 1, True], "the weight of class 3 must be a number from 1e-6 to 1e6, not true"),
 ]
 
 
