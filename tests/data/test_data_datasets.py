@@ -135,6 +135,7 @@ def image_set(count=4, shape=(2, 2, 1), maximum=255, value=7):
 
 def test_taking_keeps_images_and_labels_together():
     images = image_set()
+    images.images.setflags(write=True)
     images.images[2] = 99
     taken = images.take(np.array([2, 0]))
     assert len(images) == 4 and len(taken) == 2
