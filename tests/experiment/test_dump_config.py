@@ -64,7 +64,7 @@ slopes = st.builds(
     st.tuples(share, share),
     st.tuples(share, share),
 )
-class_weights = st.none() | st.just("balanced") | st.lists(finite(1e-30, 3e38), max_size=3)
+class_weights = st.none() | st.just("balanced") | st.lists(finite(1e-6, 1e6), max_size=3)
 held_out = st.floats(1e-30, 0.9) | whole(1) | words
 contents = st.fixed_dictionaries(
     {
