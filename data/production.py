@@ -22,8 +22,9 @@ from .sources.images import ImageSet
 MOST_MOVES = 8
 
 LEVELS = 256
-# Pixels of an image that a thread measures, about; and of how many parts an image is at most
-PART, MOST_PARTS = 128, 32
+# Pixels of an image that a GPU's thread measures, about, and of how many parts an image is there at most; and of the
+# largest part, whose sum of levels an int holds
+PART, MOST_PARTS, LARGEST_PART = 128, 32, 1 << 22
 
 
 class Recipe(Protocol):
@@ -86,8 +87,7 @@ class Production:
             self._instructions = xp.empty((rows, self._slots, SLOT_ENTRIES), np.int32) if self._slots else None
             kept = [run for run in self._runs if not run.is_move]
             self._tables = xp.empty((rows, channels, LEVELS), np.uint8) if kept else None
-            # a GPU's threads share an image
-            self._parts = 1 if device.gpu is None else min(MOST_PARTS, -(-height * width // PART))
+            self._parts = parts_of(height * width, on_gpu=device.gpu is not None)
             self._levels = xp.empty((rows, channels, self._parts, LEVELS), np.int32) if kept else None
             between = len(self._runs) - self._runs[-1].is_move + (bool(kept) and not self._runs[0].is_move)
             self._changed = [xp.empty((rows, *self._shape), np.uint8) for _ in range(min(2, between))]
@@ -222,6 +222,12 @@ class Production:
                 return
             with self._device.streams.step():
                 yield
+
+
+def parts_of(pixels: int, *, on_gpu: bool) -> int:
+    """Into how many parts an image is cut to be measured: a GPU's threads share one."""
+    wanted = min(MOST_PARTS, -(-pixels // PART)) if on_gpu else 1
+    return max(wanted, -(-pixels // LARGEST_PART))
 
 
 def _runs(program: Program) -> list[_Run]:

@@ -244,7 +244,9 @@ def _lettered(canvas: Pixels, sheet: Sheet, scale: _Scale) -> bytes:
     figure.figimage(canvas, origin="upper", zorder=-1)
 
     def write(left: float, top: float, text: str, size: float = NORMAL, **style: Any) -> None:
-        figure.text(left / width, 1 - top / height, text, size=size, **{"va": "top", "linespacing": 1.1, **style})
+        # a class may be called $$, which is no formula
+        style = {"va": "top", "linespacing": 1.1, "parse_math": False, **style}
+        figure.text(left / width, 1 - top / height, text, size=size, **style)
 
     cell_height, cell_width = (side * layout.scale for side in layout.shape[:2])
     title, details = _heading(sheet)

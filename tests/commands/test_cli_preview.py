@@ -264,3 +264,14 @@ def test_without_matplotlib(root: Path, here: Path, monkeypatch: pytest.MonkeyPa
 def test_no_network_is_built(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ttfs_cupy.models.builder.Network", None)
     assert preview("small_fmnist", *typed(settings(root))).code == 0
+
+
+def test_a_class_whose_name_would_be_a_formula(here: Path) -> None:
+    for name in ("$$", "a$\\q$"):
+        for number in range(6):
+            path = here / "own" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8), 40 * number, np.uint8)).save(path)
+    own = {"data.dataset": "folder", "data.root": str(here / "own"), "data.mix": "mixup", "training.batch_size": "2"}
+    settings = [part for key, value in own.items() for part in ("--set", f"{key}={value}")]
+    assert preview("quickstart", *settings, "--set", "data.validation=0.3").code == 0

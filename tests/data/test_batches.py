@@ -10,6 +10,8 @@ from helpers.batches import PIXELS, made, numbered, pictures
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, Dataset, ImageSet, MixedLabels, augmentation, mixing
 from ttfs_cupy.data.augmentation import RandomHorizontalFlip
+from ttfs_cupy.data.augmentation.program import MOST_PIXELS
+from ttfs_cupy.data.production import parts_of
 from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.neuron.encoding import Encoder
 
@@ -354,3 +356,11 @@ def test_what_would_mean_something_else(options: dict[str, Any], words: str) -> 
 def test_an_epoch_of_what_it_is_not(arguments: tuple[Any, ...], words: str) -> None:
     with pytest.raises(TypeError, match=words):
         Batches(numbered(4), 1, encode=PIXELS).epoch(*arguments)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("side", [1, 28, 224, MOST_PIXELS])
+def test_no_part_of_an_image_is_too_large_for_a_sum(side: int, on_gpu: bool) -> None:
+    parts = parts_of(side * side, on_gpu=on_gpu)
+    assert parts >= 1 and -(-side * side // parts) * 255 < 2**31
+    assert on_gpu or parts == 1 or side > 2000

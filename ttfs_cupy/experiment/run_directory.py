@@ -240,7 +240,7 @@ class RunDirectory:
         if told["pixels"] != fingerprint["pixels"]:
             raise UserError(
                 f"the run in '{self.path}' was made with other images, or with these in another order, or decoded "
-                f"otherwise; to evaluate it all the same, delete {self.split.name} there"
+                f"otherwise (without {self.split.name} it could still be evaluated, but never go on)"
             )
         if told["held_out"] != fingerprint["held_out"]:
             raise UserError(

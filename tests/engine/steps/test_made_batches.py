@@ -162,13 +162,19 @@ def test_more_sets_than_a_step_keeps(network: Network) -> None:
 
 def test_an_epoch_of_a_set_that_is_no_longer_kept(network: Network) -> None:
     evaluator, first = Evaluator(network, BATCH), batches_of(network)
-    made = evaluator.each(first, 0)
+    made, unbegun = evaluator.each(first, 0), evaluator.each(first, 1)
     next(made)
     evaluator.run()
+    next(made)
     for seed in range(MOST_SETS):
-        evaluator.over(batches_of(network, seed=seed), "")
-    with pytest.raises(ValueError, match="this one cannot go on"):
-        next(made)
+        evaluator.each(batches_of(network, seed=seed), 0)
+    # the batch at hand is none any more, either
+    with pytest.raises(ValueError, match="there is no batch to work on"):
+        evaluator.run()
+    for one in (made, unbegun):
+        with pytest.raises(ValueError, match="others were used since: begin this epoch anew"):
+            next(one)
+    assert sum(1 for _ in run(evaluator, evaluator.each(first, 0))) == 3
 
 
 @needs_emulator

@@ -79,10 +79,11 @@ class Made:
     def __init__(self, production: Production):
         self.production = production
         self.images, self.is_mixed = 0, production.mixes
-        self.is_at_hand, self.begun = False, 0
+        self.is_at_hand, self.begun, self.is_kept = False, 0, True
 
     def begin(self, epoch: int) -> int:
-        """Begins an epoch, and gives its number among those begun."""
+        """Begins an epoch, and gives its number among those begun. Raises ValueError after end()."""
+        self._require_kept()
         with self.production.alone():
             self.production.begin(epoch)
         self.is_at_hand = False
@@ -90,11 +91,16 @@ class Made:
         return self.begun
 
     def end(self) -> None:
-        """No epoch goes on."""
-        self.begun += 1
+        """No epoch goes on, and no batch is left: the step keeps these no longer."""
+        self.is_kept = self.is_at_hand = False
+
+    def _require_kept(self) -> None:
+        if not self.is_kept:
+            raise ValueError("a step keeps few sets, and others were used since: begin this epoch anew")
 
     def send(self, begun: int, number: int, images: int) -> None:
         """Raises ValueError for a batch that is not the next one of the epoch at hand."""
+        self._require_kept()
         if begun != self.begun:
             raise ValueError("another epoch of these batches has begun: this one cannot go on")
         if self.is_at_hand:
