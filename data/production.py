@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -85,12 +85,12 @@ class Production:
             self._images, self._times, self._taken = (xp.empty(rows, np.int32) for _ in range(3))
             self._inputs = xp.empty((rows, *self._shape), np.float32)
             self._instructions = xp.empty((rows, self._slots, SLOT_ENTRIES), np.int32) if self._slots else None
-            kept = [run for run in self._runs if not run.is_move]
-            self._tables = xp.empty((rows, channels, LEVELS), np.uint8) if kept else None
+            changes = any(not run.is_move for run in self._runs)
+            self._tables = xp.empty((rows, channels, LEVELS), np.uint8) if changes else None
             self._parts = parts_of(height * width, on_gpu=device.gpu is not None)
-            self._levels = xp.empty((rows, channels, self._parts, LEVELS), np.int32) if kept else None
-            between = len(self._runs) - self._runs[-1].is_move + (bool(kept) and not self._runs[0].is_move)
-            self._changed = [xp.empty((rows, *self._shape), np.uint8) for _ in range(min(2, between))]
+            self._levels = xp.empty((rows, channels, self._parts, LEVELS), np.int32) if changes else None
+            # two in turn, if something lies between the set and the inputs
+            self._changed = [xp.empty((rows, *self._shape), np.uint8) for _ in self._runs[1:3]]
             if mixes:
                 self._shares, self._weights = (xp.empty(recipe.batch_size, np.float32) for _ in range(2))
                 self._boxes = xp.empty((recipe.batch_size, 4), np.int32)
@@ -158,13 +158,13 @@ class Production:
         if self._slots:
             self._draw(rows)
         pixels, images = self._given, None if self._pixels.are_chosen else self._images
-        *runs, last = self._runs if self._runs[-1].is_move else [*self._runs, _Run(self._slots, self._slots, True)]
+        *runs, last = self._runs
         for run in runs:
-            if run.is_move or images is not None:
-                pixels = self._move(rows, pixels, images, run.first, run.last if run.is_move else run.first)
-                images = None
             if not run.is_move:
                 pixels = self._change(rows, pixels, run.first)
+            elif images is not None or run.first < run.last:
+                pixels = self._move(rows, pixels, images, run.first, run.last)
+                images = None
         instructions = (self._instructions, self._slots, last.first, last.last)
         self._paint("encode_pixels", rows, pixels, images, *instructions, self._code, self._inputs)
 
@@ -216,12 +216,9 @@ class Production:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """What a GPU has to be asked within, outside of a step of the engine's."""
-        with self._device.alone():
-            if self._device.streams is None:
-                yield
-                return
-            with self._device.streams.step():
-                yield
+        streams = self._device.streams
+        with self._device.alone(), nullcontext() if streams is None else streams.step():
+            yield
 
 
 def parts_of(pixels: int, *, on_gpu: bool) -> int:
@@ -231,7 +228,8 @@ def parts_of(pixels: int, *, on_gpu: bool) -> int:
 
 
 def _runs(program: Program) -> list[_Run]:
-    """The program's slots as they are launched; without any, one of no moves."""
+    """The program's slots as they are launched. Moves come first, as images are taken, and last, as they are encoded:
+    of no slots where there are none."""
     runs = [_Run(0, 0, True)]
     for slot, how in enumerate(program.slots[:, 0]):
         is_move, before = how != Draw.CHOICE, runs[-1]
@@ -239,4 +237,4 @@ def _runs(program: Program) -> list[_Run]:
             runs[-1] = _Run(before.first, slot + 1, True)
         else:
             runs.append(_Run(slot, slot + 1, bool(is_move)))
-    return runs if runs[0].last or len(runs) == 1 else runs[1:]
+    return runs if runs[-1].is_move else [*runs, _Run(len(program.slots), len(program.slots), True)]
