@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.shown import message_of, shown
+from ttfs_cupy.data.decoding.npy import read_header
 
 # Bytes of a file: an index takes no more, and a .npy's header neither.
 _OF_INDEX, _OF_HEADER = 32, 1 << 16
 
 _NPY = b"\x93NUMPY"
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _INDEX = re.compile(rb"[0-9]{1,18}")
 
 
@@ -72,15 +72,13 @@ def _of_text(path: Path, content: bytes) -> NDArray[np.int64]:
 
 def _of_npy(path: Path, content: bytes) -> NDArray[np.integer[Any]]:
     """Checked before any array is made: a header may promise what it likes."""
-    file = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(file)
-        shape, _, dtype = _HEADERS[version](file)
+        shape, _, dtype, start = read_header(io.BytesIO(content))
     except Exception as error:  # NumPy parses a header as Python's, and a damaged one may raise anything
         raise UserError(f"'{path}' is not a whole .npy file ({message_of(error)})") from None
     if dtype.kind not in "iu" or len(shape) != 1:
         raise UserError(f"'{path}' must hold integers of one dimension, not {shown(str(dtype))} of {len(shape)}")
     size = math.prod(shape) * dtype.itemsize
-    if size != len(content) - file.tell():
+    if size != len(content) - start:
         raise UserError(f"'{path}' is not a whole .npy file: it should have {size} bytes of numbers")
-    return np.frombuffer(content, dtype, offset=file.tell())
+    return np.frombuffer(content, dtype, offset=start)

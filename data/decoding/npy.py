@@ -82,8 +82,11 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, most: in
             raise ValueError(f"{called}: {message_of(error)}") from None
 
 
-def _array(file: IO[bytes], size: int, most: int | None, kinds: str) -> NDArray[Any]:
-    """size: bytes that the file may hold, and is to hold. Raises ValueError, before more memory is taken."""
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Of an array in NumPy's format: shape, whether it lies column by column, type, and how many bytes come before it.
+
+    Raises ValueError for what is no header, or has more than LONGEST_HEADER bytes.
+    """
     start = file.read(8)
     version = np.lib.format.read_magic(io.BytesIO(start))
     width = 2 if version[0] == 1 else 4
@@ -91,18 +94,23 @@ def _array(file: IO[bytes], size: int, most: int | None, kinds: str) -> NDArray[
     if int.from_bytes(length, "little") > LONGEST_HEADER:
         raise ValueError(f"its header is longer than {LONGEST_HEADER} bytes")
     header = length + file.read(int.from_bytes(length, "little"))
-    read_header = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    parse = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     try:
-        shape, is_fortran, dtype = read_header(io.BytesIO(header))
+        return *parse(io.BytesIO(header)), len(start) + len(header)
     except MemoryError:
         # of Python's parser, at brackets within brackets
         raise ValueError("its header is no dictionary") from None
+
+
+def _array(file: IO[bytes], size: int, most: int | None, kinds: str) -> NDArray[Any]:
+    """size: bytes that the file may hold, and is to hold. Raises ValueError, before more memory is taken."""
+    shape, is_fortran, dtype, start = read_header(file)
     if dtype.kind not in kinds or dtype.hasobject or dtype.subdtype is not None:
         raise ValueError(f"it holds {shown(str(dtype))}, not numbers or text")
     if any(length < 0 for length in shape):
         raise ValueError(f"its header says the shape {shown(shape)}")
     bytes_of_array = dtype.itemsize * math.prod(shape)
-    promised = len(start) + len(header) + bytes_of_array
+    promised = start + bytes_of_array
     if promised != size:
         raise ValueError(f"it has {size} bytes, where its header says {promised}")
     if most is not None and bytes_of_array > most:
