@@ -7,6 +7,7 @@ program, and the kernels draw. Each raises UserError, as it is made, for a param
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -32,7 +33,7 @@ RATIOS = (1e-3, 1e3)
 
 
 @dataclass(frozen=True)
-class ImageOperation:
+class ImageOperation(ABC):
     """What all operations have in common."""
 
     # whether it computes with levels of grey or colours, which Pillow has for 1 and 3 channels
@@ -52,9 +53,9 @@ class ImageOperation:
         chosen = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
+    @abstractmethod
     def add_to(self, builder: ProgramBuilder) -> None:
         """Appends the operation's slots. Raises UserError for images that it is not made for."""
-        raise NotImplementedError
 
     def _keep(self, name: str, value: object) -> None:
         """Puts a checked value in place of what was given."""
