@@ -4,34 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_stand_in import Machine, device_of
-from helpers.small_network import CLASSES, SHAPE, SPEC, images
+from helpers.mixed_labels import COUNT, LABELS, MIXED, OTHERS, SHARES
+from helpers.small_network import CLASSES, bits, images, on
 
-from ttfs_cupy import Adam, Evaluator, MixedLabels, Network, TrainingStep, models
+from ttfs_cupy import Adam, Evaluator, MixedLabels, Network, TrainingStep
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import Device
-
-LABELS = np.array([0, 3, 1, 2, 1, 0], np.int32)
-OTHERS = np.array([1, 0, 1, 3, 2, 3], np.int32)
-SHARES = np.array([0.3, 0.5, 0.9, 0.0, 1.0, 0.625], np.float32)
-MIXED = MixedLabels(LABELS, OTHERS, SHARES)
-COUNT = len(LABELS)
-
-
-@pytest.fixture(params=["cpu", "GPU"])
-def device(request: pytest.FixtureRequest) -> str | Device:
-    """A stand-in for the GPU."""
-    return "cpu" if request.param == "cpu" else device_of(Machine())
-
-
-def on(device: str | Device) -> Network:
-    return models.build(SPEC, SHAPE, CLASSES, device)
-
-
-def weights(net: Network) -> bytes:
-    values: bytes = net.device.to_host(net.parameters.values).tobytes()
-    return values
-
 
 # What is computed
 
@@ -99,7 +77,7 @@ def test_a_loop_of_ones_own_and_steps_leave_the_same_bits(device: str | Device) 
                 step.send(inputs, labels)
                 step.run()
         totals = net.loss.read()
-        found.add((weights(net), totals.loss, totals.accuracy))
+        found.add((bits(net), totals.loss, totals.accuracy))
         if capture and net.device.streams is not None:
             # mixed and not of the whole size, and of the smaller one what came at all
             assert step.graphs == 3
@@ -142,12 +120,12 @@ WRONG = [
 def test_arrays_that_are_none(labels: MixedLabels, error: type[Exception], message: str, net: Network) -> None:
     inputs = net.encode(images(COUNT))
     optimizer = Adam(net.device, net.parameters)
-    before = weights(net)
+    before = bits(net)
     with pytest.raises(error, match=message):
         net.train_step(inputs, labels, optimizer)
     with pytest.raises(error, match=message):
         TrainingStep(net, optimizer, COUNT).send(net.device.to_host(inputs), labels)
-    assert weights(net) == before and optimizer.counts.applied == 0
+    assert bits(net) == before and optimizer.counts.applied == 0
 
 
 def spoilt(place: str, value: float) -> MixedLabels:
@@ -172,12 +150,12 @@ def test_values_that_are_none_mark_the_batch(place: str, value: float, message: 
     for _ in range(3):
         step.send(inputs, MIXED)
         step.run()
-    before = weights(net)
+    before = bits(net)
     step.send(inputs, spoilt(place, value))
     with pytest.raises(ValueError, match=f"{message}; a batch in which they do not was left out"):
         step.run()
         net.loss.read()
-    assert weights(net) == before
+    assert bits(net) == before
     assert (optimizer.counts.applied, net.loss.read().images) == (3, 3 * COUNT)
     step.send(inputs, MIXED)
     step.run()

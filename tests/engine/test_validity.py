@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
-from helpers.small_network import CLASSES, SHAPE, SPEC, build, images
+from helpers.small_network import CLASSES, SHAPE, SPEC, bits, build, images, on
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,40 +77,25 @@ WRONG_VALUES = [
 NO_CLASSES = [CLASSES, CLASSES + 1, -1, 2**31 - 1, -(2**31)]
 
 
-def weights(net: Network) -> bytes:
-    values: bytes = net.device.to_host(net.parameters.values).tobytes()
-    return values
-
-
-@pytest.fixture(params=["cpu", "GPU"])
-def device(request: pytest.FixtureRequest) -> str | Device:
-    """A stand-in for the GPU."""
-    return "cpu" if request.param == "cpu" else device_of(Machine())
-
-
-def on(device: str | Device) -> Network:
-    return models.build(SPEC, SHAPE, CLASSES, device)
-
-
 @pytest.mark.parametrize(("inputs", "error", "message"), WRONG_INPUTS + WRONG_VIEWS)
 @pytest.mark.parametrize("call", ["run", "train_step", "differentiate"])
 def test_inputs_that_are_none(call: str, inputs: Any, error: type[Exception], message: str, net: Network) -> None:
     optimizer = Adam(net.device, net.parameters)
-    before = weights(net)
+    before = bits(net)
     arguments = {"run": (inputs,), "train_step": (inputs, LABELS, optimizer), "differentiate": (inputs, LABELS)}
     with pytest.raises(error, match=message):
         getattr(net, call)(*arguments[call])
-    assert weights(net) == before and optimizer.counts.applied == 0
+    assert bits(net) == before and optimizer.counts.applied == 0
 
 
 @pytest.mark.parametrize(("labels", "error", "message"), WRONG_LABELS)
 @pytest.mark.parametrize("call", ["train_step", "differentiate"])
 def test_labels_that_are_none(call: str, labels: Any, error: type[Exception], message: str, net: Network) -> None:
     optimizer = Adam(net.device, net.parameters)
-    before = weights(net)
+    before = bits(net)
     with pytest.raises(error, match=message):
         getattr(net, call)(INPUTS, labels, *([optimizer] if call == "train_step" else []))
-    assert weights(net) == before and optimizer.counts.applied == 0
+    assert bits(net) == before and optimizer.counts.applied == 0
 
 
 @pytest.mark.parametrize(("inputs", "error", "message"), WRONG_INPUTS)
@@ -151,18 +136,18 @@ def test_a_label_that_is_no_class_changes_nothing_and_is_told(label: int, device
     net = on(device)
     optimizer = Sgd(net.device, net.parameters, 0.1, momentum=0.9)
     net.plan(3, training=True)
-    before = weights(net)
+    before = bits(net)
     labels = net.device.to_device(np.array([0, label, 1], np.int32))
     inputs = net.device.to_device(net.device.to_host(net.encode(images(3))))
     with pytest.raises(ValueError, match=f"labels must lie in 0 to {CLASSES - 1}"):
         net.train_step(inputs, labels, optimizer)
         assert net.device.gpu is not None
         net.loss.read()
-    assert weights(net) == before and optimizer.counts.applied == 0
+    assert bits(net) == before and optimizer.counts.applied == 0
     # it has been told, and counts for nothing
     assert net.loss.read().images == 0
     net.train_step(inputs, net.device.to_device(LABELS), optimizer)
-    assert net.loss.read().images == 3 and weights(net) != before
+    assert net.loss.read().images == 3 and bits(net) != before
 
 
 def test_each_mistake_that_is_not_told_yet_is_told() -> None:
@@ -192,12 +177,12 @@ def test_inputs_outside_the_code_change_nothing_and_are_told(
 ) -> None:
     net = on(device)
     optimizer = Adam(net.device, net.parameters)
-    before = weights(net)
+    before = bits(net)
     with pytest.raises(ValueError, match=message):
         net.train_step(net.device.to_device(inputs), net.device.to_device(LABELS), optimizer)
         assert net.device.gpu is not None
         net.state_dict()
-    assert weights(net) == before and optimizer.counts.applied == 0
+    assert bits(net) == before and optimizer.counts.applied == 0
     assert all(np.isfinite(values).all() for values in net.state_dict().values())
 
 
@@ -208,13 +193,13 @@ def test_a_step_as_a_graph_tells_it_too() -> None:
     for _ in range(4):
         step.send(INPUTS, LABELS)
         step.run()
-    before = weights(net)
+    before = bits(net)
     step.send(INPUTS, np.array([0, 99, 1], np.int32))
     step.run()
     assert step.graphs == 1
     with pytest.raises(ValueError, match="labels must lie in"):
         net.loss.read()
-    assert weights(net) == before
+    assert bits(net) == before
     assert (optimizer.counts.applied, optimizer.counts.skipped, net.loss.read().images) == (4, 1, 12)
 
 
@@ -257,7 +242,7 @@ def test_only_the_batch_that_is_none_is_left_out(bad: str) -> None:
     alone = Adam(device, twin.parameters)
     for _ in range(2):
         twin.train_step(*good, alone)
-    assert weights(net) == weights(twin)
+    assert bits(net) == bits(twin)
 
 
 @pytest.mark.parametrize("rule", [{"encoding": "direct"}, {"standardize": True}])
@@ -266,11 +251,11 @@ def test_standardised_inputs_outside_what_pixels_become(rule: dict[str, Any], va
     """Pixels of 0 to 255 were trained on: only whether they were finite was looked at."""
     net = build(mean=np.array([0.4, 0.5], np.float32), std=np.array([0.2, 0.1], np.float32), **rule)
     optimizer = Adam(net.device, net.parameters)
-    before = weights(net)
+    before = bits(net)
     for call in (lambda given: net.train_step(given, LABELS, optimizer), net.run, net.forward):
         with pytest.raises(ValueError, match=r"inputs must lie in -5 to 5, as encode\(\)|encoded must be finite"):
             call(with_value(value))
-    assert weights(net) == before and optimizer.counts.applied == 0
+    assert bits(net) == before and optimizer.counts.applied == 0
 
 
 def test_images_of_0_to_255_that_a_user_standardised() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from reference.comparison import DEVICE
 
 from ttfs_cupy import models
+from ttfs_cupy.device import Device
 from ttfs_cupy.engine.network import Network
 
 SHAPE = (2, 7, 9)
@@ -16,6 +17,16 @@ SHAPES = {"conv1.weight": (5, 2, 3, 3), "linear1.weight": (6, 5 * 3 * 4), "reado
 
 def build(seed: int = 0, **rule: Any) -> Network:
     return models.build(SPEC, input_shape=SHAPE, classes=CLASSES, device=DEVICE, seed=seed, **rule)
+
+
+def on(device: str | Device) -> Network:
+    return models.build(SPEC, SHAPE, CLASSES, device)
+
+
+def bits(net: Network) -> bytes:
+    """Of all weights."""
+    values: bytes = net.device.to_host(net.parameters.values).tobytes()
+    return values
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

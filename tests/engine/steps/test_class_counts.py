@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from cuda_stand_in import FORBIDDEN_IN_A_STEP, Machine, device_of
-from helpers.small_network import CLASSES, SHAPE, SPEC
+from helpers.small_network import CLASSES, SHAPE, on
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttfs_cupy import Evaluator, Network, Noise, mixing, models
+from ttfs_cupy import Evaluator, Network, Noise, mixing
 from ttfs_cupy.data import Batches, ImageSet
 from ttfs_cupy.device import Device
 from ttfs_cupy.engine.steps.class_counts import UNEVEN, ClassTotals
@@ -16,16 +16,6 @@ from ttfs_cupy.engine.steps.prediction import predict
 IMAGES, BATCH = 60, 16
 # of the class 1 there is none
 LABELS = np.repeat(np.array([0, 2, 3], np.int32), (44, 12, 4))
-
-
-@pytest.fixture(params=["cpu", "GPU"])
-def device(request: pytest.FixtureRequest) -> str | Device:
-    """A stand-in for the GPU."""
-    return "cpu" if request.param == "cpu" else device_of(Machine())
-
-
-def on(device: str | Device) -> Network:
-    return models.build(SPEC, SHAPE, CLASSES, device)
 
 
 def images() -> ImageSet:

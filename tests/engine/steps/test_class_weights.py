@@ -4,34 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_stand_in import Machine, device_of
-from helpers.small_network import CLASSES, SHAPE, SPEC, images
+from helpers.mixed_labels import COUNT, LABELS, MIXED, OTHERS, SHARES
+from helpers.small_network import bits, images, on
 
-from ttfs_cupy import Adam, Evaluator, MixedLabels, Network, Sgd, TrainingStep, models
+from ttfs_cupy import Adam, Evaluator, MixedLabels, Network, Sgd, TrainingStep
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import Device
 
-LABELS = np.array([0, 3, 1, 2, 1, 0], np.int32)
-OTHERS = np.array([1, 0, 1, 3, 2, 3], np.int32)
-SHARES = np.array([0.3, 0.5, 0.9, 0.0, 1.0, 0.625], np.float32)
-MIXED = MixedLabels(LABELS, OTHERS, SHARES)
-COUNT = len(LABELS)
 WEIGHTS = np.array([0.25, 3.0, 1.0, 7.5], np.float32)
-
-
-@pytest.fixture(params=["cpu", "GPU"])
-def device(request: pytest.FixtureRequest) -> str | Device:
-    """A stand-in for the GPU."""
-    return "cpu" if request.param == "cpu" else device_of(Machine())
-
-
-def on(device: str | Device) -> Network:
-    return models.build(SPEC, SHAPE, CLASSES, device)
-
-
-def bits(net: Network) -> bytes:
-    values: bytes = net.device.to_host(net.parameters.values).tobytes()
-    return values
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
