@@ -21,7 +21,8 @@ COMMANDS = ("train", "evaluate", "preview", "check", "bench")
 # the signal ends the process, too, where Python was in code made of text: 130 is what a shell makes of that
 INTERRUPTED = (130, -signal.SIGINT)
 
-UP_AND_WAITING = "import time\nprint('up', flush=True)\ntime.sleep(60)\n"
+# in many short sleeps: a signal in the moment before one is answered after it
+UP_AND_WAITING = "import time\nprint('up', flush=True)\nfor _ in range(600): time.sleep(0.1)\n"
 
 
 def package(folder: Path, name: str, text: str) -> Path:
