@@ -119,7 +119,7 @@ def unpickled(path: Path) -> dict[Any, Any]:
             file.seek(0)
             content = _Unpickler(file, encoding="latin1").load()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({reason(error)})") from error
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
     except MemoryError:
         raise
     # a damaged pickle may raise nearly anything

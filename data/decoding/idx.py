@@ -51,7 +51,7 @@ def read_idx(path: Path, kind: Kind) -> NDArray[Any]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} cannot be unzipped ({message_of(error)}): fetch it again") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({reason(error)})") from error
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def _content(file: BinaryIO | gzip.GzipFile, path: Path, kind: Kind, most: int, *, exact: bool) -> NDArray[Any]:

@@ -127,7 +127,7 @@ def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     except (_DamagedError, zlib.error) as error:
         raise UserError(f"{path} is damaged ({message_of(error)}): fetch it again") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({reason(error)})") from error
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(f"{path} does not hold {', '.join(missing)}: fetch it again")

@@ -12,8 +12,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_file, is_there
 from ttfs_cupy.common.shown import shown, shown_path
 from ttfs_cupy.data.decoding.npy import read_npy, read_npz
-from ttfs_cupy.data.sources.halves import divided
-from ttfs_cupy.data.sources.raw import TEST_SHARE, Options, Raw
+from ttfs_cupy.data.sources.raw import Options, Raw
 
 NAMES = ("images", "labels", "test_images", "test_labels", "class_names")
 MOST_CHANNELS = 4
@@ -33,8 +32,7 @@ def read_arrays(root: Path, options: Options) -> tuple[Raw, Raw]:
     _check_counts(where, images, labels)
     names = _class_names(where, arrays.get("class_names"), labels)
     if "test_images" not in arrays:
-        share = TEST_SHARE if options.test is None else options.test
-        train, test = divided(labels, share, lambda label: f"{where}: the class {label}")
+        train, test = options.halves(labels, lambda label: f"{where}: the class {label}")
         halves = [Raw(images[half], labels[half], where, names) for half in (train, test)]
         return halves[0], halves[1]
     if options.test is not None:

@@ -67,7 +67,7 @@ def _photographs(root: Path, options: Options) -> list[str]:
     return [file for half in find_folder(root, options) for file in half.files]
 
 
-def _recordings(root: Path, options: Options) -> list[Path]:
+def _recordings(root: Path, options: Options) -> list[str]:
     return [file for half in find_events(root, options) for file in half.files]
 
 

@@ -6,44 +6,30 @@ is kept as an image's brightness is, so that latency encoding makes spike times 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there, reason
-from ttfs_cupy.common.shown import listed, shown
+from ttfs_cupy.common.files.reading import is_there
 from ttfs_cupy.data.decoding.recordings import ENDINGS, Events, read_recording
+from ttfs_cupy.data.sources.class_folders import ClassFiles, Kind, find_class_files
 from ttfs_cupy.data.sources.raw import Options, Raw
 
 Size = tuple[int, int]
+RECORDINGS = Kind("recording", ENDINGS)
 EARLIEST = 255
 # how many times as large as half of the images are they may become, to be as large as the largest
 MOST_PADDING = 16
 
 
-class Recordings(NamedTuple):
-    """The files of one half: class after class, and by their paths within one. labels: int64 (N,)."""
-
-    folder: Path
-    files: list[Path]
-    labels: NDArray[np.int64]
-    class_names: tuple[str, ...]
-
-
-def find_events(root: Path, _options: Options) -> tuple[Recordings, Recordings]:
-    """The recordings in root/train/CLASS and root/test/CLASS, at any depth. Classes are numbered by their folders'
-    sorted names. Raises UserError for folders that are missing or do not fit."""
+def find_events(root: Path, _options: Options) -> tuple[ClassFiles, ClassFiles]:
+    """The recordings in root/train/CLASS and root/test/CLASS, at any depth. Raises UserError, which names the folder
+    that is missing or does not fit."""
     train, test = _half(root, "train"), _half(root, "test")
-    classes = _classes(train)
-    if len(classes) < 2:
-        raise UserError(f"{train} must hold a folder for each class, at least 2, not {len(classes)}")
-    if unknown := [name for name in _classes(test) if name not in classes]:
-        raise UserError(f"{test} has classes that {train} has not: {listed(map(shown, unknown))}")
-    return _recordings(train, classes), _recordings(test, classes)
+    of_train = find_class_files(RECORDINGS, train)
+    return of_train, find_class_files(RECORDINGS, test, of_train.class_names)
 
 
 def read_events(root: Path, options: Options) -> tuple[Raw, Raw]:
@@ -54,7 +40,7 @@ def read_events(root: Path, options: Options) -> tuple[Raw, Raw]:
     Raises UserError for folders and files that are missing, damaged or do not fit.
     """
     halves = find_events(root, options)
-    images = [[_image(file, options) for file in half.files] for half in halves]
+    images = [[_image(Path(file), options) for file in half.files] for half in halves]
     height, width = options.size or _common_size(root, [image for half in images for image in half])
     train, test = (
         Raw(
@@ -91,39 +77,6 @@ def _half(root: Path, name: str) -> Path:
         f"there is no {root / name}: put recordings ({', '.join(ENDINGS)}) into {root}/train/CLASS and "
         f"{root}/test/CLASS, a folder for each class"
     )
-
-
-def _classes(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({reason(error)})") from error
-
-
-def _recordings(folder: Path, classes: list[str]) -> Recordings:
-    files: list[Path] = []
-    labels: list[int] = []
-    for name in _classes(folder):
-        of_class = _files(folder / name)
-        if not of_class:
-            raise UserError(f"{folder / name} holds no recordings ({', '.join(ENDINGS)})")
-        files += of_class
-        labels += [classes.index(name)] * len(of_class)
-    if not files:
-        raise UserError(f"{folder} holds no folder of a class")
-    return Recordings(folder, files, np.array(labels, np.int64), tuple(classes))
-
-
-def _files(folder: Path) -> list[Path]:
-    """By their paths; other files, and hidden ones, are left alone."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read ({reason(error)})") from error
-
-    found = []
-    for place, _, names in os.walk(folder, onerror=refuse):
-        found += [Path(place) / name for name in names if not name.startswith(".")]
-    return sorted(file for file in found if file.suffix.lower() in ENDINGS)
 
 
 def _image(file: Path, options: Options) -> NDArray[np.uint8]:

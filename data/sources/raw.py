@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count, is_number, is_whole
@@ -69,6 +71,25 @@ class Options:
     def given(self) -> tuple[str, ...]:
         """The names of those that are not left to the files."""
         return tuple(name for name in OPTIONS if getattr(self, name) is not None)
+
+    def halves(
+        self, labels: NDArray[np.int64], class_called: Callable[[int], str]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The indices of the training and of the test half of images that come without one, int64, sorted.
+
+        Of each class round(test * count) images, but at least one and not all, are for the test. Which ones depends on
+        their number alone: neither on a run's seed, so that accuracies compare, nor on the other classes.
+        Raises UserError for a class of one image, called as `class_called` says.
+        """
+        share = TEST_SHARE if self.test is None else self.test
+        held_out = np.zeros(len(labels), bool)
+        for label in np.unique(labels):
+            (members,) = np.nonzero(labels == label)
+            if len(members) < 2:
+                raise UserError(f"{class_called(int(label))} holds one image, where training and test need one each")
+            count = min(max(round(share * len(members)), 1), len(members) - 1)
+            held_out[members[np.random.default_rng(0).permutation(len(members))[:count]]] = True
+        return np.nonzero(~held_out)[0], np.nonzero(held_out)[0]
 
 
 OPTIONS = tuple(field.name for field in fields(Options))

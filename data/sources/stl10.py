@@ -83,7 +83,7 @@ def _bytes(path: Path, images: int | None) -> NDArray[np.uint8]:
                 )
             content = file.read(size)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({reason(error)})") from error
+        raise UserError(f"{path} cannot be read: {reason(error)}") from error
     if len(content) != size:
         raise UserError(f"{path} became shorter while it was read")
     return np.frombuffer(content, np.uint8)

@@ -173,7 +173,7 @@ def test_what_is_no_file(ending: str, tmp_path: Path) -> None:
     write_events(tmp_path, train=6, test=3)
     file = tmp_path / "train" / "class 0" / f"x{ending}"
     file.symlink_to("nothing")
-    assert refusal(tmp_path) == f"{file} cannot be read: no such file"
+    assert refusal(tmp_path) == f"{file} is a link that leads nowhere: no such file"
     file.unlink()
     file.symlink_to("/dev/zero")
     assert refusal(tmp_path) == f"{file} cannot be read: it is a device, not a file"

@@ -89,9 +89,10 @@ def test_formats(ending: str, tmp_path: Path) -> None:
     data = load_dataset("events", tmp_path, size=(8, 8), time_window=50_000)
     assert (data.name, data.classes, data.input_shape) == ("events", 3, (2, 8, 8))
     assert data.class_names == ("class 0", "class 1", "class 2")
-    assert data.train.labels.tolist() == [0, 0, 1, 1, 2, 2] and data.test.labels.tolist() == [0, 1, 2]
-    for half, first, numbers in ((data.train, 0, (0, 3, 1, 4, 2, 5)), (data.test, 1000, (0, 1, 2))):
-        for image, label, number in zip(half.images, half.labels, numbers, strict=True):
+    # by their names, whatever their class
+    assert data.train.labels.tolist() == [0, 1, 2, 0, 1, 2] and data.test.labels.tolist() == [0, 1, 2]
+    for half, first in ((data.train, 0), (data.test, 1000)):
+        for number, (image, label) in enumerate(zip(half.images, half.labels, strict=True)):
             assert np.array_equal(image, one_by_one(recording(label, first + number), (8, 8), 50_000))
 
 
@@ -154,7 +155,7 @@ def test_without_a_size_all_are_as_large_as_the_largest(tmp_path: Path) -> None:
     np.save(tmp_path / "test" / "class 1" / "wide.npy", wide)
     data = load_dataset("events", tmp_path)
     assert data.input_shape == (2, 8, 12)
-    assert data.train.images[:, :, 8:].max() == 0 and data.test.images[2, 2, 11].tolist() == [255, 0]
+    assert data.train.images[:, :, 8:].max() == 0 and data.test.images[3, 2, 11].tolist() == [255, 0]
     pixels = data.train.images / 255
     assert data.mean == pytest.approx(pixels.mean((0, 1, 2))) and data.std == pytest.approx(pixels.std((0, 1, 2)))
 
@@ -166,8 +167,8 @@ def test_as_n_mnist_unpacks_with_what_lies_about(tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(tmp_path / "made" / "train", root / "Train")
     shutil.copytree(tmp_path / "made" / "test", root / "Test")
-    (root / "Train" / "class 0" / "deeper").mkdir()
-    (root / "Train" / "class 0" / "0003.npy").rename(root / "Train" / "class 0" / "deeper" / "0003.npy")
+    (root / "Train" / "class 2" / "deeper").mkdir()
+    (root / "Train" / "class 2" / "0005.npy").rename(root / "Train" / "class 2" / "deeper" / "0005.npy")
     for name in ("README.txt", ".hidden.npy", "Thumbs.db"):
         (root / "Train" / "class 1" / name).write_text("nothing")
     (root / "Train" / ".cache").mkdir()
@@ -186,7 +187,7 @@ def test_a_class_may_lack_in_the_test_half_alone(tmp_path: Path) -> None:
     assert data.classes == 3 and data.test.labels.tolist() == [0, 2]
     shutil.rmtree(tmp_path / "train" / "class 2")
     sentence = refusal(tmp_path)
-    assert sentence == f"{tmp_path}/test has classes that {tmp_path}/train has not: 'class 2'"
+    assert sentence == f"{tmp_path}/test holds 'class 2', no class of the training half"
 
 
 def test_one_event_far_outside_does_not_make_all_images_large(tmp_path: Path) -> None:
@@ -213,13 +214,18 @@ def test_absent_data_say_what_to_do(tmp_path: Path) -> None:
 def test_folders_that_are_none(tmp_path: Path) -> None:
     write_events(tmp_path, train=6, test=3)
     (tmp_path / "train" / "empty").mkdir()
-    assert refusal(tmp_path) == f"{tmp_path}/train/empty holds no recordings (.bin, .aedat, .npy, .npz)"
+    assert refusal(tmp_path) == (
+        f"the class folder {tmp_path}/train/empty holds no recording, no file that ends in .bin, .aedat, .npy, .npz"
+    )
     for folder in ("empty", "class 0", "class 1"):
         shutil.rmtree(tmp_path / "train" / folder)
-    assert "a folder for each class, at least 2, not 1" in refusal(tmp_path)
+    assert refusal(tmp_path) == (
+        f"{tmp_path}/train holds the class folder 'class 2' alone, where recordings are to lie in one folder a class, "
+        "two at least"
+    )
     shutil.rmtree(tmp_path / "train")
     (tmp_path / "train").write_text("a file")
-    assert refusal(tmp_path) == f"{tmp_path}/train cannot be read (no such file)"
+    assert refusal(tmp_path) == f"the folder {tmp_path}/train cannot be read: it is a file, not a folder"
 
 
 @pytest.mark.parametrize(

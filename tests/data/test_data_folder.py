@@ -15,8 +15,8 @@ from PIL import Image
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import ImageSet, load_dataset
-from ttfs_cupy.data.sources import folder as folder_module
-from ttfs_cupy.data.sources.halves import divided
+from ttfs_cupy.data.sources import class_folders
+from ttfs_cupy.data.sources.raw import Options
 
 refused = partial(refused_dataset, name="folder")
 
@@ -91,7 +91,7 @@ def test_a_class_of_one_image_has_none_for_the_test(tmp_path: Path) -> None:
 
 def test_dividing_keeps_every_image() -> None:
     labels = np.random.default_rng(3).integers(0, 7, 1000)
-    train, test = divided(labels, 0.3, str)
+    train, test = Options(test=0.3).halves(labels, str)
     assert sorted([*train, *test]) == [*range(1000)] and (np.diff(train) > 0).all() and (np.diff(test) > 0).all()
     counts = np.bincount(labels)
     assert np.bincount(labels[test]).tolist() == [round(0.3 * count) for count in counts.tolist()]
@@ -203,7 +203,7 @@ def test_links_that_multiply(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             (folders / str(depth) / name).symlink_to(folders / str(depth + 1))
     (folders / "30").mkdir()
     (root / "train" / "a" / "many").symlink_to(folders / "0")
-    monkeypatch.setattr(folder_module, "MOST_FOLDERS", 1000)
+    monkeypatch.setattr(class_folders, "MOST_FOLDERS", 1000)
     refused(root, f"{root / 'train' / 'a'} holds more than 1000 folders")
 
 

@@ -326,7 +326,7 @@ def test_files_that_may_not_be_read(zipped: bool) -> None:
         file.chmod(0)
         with without_privileges(), pytest.raises(UserError) as caught:
             load_dataset("mnist", root)
-        assert str(caught.value) == f"{file} cannot be read (Permission denied)"
+        assert str(caught.value) == f"{file} cannot be read: Permission denied"
         file.parent.chmod(0)
         with without_privileges(), pytest.raises(UserError) as caught:
             load_dataset("mnist", root)
