@@ -42,7 +42,8 @@ def find_class_files(kind: Kind, folder: Path, classes: tuple[str, ...] | None =
     """The files of that kind in the class folders of a folder, at any depth. Classes are numbered by their sorted
     names. classes: those of the training half, of which some may lack here.
 
-    Raises UserError for fewer than two classes, one that `classes` lacks, one without files, and what cannot be read.
+    Raises UserError, which names the folder or link: for fewer than two classes, or none where `classes` says which;
+    one that `classes` lacks; one without files; links that lead nowhere or back; what cannot be read.
     """
     names = sorted(subfolders(folder))
     if classes is None and len(names) < 2:
@@ -88,7 +89,9 @@ def _files_below(folder: Path, endings: tuple[str, ...]) -> Iterator[tuple[tuple
         here, parts, above = waiting.pop()
         identity = _identity(here)
         if identity in above:
-            raise UserError(f"{shown_path(here)} is a link that leads back to a folder above it: remove it")
+            # the folder itself may be one of the real ones, seen again by way of a link above it
+            link = next((place for place in (here, *here.parents) if place.is_symlink()), here)
+            raise UserError(f"{shown_path(link)} is a link that leads back to a folder above it: remove it")
         for entry in _entries(here):
             if _is_folder(entry):
                 waiting.append((Path(entry.path), (*parts, entry.name), above | {identity}))

@@ -25,8 +25,8 @@ MOST_PADDING = 16
 
 
 def find_events(root: Path, _options: Options) -> tuple[ClassFiles, ClassFiles]:
-    """The recordings in root/train/CLASS and root/test/CLASS, at any depth. Raises UserError, which names the folder
-    that is missing or does not fit."""
+    """The recordings in root/train/CLASS and root/test/CLASS, at any depth. Raises UserError, which names what
+    is missing or does not fit."""
     train, test = _half(root, "train"), _half(root, "test")
     of_train = find_class_files(RECORDINGS, train)
     return of_train, find_class_files(RECORDINGS, test, of_train.class_names)

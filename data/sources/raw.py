@@ -75,10 +75,11 @@ class Options:
     def halves(
         self, labels: NDArray[np.int64], class_called: Callable[[int], str]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The indices of the training and of the test half of images that come without one, int64, sorted.
+        """The indices of the training and of the test half, int64, sorted, of images that come without a test half.
 
-        Of each class round(test * count) images, but at least one and not all, are for the test. Which ones depends on
-        their number alone: neither on a run's seed, so that accuracies compare, nor on the other classes.
+        Of each class round(share * count) images, but at least one and not all, are for the test; share: `test`, by
+        default TEST_SHARE. Which ones depends on their number alone: neither on a run's seed, so that accuracies
+        compare, nor on the other classes.
         Raises UserError for a class of one image, called as `class_called` says.
         """
         share = TEST_SHARE if self.test is None else self.test

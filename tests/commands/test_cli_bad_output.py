@@ -79,8 +79,8 @@ def largest_file(size: int) -> Iterator[None]:
     [(0, "config.yaml"), (200, "config.yaml"), (3300, "log.txt"), (20_000, "last.safetensors")],
 )
 def test_no_room_for_the_first_files_of_a_run(size: int, file: str, good_run: Path, here: Path) -> None:
-    # the kernels are built, and their cache written, by the good run; so many layers make the log's table longer than
-    # the config, which has an algorithm for each of them: not the fastest, whose names may be long
+    # the kernels are built, and their cache written, by the good run; so many layers make the log's table long. They
+    # are not tuned: three algorithms' names for each layer, where those are fastest, would make the config longer
     with largest_file(size):
         outcome = train(*small(here / "out", network__model=[8] * 60, tune=False))
     refused(outcome, str(here / "out" / file), "cannot be written", "File too large")

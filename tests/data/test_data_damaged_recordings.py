@@ -14,6 +14,9 @@ import pytest
 from helpers.datasets_on_disk import EVENT, npz_columns, recording, write_events
 from helpers.event_recordings import has_tonic, refusal
 
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.data.decoding.recordings import read_recording
+
 
 def npy(array: Any, **how: Any) -> bytes:
     written = io.BytesIO()
@@ -172,11 +175,18 @@ def test_damaged_recordings_that_tonic_reads(name: str, content: bytes, words: s
 def test_what_is_no_file(ending: str, tmp_path: Path) -> None:
     write_events(tmp_path, train=6, test=3)
     file = tmp_path / "train" / "class 0" / f"x{ending}"
-    file.symlink_to("nothing")
-    assert refusal(tmp_path) == f"{file} is a link that leads nowhere: no such file"
-    file.unlink()
     file.symlink_to("/dev/zero")
     assert refusal(tmp_path) == f"{file} cannot be read: it is a device, not a file"
+    file.unlink()
+    with pytest.raises(UserError, match=f"{file} cannot be read: no such file"):
+        read_recording(file)
+
+
+def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    write_events(tmp_path, train=6, test=3)
+    link = tmp_path / "train" / "class 0" / "x.npy"
+    link.symlink_to("nothing")
+    assert refusal(tmp_path) == f"{link} is a link that leads nowhere: no such file"
 
 
 def test_a_file_that_is_too_large_to_be_a_recording(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_without_a_size_all_are_as_large_as_the_largest(tmp_path: Path) -> None:
 
 
 def test_as_n_mnist_unpacks_with_what_lies_about(tmp_path: Path) -> None:
-    """Capital names, recordings in folders within a class, hidden and other files, classes that are links."""
+    """Capital names, recordings in folders within a class, hidden and other files and folders, links to folders."""
     write_events(tmp_path / "made", train=6, test=3)
     before = load_dataset("events", tmp_path / "made")
     root = tmp_path / "root"
@@ -171,10 +171,15 @@ def test_as_n_mnist_unpacks_with_what_lies_about(tmp_path: Path) -> None:
     (root / "Train" / "class 2" / "0005.npy").rename(root / "Train" / "class 2" / "deeper" / "0005.npy")
     for name in ("README.txt", ".hidden.npy", "Thumbs.db"):
         (root / "Train" / "class 1" / name).write_text("nothing")
-    (root / "Train" / ".cache").mkdir()
+    for folder in (".cache", "class 2/.cache"):
+        (root / "Train" / folder).mkdir()
+        (root / "Train" / folder / "copy.npy").write_text("nothing")
     (root / "Train" / "LICENSE").write_text("nothing")
-    (root / "Test" / "class 2").rename(tmp_path / "elsewhere")
-    (root / "Test" / "class 2").symlink_to(tmp_path / "elsewhere")
+    for name in ("class 1", "class 2"):
+        (root / "Test" / name).rename(tmp_path / name)
+    (root / "Test" / "class 1").symlink_to(tmp_path / "class 1")
+    (root / "Test" / "class 2").mkdir()
+    (root / "Test" / "class 2" / "link").symlink_to(tmp_path / "class 2")
     after = load_dataset("events", root)
     assert np.array_equal(after.train.images, before.train.images) and after.classes == before.classes
     assert np.array_equal(after.test.images, before.test.images)

@@ -194,6 +194,14 @@ def test_a_link_that_leads_back(root: Path) -> None:
     refused(root, f"{root / 'train' / 'a' / 'deep' / 'loop'} is a link that leads back to a folder above it")
 
 
+@pytest.mark.parametrize("to", [".", "train", "train/a"])
+def test_of_a_link_that_leads_back_the_link_is_named(to: str, root: Path) -> None:
+    """Not the real folder that is seen again by way of it: it is to be removed."""
+    link = root / "train" / "a" / "link"
+    link.symlink_to(root / to)
+    refused(root, f"{link} is a link that leads back to a folder above it: remove it")
+
+
 def test_links_that_multiply(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two in each of 30 folders a walk would never end."""
     folders = root.parent / "folders"
