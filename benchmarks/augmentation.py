@@ -24,7 +24,7 @@ import psutil
 from ttfs_cupy.benchmarks import options
 from ttfs_cupy.benchmarks.comparison.memory import peak_resident_bytes
 from ttfs_cupy.benchmarks.machine import processor
-from ttfs_cupy.benchmarks.measure import PAUSE, median
+from ttfs_cupy.benchmarks.measure import median, turns
 from ttfs_cupy.benchmarks.ours import Ours
 from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
 from ttfs_cupy.common.command import command_line
@@ -106,11 +106,11 @@ def lines(count: int, batch_size: int, seconds: float, task: Task) -> Iterator[s
     theirs = TorchvisionLoader(images, labels, batch_size, WORKERS, GREY)
     step = Ours(task, device).step
     step()
-    turns = [
+    sides = [
         *(_turn(make, batch_size, seconds / ROUNDS) for make in (ours.make, theirs.make)),
         Turn(step, task.batch_size),
     ]
-    taken = _in_turns(turns, ROUNDS)
+    taken = _taken(sides, ROUNDS)
     yield from _table(taken, batch_size, task)
     yield f"memory beyond the data set while ours are made: {grown / 2**20:.0f} MiB at most"
     yield f"load average {_load()}"
@@ -152,16 +152,13 @@ def _turn(make: Callable[[int], None], batch_size: int, seconds: float) -> Turn:
     return Turn(lambda: make(batches), batches * batch_size)
 
 
-def _in_turns(turns: Sequence[Turn], rounds: int) -> list[list[float]]:
-    """Seconds for an image, round by round, of each; who goes first changes every round."""
-    taken: list[list[float]] = [[] for _ in turns]
-    for number in range(rounds):
-        order = range(len(turns)) if number % 2 == 0 else reversed(range(len(turns)))
-        for index in order:
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            turns[index].work()
-            taken[index].append((time.perf_counter() - start) / turns[index].images)
+def _taken(sides: Sequence[Turn], rounds: int) -> list[list[float]]:
+    """Seconds for an image, round by round, of each."""
+    taken: list[list[float]] = [[] for _ in sides]
+    for index in turns(len(sides), rounds):
+        start = time.perf_counter()
+        sides[index].work()
+        taken[index].append((time.perf_counter() - start) / sides[index].images)
     return taken
 
 

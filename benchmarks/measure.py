@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ttfs_cupy.benchmarks.workload import Task
@@ -52,7 +52,7 @@ class Measured:
 
 
 def compare(task: Task, sides: Sequence[Side], rounds: int, steps_per_turn: int) -> Measured:
-    """Each side warms up; then they take turns, and who goes first changes every round."""
+    """Each side warms up; then they take turns."""
     measured = Measured()
     running: dict[str, Running] = {}
     for side in sides:
@@ -63,14 +63,20 @@ def compare(task: Task, sides: Sequence[Side], rounds: int, steps_per_turn: int)
             if sentence is None:
                 raise
             measured.failures[side.label] = sentence
-    for label in running:
-        measured.seconds[label] = []
-    for number in range(rounds):
-        order = list(running) if number % 2 == 0 else list(reversed(running))
-        for label in order:
-            time.sleep(PAUSE)
-            measured.seconds[label].append(running[label].clock(running[label].step, steps_per_turn))
+    labels = list(running)
+    measured.seconds.update({label: [] for label in labels})
+    for number in turns(len(labels), rounds):
+        one = running[labels[number]]
+        measured.seconds[labels[number]].append(one.clock(one.step, steps_per_turn))
     return measured
+
+
+def turns(sides: int, rounds: int) -> Iterator[int]:
+    """Whose turn it is of so many sides: after a pause, each once a round. Who goes first changes every round."""
+    for number in range(rounds):
+        for side in range(sides) if number % 2 == 0 else reversed(range(sides)):
+            time.sleep(PAUSE)
+            yield side
 
 
 def warmed_up(side: Side, task: Task) -> Running:

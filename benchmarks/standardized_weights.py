@@ -11,13 +11,12 @@ if __name__ == "__main__":
 
     entry.run("ttfs_cupy.benchmarks.standardized_weights")
 
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ttfs_cupy.benchmarks import options
-from ttfs_cupy.benchmarks.measure import PAUSE, STEPS_PER_TURN, clock_between, median
+from ttfs_cupy.benchmarks.measure import STEPS_PER_TURN, clock_between, median, turns
 from ttfs_cupy.benchmarks.ours import WARM_UPS_OF_GRAPHS
 from ttfs_cupy.benchmarks.workload import CLASSES, LEARNING_RATE, WORKLOADS, Workload
 from ttfs_cupy.common.command import command_line
@@ -70,16 +69,13 @@ def _seconds(device: Device, workload: Workload, batch_size: int, rounds: int) -
         standardized.parameters.to_trained_gradients()
         standardized.parameters.to_values()
 
-    turns = [*(step.run for step in steps), launches]
+    sides = [*(step.run for step in steps), launches]
     clock, times = clock_between(device.synchronize), STEPS_PER_TURN[device.target]
-    seconds: list[list[float]] = [[] for _ in turns]
-    for turn in turns:
-        clock(turn, WARM_UPS_OF_GRAPHS)
-    for number in range(rounds):
-        order = range(len(turns)) if number % 2 == 0 else reversed(range(len(turns)))
-        for index in order:
-            time.sleep(PAUSE)
-            seconds[index].append(clock(turns[index], times))
+    seconds: list[list[float]] = [[] for _ in sides]
+    for side in sides:
+        clock(side, WARM_UPS_OF_GRAPHS)
+    for index in turns(len(sides), rounds):
+        seconds[index].append(clock(sides[index], times))
     first, second, third = map(median, seconds)
     return first, second, third
 
