@@ -82,7 +82,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     dataset = read_dataset(config)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
     batches = training_batches(config, dataset, network.encoder)
-    _, validation = split(dataset.train.labels, config.data.validation, config.seed)
+    # all others: a file of indices is read once, and cannot change in between
+    validation = np.setdiff1d(np.arange(len(dataset.train)), batches.members)
     # what does not fit is told before anything is timed
     class_weights(config.data.class_weights, batches.labels, dataset.classes)
     batch_size = config.training.batch_size
