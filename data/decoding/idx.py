@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.shown import message_of
-
-# the most that deflate makes of a byte
-LARGEST_RATIO = 1032
-PIECE = 1 << 20
+from ttfs_cupy.data.decoding.bounded import LARGEST_RATIO, read_content
 
 
 @dataclass(frozen=True)
@@ -71,11 +68,7 @@ def _content(file: BinaryIO | gzip.GzipFile, path: Path, kind: Kind, most: int, 
         raise UserError(f"{path} is damaged, {most} bytes where its header says {promised}: fetch it again")
     if promised > most:
         raise UserError(f"{path} is damaged: it cannot hold the {promised} bytes that its header says: fetch it again")
-    content = bytearray()
-    while piece := file.read(min(PIECE, promised - start - len(content))):
-        content += piece
-    # to the end, where a checksum is
-    more = file.read(1)
+    content, more = read_content(file, promised - start)
     if more or len(content) != promised - start:
         found = f"more than {promised}" if more else f"{start + len(content)}"
         raise UserError(f"{path} is damaged, {found} bytes where its header says {promised}: fetch it again")

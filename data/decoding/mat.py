@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.shown import message_of
+from ttfs_cupy.data.decoding.bounded import LARGEST_RATIO, PIECE
 
 # the header's bytes, and where in it version and byte order are
 HEADER, VERSION = 128, slice(124, 128)
@@ -34,10 +35,6 @@ NUMERIC = range(6, 16)
 IS_COMPLEX = 0x0800
 # names and dimensions are short
 LONGEST = 256
-
-# the most that deflate makes of a byte
-LARGEST_RATIO = 1032
-PIECE = 1 << 20
 
 
 class _DamagedError(Exception):

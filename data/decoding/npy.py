@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.shown import message_of, shown, shown_path
+from ttfs_cupy.data.decoding.bounded import LARGEST_RATIO, read_content
 
 # bytes of a header, of which a hundred are usual
 LONGEST_HEADER = 10_000
-# the most that deflate makes of a byte; of other methods there is no such limit
-LARGEST_RATIO = 1032
+# of others than these nobody knows how much a byte may become
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-PIECE = 1 << 20
 # booleans, whole numbers, floats, text; and rows of such, by name
 KINDS, ROWS = "biufU", "V"
 
@@ -115,10 +114,7 @@ def _array(file: IO[bytes], size: int, most: int | None, kinds: str) -> NDArray[
         raise ValueError(f"it has {size} bytes, where its header says {promised}")
     if most is not None and bytes_of_array > most:
         raise ValueError(f"its array has {bytes_of_array} bytes, where {most} would be many")
-    content = bytearray()
-    while piece := file.read(min(PIECE, bytes_of_array - len(content))):
-        content += piece
-    # to the end, where a checksum is
-    if len(content) != bytes_of_array or file.read(1):
+    content, more = read_content(file, bytes_of_array)
+    if more or len(content) != bytes_of_array:
         raise ValueError(f"it ends after {len(content)} bytes of {bytes_of_array}")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
