@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -21,7 +22,7 @@ LARGEST_ARCHIVE = 8 << 30
 LARGEST_READ = 1 << 24
 
 
-def unpack(archive: Path, folder: Path, files: tuple[str, ...]) -> None:
+def unpack(archive: Path, folder: Path, files: Sequence[str]) -> None:
     """Unpack `files`, and nothing else that `archive` may hold, into `folder`.
 
     Into a temporary folder first, then renamed: an interrupted unpacking leaves no half of a data set behind.
@@ -37,7 +38,7 @@ def unpack(archive: Path, folder: Path, files: tuple[str, ...]) -> None:
         raise UserError(f"{archive} cannot be unpacked into {folder.parent}: {reason(error)}") from error
 
 
-def _extract(archive: Path, prefix: str, target: Path, files: tuple[str, ...]) -> None:
+def _extract(archive: Path, prefix: str, target: Path, files: Sequence[str]) -> None:
     """Copy the regular files `prefix`/file out of the archive: by these names, so none can lead elsewhere."""
     wanted = {f"{prefix}/{file}": file for file in files}
     with open_file(archive) as packed:

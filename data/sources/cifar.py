@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_file, is_there
 from ttfs_cupy.common.shown import message_of, shown
-from ttfs_cupy.data.decoding.archive import unpack
 from ttfs_cupy.data.decoding.cifar_pickle import REMEDY, Array, unpickled
 from ttfs_cupy.data.sources.raw import Raw
-from ttfs_cupy.data.sources.torchvision_access import downloading, torchvision
+from ttfs_cupy.data.sources.torchvision_access import fetch, find_archived
 
 # a batch file's row: 3 colour planes of 32 x 32 pixels
 PLANES = (3, 32, 32)
@@ -70,27 +69,10 @@ _PUBLISHED = {
 
 
 def find_cifar(name: str, root: Path, download: bool) -> list[Path]:
-    """The files of `name`, 'cifar10' or 'cifar100'.
-
-    Looked for, in this order: torchvision's folder under `root`; the published archive's name there, which is
-    unpacked; torchvision's download, if allowed. Raises UserError for missing files and a damaged archive.
-    """
+    """The files of `name`, 'cifar10' or 'cifar100', as `find_archived` finds them. Raises UserError as it does."""
     published = _PUBLISHED[name]
-    folder, archive = root / published.folder, root / published.archive
-    if not is_there(folder) and is_file(archive):
-        try:
-            unpack(archive, folder, published.files)
-        except UserError:
-            # an interrupted download leaves half an archive: torchvision sees that and fetches it anew
-            if not download:
-                raise
-    missing = [file for file in published.files if not is_file(folder / file)]
-    if missing and download:
-        with downloading(name, root):
-            getattr(torchvision("datasets"), published.reader)(str(root), download=True)
-    elif missing:
-        raise UserError(_absent(name, folder, archive, missing))
-    return [folder / file for file in published.files]
+    fetching = partial(fetch, name, root, published.reader) if download else None
+    return find_archived(name, root / published.folder, published.archive, published.files, fetching)
 
 
 def read_cifar(name: str, root: Path, download: bool) -> tuple[Raw, Raw]:
@@ -108,14 +90,6 @@ def _half(files: list[Path], published: _Published, where: str, names: tuple[str
     batches = (_batch(file, published.labels_key, published.classes) for file in files)
     images, labels = zip(*batches, strict=True)
     return Raw(np.concatenate(images), np.concatenate(labels), where, names)
-
-
-def _absent(name: str, folder: Path, archive: Path, missing: list[str]) -> str:
-    if is_there(folder):
-        return f"{folder} lacks {', '.join(missing)}: delete the folder and unpack {archive.name} anew"
-    return (
-        f"the data set {name} is not in {folder}: set data.download: true, or put {archive.name} into {folder.parent}"
-    )
 
 
 def _class_names(path: Path, published: _Published) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_file
 from ttfs_cupy.data.decoding.idx import Kind, read_idx
 from ttfs_cupy.data.sources.raw import DIGITS, Raw
-from ttfs_cupy.data.sources.torchvision_access import downloading, torchvision
+from ttfs_cupy.data.sources.torchvision_access import fetch
 
 # Debian's package dataset-fashion-mnist
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -94,9 +94,8 @@ def find_mnist(name: str, root: Path, download: bool) -> list[Path]:
             f"the data set {name} is not in {folder}: set data.download: true, or put the files "
             f"{', '.join(family.files())} there, gzipped or not{hint}"
         )
-    with downloading(name, root):
-        for arguments in family.downloads:
-            getattr(torchvision("datasets"), family.folder)(str(root), download=True, **arguments)
+    for arguments in family.downloads:
+        fetch(name, root, family.folder, **arguments)
     return [folder / file for file in family.files()]
 
 

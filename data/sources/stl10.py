@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_file, is_there, open_file, reason
-from ttfs_cupy.data.decoding.archive import unpack
+from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.data.sources.raw import Raw
-from ttfs_cupy.data.sources.torchvision_access import downloading, torchvision
+from ttfs_cupy.data.sources.torchvision_access import fetch, find_archived
 
 FOLDER, ARCHIVE = "stl10_binary", "stl10_binary.tar.gz"
 HALVES = ("train", "test")
@@ -26,28 +26,9 @@ MOST_LABELS = 1_000_000
 
 
 def find_stl10(root: Path, download: bool) -> list[Path]:
-    """The files of labelled images.
-
-    Looked for, in this order: torchvision's folder under `root`; the published archive there, of which the labelled
-    images are unpacked; torchvision's download, if allowed. Raises UserError for missing files and a damaged archive.
-    """
-    folder, archive = root / FOLDER, root / ARCHIVE
-    if not is_there(folder) and is_file(archive):
-        try:
-            unpack(archive, folder, FILES)
-        except UserError:
-            # an interrupted download leaves half an archive: torchvision sees that and fetches it anew
-            if not download:
-                raise
-    missing = [file for file in FILES if not is_file(folder / file)]
-    if missing and download:
-        with downloading("stl10", root):
-            torchvision("datasets").STL10(str(root), split="test", download=True)
-    elif missing and is_there(folder):
-        raise UserError(f"{folder} lacks {', '.join(missing)}: delete the folder and unpack {ARCHIVE} anew")
-    elif missing:
-        raise UserError(f"the data set stl10 is not in {folder}: set data.download: true, or put {ARCHIVE} into {root}")
-    return [folder / file for file in FILES]
+    """The files of labelled images, as `find_archived` finds them. Raises UserError as it does."""
+    fetching = partial(fetch, "stl10", root, "STL10", split="test") if download else None
+    return find_archived("stl10", root / FOLDER, ARCHIVE, FILES, fetching)
 
 
 def read_stl10(root: Path, download: bool) -> tuple[Raw, Raw]:
