@@ -7,7 +7,7 @@ from typing import Any
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.json_text import keys_and_values
-from ttfs_cupy.common.files.reading import open_file, reason
+from ttfs_cupy.common.files.reading import read_own
 from ttfs_cupy.common.files.writing import write_atomically
 
 # bytes; an epoch's line has some hundreds
@@ -35,15 +35,9 @@ class MetricsFile:
 def _texts(path: Path) -> list[str]:
     """The file's lines; none if there is no file yet."""
     try:
-        with open_file(path) as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise UserError(f"{path} cannot be read: it has more than {LARGEST} bytes, which no run writes")
-        return content.decode().split("\n")
+        return read_own(path, str(path), LARGEST).decode().split("\n")
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {reason(error)}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} cannot be read: it is not UTF-8 text") from None
 

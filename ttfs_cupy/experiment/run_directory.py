@@ -17,7 +17,7 @@ from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.folder_lock import FolderLock, InUseError
 from ttfs_cupy.common.files.json_text import keys_and_values
-from ttfs_cupy.common.files.reading import open_file, path_trouble, reason
+from ttfs_cupy.common.files.reading import path_trouble, read_own, reason
 from ttfs_cupy.common.files.writing import clear_temporaries, write_atomically
 from ttfs_cupy.common.shown import listed, shown
 
@@ -251,16 +251,9 @@ class RunDirectory:
 
     def _read_split(self) -> dict[str, Any] | None:
         try:
-            with open_file(self.split) as file:
-                content = file.read(LARGEST_SPLIT + 1)
+            content = read_own(self.split, f"'{self.split}'", LARGEST_SPLIT)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise UserError(f"'{self.split}' cannot be read: {reason(error)}") from None
-        if len(content) > LARGEST_SPLIT:
-            raise UserError(
-                f"'{self.split}' cannot be read: it has more than {LARGEST_SPLIT} bytes, which no run writes"
-            )
         return keys_and_values(content.decode("utf-8", "replace"), f"'{self.split}' cannot be read: it is")
 
     def discard(self) -> None:

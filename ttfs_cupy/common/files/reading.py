@@ -64,6 +64,21 @@ def open_file(path: Path) -> BinaryIO:
     return open(descriptor, "rb")  # noqa: PTH123 (a descriptor)
 
 
+def read_own(path: Path, called: str, most: int) -> bytes:
+    """What a run wrote to that file, up to `most` bytes. Raises FileNotFoundError where there is none, and UserError,
+    naming it as it is called, where it cannot be read or is longer."""
+    try:
+        with open_file(path) as file:
+            content = file.read(most + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{called} cannot be read: {reason(error)}") from None
+    if len(content) > most:
+        raise UserError(f"{called} cannot be read: it has more than {most} bytes, which no run writes")
+    return content
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file, or a link to one; a directory is none. Raises UserError where it cannot be told, and
     for a pipe or a device, which nobody means."""
