@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -57,9 +58,9 @@ class ImageOperation(ABC):
     def add_to(self, builder: ProgramBuilder) -> None:
         """Appends the operation's slots. Raises UserError for images that it is not made for."""
 
-    def _keep(self, name: str, value: object) -> None:
-        """Puts a checked value in place of what was given."""
-        object.__setattr__(self, name, value)
+    def _check(self, name: str, check: Callable[..., object], *arguments: object, **limits: object) -> None:
+        """Puts what check(called, value, ...) makes of a parameter in its place. Raises UserError as it does."""
+        object.__setattr__(self, name, check(f"{self.name}: {name}", getattr(self, name), *arguments, **limits))
 
     def _word(self, name: str, builder: ProgramBuilder) -> int:
         return fill_word(f"{self.name}: {name}", getattr(self, name), builder.shape[2])
@@ -79,12 +80,11 @@ class RandomCrop(ImageOperation):
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            self._keep("size", checked_counts("RandomCrop: size", self.size, "[height, width]", least=1))
+            self._check("size", checked_counts, "[height, width]", least=1)
         if self.padding is None:
             raise UserError("RandomCrop: padding is missing: it must be a whole number of pixels, such as 4")
-        order = "[left and right, top and bottom]"
-        self._keep("padding", checked_counts("RandomCrop: padding", self.padding, order))
-        self._keep("fill", checked_fill("RandomCrop: fill", self.fill))
+        self._check("padding", checked_counts, "[left and right, top and bottom]")
+        self._check("fill", checked_fill)
 
     @property
     def needs_bytes(self) -> bool:
@@ -115,8 +115,8 @@ class RandomTranslation(ImageOperation):
     fill: Fill = 0
 
     def __post_init__(self) -> None:
-        self._keep("translate", checked_shares("RandomTranslation: translate", self.translate, "[across, down]"))
-        self._keep("fill", checked_fill("RandomTranslation: fill", self.fill))
+        self._check("translate", checked_shares, "[across, down]")
+        self._check("fill", checked_fill)
 
     @property
     def needs_bytes(self) -> bool:
@@ -134,29 +134,31 @@ def _rounded(distance: float) -> int:
 
 
 @dataclass(frozen=True)
-class RandomHorizontalFlip(ImageOperation):
-    """With probability p the image mirrored, left to right."""
+class _RandomFlip(ImageOperation):
+    """With probability p the image mirrored. axis: as the kernel that draws has it."""
 
+    axis: ClassVar[int]
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        self._keep("p", check_number("RandomHorizontalFlip: p", self.p, 0, 1))
+        self._check("p", check_number, 0, 1)
 
     def add_to(self, builder: ProgramBuilder) -> None:
-        builder.add(Draw.MIRROR, threshold(self.p), 0)
+        builder.add(Draw.MIRROR, threshold(self.p), self.axis)
 
 
 @dataclass(frozen=True)
-class RandomVerticalFlip(ImageOperation):
+class RandomHorizontalFlip(_RandomFlip):
+    """With probability p the image mirrored, left to right."""
+
+    axis: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class RandomVerticalFlip(_RandomFlip):
     """With probability p the image mirrored, top to bottom."""
 
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        self._keep("p", check_number("RandomVerticalFlip: p", self.p, 0, 1))
-
-    def add_to(self, builder: ProgramBuilder) -> None:
-        builder.add(Draw.MIRROR, threshold(self.p), 1)
+    axis: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,8 @@ class Cutout(ImageOperation):
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            self._keep("size", checked_counts("Cutout: size", self.size, "[height, width]", least=1))
-        self._keep("fill", checked_fill("Cutout: fill", self.fill))
+            self._check("size", checked_counts, "[height, width]", least=1)
+        self._check("fill", checked_fill)
 
     @property
     def needs_bytes(self) -> bool:
@@ -199,10 +201,10 @@ class RandomErasing(ImageOperation):
     value: Fill = 0
 
     def __post_init__(self) -> None:
-        self._keep("p", check_number("RandomErasing: p", self.p, 0, 1))
-        self._keep("scale", checked_range("RandomErasing: scale", self.scale, 0, 1))
-        self._keep("ratio", checked_range("RandomErasing: ratio", self.ratio, *RATIOS))
-        self._keep("value", checked_fill("RandomErasing: value", self.value))
+        self._check("p", check_number, 0, 1)
+        self._check("scale", checked_range, 0, 1)
+        self._check("ratio", checked_range, *RATIOS)
+        self._check("value", checked_fill)
 
     @property
     def needs_bytes(self) -> bool:

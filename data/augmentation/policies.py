@@ -84,7 +84,7 @@ class AutoAugment(Policy):
     def __post_init__(self) -> None:
         if self.policy != "cifar10":
             raise UserError(f"AutoAugment: policy must be cifar10, the one that is made here, not {shown(self.policy)}")
-        self._keep("fill", checked_fill("AutoAugment: fill", self.fill))
+        self._check("fill", checked_fill)
 
     def add_to(self, builder: ProgramBuilder) -> None:
         space = Space(BINS, NARROW)
@@ -113,11 +113,10 @@ class RandAugment(Policy):
     fill: Fill = 0
 
     def __post_init__(self) -> None:
-        self._keep("num_ops", check_count("RandAugment: num_ops", self.num_ops, most=MOST_SLOTS))
-        bins = check_count("RandAugment: num_magnitude_bins", self.num_magnitude_bins, least=2, most=MOST_BINS)
-        self._keep("num_magnitude_bins", bins)
-        self._keep("magnitude", check_count("RandAugment: magnitude", self.magnitude, least=0, most=bins - 1))
-        self._keep("fill", checked_fill("RandAugment: fill", self.fill))
+        self._check("num_ops", check_count, most=MOST_SLOTS)
+        self._check("num_magnitude_bins", check_count, least=2, most=MOST_BINS)
+        self._check("magnitude", check_count, least=0, most=self.num_magnitude_bins - 1)
+        self._check("fill", checked_fill)
 
     def add_to(self, builder: ProgramBuilder) -> None:
         changes = [(name, 1.0, self.magnitude) for name in CHANGES]
@@ -137,9 +136,8 @@ class TrivialAugmentWide(Policy):
     fill: Fill = 0
 
     def __post_init__(self) -> None:
-        name = "TrivialAugmentWide: num_magnitude_bins"
-        self._keep("num_magnitude_bins", check_count(name, self.num_magnitude_bins, least=2, most=MOST_BINS))
-        self._keep("fill", checked_fill("TrivialAugmentWide: fill", self.fill))
+        self._check("num_magnitude_bins", check_count, least=2, most=MOST_BINS)
+        self._check("fill", checked_fill)
 
     def add_to(self, builder: ProgramBuilder) -> None:
         bins = self.num_magnitude_bins
