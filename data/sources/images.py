@@ -35,9 +35,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
-        for name, array in (("images", images), ("labels", labels)):
-            if not isinstance(array, np.ndarray):
-                raise UserError(f"{name} must be a numpy.ndarray, not {type(array).__name__}")
+        _check_arrays(images=images, labels=labels)
         if images.dtype != np.uint8 or images.ndim != 4:
             raise UserError(f"images must be uint8 of shape (N, H, W, C), not {images.dtype} of shape {images.shape}")
         if labels.dtype != np.int32 or labels.shape != (len(images),):
@@ -85,9 +83,7 @@ class ImageSet:
 
         Raises UserError for others.
         """
-        for name, array in (("images", images), ("labels", labels)):
-            if not isinstance(array, np.ndarray):
-                raise UserError(f"{name} must be a numpy.ndarray, not {type(array).__name__}")
+        _check_arrays(images=images, labels=labels)
         return cls(pixels("images", images), whole("labels", labels).astype(np.int32))
 
     def __len__(self) -> int:
@@ -108,6 +104,12 @@ class ImageSet:
         if found.size and not (found.min() >= 0 and found.max() < len(self)):
             raise UserError(f"indices must lie in 0 to {len(self) - 1}")
         return found.astype(np.int64)
+
+
+def _check_arrays(**arrays: object) -> None:
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{name} must be a numpy.ndarray, not {type(array).__name__}")
 
 
 @dataclass(frozen=True, eq=False)
