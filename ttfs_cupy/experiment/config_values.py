@@ -263,7 +263,10 @@ ClassWeights = Annotated[
     Annotated[str, Field(strict=True, pattern=f"^{BALANCED}$"), Tag("name")]
     | Annotated[tuple[Annotated[Real, _between(*CLASS_WEIGHTS)], ...], Tag("weights")],
     Discriminator(_weights_kind),
-    Field(description=f"{BALANCED}, or a list of numbers from 1e-6 to 1e6, one for each class"),
+    Field(
+        description=f"{BALANCED}, or a list of numbers from {short(CLASS_WEIGHTS[0])} to {short(CLASS_WEIGHTS[1])}, "
+        "one for each class"
+    ),
 ]
 WeightRange = Annotated[
     tuple[Number, Number],
