@@ -84,15 +84,16 @@ def test_a_loop_of_ones_own_and_steps_leave_the_same_bits(device: str | Device) 
     assert len(found) == 1
 
 
-def test_an_evaluation_is_of_plain_cross_entropy(device: str | Device) -> None:
+@pytest.mark.parametrize("settings", [{"label_smoothing": 0.3}, {"class_weights": [0.25, 3.0, 1.0, 7.5]}])
+def test_an_evaluation_is_of_plain_cross_entropy(settings: dict[str, Any], device: str | Device) -> None:
     net = on(device)
     encoded = net.device.to_host(net.encode(images(COUNT)))
     plain, _ = net.loss_and_gradients(encoded, LABELS)
-    smoothed, _ = net.loss_and_gradients(encoded, LABELS, 0.3)
-    step = TrainingStep(net, Adam(net.device, net.parameters, 1e-30), COUNT, label_smoothing=0.3)
+    trained, _ = net.loss_and_gradients(encoded, LABELS, **settings)
+    step = TrainingStep(net, Adam(net.device, net.parameters, 1e-30), COUNT, **settings)
     step.send(encoded, LABELS)
     step.run()
-    assert net.loss.read().loss == pytest.approx(smoothed, rel=1e-6) != plain
+    assert net.loss.read().loss == pytest.approx(trained, rel=1e-6) != plain
     net.loss.reset()
     evaluator = Evaluator(net, COUNT)
     evaluator.send(encoded, LABELS)

@@ -7,7 +7,7 @@ import pytest
 from helpers.mixed_labels import COUNT, LABELS, MIXED, OTHERS, SHARES
 from helpers.small_network import bits, images, on
 
-from ttfs_cupy import Adam, Evaluator, MixedLabels, Network, Sgd, TrainingStep
+from ttfs_cupy import Adam, MixedLabels, Network, Sgd, TrainingStep
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import Device
 
@@ -97,22 +97,6 @@ def test_batches_that_are_accumulated_are_one_batch() -> None:
         results.append(net.parameters.values - before)
     np.testing.assert_allclose(results[1], results[0], rtol=0, atol=2e-6 * np.abs(results[0]).max())
     assert np.abs(results[0]).max() > 0.01
-
-
-def test_an_evaluation_knows_no_weights(device: str | Device) -> None:
-    net = on(device)
-    encoded = net.device.to_host(net.encode(images(COUNT)))
-    plain, _ = net.loss_and_gradients(encoded, LABELS)
-    weighted, _ = net.loss_and_gradients(encoded, LABELS, class_weights=WEIGHTS)
-    step = TrainingStep(net, Adam(net.device, net.parameters, 1e-30), COUNT, class_weights=WEIGHTS)
-    step.send(encoded, LABELS)
-    step.run()
-    assert net.loss.read().loss == pytest.approx(weighted, rel=1e-6) != plain
-    net.loss.reset()
-    evaluator = Evaluator(net, COUNT)
-    evaluator.send(encoded, LABELS)
-    evaluator.run()
-    assert net.loss.read().loss == pytest.approx(plain, rel=1e-6)
 
 
 WRONG = [
