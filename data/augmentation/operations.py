@@ -39,6 +39,8 @@ class ImageOperation(ABC):
 
     # whether it computes with levels of grey or colours, which Pillow has for 1 and 3 channels
     of_colours: ClassVar[bool] = False
+    # the parameter that is a level, if there is one
+    level: ClassVar[str] = "fill"
 
     @property
     def name(self) -> str:
@@ -47,7 +49,7 @@ class ImageOperation(ABC):
     @property
     def needs_bytes(self) -> bool:
         """Whether it is made for pixels of 0..255, since it brings levels of its own."""
-        return self.of_colours
+        return self.of_colours or not is_black(getattr(self, self.level, 0))
 
     def given(self) -> dict[str, Any]:
         """The parameters that differ from their defaults, as YAML has them."""
@@ -86,10 +88,6 @@ class RandomCrop(ImageOperation):
         self._check("padding", checked_counts, "[left and right, top and bottom]")
         self._check("fill", checked_fill)
 
-    @property
-    def needs_bytes(self) -> bool:
-        return not is_black(self.fill)
-
     def add_to(self, builder: ProgramBuilder) -> None:
         height, width, _ = builder.shape
         if self.size is not None and both(self.size) != (height, width):
@@ -117,10 +115,6 @@ class RandomTranslation(ImageOperation):
     def __post_init__(self) -> None:
         self._check("translate", checked_shares, "[across, down]")
         self._check("fill", checked_fill)
-
-    @property
-    def needs_bytes(self) -> bool:
-        return not is_black(self.fill)
 
     def add_to(self, builder: ProgramBuilder) -> None:
         height, width, _ = builder.shape
@@ -176,10 +170,6 @@ class Cutout(ImageOperation):
             self._check("size", checked_counts, "[height, width]", least=1)
         self._check("fill", checked_fill)
 
-    @property
-    def needs_bytes(self) -> bool:
-        return not is_black(self.fill)
-
     def add_to(self, builder: ProgramBuilder) -> None:
         height, width, _ = builder.shape
         rows, columns = (height // 2, width // 2) if self.size is None else map(int, both(self.size))
@@ -195,6 +185,8 @@ class RandomErasing(ImageOperation):
     anew, up to ten times.
     """
 
+    level: ClassVar[str] = "value"
+
     p: float = 0.5
     scale: Number = (0.02, 0.33)
     ratio: Number = (0.3, 3.3)
@@ -205,10 +197,6 @@ class RandomErasing(ImageOperation):
         self._check("scale", checked_range, 0, 1)
         self._check("ratio", checked_range, *RATIOS)
         self._check("value", checked_fill)
-
-    @property
-    def needs_bytes(self) -> bool:
-        return not is_black(self.value)
 
     def add_to(self, builder: ProgramBuilder) -> None:
         bounds = [*both(self.scale), *(math.log(side) for side in both(self.ratio))]
