@@ -34,12 +34,10 @@ _GREY = ("1", "L", "LA", "La")
 _ORIENTATION = 274  # EXIF's number of it
 
 
-def load_pillow() -> str:
-    """Imports all of Pillow that `decode` needs; its version. Raises UserError if that cannot be done."""
-    version: str = imported("PIL", "Pillow", "pip install pillow").__version__
-    for name in _PLUGINS:
-        imported(f"PIL.{name}ImagePlugin", "Pillow", "pip install pillow")
-    return version
+def load_pillow() -> None:
+    """Imports all of Pillow that `decode` needs. Raises UserError if that cannot be done."""
+    for name in ("PIL", *(f"PIL.{kind}ImagePlugin" for kind in _PLUGINS)):
+        imported(name, "Pillow", "pip install pillow")
 
 
 @contextmanager
