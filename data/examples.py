@@ -28,6 +28,11 @@ class Example(NamedTuple):
     share: float
 
 
+def available(batches: Batches) -> int:
+    """How many different images epoch 0 has: with balanced sampling, fewer than there are."""
+    return len(np.unique(batches.order(0).images))
+
+
 def chosen(batches: Batches, count: int) -> NDArray[np.int64]:
     """Indices (count,) of images of epoch 0, sorted by class, of each class as many, as far as it has them.
 

@@ -23,10 +23,10 @@ from ttfs_cupy.common.files.writing import check_writable, write_atomically
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import one_line, short
 from ttfs_cupy.data import Batches, augmentation
-from ttfs_cupy.data.examples import Example, chosen, in_epoch
+from ttfs_cupy.data.examples import Example, available, chosen, in_epoch
 from ttfs_cupy.device import get_device
 from ttfs_cupy.experiment.config import Config, load_config
-from ttfs_cupy.experiment.prepare import input_encoder, read_dataset, training_batches
+from ttfs_cupy.experiment.prepare import input_encoder, read_dataset, split_of, training_batches
 from ttfs_cupy.neuron.encoding import Encoder
 
 IMAGES, EPOCHS = 10, 3
@@ -157,8 +157,9 @@ def collected(config: Config, count: int | None, epochs: int) -> Sheet:
     dataset = read_dataset(config)
     encoder = input_encoder(config, dataset)
     # the same draws, and as code the pixels themselves
-    batches, plain = (training_batches(config, dataset, code) for code in (encoder, Encoder()))
-    images = chosen(batches, min(IMAGES, len(batches.members)) if count is None else count)
+    members = split_of(config, dataset).training
+    batches, plain = (training_batches(config, dataset, members, code) for code in (encoder, Encoder()))
+    images = chosen(batches, min(IMAGES, available(batches)) if count is None else count)
     height, width, channels = dataset.train.images.shape[1:]
     layout = Layout(len(images), 1 + epochs, (height, width, channels), captions=batches.mix is not None)
     layout.check()
@@ -278,10 +279,9 @@ def _lettered(canvas: Pixels, sheet: Sheet, scale: _Scale) -> bytes:
 
 def _heading(sheet: Sheet) -> tuple[str, str]:
     data, encoder = sheet.config.data, sheet.encoder
-    augment = data.augment if isinstance(data.augment, str) else str(augmentation(data.augment))
     mix = data.mix if data.mix == "none" else f"{data.mix}, alpha {short(data.mix_alpha)}"
     code = f"{encoder.encoding}{', standardised' if encoder.standardize else ''}"
-    details = f"seed: {sheet.config.seed}   encoding: {code}   mix: {mix}   augment: {augment}"
+    details = f"seed: {sheet.config.seed}   encoding: {code}   mix: {mix}   augment: {augmentation(data.augment)}"
     return f"{data.dataset}: what the network is trained on", one_line(details, (sheet.layout.size[1] - LEFT) // 8)
 
 

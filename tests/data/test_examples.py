@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, ImageSet, MixedLabels, mixing
-from ttfs_cupy.data.examples import chosen, in_epoch
+from ttfs_cupy.data.examples import available, chosen, in_epoch
 from ttfs_cupy.data.order import Order
 from ttfs_cupy.device import get_device
 from ttfs_cupy.neuron.encoding import Encoder
@@ -79,7 +79,7 @@ def test_an_image_that_comes_twice_or_not_at_all(monkeypatch: pytest.MonkeyPatch
     made = batches([0, 1, 0, 1])
     order = Order(np.array([2, 1, 2, 0], np.int32), np.array([0, 0, 1, 0], np.int32))
     monkeypatch.setattr(made, "order", lambda epoch: order)
-    assert 3 not in chosen(made, 3)
+    assert available(made) == 3 and 3 not in chosen(made, 3)
     missing, twice = in_epoch(made, np.array([3, 2]), 0, CPU)
     assert missing is None
     assert twice is not None and (twice.label, twice.other, twice.share) == (0, 0, 1)

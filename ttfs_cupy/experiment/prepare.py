@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from ttfs_cupy.data import (
     Batches,
     Dataset,
     ImageSet,
-    augmentation,
+    Split,
     class_weights,
     fingerprint,
     load_dataset,
@@ -38,8 +39,7 @@ logger = logging.getLogger("ttfs_cupy")
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs but its directory. device_reason says why it is this device, fingerprint what tells its
-    data and their split from others (data/split.py)."""
+    """All that a run needs but its directory. device_reason says why it is this device."""
 
     config: Config
     device: Device
@@ -49,7 +49,11 @@ class Experiment:
     training: Batches
     validation: Batches
     test: Batches
-    fingerprint: Mapping[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What tells the data and their split from others (data/split.py): a digest of all pixels."""
+        return fingerprint(self.dataset.train, self.dataset.test, self.validation.members)
 
     def optimizer(self) -> Optimizer:
         """A fresh optimiser of the network's parameters, as the config says."""
@@ -81,9 +85,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     device, reason = get_device(config.device, config.threads)
     dataset = read_dataset(config)
     network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
-    batches = training_batches(config, dataset, network.encoder)
-    # all others: a file of indices is read once, and cannot change in between
-    validation = np.setdiff1d(np.arange(len(dataset.train)), batches.members)
+    training_images, held_out = split_of(config, dataset)
+    batches = training_batches(config, dataset, training_images, network.encoder)
     # what does not fit is told before anything is timed
     class_weights(config.data.class_weights, batches.labels, dataset.classes)
     batch_size = config.training.batch_size
@@ -103,9 +106,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         dataset,
         network,
         batches,
-        _in_order(dataset.train, validation, config, network),
+        _in_order(dataset.train, held_out, config, network),
         _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
-        fingerprint(dataset.train, dataset.test, validation),
     )
 
 
@@ -122,9 +124,14 @@ def read_dataset(config: Config) -> Dataset:
     )
 
 
-def training_batches(config: Config, dataset: Dataset, encoder: Encoder) -> Batches:
-    """The batches that the config trains on, as that encoder codes them. Raises UserError where there are too few."""
-    members, _ = split(dataset.train.labels, config.data.validation, config.seed)
+def split_of(config: Config, dataset: Dataset) -> Split:
+    """Which training images the config trains on, and which it holds out. Raises UserError where that cannot be."""
+    return split(dataset.train.labels, config.data.validation, config.seed)
+
+
+def training_batches(config: Config, dataset: Dataset, members: NDArray[np.int64], encoder: Encoder) -> Batches:
+    """The batches that the config trains on, of these images, as that encoder codes them. Raises UserError where there
+    are too few."""
     batch_size = config.training.batch_size
     if batch_size > len(members):
         raise UserError(
@@ -145,7 +152,7 @@ def training_batches(config: Config, dataset: Dataset, encoder: Encoder) -> Batc
         shuffle=True,
         sampling=config.data.sampling,
         seed=config.seed,
-        augment=augmentation(config.data.augment),
+        augment=config.data.augment,
         mix=mixing(config.data.mix, config.data.mix_alpha),
         resident=config.data.resident,
     )
