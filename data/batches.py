@@ -38,11 +38,12 @@ class Batches:
     encode: a network's encoder.
     members: indices of the images that are meant, integers (M,); None: all of them.
     shuffle: a new order every epoch. sampling: of a shuffled epoch, plain or balanced, as `order` has it.
-    augment: an Augmentation, or what augmentation() makes one of; or a function of
-    your own, which is given the batch's images, uint8 (B, H, W, C), and a NumPy generator, and returns others like
-    them, of pixels that reach no further. It runs on the host, while a GPU computes the batch before.
-    mix: makes each image of two. resident: the share of a GPU's free memory that the images may take; where they need
-    more, each batch is copied while the one before is computed, with the same bits.
+    augment: an Augmentation, or what augmentation() makes one of; or a function of your own, which is given the batch's
+    images, uint8 (B, H, W, C), and a NumPy generator, and returns others like them, of pixels that reach no further. It
+    runs on the host, while a GPU computes the batch before.
+    mix: makes each image of two.
+    resident: the share of a GPU's free memory that the images may take; where they need more, or have more bytes than
+    a kernel counts, each batch is copied while the one before is computed, with the same bits.
 
     What an image becomes depends on the seed, the epoch and its index alone: not on the batch, the device or the number
     of threads. Of a function of your own it also depends on the batch. A resumed run goes on as if it had never
