@@ -122,17 +122,25 @@ DEVICE void paint(const unsigned char* __restrict__ image, const int* __restrict
     }
 }
 
-// Images after the moves of slots first to before last. images: which ones of pixels; null: pixels are these.
+// Row `row` of a batch's images after the moves of slots first to before last. images: which ones of pixels; null:
+// pixels are these. to: where the row's values go.
+template <typename Row>
+DEVICE void paint_moved(const unsigned char* __restrict__ pixels, const int* __restrict__ images,
+                        const int* __restrict__ instructions, int slots, int first, int last, int row, const Row& to,
+                        int height, int width, int channels, int element_) {
+    const int number = row / height;
+    const long long image = images ? images[number] : number;
+    const int* __restrict__ const moves = instructions + ((long long)number * slots + first) * WORDS;
+    paint(pixels + image * height * width * channels, moves, last - first, row % height, to, height, width, channels,
+          element_);
+}
+
 KERNEL void move_pixels(const unsigned char* __restrict__ pixels, const int* __restrict__ OPTIONAL images,
                         const int* __restrict__ OPTIONAL instructions, int slots, int first, int last,
                         unsigned char* __restrict__ moved, int count, int height, int width, int channels) {
     ROW_LOOP(row, count * height, width) {
-        const int number = row / height, y = row % height;
-        const long long size = (long long)height * width * channels;
-        const AsBytes to = {moved + number * size + (long long)y * width * channels};
-        const int* __restrict__ const moves = instructions + ((long long)number * slots + first) * WORDS;
-        const long long image = images ? images[number] : number;
-        paint(pixels + image * size, moves, last - first, y, to, height, width, channels, HERE);
+        const AsBytes to = {moved + (long long)row * width * channels};
+        paint_moved(pixels, images, instructions, slots, first, last, row, to, height, width, channels, HERE);
     }
 }
 
@@ -142,12 +150,8 @@ KERNEL void encode_pixels(const unsigned char* __restrict__ pixels, const int* _
                           const float* __restrict__ code, float* __restrict__ inputs, int count, int height, int width,
                           int channels) {
     ROW_LOOP(row, count * height, width) {
-        const int number = row / height, y = row % height;
-        const long long size = (long long)height * width * channels;
-        const AsCode to = {inputs + number * size + (long long)y * width * channels, code};
-        const int* __restrict__ const moves = instructions + ((long long)number * slots + first) * WORDS;
-        const long long image = images ? images[number] : number;
-        paint(pixels + image * size, moves, last - first, y, to, height, width, channels, HERE);
+        const AsCode to = {inputs + (long long)row * width * channels, code};
+        paint_moved(pixels, images, instructions, slots, first, last, row, to, height, width, channels, HERE);
     }
 }
 

@@ -13,9 +13,6 @@ DEVICE int luma(const unsigned char* __restrict__ pixel) {
     return (pixel[0] * 19595 + pixel[1] * 38470 + pixel[2] * 7471 + 0x8000) >> 16;
 }
 
-// Where a part of an image begins: its pixels are cut into so many of equal length, nearly.
-DEVICE int part_start(int size, int part, int parts) { return (int)((long long)size * part / parts); }
-
 // What an operation needs to know of an image and channel, part by part, int (count, channels, parts, 256): of CONTRAST
 // the sum of its levels in grey; of AUTO_CONTRAST the lowest and the highest level; of EQUALIZE how often each comes.
 // These are whole numbers, so a table does not depend on the parts. For other operations nothing is written.
@@ -140,7 +137,7 @@ DEVICE void change_row(const unsigned char* __restrict__ image, const int* __res
     const unsigned char* __restrict__ const from = image + (long long)y * width * depth;
     if (operation == AFFINE) {
         const int u = instruction[2] * y + instruction[3], v = instruction[5] * y + instruction[6];
-        PART_LOOP(x, 0, width, width) {
+        COLUMN_LOOP(x, width) {
             const int column = (a * x + u) >> 16, row = (instruction[4] * x + v) >> 16;
             const bool is_inside = column >= 0 && column < width && row >= 0 && row < height;
             const int place = is_inside ? (row * width + column) * depth : 0;
@@ -150,7 +147,7 @@ DEVICE void change_row(const unsigned char* __restrict__ image, const int* __res
         }
     } else if (operation == SHARPNESS) {
         const bool is_border = y == 0 || y == height - 1;
-        PART_LOOP(x, 0, width, width) {
+        COLUMN_LOOP(x, width) {
             for (int c = 0; c < depth; ++c) {
                 const unsigned char* __restrict__ const pixel = from + x * depth + c;
                 const bool stays = is_border || x == 0 || x == width - 1;
@@ -158,16 +155,16 @@ DEVICE void change_row(const unsigned char* __restrict__ image, const int* __res
             }
         }
     } else if (operation == COLOR && depth == 3) {
-        PART_LOOP(x, 0, width, width) {
+        COLUMN_LOOP(x, width) {
             const int plain = luma(from + x * 3);
             for (int c = 0; c < 3; ++c) to[x * 3 + c] = blend(plain, from[x * 3 + c], float_of(a));
         }
     } else if (operation == KEEP || operation == COLOR) {
-        PART_LOOP(x, 0, width, width) {
+        COLUMN_LOOP(x, width) {
             for (int c = 0; c < depth; ++c) to[x * depth + c] = from[x * depth + c];
         }
     } else {
-        PART_LOOP(x, 0, width, width) {
+        COLUMN_LOOP(x, width) {
             for (int c = 0; c < depth; ++c) to[x * depth + c] = table[c * 256 + from[x * depth + c]];
         }
     }

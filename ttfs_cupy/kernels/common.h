@@ -19,6 +19,9 @@ struct Constant<float> {
     DEVICE float of(float value) { return value; }
 };
 
+// Where a part of n things begins, of so many parts of equal length, nearly.
+DEVICE int part_start(int n, int part, int parts) { return (int)((long long)n * part / parts); }
+
 // A float whose bits travel as an int.
 DEVICE float float_of(int bits) {
     union {

@@ -5,7 +5,7 @@
 // keep the order fixed.
 KERNEL void sum_squares(const float* __restrict__ grad, float* __restrict__ sums, int parts, int n) {
     GRID_LOOP(part, parts) {
-        const int first = (int)((long long)n * part / parts), last = (int)((long long)n * (part + 1) / parts);
+        const int first = part_start(n, part, parts), last = part_start(n, part + 1, parts);
         float lanes[8] = {0.0f};
         int i = first;
         for (; i + 8 <= last; i += 8) {
@@ -74,7 +74,7 @@ KERNEL void add_to_totals(const float* __restrict__ row_loss, const int* __restr
 // Adds the number of spikes in each of `parts` contiguous shares of an array to counts[part].
 KERNEL void count_spikes(const float* __restrict__ earliness, long long* __restrict__ counts, int parts, int n) {
     GRID_LOOP(part, parts) {
-        const int first = (int)((long long)n * part / parts), last = (int)((long long)n * (part + 1) / parts);
+        const int first = part_start(n, part, parts), last = part_start(n, part + 1, parts);
         int spikes = 0;
         for (int i = first; i < last; ++i) spikes += earliness[i] != 0.0f;
         counts[part] += spikes;
