@@ -83,20 +83,18 @@ class CrossEntropy:
         self._validity.check_class_weights(class_weights)
         smoothing = check_smoothing(smoothing)
         grad = self.grad[: len(potentials)]
-        mixed = isinstance(labels, MixedLabels)
-        targets: tuple[Any, Any, Any] = labels.arrays if mixed else (labels, None, None)
         scratch = (self._row_loss, self._row_correct, self._arrived)
         marks = self._validity.marks
         settings = smoothing, class_weights
-        reductions.cross_entropy(self._device, potentials, *targets, *settings, marks, grad, *scratch, self._totals)
+        targets = *_targets(labels), *settings
+        reductions.cross_entropy(self._device, potentials, *targets, marks, grad, *scratch, self._totals)
         self._validity.raise_if_known()
         return grad
 
     @in_turn
     def count_classes(self, labels: Labels, images: Array, correct: Array) -> None:
         """Adds the batch of the last add(), whose labels these are, to counts by class, both int64 (classes,)."""
-        targets = labels.arrays if isinstance(labels, MixedLabels) else (labels, None, None)
-        of_batch = *targets, self._row_correct, self._validity.marks
+        of_batch = *_targets(labels), self._row_correct, self._validity.marks
         classes, rows = len(images), len(labels)
         self._device.launch("count_classes", classes, *of_batch, images, correct, rows, classes)
 
@@ -110,3 +108,8 @@ class CrossEntropy:
     @in_turn
     def reset(self) -> None:
         self._totals[...] = 0
+
+
+def _targets(labels: Labels) -> tuple[Any, Any, Any]:
+    """As kernels take them: labels, others, shares; of plain labels the last two are None."""
+    return labels.arrays if isinstance(labels, MixedLabels) else (labels, None, None)

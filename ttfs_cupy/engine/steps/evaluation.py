@@ -41,17 +41,17 @@ class Evaluator(BatchStep):
         not suit the network.
         """
         check_kind("batches", batches, Batches)
-        self._network.validity.check_batches(batches)
         with self._network.turns.take():
             return self._over(batches, description)
 
     def _over(self, batches: Batches, description: str) -> Evaluation:
         network, rates = self._network, self._rates
+        # first, as it refuses what does not suit
+        made = self.each(batches, 0)
         network.plan(self._batch_size, training=self.training)
         network.loss.reset()
         rates.reset()
         self._classes.reset()
-        made = self.each(batches, 0)
         for _ in tqdm(made, total=len(batches), desc=description, unit="batch", leave=False, disable=None):
             self.run()
         totals = network.loss.read()
