@@ -6,10 +6,11 @@ from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
 from ttfs_cupy.check.kernels.references.augmentation import HALF, ONE, carried_out
 from ttfs_cupy.check.kernels.registry import check
 from ttfs_cupy.data.augmentation import Operation
+from ttfs_cupy.data.production import MOST_MOVES
 
 # (count, height, width, channels) of images: of the channels that have code of their own, and others
 SHAPES = ((9, 8, 11, 1), (9, 7, 6, 3), (9, 5, 5, 2), (9, 6, 9, 5), (9, 1, 1, 3))
-MOST_MOVES, SLOTS = 8, 11
+SLOTS = 11
 
 
 @check(tolerance=0.0)

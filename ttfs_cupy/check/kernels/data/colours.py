@@ -6,10 +6,12 @@ from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
 from ttfs_cupy.check.kernels.references.augmentation import HALF, ONE, carried_out, grey_levels
 from ttfs_cupy.check.kernels.registry import check
 from ttfs_cupy.data.augmentation import Operation
+from ttfs_cupy.data.augmentation.program import float_bits
+from ttfs_cupy.data.production import LEVELS
 
 # (height, width, channels)
 SHAPES = ((12, 13, 3), (9, 16, 1), (2, 7, 3), (1, 1, 1), (40, 40, 3))
-SLOTS, SLOT, LEVELS = 3, 1, 256
+SLOTS, SLOT = 3, 1
 FACTORS = (0.0, 0.1, 0.73, 1.0, 1.3, 1.9)
 
 
@@ -29,14 +31,10 @@ def _images(trial: KernelTrial, height: int, width: int, channels: int, count: i
     return np.stack([kinds[number % len(kinds)] for number in range(count)]).astype(np.uint8)
 
 
-def _bits(factor: float) -> int:
-    return int(np.float32(factor).view(np.int32))
-
-
 def _by_tables() -> list[tuple[int, ...]]:
     """Operations that go pixel by pixel, each with its parameter."""
     blends: list[tuple[int, ...]] = [
-        (op, _bits(factor)) for op in (Operation.BRIGHTNESS, Operation.CONTRAST) for factor in FACTORS
+        (op, float_bits(factor)) for op in (Operation.BRIGHTNESS, Operation.CONTRAST) for factor in FACTORS
     ]
     bits = [(Operation.POSTERIZE, kept) for kept in range(9)]
     thresholds = [(Operation.SOLARIZE, level) for level in (0, 1, 128, 255, 256)]
@@ -119,7 +117,7 @@ def change_pixels(trial: KernelTrial) -> None:
     draw = trial.random.integers
     for height, width, channels in SHAPES:
         chosen: list[tuple[int, ...]] = [(Operation.KEEP,), (Operation.INVERT,)] * 4
-        chosen += [(op, _bits(factor)) for op in (Operation.COLOR, Operation.SHARPNESS) for factor in FACTORS] * 4
+        chosen += [(op, float_bits(factor)) for op in (Operation.COLOR, Operation.SHARPNESS) for factor in FACTORS] * 4
         for _ in range(40):
             turn = draw(-ONE, ONE + 1, 4).tolist()
             start = int(draw(-8 * ONE, (8 + width) * ONE)), int(draw(-8 * ONE, (8 + height) * ONE))
