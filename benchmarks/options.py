@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ttfs_cupy.benchmarks.workload import WORKLOADS
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.writing import check_writable
+from ttfs_cupy.common.files.writing import check_picture, check_writable
 
 
 def count(text: str) -> int:
@@ -56,12 +56,10 @@ def add_networks_and_batch_sizes(parser: argparse.ArgumentParser, batch_sizes: l
 
 def check_files(json: Path | None, plot: Path | None) -> None:
     """Raises UserError where one of the files could not be written, or the plot not drawn."""
-    for file in (json, plot):
-        if file is not None:
-            check_writable(file)
-    if plot is not None and plot.suffix != ".png":
-        raise UserError(f"--plot makes a PNG file, so its name has to end in .png, not {plot.name!r}")
+    if json is not None:
+        check_writable(json)
     if plot is not None:
+        check_picture("--plot", plot)
         check_matplotlib("--plot")
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.files.writing import check_picture, write_atomically
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import one_line, short
 from ttfs_cupy.data import Batches, augmentation
@@ -66,9 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _preview(parsed: argparse.Namespace) -> None:
-    if parsed.output.suffix != ".png":
-        raise UserError(f"--output makes a PNG file, so its name has to end in .png, not '{parsed.output.name}'")
-    check_writable(parsed.output)
+    check_picture("--output", parsed.output)
     imported("matplotlib.figure", *MATPLOTLIB)
     config = load_config(parsed.config, parsed.set, {"device": parsed.device, "seed": parsed.seed})
     count, epochs = _sizes(parsed, config)

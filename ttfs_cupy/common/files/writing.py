@@ -34,6 +34,13 @@ def check_writable(file: Path) -> None:
         raise UserError(f"{file} cannot be written: the folder {file.parent} is write-protected")
 
 
+def check_picture(option: str, file: Path) -> None:
+    """Raises UserError where the file that a command's option names could not be written, or is not called .png."""
+    if file.suffix != ".png":
+        raise UserError(f"{option} makes a PNG file, so its name has to end in .png, not {file.name!r}")
+    check_writable(file)
+
+
 def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
     """Writes the pieces, one behind the other, to a temporary file beside `path` and renames it; raises UserError,
     leaving `path` as it was.
