@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.datasets_on_disk import (
+    aged,
     write_cifar10,
     write_cifar100,
     write_emnist,
     write_events,
+    write_images,
     write_mnist,
     write_qmnist,
     write_stl10,
@@ -38,19 +40,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "datasets"
 
 
-def aged(folder: Path) -> None:
-    """Files that were not written just now: only of these a copy is kept."""
-    for path in (folder, *folder.rglob("*")):
-        os.utime(path, (1e9, 1e9))
-
-
 def photographs(root: Path) -> None:
-    for half in ("train", "test"):
-        for label, name in enumerate(("a", "b")):
-            for number in range(4):
-                path = root / half / name / f"{number}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (6, 5), (label, number, 9)).save(path)
+    images = {
+        f"{half}/{name}/{number}.png": np.full((5, 6, 3), (label, number, 9), np.uint8)
+        for half in ("train", "test")
+        for label, name in enumerate(("a", "b"))
+        for number in range(4)
+    }
+    write_images(root, images)
 
 
 WRITERS = {
