@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import numpy as np
 import pytest
 from helpers.commands import evaluate, metrics, small, timeless, train, weights
 from helpers.damage import remove
-from helpers.datasets_on_disk import separable, write_idx
+from helpers.datasets_on_disk import aged, separable, write_idx, write_images
 from helpers.refusals import refused, tree
-from PIL import Image
 
 from ttfs_cupy.data.sources import mnist
 from ttfs_cupy.experiment import checkpoint
@@ -48,12 +46,10 @@ def write_all_ways(root: Path, counts: dict[str, int]) -> None:
         write_idx(root / "FashionMNIST" / "raw", half, images, labels)
         prefix = "" if half == "train" else "test_"
         arrays |= {f"{prefix}images": images, f"{prefix}labels": labels}
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            path = root / "folder" / name / NAMES[label] / f"{number:05}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path, compress_level=1)
-            # of files that were written just now no copy is kept
-            os.utime(path, (1e9, 1e9))
+        named = enumerate(zip(images, labels, strict=True))
+        files = {f"{NAMES[label]}/{number:05}.png": image for number, (image, label) in named}
+        write_images(root / "folder" / name, files, compress_level=1)
+    aged(root / "folder")
     np.savez(root / "arrays.npz", **arrays)
 
 
@@ -96,10 +92,8 @@ def photographs(root: Path, size: tuple[int, int] = (40, 30)) -> None:
     rng = np.random.default_rng(0)
     for name in ("cat", "dog", "owl"):
         pattern = np.kron(rng.integers(0, 2, (4, 3, 3)) * 150, np.ones((size[0] // 4, size[1] // 3, 1)))
-        for number in range(20):
-            path = root / name / f"{number}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray((rng.integers(0, 100, (*size, 3)) + pattern).astype(np.uint8)).save(path)
+        images = ((rng.integers(0, 100, (*size, 3)) + pattern).astype(np.uint8) for _ in range(20))
+        write_images(root / name, {f"{number}.jpg": image for number, image in enumerate(images)})
 
 
 def own(root: Path, output: str = "run", **changes: object) -> list[str]:
@@ -195,11 +189,8 @@ def test_arrays_that_are_refused(here: Path) -> None:
 def test_an_image_that_changes_places_is_noticed(here: Path) -> None:
     """Of a folder without halves another image is then held out, and another tested, of the same labels."""
     folder = here / "photographs"
-    draw = np.random.default_rng(0)
-    for number in range(40):
-        path = folder / "ab"[number // 20] / f"{number:02}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    write_images(folder, {f"{'ab'[number // 20]}/{number:02}.png": image for number, image in enumerate(images)})
     run = here / "run"
     own = {"data__dataset": "folder", "data__root": str(folder), "data__validation": "0.2"}
     assert train(*small(run, tune=False, training__batch_size="4", **own)).code == 0

@@ -1,6 +1,7 @@
 """What a run held out, by a share, a count or a file; and that it does not go on with other images."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,28 +30,23 @@ def of_mnist(root: Path, train: int = 60, test: int = 20, first: int = 0) -> dic
     }
 
 
-@pytest.fixture(scope="module")
-def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_small(tmp_path_factory.mktemp("digits") / "run")
-
-
-def test_a_run_says_what_it_held_out(digits_run: Path) -> None:
+def test_a_run_says_what_it_held_out(short_run: Path) -> None:
     digits = load_dataset("digits", Path())
     held_out = split(digits.train.labels, 0.1, 0).validation
-    told = json.loads((digits_run / "split.json").read_text())
+    told = json.loads((short_run / "split.json").read_text())
     assert told == fingerprint(digits.train, digits.test, held_out)
     # each class has its share of the digits, of which there are about as many of each
     assert np.ptp(np.bincount(digits.train.labels[held_out])) <= 1
 
 
-def test_a_count_and_a_file_hold_out_as_a_share_does(digits_run: Path, tmp_path: Path) -> None:
+def test_a_count_and_a_file_hold_out_as_a_share_does(short_run: Path, tmp_path: Path) -> None:
     labels = load_dataset("digits", Path()).train.labels
     file = tmp_path / "held out.txt"
     file.write_text("".join(f"{index}\n" for index in split(labels, 144, 0).validation[::-1]))
     for name, value in (("count", 144), ("file", str(file))):
         run = run_small(tmp_path / name, data__validation=value)
-        assert timeless(run) == timeless(digits_run)
-        assert (run / "split.json").read_bytes() == (digits_run / "split.json").read_bytes()
+        assert timeless(run) == timeless(short_run)
+        assert (run / "split.json").read_bytes() == (short_run / "split.json").read_bytes()
         assert evaluate(run).code == 0
 
 
@@ -75,7 +71,7 @@ def test_a_file_that_is_none_leaves_nothing(tmp_path: Path) -> None:
 # Other images than before
 
 
-def test_a_changed_file_seed_or_share_is_refused(digits_run: Path, tmp_path: Path) -> None:
+def test_a_changed_file_seed_or_share_is_refused(short_run: Path, tmp_path: Path) -> None:
     file = tmp_path / "held out.txt"
     file.write_text("1\n2\n3\n" + "\n".join(map(str, range(500, 600))))
     run = run_small(tmp_path / "run", data__validation=str(file))
@@ -92,7 +88,7 @@ def test_a_changed_file_seed_or_share_is_refused(digits_run: Path, tmp_path: Pat
     assert evaluate(run).code == train("--resume", run).code == 0
     refused(evaluate(run, "--set", "data.validation=103"), said)
     for change in ("seed=1", "data.validation=145"):
-        refused(evaluate(digits_run, "--set", change), "held out other images for validation than would be now")
+        refused(evaluate(short_run, "--set", change), "held out other images for validation than would be now")
 
 
 def test_a_changed_data_set_is_refused(tmp_path: Path) -> None:
@@ -117,9 +113,9 @@ def test_a_changed_data_set_is_refused(tmp_path: Path) -> None:
 # Runs without what tells it
 
 
-def test_an_earlier_versions_run_is_evaluated_and_does_not_go_on(tmp_path: Path) -> None:
+def test_an_earlier_versions_run_is_evaluated_and_does_not_go_on(short_run: Path, tmp_path: Path) -> None:
     """It held out other images: to go on would train on them."""
-    run = run_small(tmp_path / "run")
+    run = shutil.copytree(short_run, tmp_path / "run")
     (run / "split.json").unlink()
     outcome = evaluate(run)
     assert (outcome.code, outcome.err) == (0, "")
@@ -129,13 +125,13 @@ def test_an_earlier_versions_run_is_evaluated_and_does_not_go_on(tmp_path: Path)
     assert tree(run) == before
 
 
-def test_what_was_killed_before_it_had_weights_begins_anew_without(tmp_path: Path, digits_run: Path) -> None:
+def test_what_was_killed_before_it_had_weights_begins_anew_without(tmp_path: Path, short_run: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    text = (digits_run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace(str(digits_run), str(run)))
+    text = (short_run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace(str(short_run), str(run)))
     assert train("--resume", run).code == 0
-    assert (run / "split.json").read_bytes() == (digits_run / "split.json").read_bytes()
+    assert (run / "split.json").read_bytes() == (short_run / "split.json").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -151,12 +147,12 @@ def test_what_was_killed_before_it_had_weights_begins_anew_without(tmp_path: Pat
         (b" " * 70_000, "cannot be read: it has more than 65536 bytes"),
     ],
 )
-def test_a_damaged_file(content: bytes, said: str, digits_run: Path) -> None:
-    path = digits_run / "split.json"
+def test_a_damaged_file(content: bytes, said: str, short_run: Path) -> None:
+    path = short_run / "split.json"
     before = path.read_bytes()
     path.write_bytes(content)
     try:
-        for outcome in (evaluate(digits_run), train("--resume", digits_run)):
+        for outcome in (evaluate(short_run), train("--resume", short_run)):
             refused(outcome, f"'{path}' {said}")
     finally:
         path.write_bytes(before)

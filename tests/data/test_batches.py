@@ -12,7 +12,6 @@ from ttfs_cupy.data import Batches, Dataset, ImageSet, MixedLabels, augmentation
 from ttfs_cupy.data.augmentation import RandomHorizontalFlip
 from ttfs_cupy.data.augmentation.program import MOST_PIXELS
 from ttfs_cupy.data.production import parts_of
-from ttfs_cupy.device import CpuDevice
 from ttfs_cupy.neuron.encoding import Encoder
 
 
@@ -310,11 +309,6 @@ def test_an_empty_list_of_operations_is_none() -> None:
     batches = [Batches(pictures(20, (5, 5, 1)), 5, encode=PIXELS, augment=one) for one in ([], "none", None)]
     assert len({made(one).bits() for one in batches}) == 1
     assert all(one.augment == augmentation("none") for one in batches)
-
-
-def test_threads_of_a_device_make_no_difference() -> None:
-    batches = Batches(pictures(64, (16, 16, 3)), 32, encode=PIXELS, augment="cifar", mix=mixing("both"))
-    assert made(batches, 0, CpuDevice(1)).bits() == made(batches, 0, CpuDevice(2)).bits()
 
 
 def test_images_stay_as_they_are() -> None:

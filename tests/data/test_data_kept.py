@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.datasets_on_disk import (
+    aged,
     write_cifar10,
     write_cifar100,
     write_emnist,
     write_events,
+    write_images,
     write_mnist,
     write_qmnist,
     write_stl10,
@@ -38,19 +40,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "datasets"
 
 
-def aged(folder: Path) -> None:
-    """Files that were not written just now: only of these a copy is kept."""
-    for path in (folder, *folder.rglob("*")):
-        os.utime(path, (1e9, 1e9))
-
-
 def photographs(root: Path) -> None:
-    for half in ("train", "test"):
-        for label, name in enumerate(("a", "b")):
-            for number in range(4):
-                path = root / half / name / f"{number}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (6, 5), (label, number, 9)).save(path)
+    images = {
+        f"{half}/{name}/{number}.png": np.full((5, 6, 3), (label, number, 9), np.uint8)
+        for half in ("train", "test")
+        for label, name in enumerate(("a", "b"))
+        for number in range(4)
+    }
+    write_images(root, images)
 
 
 WRITERS = {
@@ -72,6 +69,22 @@ def name(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     WRITERS[request.param](tmp_path / "root")
     aged(tmp_path / "root")
     return request.param
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data set of photographs that were not written just now."""
+    photographs(tmp_path / "root")
+    aged(tmp_path / "root")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def loaded(root: Path, cache: Path) -> tuple[Dataset, Path]:
+    """The data set of `root`, and the copy that is kept of it."""
+    data = load_dataset("folder", root)
+    (entry,) = cache.iterdir()
+    return data, entry
 
 
 def same(one: Dataset, other: Dataset) -> bool:
@@ -131,10 +144,7 @@ print(sorted({"torch", "torchvision", "PIL", "sklearn"} & set(sys.modules)))
 @pytest.mark.parametrize(
     "change", ["content", "the same time", "another file", "one more", "one fewer", "one renamed", "another class"]
 )
-def test_other_files_are_decoded(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path / "root"
-    photographs(root)
-    aged(root)
+def test_other_files_are_decoded(change: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_dataset("folder", root)
     file = root / "train" / "b" / "2.png"
     status = file.stat()
@@ -167,19 +177,17 @@ def test_other_files_are_decoded(change: str, tmp_path: Path, monkeypatch: pytes
     assert same(data, load_dataset("folder", root))
 
 
-def test_each_option_has_a_copy_of_its_own(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photographs(tmp_path / "root")
-    aged(tmp_path / "root")
+def test_each_option_has_a_copy_of_its_own(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = decodes(monkeypatch)
     for _ in range(2):
-        assert load_dataset("folder", tmp_path / "root").input_shape == (3, 5, 6)
-        assert load_dataset("folder", tmp_path / "root", size=(3, 3)).input_shape == (3, 3, 3)
-        assert load_dataset("folder", tmp_path / "root", channels=1).input_shape == (1, 5, 6)
-        assert len(load_dataset("folder", tmp_path / "root" / "train", test=0.25).test) == 2
-        assert len(load_dataset("folder", tmp_path / "root" / "train", test=0.5).test) == 4
+        assert load_dataset("folder", root).input_shape == (3, 5, 6)
+        assert load_dataset("folder", root, size=(3, 3)).input_shape == (3, 3, 3)
+        assert load_dataset("folder", root, channels=1).input_shape == (1, 5, 6)
+        assert len(load_dataset("folder", root / "train", test=0.25).test) == 2
+        assert len(load_dataset("folder", root / "train", test=0.5).test) == 4
     assert len(seen) == len(list(cache.iterdir())) == 5
     monkeypatch.setattr(kept, "VERSION", 2)
-    load_dataset("folder", tmp_path / "root")
+    load_dataset("folder", root)
     assert len(seen) == 6
 
 
@@ -213,30 +221,25 @@ def test_what_was_written_just_now_is_not_kept(tmp_path: Path, cache: Path) -> N
     assert not cache.exists()
 
 
-def test_what_changes_while_it_is_read_is_not_kept(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photographs(tmp_path / "root")
-    aged(tmp_path / "root")
+def test_what_changes_while_it_is_read_is_not_kept(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = datasets._read
 
     def read(*arguments: object) -> Dataset:
         data = real(*arguments)  # type: ignore[arg-type]
-        os.utime(tmp_path / "root" / "train" / "a" / "1.png", (2e9 / 2, 1.1e9))
+        os.utime(root / "train" / "a" / "1.png", (2e9 / 2, 1.1e9))
         return data
 
     monkeypatch.setattr(datasets, "_read", read)
-    load_dataset("folder", tmp_path / "root")
+    load_dataset("folder", root)
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.02, 0.1, 0.5, 0.9, 0.9999])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "longer", "zeros"])
-def test_a_damaged_copy_is_made_anew(share: float, damage: str, tmp_path: Path, cache: Path) -> None:
-    photographs(tmp_path / "root")
-    aged(tmp_path / "root")
-    first = load_dataset("folder", tmp_path / "root")
-    (entry,) = cache.iterdir()
+def test_a_damaged_copy_is_made_anew(
+    share: float, damage: str, root: Path, cache: Path, loaded: tuple[Dataset, Path]
+) -> None:
+    first, entry = loaded
     whole = entry.read_bytes()
     place = int(share * len(whole))
     flipped = bytes([whole[place] ^ 1])
@@ -247,31 +250,25 @@ def test_a_damaged_copy_is_made_anew(share: float, damage: str, tmp_path: Path, 
         "zeros": whole[:place] + bytes(len(whole) - place),
     }[damage]
     entry.write_bytes(damaged)
-    assert same(first, load_dataset("folder", tmp_path / "root"))
+    assert same(first, load_dataset("folder", root))
     assert entry.read_bytes() == whole and list(cache.iterdir()) == [entry]
 
 
-def test_a_header_that_lies_takes_no_memory(tmp_path: Path, cache: Path) -> None:
-    photographs(tmp_path / "root")
-    aged(tmp_path / "root")
-    first = load_dataset("folder", tmp_path / "root")
-    (entry,) = cache.iterdir()
+def test_a_header_that_lies_takes_no_memory(root: Path, loaded: tuple[Dataset, Path]) -> None:
+    first, entry = loaded
     line, _, rest = entry.read_bytes().partition(b"\n")
     for arrays in ([["|u1", [10**9, 10**9], 0]] * 4, [["|O", [1], 0]] * 4, [], None, [["|u1", [-1], 0]] * 4):
         header = json.dumps({**json.loads(line[9:]), "arrays": arrays}).encode()
         entry.write_bytes(b"%08x %s\n" % (zlib.crc32(header), header) + rest)
-        assert same(first, load_dataset("folder", tmp_path / "root"))
+        assert same(first, load_dataset("folder", root))
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "loop"])
-def test_what_is_no_file_in_place_of_a_copy(kind: str, tmp_path: Path, cache: Path) -> None:
-    photographs(tmp_path / "root")
-    aged(tmp_path / "root")
-    first = load_dataset("folder", tmp_path / "root")
-    (entry,) = cache.iterdir()
+def test_what_is_no_file_in_place_of_a_copy(kind: str, root: Path, loaded: tuple[Dataset, Path]) -> None:
+    first, entry = loaded
     entry.unlink()
     {"directory": entry.mkdir, "pipe": lambda: os.mkfifo(entry), "loop": lambda: entry.symlink_to(entry)}[kind]()
-    assert same(first, load_dataset("folder", tmp_path / "root"))
+    assert same(first, load_dataset("folder", root))
 
 
 def test_damaged_files_are_refused_with_and_without_a_copy(name: str, tmp_path: Path, cache: Path) -> None:
@@ -288,13 +285,11 @@ def test_damaged_files_are_refused_with_and_without_a_copy(name: str, tmp_path: 
 
 
 def test_where_nothing_can_be_kept_the_log_says_so(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    photographs(tmp_path / "root")
-    aged(tmp_path / "root")
     caplog.set_level(logging.INFO, "ttfs_cupy")
     monkeypatch.setattr(kept, "SPARE_BYTES", 1 << 60)
-    load_dataset("folder", tmp_path / "root")
+    load_dataset("folder", root)
     (record,) = caplog.records
     assert record.getMessage() == (
         f"the decoded data set folder is not kept for the next start: the disk of {cache} is nearly full"
@@ -302,7 +297,7 @@ def test_where_nothing_can_be_kept_the_log_says_so(
     assert list(cache.iterdir()) == []
     shutil.rmtree(cache)
     cache.touch()
-    load_dataset("folder", tmp_path / "root")
+    load_dataset("folder", root)
     assert len(caplog.records) == 2 and "is not kept for the next start" in caplog.text
 
 
@@ -324,14 +319,12 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_used_longest_ago_goes_first(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    photographs(tmp_path / "root")
-    aged(tmp_path / "root")
     sides = (3, 4, 5)
 
     def load(side: int) -> None:
-        load_dataset("folder", tmp_path / "root", size=(side, side))
+        load_dataset("folder", root, size=(side, side))
 
     entries = {}
     for side in sides:
@@ -357,14 +350,14 @@ def test_what_was_used_longest_ago_goes_first(
     assert set(cache.iterdir()) == before and "all that are kept may have 100" in caplog.text
 
 
-def test_a_copy_elsewhere_is_used_and_nothing_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_elsewhere_is_used_and_nothing_written(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A ready-made cache that may only be read."""
-    photographs(tmp_path / "root")
-    aged(tmp_path / "root")
-    first = load_dataset("folder", tmp_path / "root")
+    first = load_dataset("folder", root)
     seen = decodes(monkeypatch)
     before = sorted(tmp_path.rglob("*"))
-    assert same(first, load_dataset("folder", tmp_path / "root")) and seen == []
+    assert same(first, load_dataset("folder", root)) and seen == []
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -10,6 +10,7 @@ from random import Random
 
 import numpy as np
 import pytest
+from helpers.datasets_on_disk import aged, write_images
 from helpers.photographs import BAD, GOOD, GREY, noise
 from helpers.refusals import refused_dataset, tree
 from hypothesis import given, settings
@@ -37,12 +38,6 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than one, whatever the machine has."""
     monkeypatch.setattr(cores, "usable_cores", lambda: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-
-
-def aged(folder: Path) -> None:
-    """Files that were not written just now: only of these a decoded copy is kept."""
-    for path in folder.rglob("*"):
-        os.utime(path, (1e9, 1e9), follow_symlinks=False)
 
 
 def decoded(path: Path, size: tuple[int, int] | None = None, channels: int | None = None) -> np.ndarray:
@@ -94,10 +89,8 @@ def test_a_square_is_cut_out_as_torchvision_does(
 def test_each_bad_kind_is_one_sentence(kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ending, make, words = BAD[kind]
     folder = tmp_path / "photographs"
-    for name in ("cat", "dog"):
-        (folder / name).mkdir(parents=True)
-        for number in range(3):
-            Image.fromarray(noise(np.random.default_rng(number), 9, 9, 3)).save(folder / name / f"{number}.png")
+    good = {number: noise(np.random.default_rng(number), 9, 9, 3) for number in range(3)}
+    write_images(folder, {f"{name}/{number}.png": good[number] for name in ("cat", "dog") for number in good})
     bad = folder / "dog" / f"1 bäd{ending}"
     make(bad)
     with warnings.catch_warnings():

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import pickle
 import struct
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
+from PIL import Image
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -162,6 +164,20 @@ def write_events(root: Path, train: int = 40, test: int = 12, ending: str = ".np
             folder.mkdir(parents=True, exist_ok=True)
             write_recording(folder / f"{number:04}{ending}", recording(label, number + (half == "test") * 1000))
     return root
+
+
+def write_images(folder: Path, images: Mapping[str, Images], **options: Any) -> None:
+    """Each (H, W) or (H, W, 3) under its name below `folder`, whose ending says the format; options: of Pillow's."""
+    for name, pixels in images.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, **options)
+
+
+def aged(folder: Path) -> None:
+    """As if `folder` and all in it had not been written just now: only of such files a decoded copy is kept."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (1e9, 1e9), follow_symlinks=False)
 
 
 def cifar_rows(images: Images) -> Images:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cuda_stand_in import FORBIDDEN_IN_A_STEP, Machine, device_of
+from cuda_stand_in import Machine, device_of
 from helpers.small_network import CLASSES, SHAPE, on
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,19 +54,6 @@ def test_a_network_planned_anew_is_counted_where_its_arrays_are() -> None:
     first = [evaluator.over(batches, "test") for _ in range(2)]
     network.plan(3 * BATCH, training=True)
     assert evaluator.over(batches, "test").classes == first[0].classes == first[1].classes == expected(network, data)
-
-
-def test_counting_is_a_part_of_a_batchs_graph_and_reads_nothing_back() -> None:
-    machine = Machine()
-    network, data = on(device_of(machine)), images()
-    evaluator, batches = Evaluator(network, BATCH), Batches(data, BATCH, encode=network.encoder)
-    for _ in range(3):
-        before = len(machine.log)
-        evaluator.over(batches, "test")
-    kinds = machine.kinds(before)
-    during = kinds[kinds.index("graph") : len(kinds) - kinds[::-1].index("graph")]
-    assert during.count("graph") == 4 and "launch" not in during and not set(during) & set(FORBIDDEN_IN_A_STEP)
-    assert machine.violations == []
 
 
 def test_a_mixed_image_counts_for_the_class_with_the_larger_share(device: str | Device) -> None:

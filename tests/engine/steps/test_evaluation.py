@@ -67,11 +67,13 @@ def replayed_kinds(resident: float = 1.0) -> list[str]:
     for _ in range(3):
         before = len(machine.log)
         evaluator.over(batches, "test")
+    assert machine.violations == []
     return machine.kinds(before)
 
 
 @pytest.mark.parametrize("resident", [0.0, 1.0])
 def test_an_evaluation_is_one_graph_a_batch_and_reads_nothing_before_its_end(resident: float) -> None:
+    """Firing rates and the classes' counts are parts of the graph."""
     kinds = replayed_kinds(resident)
     first, last = kinds.index("graph"), len(kinds) - kinds[::-1].index("graph")
     during = kinds[first:last]
