@@ -6,16 +6,20 @@ import struct
 import sys
 import tracemalloc
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.datasets_on_disk import EVENT, npz_columns, recording, write_events
-from helpers.event_recordings import has_tonic, refusal
+from helpers.event_recordings import has_tonic
+from helpers.refusals import refused_dataset
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data.decoding.recordings import read_recording
+
+refusal = partial(refused_dataset, name="events")
 
 
 def npy(array: Any, **how: Any) -> bytes:

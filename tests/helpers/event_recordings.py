@@ -1,13 +1,9 @@
-"""What the tests of recordings share: whether tonic is there, and a refusal."""
+"""What the tests of recordings share: whether tonic is there."""
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import load_dataset
 
 
 def needs_tonic(ending: str) -> Any:
@@ -17,11 +13,3 @@ def needs_tonic(ending: str) -> Any:
 
 def has_tonic() -> bool:
     return importlib.util.find_spec("tonic") is not None
-
-
-def refusal(root: Path, **options: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        load_dataset("events", root, **options)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    return sentence
