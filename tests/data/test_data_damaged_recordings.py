@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.datasets_on_disk import EVENT, npz_columns, recording, write_events
-from helpers.event_recordings import has_tonic
+from helpers.event_recordings import needs_tonic
 from helpers.refusals import refused_dataset
 
 from ttfs_cupy.common.errors import UserError
@@ -165,7 +165,7 @@ def test_damaged_recordings(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.skipif(not has_tonic(), reason="tonic is not installed")
+@needs_tonic
 @pytest.mark.parametrize(("name", "content", "words"), [row[1:] for row in OF_TONIC], ids=ids(OF_TONIC))
 def test_damaged_recordings_that_tonic_reads(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     write_events(tmp_path, train=6, test=3)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.commands import evaluate, metrics, small, train
 from helpers.datasets_on_disk import EVENT, recording, write_events, write_mnist, write_recording
-from helpers.event_recordings import has_tonic, needs_tonic
+from helpers.event_recordings import needs_tonic
 from helpers.refusals import refused, refused_dataset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ from ttfs_cupy.data.sources.events import first_spikes
 
 refusal = partial(refused_dataset, name="events")
 
-ENDINGS = [".npy", ".npz", needs_tonic(".bin"), needs_tonic(".aedat")]
+ENDINGS = [".npy", ".npz", *(pytest.param(ending, marks=needs_tonic) for ending in (".bin", ".aedat"))]
 
 
 def one_by_one(events: Any, shape: tuple[int, int], window: int) -> np.ndarray:
@@ -129,7 +129,7 @@ def test_times_beyond_int64(tmp_path: Path) -> None:
     assert read_recording(tmp_path / "one.npy").t.tolist() == [5, 0]
 
 
-@pytest.mark.skipif(not has_tonic(), reason="tonic is not installed")
+@needs_tonic
 def test_overflows_of_time_in_n_mnists_format(tmp_path: Path) -> None:
     rows = [(1, 2, 0, 5), (0, 240, 0, 0), (3, 4, 128, 9), (0, 240, 0, 0), (5, 6, 128, 1)]
     (tmp_path / "one.BIN").write_bytes(b"".join(bytes([x, y, p, 0, t]) for x, y, p, t in rows))
@@ -138,7 +138,7 @@ def test_overflows_of_time_in_n_mnists_format(tmp_path: Path) -> None:
     assert read.y.tolist() == [2, 4, 6] and read.p.tolist() == [0, 1, 1]
 
 
-@pytest.mark.skipif(not has_tonic(), reason="tonic is not installed")
+@needs_tonic
 def test_what_a_dvs128_says_beside_its_pixels_is_no_event(tmp_path: Path) -> None:
     write_recording(tmp_path / "one.aedat", recording(0, 0))
     with (tmp_path / "one.aedat").open("ab") as file:

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from helpers.batches import labelled
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import Batches, ImageSet
+from ttfs_cupy.data import Batches
 from ttfs_cupy.data.order import Order, order
 from ttfs_cupy.data.seeds import Stream, generator
 from ttfs_cupy.neuron.encoding import Encoder
@@ -94,15 +95,9 @@ def test_another_sampling_is_refused() -> None:
 # In batches
 
 
-def numbered(labels: np.ndarray) -> ImageSet:
-    """Image i has every pixel i."""
-    pixels = np.broadcast_to(np.arange(len(labels), dtype=np.uint8)[:, None, None, None], (len(labels), 2, 2, 1))
-    return ImageSet(pixels.copy(), labels)
-
-
 def test_batches_of_a_balanced_epoch_are_its_order() -> None:
     labels = np.repeat(np.arange(3, dtype=np.int32), (40, 8, 2))
-    batches = Batches(numbered(labels), 16, encode=Encoder(), shuffle=True, sampling="balanced", seed=5)
+    batches = Batches(labelled(labels), 16, encode=Encoder(), shuffle=True, sampling="balanced", seed=5)
     for epoch in range(2):
         expected: Order = order(labels, np.arange(50), 5, epoch, "balanced")
         found = list(batches.epoch(epoch))
@@ -113,7 +108,7 @@ def test_batches_of_a_balanced_epoch_are_its_order() -> None:
 
 
 def test_batches_refuse_what_is_no_sampling() -> None:
-    images = numbered(np.zeros(4, np.int32))
+    images = labelled(np.zeros(4, np.int32))
     with pytest.raises(UserError, match="sampling must be one of plain, balanced, not null"):
         Batches(images, 2, encode=Encoder(), shuffle=True, sampling=None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="sampling balanced is of epochs in an order of their own: it needs shuffle=T"):
