@@ -165,7 +165,7 @@ def test_folders_that_are_refused(break_it: Callable[[Path], None], words: list[
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data__size": [3, 3]}, ["3"]),
+        ({"data__size": [3, 3]}, ["layer pool2 does not fit", "window of 2 x 2", "1 x 1 (images are 3 x 3)"]),
         ({"data__channels": 2}, ["data.channels must be 1 or 3, or null, not 2"]),
         ({"data__test": 1}, ["data.test must be a number above 0, below 1, or null, not 1"]),
         ({"training__batch_size": 500}, ["training.batch_size 500 is larger than the training set"]),

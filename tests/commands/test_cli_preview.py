@@ -273,8 +273,8 @@ def test_a_class_whose_name_would_be_a_formula(here: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((8, 8), 40 * number, np.uint8)).save(path)
     own = {"data.dataset": "folder", "data.root": str(here / "own"), "data.mix": "mixup", "training.batch_size": "2"}
-    settings = [part for key, value in own.items() for part in ("--set", f"{key}={value}")]
-    assert preview("quickstart", *settings, "--set", "data.validation=0.3").code == 0
+    overrides = [f"{key}={value}" for key, value in own.items()]
+    assert preview("quickstart", *typed([*overrides, "data.validation=0.3"])).code == 0
 
 
 def test_an_epoch_of_fewer_images_than_are_shown_by_default(here: Path) -> None:
@@ -284,6 +284,6 @@ def test_an_epoch_of_fewer_images_than_are_shown_by_default(here: Path) -> None:
         for number in range(count):
             Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(here / "own" / name / f"{number}.png")
     own = {"data.dataset": "folder", "data.root": str(here / "own"), "data.sampling": "balanced", "data.test": "0.01"}
-    settings = [part for key, value in own.items() for part in ("--set", f"{key}={value}")]
-    outcome = preview("quickstart", *settings, "--set", "training.batch_size=2", "--set", "data.validation=1")
+    overrides = [f"{key}={value}" for key, value in own.items()]
+    outcome = preview("quickstart", *typed([*overrides, "training.batch_size=2", "data.validation=1"]))
     assert (outcome.code, outcome.err) == (0, "") and "7 of them" in outcome.out

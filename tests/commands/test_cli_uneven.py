@@ -8,16 +8,16 @@ from helpers.commands import cut_short, evaluate, metrics, resumes_to, run_small
 from helpers.datasets_on_disk import MNIST_FOLDERS, separable, write_idx
 from helpers.refusals import refused
 
-# of MNIST's ten classes
+# of Fashion-MNIST's ten classes
 TRAINING, TEST = (100, 30, 12, 3), (40, 0, 12, 4)
 
 
-def write_uneven(root: Path, name: str = "mnist") -> str:
-    """A small MNIST, or Fashion-MNIST, whose classes have these numbers of images; its root."""
+def write_uneven(root: Path) -> str:
+    """A small Fashion-MNIST whose classes have these numbers of images; its root."""
     for half, sizes, seed in (("train", TRAINING, 0), ("t10k", TEST, 1)):
         images, labels = separable(10 * max(sizes), (28, 28, 1), 10, seed, noise=20)
         chosen = np.sort(np.concatenate([np.flatnonzero(labels == k)[:size] for k, size in enumerate(sizes)]))
-        write_idx(root / MNIST_FOLDERS[name] / "raw", half, images[chosen, ..., 0], labels[chosen], zipped=False)
+        write_idx(root / MNIST_FOLDERS["fmnist"] / "raw", half, images[chosen, ..., 0], labels[chosen], zipped=False)
     return str(root)
 
 
@@ -57,7 +57,7 @@ def test_correcting_twice_is_refused(tmp_path: Path) -> None:
 
 def test_accuracy_by_class_is_told_where_classes_are_uneven(tmp_path: Path) -> None:
     """A step or two, after which the network knows the large class alone. Classes with names are called by these."""
-    root = write_uneven(tmp_path / "data", "fmnist")
+    root = write_uneven(tmp_path / "data")
     settings = {"data__dataset": "fmnist", "data__root": root, "network__model": "[2, P]"}
     outcome = train(*small(tmp_path / "run", training__batch_size=60, training__epochs=1, **settings))
     assert (outcome.code, outcome.err) == (0, "")
@@ -69,7 +69,10 @@ def test_accuracy_by_class_is_told_where_classes_are_uneven(tmp_path: Path) -> N
     known = [one for one in accuracies if one is not None]
     balanced = last["balanced_accuracy"]
     assert balanced == pytest.approx(np.mean(known)) and balanced != pytest.approx(last["test_accuracy"])
-    assert 0 <= epoch["validation_balanced_accuracy"] <= 1
+    # the mean of four classes, of which 10, 3, 1 and 1 images are held out
+    validated = epoch["validation_balanced_accuracy"]
+    assert 0 <= validated <= 1 and 4 * 30 * validated == pytest.approx(round(4 * 30 * validated))
+    assert validated != pytest.approx(epoch["validation_accuracy"])
     assert f"test accuracy {100 * last['test_accuracy']:.2f} % (balanced {100 * balanced:.2f} %) on 56" in outcome.out
     printed = evaluate(tmp_path / "run").out
     lowest = min((one, k) for k, one in enumerate(accuracies) if one is not None)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.damage import damaged_bytes
 from helpers.refusals import refused_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -215,10 +216,10 @@ def test_any_damage_is_a_data_set_or_one_sentence(
     tmp_path_factory: pytest.TempPathFactory, compressed: bool, random: Random
 ) -> None:
     path = write(tmp_path_factory.mktemp("one"), compressed=compressed, **ARRAYS)
-    content = bytearray(path.read_bytes())
+    content = path.read_bytes()
     for _ in range(random.choice([0, 1, 3, 20])):
-        content[random.randrange(len(content))] = random.randrange(256)
-    path.write_bytes(content[: random.choice([len(content), random.randrange(len(content))])])
+        content = damaged_bytes(content, random)
+    path.write_bytes(content)
     try:
         data = load_dataset("arrays", path)
     except UserError as error:

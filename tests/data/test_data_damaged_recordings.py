@@ -6,16 +6,20 @@ import struct
 import sys
 import tracemalloc
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.datasets_on_disk import EVENT, npz_columns, recording, write_events
-from helpers.event_recordings import has_tonic, refusal
+from helpers.event_recordings import needs_tonic
+from helpers.refusals import refused_dataset
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data.decoding.recordings import read_recording
+
+refusal = partial(refused_dataset, name="events")
 
 
 def npy(array: Any, **how: Any) -> bytes:
@@ -161,7 +165,7 @@ def test_damaged_recordings(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.skipif(not has_tonic(), reason="tonic is not installed")
+@needs_tonic
 @pytest.mark.parametrize(("name", "content", "words"), [row[1:] for row in OF_TONIC], ids=ids(OF_TONIC))
 def test_damaged_recordings_that_tonic_reads(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     write_events(tmp_path, train=6, test=3)

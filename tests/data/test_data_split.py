@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.batches import labelled
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.data import ImageSet, fingerprint, split
+from ttfs_cupy.data import fingerprint, split
 from ttfs_cupy.data.seeds import Stream, generator
 
 SETS = st.lists(st.sampled_from([0, 0, 0, 0, 0, 1, 1, 2, 5]), max_size=200).map(
@@ -225,17 +226,11 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 # What tells data and split apart
 
 
-def as_images(labels: np.ndarray) -> ImageSet:
-    """Images of these labels, each of which is another."""
-    pixels = np.arange(len(labels), dtype=np.uint8)[:, None, None, None]
-    return ImageSet(np.broadcast_to(pixels, (len(labels), 2, 3, 1)).copy(), labels.astype(np.int32))
-
-
 def test_a_fingerprint_is_of_the_labels_and_of_what_is_held_out() -> None:
-    labels, test = as_images(evenly(50)), as_images(evenly(20))
+    labels, test = labelled(evenly(50)), labelled(evenly(20))
     held_out = split(labels.labels, 0.2, 0).validation
     found = fingerprint(labels, test, held_out)
-    assert found == fingerprint(as_images(evenly(50)), test, held_out[::-1])
+    assert found == fingerprint(labelled(evenly(50)), test, held_out[::-1])
     assert (found["training_images"], found["test_images"]) == (50, 20)
     # as whoever wants to compare with another program computes it
     assert fingerprint(labels, test, np.array([258, 3]))["held_out"] == (
@@ -244,9 +239,9 @@ def test_a_fingerprint_is_of_the_labels_and_of_what_is_held_out() -> None:
     others = [
         fingerprint(labels, test, split(labels.labels, 0.2, 1).validation),
         fingerprint(labels, test, held_out[1:]),
-        fingerprint(as_images(evenly(50)[::-1]), test, held_out),
-        fingerprint(labels, as_images(evenly(20)[::-1]), held_out),
-        fingerprint(as_images(evenly(50)[:49]), as_images(np.append(evenly(50)[49], evenly(20))), held_out),
+        fingerprint(labelled(evenly(50)[::-1]), test, held_out),
+        fingerprint(labels, labelled(evenly(20)[::-1]), held_out),
+        fingerprint(labelled(evenly(50)[:49]), labelled(np.append(evenly(50)[49], evenly(20))), held_out),
         # two images of one class have changed places
         fingerprint(labels.take(np.array([10, *range(1, 10), 0, *range(11, 50)])), test, held_out),
         fingerprint(labels, test.take(np.array([10, *range(1, 10), 0, *range(11, 20)])), held_out),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
+from helpers.batches import cpu
 from helpers.datasets_on_disk import separable
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,10 +12,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, ImageSet, MixedLabels, mixing
 from ttfs_cupy.data.examples import available, chosen, in_epoch
 from ttfs_cupy.data.order import Order
-from ttfs_cupy.device import get_device
 from ttfs_cupy.neuron.encoding import Encoder
-
-CPU = get_device("cpu")[0]
 
 
 def batches(labels: list[int], seed: int = 0) -> Batches:
@@ -65,8 +63,8 @@ def test_they_are_what_the_batches_hold(epoch: int) -> None:
     made = mixed(members=np.arange(3, 29))
     images = np.array([28, 3, 17, 9])
     order = made.order(epoch).images.tolist()
-    whole = [*made.epoch(epoch, CPU)]
-    for image, example in zip(images, in_epoch(made, images, epoch, CPU), strict=True):
+    whole = [*made.epoch(epoch, cpu())]
+    for image, example in zip(images, in_epoch(made, images, epoch, cpu()), strict=True):
         number, row = divmod(order.index(image), made.batch_size)
         labels = whole[number].labels
         assert isinstance(labels, MixedLabels) and example is not None
@@ -80,7 +78,7 @@ def test_an_image_that_comes_twice_or_not_at_all(monkeypatch: pytest.MonkeyPatch
     order = Order(np.array([2, 1, 2, 0], np.int32), np.array([0, 0, 1, 0], np.int32))
     monkeypatch.setattr(made, "order", lambda epoch: order)
     assert available(made) == 3 and 3 not in chosen(made, 3)
-    missing, twice = in_epoch(made, np.array([3, 2]), 0, CPU)
+    missing, twice = in_epoch(made, np.array([3, 2]), 0, cpu())
     assert missing is None
     assert twice is not None and (twice.label, twice.other, twice.share) == (0, 0, 1)
 
@@ -88,8 +86,8 @@ def test_an_image_that_comes_twice_or_not_at_all(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("where", ["cpu", "gpu"])
 @pytest.mark.parametrize("only", [[], [0], [7], [6, 2, 2], range(8)])
 def test_some_batches_of_an_epoch_are_those_of_the_whole_one(only: list[int], where: str) -> None:
-    made, device = mixed(), CPU if where == "cpu" else device_of(Machine())
-    whole, some = [*made.epoch(1, CPU)], [*made.epoch(1, device, only)]
+    made, device = mixed(), cpu() if where == "cpu" else device_of(Machine())
+    whole, some = [*made.epoch(1, cpu())], [*made.epoch(1, device, only)]
     assert len(whole) == 8 and len(some) == len({*only})
     for number, batch in zip(sorted({*only}), some, strict=True):
         assert np.array_equal(device.to_host(batch.inputs), whole[number].inputs)
@@ -101,4 +99,4 @@ def test_some_batches_of_an_epoch_are_those_of_the_whole_one(only: list[int], wh
 @pytest.mark.parametrize("only", [[8], [-1], [0, 0.5]])
 def test_batches_that_an_epoch_does_not_have(only: list[int]) -> None:
     with pytest.raises(UserError, match="a batch's number must be"):
-        mixed().epoch(0, CPU, only)
+        mixed().epoch(0, cpu(), only)

@@ -1,7 +1,6 @@
 """Damaged data sets: `load_dataset` returns one whose arrays agree, or says in one line which file is wrong."""
 
 import gzip
-import importlib.util
 import io
 import pickle
 import pickletools
@@ -26,6 +25,7 @@ from helpers.datasets_on_disk import (
     write_stl10,
     write_svhn,
 )
+from helpers.event_recordings import has_tonic
 from helpers.photographs import GOOD
 
 from ttfs_cupy.common.errors import UserError
@@ -62,7 +62,7 @@ class DataFiles:
             ("folder", _photographs),
             ("arrays", _arrays),
         ]
-        if importlib.util.find_spec("tonic") is not None:
+        if has_tonic():
             makers += [
                 ("events", lambda root: write_events(root, train=4, test=2, classes=2, ending=".bin")),
                 ("events", lambda root: write_events(root, train=4, test=2, classes=2, ending=".aedat")),

@@ -25,8 +25,13 @@ def cpu() -> CpuDevice:
 
 def numbered(count: int, maximum: int = 255) -> ImageSet:
     """Image i has every pixel i, and the label i."""
-    pixels = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 4, 4, 1))
-    return ImageSet(pixels.copy(), np.arange(count, dtype=np.int32), maximum)
+    return labelled(np.arange(count), maximum)
+
+
+def labelled(labels: np.ndarray, maximum: int = 255) -> ImageSet:
+    """Image i has every pixel i, and the i-th of the labels."""
+    pixels = np.broadcast_to(np.arange(len(labels), dtype=np.uint8)[:, None, None, None], (len(labels), 4, 4, 1))
+    return ImageSet(pixels.copy(), labels.astype(np.int32), maximum)
 
 
 def pictures(count: int, shape: Shape, maximum: int = 255) -> ImageSet:

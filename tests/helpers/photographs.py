@@ -124,14 +124,11 @@ def _cmyk(path: Path, height: int, width: int, rng: np.random.Generator) -> Pixe
     return np.array(Image.open(path).convert("RGB"))
 
 
-def _animated(lossless: bool = True) -> Callable[[Path, int, int, np.random.Generator], Pixels]:
-    def make(path: Path, height: int, width: int, rng: np.random.Generator) -> Pixels:
-        first, second = (rng.integers(0, 2, (height, width, 3), np.uint8) * 255 for _ in range(2))
-        options = {"lossless": True} if path.suffix == ".webp" else {}
-        Image.fromarray(first).save(path, save_all=True, append_images=[Image.fromarray(second)], **options)
-        return first
-
-    return make
+def _animated(path: Path, height: int, width: int, rng: np.random.Generator) -> Pixels:
+    first, second = (rng.integers(0, 2, (height, width, 3), np.uint8) * 255 for _ in range(2))
+    options = {"lossless": True} if path.suffix == ".webp" else {}
+    Image.fromarray(first).save(path, save_all=True, append_images=[Image.fromarray(second)], **options)
+    return first
 
 
 def _turned(number: int) -> Callable[[Path, int, int, np.random.Generator], Pixels]:
@@ -179,9 +176,9 @@ GOOD: dict[str, Kind] = {
     "floats": Kind(".tif", _floats),
     "cmyk": Kind(".jpg", _cmyk),
     "cmyk in a tiff": Kind(".tif", _cmyk),
-    "animated gif": Kind(".gif", _animated()),
-    "animated png": Kind(".png", _animated()),
-    "animated webp": Kind(".webp", _animated()),
+    "animated gif": Kind(".gif", _animated),
+    "animated png": Kind(".png", _animated),
+    "animated webp": Kind(".webp", _animated),
     **{f"jpeg turned {number}": Kind(".jpg", _turned(number)) for number in STORED},
     **{f"png turned {number}": Kind(".png", _turned(number)) for number in STORED},
     **{f"tiff turned {number}": Kind(".tif", _turned(number)) for number in STORED},

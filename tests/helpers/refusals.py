@@ -27,11 +27,12 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
-def refused_dataset(root: Path, *expected: str | Path, name: str, download: bool = False, **options: Any) -> None:
-    """Loading must fail with one line that holds every text `expected`."""
+def refused_dataset(root: Path, *expected: str | Path, name: str, download: bool = False, **options: Any) -> str:
+    """The sentence of a load that must fail: one line, which holds every text `expected`."""
     with pytest.raises(UserError) as caught:
         load_dataset(name, root, download, **options)
     sentence = str(caught.value)
     assert "\n" not in sentence
     for text in expected:
         assert str(text) in sentence, sentence
+    return sentence

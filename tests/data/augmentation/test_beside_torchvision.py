@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.batches import augmented
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
@@ -20,12 +21,12 @@ from torchvision.transforms import functional as vision
 from torchvision.transforms.autoaugment import _apply_op
 
 from ttfs_cupy.check.kernels.references.augmentation import carried_out, drawn_instructions, philox, unit
+from ttfs_cupy.data import ImageSet
 from ttfs_cupy.data.augmentation import (
     Augmentation,
     AutoAugment,
     Cutout,
     Operation,
-    Program,
     RandAugment,
     RandomCrop,
     RandomHorizontalFlip,
@@ -143,22 +144,17 @@ def test_the_programs_rows_are_these_changes() -> None:
     assert rows(RandAugment(1, 3, 8, FILL)) == [[1 << 24, *one.positive, *one.negative] for one in some]
 
 
-def carried_through(program: Program, images: list[np.ndarray], shape: Shape) -> list[np.ndarray]:
-    count = len(images)
-    instructions = drawn_instructions(program, shape, np.arange(count), np.zeros(count, int), 2, 9)
-    results = []
-    for image, own in zip(images, instructions, strict=True):
-        for instruction in own:
-            image = carried_out(instruction, image)
-        results.append(image)
-    return results
+def carried_through(operations: tuple[Any, ...], images: list[np.ndarray]) -> np.ndarray:
+    """What becomes of images by their numbers in the list, with the random numbers of epoch 2 and seed 9."""
+    whole = ImageSet(np.array(images), np.zeros(len(images), np.int32))
+    return augmented(whole, Augmentation(operations), epoch=2, seed=9)
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1)], ids=str)
 def test_auto_augment_is_torchvisions(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same random numbers: which pair of changes, and for each whether it happens, and its sign."""
     images = [picture for number in range(150) for picture in pictures(shape)[number % 2 : number % 2 + 1]]
-    ours = carried_through(Augmentation((AutoAugment(fill=128),)).program(shape), images, shape)
+    ours = carried_through((AutoAugment(fill=128),), images)
 
     def draws(image: int) -> tuple[int, torch.Tensor, torch.Tensor]:
         words = philox(np.array([[image, 2, 0, 0], [image, 2, 0, 64]], np.uint32), np.array([9, 0], np.uint32)).tolist()
@@ -198,7 +194,7 @@ def test_crops_and_flips_are_torchvisions(shape: Shape) -> None:
 def test_any_number_of_channels_can_be_moved_and_filled() -> None:
     image = np.random.default_rng(0).integers(1, 256, (6, 6, 7), dtype=np.uint8)
     operations = (RandomCrop(padding=1, fill=9), RandomHorizontalFlip(1), Cutout(2, fill=200))
-    (result,) = carried_through(Augmentation(operations).program(image.shape), [image], image.shape)
+    (result,) = carried_through(operations, [image])
     holes = (result == 200).all(axis=2)
     assert 0 < holes.sum() <= 4
     possible = {(9,) * 7, (200,) * 7, *map(tuple, image.reshape(-1, 7).tolist())}

@@ -39,6 +39,13 @@ def test_a_batchs_loss_is_the_mean_of_its_images_each_times_its_weight(
         np.testing.assert_allclose(array, sums[name], rtol=0, atol=1e-6 * np.abs(sums[name]).max())
 
 
+def take_steps(step: TrainingStep, net: Network, count: int) -> None:
+    """Every other one of a mixed batch."""
+    for number in range(count):
+        step.send(net.device.to_host(net.encode(images(COUNT, number))), MIXED if number % 2 else LABELS)
+        step.run()
+
+
 def test_a_loop_of_ones_own_launches_and_graphs_leave_the_same_bits(device: str | Device) -> None:
     found = set()
     for capture in (None, False, True):
@@ -48,15 +55,13 @@ def test_a_loop_of_ones_own_launches_and_graphs_leave_the_same_bits(device: str 
         given = WEIGHTS.copy()
         step = TrainingStep(net, optimizer, COUNT, capture=bool(capture), class_weights=given)
         given[...] = np.nan  # the step has its own
-        on_device = net.device.to_device(WEIGHTS)
-        for number in range(9):
-            inputs = net.device.to_host(net.encode(images(COUNT, number)))
-            if capture is None:
+        if capture is None:
+            on_device = net.device.to_device(WEIGHTS)
+            for number in range(9):
                 labels = MIXED.to(net.device) if number % 2 else net.device.to_device(LABELS)
-                net.train_step(net.device.to_device(inputs), labels, optimizer, class_weights=on_device)
-            else:
-                step.send(inputs, MIXED if number % 2 else LABELS)
-                step.run()
+                net.train_step(net.encode(images(COUNT, number)), labels, optimizer, class_weights=on_device)
+        else:
+            take_steps(step, net, 9)
         totals = net.loss.read()
         found.add((bits(net), totals.loss, totals.accuracy))
         if capture and net.device.streams is not None:
@@ -64,9 +69,7 @@ def test_a_loop_of_ones_own_launches_and_graphs_leave_the_same_bits(device: str 
     assert len(found) == 1
     unweighted = on(device)
     step = TrainingStep(unweighted, Adam(unweighted.device, unweighted.parameters), COUNT)
-    for number in range(9):
-        step.send(unweighted.device.to_host(unweighted.encode(images(COUNT, number))), MIXED if number % 2 else LABELS)
-        step.run()
+    take_steps(step, unweighted, 9)
     assert bits(unweighted) not in {weights for weights, *_ in found}
 
 
@@ -75,9 +78,7 @@ def test_weights_of_1_change_no_bit(device: str | Device) -> None:
     for weights in (None, [1, 1.0, np.float32(1), 1]):
         net = on(device)
         step = TrainingStep(net, Adam(net.device, net.parameters), COUNT, label_smoothing=0.1, class_weights=weights)
-        for number in range(4):
-            step.send(net.device.to_host(net.encode(images(COUNT, number))), MIXED if number % 2 else LABELS)
-            step.run()
+        take_steps(step, net, 4)
         found.add(bits(net))
     assert len(found) == 1
 

@@ -9,6 +9,7 @@ import pytest
 from cuda_stand_in import Machine, device_of
 from emulator import why_not
 from helpers.batches import pictures
+from helpers.small_network import bits
 from helpers.stepping import CLASSES, SHAPE, SPEC
 
 from ttfs_cupy import models
@@ -40,10 +41,6 @@ def batches_of(network: Network, size: int = BATCH, count: int = IMAGES, **optio
 
 def step_of(network: Network) -> TrainingStep:
     return TrainingStep(network, Sgd(network.device, network.parameters, 1e-3), BATCH)
-
-
-def bits(network: Network) -> bytes:
-    return network.device.to_host(network.parameters.values).tobytes()
 
 
 @pytest.mark.parametrize("resident", [0.0, 1.0])
