@@ -33,11 +33,6 @@ from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.trainer import Trainer
 
 
-@pytest.fixture(scope="module")
-def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_small(tmp_path_factory.mktemp("short") / "run")
-
-
 def test_control_c_ends_with_the_best_weights_on_disk(tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = started([sys.executable, "-m", "ttfs_cupy.train", *small(run, training__epochs=100_000)])
