@@ -46,15 +46,17 @@ def test_a_balanced_epoch(drawn: tuple[np.ndarray, np.ndarray], seed: int, epoch
     images, occurrences = found
     assert images.dtype == occurrences.dtype == np.int32
     assert len(images) == len(occurrences) == len(members) and set(images.tolist()) <= set(members.tolist())
-    times = [int((labels[images] == label).sum()) for label in np.unique(labels[members])]
+    present, sizes = np.unique(labels[members], return_counts=True)
+    times = [int((labels[images] == label).sum()) for label in present]
     assert max(times) - min(times) <= 1 and sum(times) == len(members)
     seen: dict[int, int] = {}
+    of_class = dict(zip(present.tolist(), sizes.tolist(), strict=True))
     for image, occurrence in zip(images.tolist(), occurrences.tolist(), strict=True):
         assert occurrence == seen.get(image, 0)
         if occurrence:
             # all of its class came as often before it comes again
             own = [one for one in members.tolist() if labels[one] == labels[image]]
-            assert all(seen.get(one, 0) >= occurrence for one in own)
+            assert len(own) == of_class[labels[image]] and all(seen.get(one, 0) >= occurrence for one in own)
         seen[image] = occurrence + 1
     again = order(labels, members, seed, epoch, "balanced")
     assert (again.images == images).all() and (again.occurrences == occurrences).all()

@@ -385,7 +385,7 @@ def test_trains_on_it(name: str, test_images: int, tmp_path: Path, monkeypatch: 
     settings = {"data__dataset": name, "data__root": str(tmp_path / "data"), "training__batch_size": 8}
     outcome = train(*small(tmp_path / "run", **settings))
     assert (outcome.code, outcome.err) == (0, "")
-    assert metrics(tmp_path / "run")[-1]["test_images"] == test_images
+    assert (last := metrics(tmp_path / "run")[-1])["test_images"] == test_images and 0 <= last["test_accuracy"] <= 1
 
 
 @pytest.mark.parametrize("name", ["qmnist", "svhn"])

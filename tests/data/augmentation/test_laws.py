@@ -99,14 +99,15 @@ def rectangles(count: int, operation: RandomErasing) -> tuple[np.ndarray, ...]:
 
 def test_erasing_follows_its_law_where_it_always_fits() -> None:
     scale, ratio = (0.02, 0.3), (0.5, 2.0)
-    found = rectangles(8000, RandomErasing(0.7, scale, ratio))
-    assert stats.binomtest(len(found[0]), 8000, 0.7).pvalue > LEAST
+    area, log_ratio, *places = found = rectangles(8000, RandomErasing(0.7, scale, ratio))
+    assert stats.binomtest(len(area), 8000, 0.7).pvalue > LEAST
     low, high = np.log(ratio)
     for values, (first, last) in zip(found, (scale, (low, high), (0, 1), (0, 1)), strict=True):
         assert stats.kstest(values, stats.uniform(first, last - first).cdf).pvalue > LEAST
     for one in range(4):
         for other in range(one):
             assert stats.spearmanr(found[one], found[other]).pvalue > LEAST
+    assert len(places) == 2 and len(log_ratio) == len(area)
 
 
 def test_erasing_follows_its_law_given_that_it_fits() -> None:
