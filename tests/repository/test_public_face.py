@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ def public_functions() -> list[Any]:
         one = getattr(ttfs_cupy, name)
         if inspect.isclass(one):
             members = (getattr(one, key) for key in vars(one) if not key.startswith("_"))
-            found += [member for member in members if inspect.isroutine(member)]
+            # of a property that is kept, the function that computes it
+            computed = (member.func if isinstance(member, cached_property) else member for member in members)
+            found += [member for member in computed if inspect.isroutine(member)]
         else:
             found.append(one)
     return found
