@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.experiment.config import dump_config
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import Experiment
-from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.trainer import Trainer
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from ttfs_cupy.engine.steps.prediction import Predictions, predict
     from ttfs_cupy.engine.steps.training_step import TrainingStep
     from ttfs_cupy.experiment.config import Config, dump_config, load_config
+    from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
+    from ttfs_cupy.experiment.files.run_directory import RunDirectory
     from ttfs_cupy.experiment.prepare import Experiment, prepare
-    from ttfs_cupy.experiment.run_directory import RunDirectory
-    from ttfs_cupy.experiment.schedule import LearningRateSchedule
     from ttfs_cupy.experiment.trainer import Trainer
     from ttfs_cupy.models import build
     from ttfs_cupy.neuron.encoding import Encoder
@@ -54,8 +54,8 @@ _ROOMS = {
     "engine.steps.training_step": ("TrainingStep",),
     "experiment.config": ("Config", "dump_config", "load_config"),
     "experiment.prepare": ("Experiment", "prepare"),
-    "experiment.run_directory": ("RunDirectory",),
-    "experiment.schedule": ("LearningRateSchedule",),
+    "experiment.files.run_directory": ("RunDirectory",),
+    "experiment.config.schedule": ("LearningRateSchedule",),
     "experiment.trainer": ("Trainer",),
     "models": ("build",),
     "neuron.encoding": ("Encoder",),

@@ -18,11 +18,11 @@ from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.noise import Noise
 from ttfs_cupy.engine.steps.prediction import predict
-from ttfs_cupy.experiment import best_weights, run_directory
 from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.files import best_weights, run_directory
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import load_best, prepare
-from ttfs_cupy.experiment.run_directory import RunDirectory
-from ttfs_cupy.experiment.silence import silence
+from ttfs_cupy.experiment.watching.silence import silence
 
 logger = logging.getLogger("ttfs_cupy")
 

@@ -17,10 +17,11 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
-from ttfs_cupy.experiment import best_weights, config_file, run_directory
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
+from ttfs_cupy.experiment.config import text as config_text
+from ttfs_cupy.experiment.files import best_weights, run_directory
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
-from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.trainer import Trainer
 
 logger = logging.getLogger("ttfs_cupy")
@@ -139,11 +140,11 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
 
 def _write_what_changed(config: Config, run: RunDirectory) -> None:
     """config.yaml names the device and the algorithms that the run uses from here on. All else stays as it is there."""
-    _, content = config_file.read(run.config)
+    _, content = config_text.read(run.config)
     network = {**(content.get("network") or {}), "convolution": config.network.convolution}
     changed = {**content, "device": config.device, "network": network}
     if changed != content:
-        run.write_config(config_file.write(changed))
+        run.write_config(config_text.write(changed))
 
 
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:

@@ -28,7 +28,7 @@ from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
-from ttfs_cupy.experiment.config_values import PspSlopeSchedule
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.prepare import load_best, prepare
 
 ANNEALED = "annealed"

@@ -13,7 +13,7 @@ from helpers.commands import evaluate, small, timeless, train
 from helpers.refusals import refused, tree
 
 from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 
 def test_two_starts_at_once(tmp_path: Path) -> None:

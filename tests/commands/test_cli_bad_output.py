@@ -16,7 +16,7 @@ from helpers.refusals import refused, tree
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.files import checkpoint
 
 # an empty working directory
 pytestmark = pytest.mark.usefixtures("here")

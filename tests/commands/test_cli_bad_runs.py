@@ -10,8 +10,8 @@ import safetensors.numpy
 from helpers.commands import STEPS, Outcome, cut_short, evaluate, metrics, run_small, small, train, weights
 from helpers.refusals import refused, tree
 
-from ttfs_cupy.experiment import checkpoint
-from ttfs_cupy.experiment.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.files import checkpoint
 
 # an empty working directory
 pytestmark = pytest.mark.usefixtures("here")

@@ -13,7 +13,7 @@ from helpers.datasets_on_disk import aged, separable, write_idx, write_images
 from helpers.refusals import refused, tree
 
 from ttfs_cupy.data.sources import mnist
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.files import checkpoint
 
 HALVES = {"train": "train", "t10k": "test"}
 NAMES = [f"{label} {name.replace('/', '-')}" for label, name in enumerate(mnist.CLOTHES)]

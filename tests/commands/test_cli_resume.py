@@ -28,8 +28,8 @@ from helpers.processes import started
 from helpers.refusals import refused
 
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.experiment import best_weights, checkpoint
-from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.files import best_weights, checkpoint
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.trainer import Trainer
 
 

@@ -7,7 +7,7 @@ from helpers.commands import evaluate, metrics, small, train
 
 from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.silence import silence
+from ttfs_cupy.experiment.watching.silence import silence
 
 SILENT = "and what is silent does not learn; "
 PLAIN, STANDARDIZED = "network.normalization=none", "network.normalization=weight"

@@ -18,9 +18,9 @@ from helpers.commands import DEVICE, FILES, evaluate, metrics, run_small, small,
 
 from ttfs_cupy import models
 from ttfs_cupy.common.files.cache import cache_folder
-from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.files import checkpoint
 
 EPOCHS = 7
 RISING = "network.psp_slope={from: 0, to: 1, start: 0.2, end: 0.6}"

@@ -9,7 +9,7 @@ import pytest
 from helpers.commands import small
 
 from ttfs_cupy.common.command.typed_command import typed
-from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 SCRIPT = """#!{python}
 import sys

@@ -68,7 +68,7 @@ def test_a_script_elsewhere_and_the_processes_that_it_spawns(clone: Path, packag
 import multiprocessing
 
 from ttfs_cupy import benchmarks, data, models
-from ttfs_cupy.experiment import config_file
+from ttfs_cupy.experiment.config import text as config_text
 
 
 def layers(spec):
@@ -76,7 +76,7 @@ def layers(spec):
 
 
 if __name__ == "__main__":
-    print(*(module.__file__ for module in (models, data, benchmarks)), *config_file.names())
+    print(*(module.__file__ for module in (models, data, benchmarks)), *config_text.names())
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         print(pool.map(layers, [models.read("vgg7"), models.read("vgg11")]))
 """

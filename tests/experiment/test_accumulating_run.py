@@ -18,7 +18,7 @@ from helpers.commands import (
 )
 from helpers.refusals import refused
 
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.trainer import Trainer
 
 # 11 batches an epoch: steps of 3, 3, 3 and 2

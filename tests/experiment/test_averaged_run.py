@@ -12,7 +12,7 @@ from ttfs_cupy.data import Batches
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluation
-from ttfs_cupy.experiment import checkpoint
+from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.validation import Validation, validate
 
 # so large a rate leaves weights behind that their average is better than

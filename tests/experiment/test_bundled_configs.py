@@ -12,14 +12,14 @@ from helpers.configs import BUNDLED, MINIMAL, mistake
 from helpers.environments import REPOSITORY
 
 from ttfs_cupy import data, models
-from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.config import text as config_text
 
 CONFIGS = REPOSITORY / "configs"
 
 
 def test_the_bundled_names() -> None:
-    assert config_file.names() == sorted(BUNDLED)
+    assert config_text.names() == sorted(BUNDLED)
 
 
 @pytest.mark.parametrize("name", BUNDLED)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from helpers.configs import MINIMAL, mistake
 
-from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.config import text as config_text
 
 
 def test_overrides_go_on_top_one_after_another(file: Path) -> None:
@@ -30,7 +30,7 @@ def test_an_override_mends_the_file(file: Path) -> None:
 def test_an_override_leaves_other_users_of_an_alias_alone() -> None:
     shared = {"lr": 1}
     content = {"optimizer": shared, "schedule": shared}
-    changed, key = config_file.override(content, "optimizer.lr=2")
+    changed, key = config_text.override(content, "optimizer.lr=2")
     assert (changed, key) == ({"optimizer": {"lr": 2}, "schedule": {"lr": 1}}, "optimizer.lr")
     assert content["optimizer"] is shared and shared == {"lr": 1}
 

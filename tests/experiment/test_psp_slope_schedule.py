@@ -8,7 +8,7 @@ import pytest
 from helpers.configs import mistake
 
 from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.config_values import PspSlopeSchedule
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 
 
 def schedule(**changes: Any) -> PspSlopeSchedule:

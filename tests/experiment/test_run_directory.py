@@ -18,9 +18,9 @@ from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
-from ttfs_cupy.experiment import checkpoint, run_directory
-from ttfs_cupy.experiment.metrics import MetricsFile
-from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.files import checkpoint, run_directory
+from ttfs_cupy.experiment.files.metrics import MetricsFile
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 
 def test_a_new_run_holds_its_config(tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.engine.optimizer import StepCounts
-from ttfs_cupy.experiment import best_weights, checkpoint
 from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.metrics import MetricsFile
-from ttfs_cupy.experiment.progress import Progress
-from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.files import best_weights, checkpoint
+from ttfs_cupy.experiment.files.metrics import MetricsFile
+from ttfs_cupy.experiment.files.progress import Progress
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 
 def written(dtype: str, size: int, metadata: str | None = None) -> bytes:

@@ -8,8 +8,8 @@ import pytest
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.config_values import PspSlopeSchedule
-from ttfs_cupy.experiment.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.trainer import learning_rates
 
 STEPS = 10

@@ -13,9 +13,9 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.device import CpuDevice, get_device
 from ttfs_cupy.engine.plan import Plan, stages_of
-from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
-from ttfs_cupy.experiment.config_values import PspSlopeSchedule
+from ttfs_cupy.experiment.config import text as config_text
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 
 CONFIGS = REPOSITORY / "configs"
 LONGEST_SENTENCE = 500
@@ -156,7 +156,7 @@ class Configs:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.texts = [*SMALL, *((CONFIGS / f"{name}.yaml").read_text() for name in config_file.names())]
+        self.texts = [*SMALL, *((CONFIGS / f"{name}.yaml").read_text() for name in config_text.names())]
         self.model_texts = [MODEL, *(f"layers: {layers}\n" for layers in ("[4, 4, P]", "[{linear: 3}]"))]
         self.keys = sorted(_keys(yaml_text.parse(dump_config(load_config("quickstart")))))
         device, _ = get_device("cpu", 1)

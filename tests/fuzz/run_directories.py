@@ -18,8 +18,8 @@ from helpers.datasets_on_disk import write_mnist
 from pydantic import BaseModel
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import Config, load_config
+from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.trainer import Trainer
 
 EPOCHS = 3

@@ -16,8 +16,8 @@ from helpers.commands import FILES, Outcome, evaluate, run_small, small, timeles
 from helpers.processes import started
 
 from ttfs_cupy import train as train_command
-from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.files import checkpoint
 
 # All that a step depends on changes, and only the last two epochs may be the best.
 SETTINGS: dict[str, Any] = {

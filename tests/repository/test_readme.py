@@ -13,9 +13,9 @@ from helpers.environments import REPOSITORY
 
 from ttfs_cupy import models
 from ttfs_cupy import train as train_command
-from ttfs_cupy.experiment import config_file
 from ttfs_cupy.experiment.config import dump_config, load_config
-from ttfs_cupy.experiment.run_directory import RunDirectory
+from ttfs_cupy.experiment.config import text as config_text
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 ROOT = REPOSITORY
 README = (ROOT / "README.md").read_text()
@@ -116,7 +116,7 @@ def test_the_training_commands_are_accepted() -> None:
 
 def test_every_bundled_config_and_model_is_mentioned() -> None:
     spans = set(code_spans())
-    assert set(config_file.names()) <= spans
+    assert set(config_text.names()) <= spans
     assert set(models.names()) <= spans
 
 

@@ -28,9 +28,9 @@ from ttfs_cupy.data import (
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
-from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import Config
-from ttfs_cupy.experiment.config_values import PspSlopeSchedule
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
+from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.models import build, encoder_of
 from ttfs_cupy.neuron.encoding import Encoder
 

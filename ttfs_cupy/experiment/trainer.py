@@ -20,15 +20,15 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.experiment import best_weights, checkpoint
 from ttfs_cupy.experiment.config import Config
-from ttfs_cupy.experiment.config_values import PspSlopeSchedule
-from ttfs_cupy.experiment.metrics import MetricsFile
-from ttfs_cupy.experiment.progress import Progress
-from ttfs_cupy.experiment.run_directory import RunDirectory
-from ttfs_cupy.experiment.schedule import LearningRateSchedule
-from ttfs_cupy.experiment.silence import silence
+from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
+from ttfs_cupy.experiment.files import best_weights, checkpoint
+from ttfs_cupy.experiment.files.metrics import MetricsFile
+from ttfs_cupy.experiment.files.progress import Progress
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.validation import validate
+from ttfs_cupy.experiment.watching.silence import silence
 
 logger = logging.getLogger("ttfs_cupy")
 

@@ -14,8 +14,8 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.experiment.config import dump_config, load_config
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import prepare
-from ttfs_cupy.experiment.run_directory import RunDirectory
 from ttfs_cupy.experiment.trainer import Trainer
 
 # Pooling joined to a convolution on tensor cores, another one without, a full connection in ranges of channels

@@ -27,9 +27,10 @@ from ttfs_cupy.data.sources.datasets import idle_option, options_of
 from ttfs_cupy.data.sources.raw import OPTIONS
 from ttfs_cupy.engine.optimizer import decay_trouble
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
-from ttfs_cupy.experiment import config_file
-from ttfs_cupy.experiment.config_problems import sentence
-from ttfs_cupy.experiment.config_values import (
+from ttfs_cupy.experiment.config import text as config_text
+from ttfs_cupy.experiment.config.problems import sentence
+from ttfs_cupy.experiment.config.schedule import SCHEDULES
+from ttfs_cupy.experiment.config.values import (
     Alpha,
     Augment,
     Channels,
@@ -68,7 +69,6 @@ from ttfs_cupy.experiment.config_values import (
     one_of,
     refuse_idle,
 )
-from ttfs_cupy.experiment.schedule import SCHEDULES
 from ttfs_cupy.models.builder import READOUTS
 from ttfs_cupy.neuron import CLIP_MODES
 from ttfs_cupy.neuron.encoding import ENCODINGS
@@ -254,12 +254,12 @@ def load_config(
     ):
         raise UserError(f"overrides must be a list of texts, such as ['seed=1'], not {shown(overrides)}")
     check_kind("options", {} if options is None else options, Mapping)
-    where, content = config_file.read(path_or_name)
+    where, content = config_text.read(path_or_name)
     sources: dict[str, str] = {}
     for assignment in overrides:
-        content, key = config_file.override(content, assignment)
+        content, key = config_text.override(content, assignment)
         sources.pop(key, None)  # what comes last stands last
-        sources[key] = config_file.called(assignment)
+        sources[key] = config_text.called(assignment)
     for key, value in (options or {}).items():
         if value is not None:
             content = {**content, key: value}
@@ -274,4 +274,4 @@ def load_config(
 def dump_config(config: Config) -> str:
     """All keys, as resolved: YAML that loads back to an equal config."""
     check_kind("config", config, Config)
-    return config_file.write(config.model_dump(by_alias=True))
+    return config_text.write(config.model_dump(by_alias=True))

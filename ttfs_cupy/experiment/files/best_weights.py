@@ -2,10 +2,10 @@
 
 from ttfs_cupy.common.checks import check_count, is_whole
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.experiment import checkpoint
 from ttfs_cupy.experiment.config import Config, load_config
-from ttfs_cupy.experiment.config_values import PspSlopeSchedule
-from ttfs_cupy.experiment.run_directory import OWN_WEIGHTS, RunDirectory
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
+from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
 
 
 def first_epoch(config: Config) -> int:

@@ -27,7 +27,7 @@ from ttfs_cupy.data.mixing import ALPHAS
 from ttfs_cupy.data.sources.raw import MOST_SIDE
 from ttfs_cupy.engine.loss import CLASS_WEIGHTS
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
-from ttfs_cupy.experiment.config_problems import BOUND, CONFLICT
+from ttfs_cupy.experiment.config.problems import BOUND, CONFLICT
 from ttfs_cupy.models.builder import MAX_SEED, WEIGHTS
 from ttfs_cupy.neuron import GAIN_BOUNDS, WINDOWS
 

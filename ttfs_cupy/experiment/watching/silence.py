@@ -1,7 +1,7 @@
 """Layers that never fire: what it means, and what of a run's config would help."""
 
 from ttfs_cupy.experiment.config import Config
-from ttfs_cupy.experiment.config_values import PspSlopeSchedule
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 
 
 def silence(layers: list[str], images: str, config: Config) -> str:
