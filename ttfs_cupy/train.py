@@ -17,11 +17,11 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
-from ttfs_cupy.experiment.config import Config, dump_config, load_config
-from ttfs_cupy.experiment.config import text as config_text
+from ttfs_cupy.experiment.config import Config, changes, dump_config, load_config
 from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
+from ttfs_cupy.experiment.steering import take_changes
 from ttfs_cupy.experiment.trainer import Trainer
 
 logger = logging.getLogger("ttfs_cupy")
@@ -74,57 +74,63 @@ def _start(parsed: argparse.Namespace) -> None:
         try:
             experiment = prepare(config)
             run.write_config(dump_config(experiment.config))
-            _train(experiment, run, resume=False)
+            _train(experiment, run, None)
         except BaseException as error:
             interruption.arrived()
             # without weights to go on from, this is no run, and would only be in the way of the next one; nor is one
             # for whose first epoch there was too little memory
             lacks_memory = isinstance(error, MemoryError) or cannot_start(error)
-            if not run.last.exists() or (lacks_memory and not run.metrics.exists()):
+            if not run.has_checkpoint or (lacks_memory and not run.metrics.exists()):
                 run.discard()
             raise
 
 
 def _resume(parsed: argparse.Namespace) -> None:
-    if parsed.output is not None or parsed.seed is not None or parsed.set:
-        raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
+    if parsed.output is not None or parsed.seed is not None:
+        raise UserError("--resume goes on with the run's own config: leave out --output and --seed")
     run = RunDirectory.existing(parsed.resume)
     with run.claimed():
         # what was killed before it had written any weights begins anew
         has_begun = run.has_begun
         overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
+        before = load_config(run.config, overrides)
         # the device may change: a run may move to another machine (its bits then differ from there on)
-        config = load_config(run.config, overrides, {"device": parsed.device})
-        experiment = prepare(config, of_run=True)
+        config = load_config(run.config, [*overrides, *parsed.set], {"device": parsed.device})
+        changes.check(before, config)
+        config = changes.with_slope_kept(before, config, parsed.set)
+        # whoever names an algorithm here gets that one, or is refused it
+        names_algorithms = any(item.startswith("network.convolution") for item in parsed.set)
+        experiment = prepare(config, of_run=not names_algorithms)
         if has_begun and not run.check_split(experiment.fingerprint):
             raise UserError(
                 f"'{run.path}' cannot go on: it has no {run.split.name} that says which images it held out, and "
                 "earlier versions held out others; evaluate it, or begin anew"
             )
-        _train(experiment, run, resume=has_begun)
+        _train(experiment, run, before if has_begun else None)
 
 
-def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
+def _train(experiment: Experiment, run: RunDirectory, before: Config | None) -> None:
+    """before: the config with which a run that goes on ran until now; None: it begins."""
     try:
-        _fit(experiment, run, resume=resume)
+        _fit(experiment, run, before)
     except KeyboardInterrupt:
         interruption.arrived()
-        if run.last.exists():
+        if run.has_checkpoint:
             standing = best_weights.standing(experiment.config, run)
             logger.info("interrupted: %s; go on with: %s", standing, run.resume_command)
             raise interruption.ToldInterrupt from None
         raise
 
 
-def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
+def _fit(experiment: Experiment, run: RunDirectory, before: Config | None) -> None:
     run.keep_log()
     config, network = experiment.config, experiment.network
     trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
-    if resume:
+    if before is not None:
         trainer.resume()
+        take_changes(before, trainer)
     else:
         run.write_split(experiment.fingerprint)
-    _write_what_changed(config, run)
     logger.info("ttfs_cupy %s on %s (%s)", __version__, experiment.device.description, experiment.device_reason)
     logger.info(
         "%s: %d training, %d validation and %d test images",
@@ -136,15 +142,6 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     logger.info("%s", network.summary())
     trainer.fit()
     _finish(experiment, trainer, run)
-
-
-def _write_what_changed(config: Config, run: RunDirectory) -> None:
-    """config.yaml names the device and the algorithms that the run uses from here on. All else stays as it is there."""
-    _, content = config_text.read(run.config)
-    network = {**(content.get("network") or {}), "convolution": config.network.convolution}
-    changed = {**content, "device": config.device, "network": network}
-    if changed != content:
-        run.write_config(config_text.write(changed))
 
 
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:

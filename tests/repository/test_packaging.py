@@ -191,6 +191,7 @@ def test_the_installed_package_trains_without_repository_and_compiler(installed:
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
         "split.json",
+        "previous.safetensors",
         "metrics.jsonl",
         "log.txt",
         "best.safetensors",
