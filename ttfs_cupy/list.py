@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = command_line.Parser(prog=called("list"), description=__doc__)
-    made.add_argument("topic", nargs="?", choices=TOPICS, metavar="TOPIC", help=f"one of {', '.join(TOPICS)}")
+    made.add_argument("topic", nargs="?", choices=list(TOPICS), metavar="TOPIC", help=f"one of {', '.join(TOPICS)}")
     return made
 
 
