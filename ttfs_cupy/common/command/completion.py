@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ttfs_cupy.common.command import command_line, front
+from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.commands import COMMANDS
 from ttfs_cupy.common.command.typed_command import FRONT
 from ttfs_cupy.common.errors import UserError
@@ -19,13 +19,13 @@ SHTAB = ("shtab, which writes completions,", "pip install 'ttfs-cupy[completion]
 CONFIGS = "_ttfs_config_files"
 
 
-def script(shell: str) -> str:
-    """What that shell completes `ttfs` by. Raises UserError for a shell that shtab does not know, and without shtab."""
+def script(shell: str, front: argparse.ArgumentParser) -> str:
+    """What that shell completes `ttfs` by. front: what may stand before a command. Raises UserError for a shell that shtab does not know, and without shtab."""
     shtab = imported("shtab", *SHTAB)
     if shell not in shtab.SUPPORTED_SHELLS:
         known = ", ".join(shtab.SUPPORTED_SHELLS)
         raise UserError(f"--print-completion {shown(shell)}: there is no completion for this shell, but for {known}")
-    whole = argparse.ArgumentParser(FRONT, parents=[front.parser()], add_help=False)
+    whole = argparse.ArgumentParser(FRONT, parents=[front], add_help=False)
     commands = whole.add_subparsers()
     configs = _configs(import_module(COMMANDS["list"][0]).names("configs"))
     for name, (module, line) in COMMANDS.items():

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _refuse(name: str) -> None:
     bare = name.removeprefix(f"{FRONT}-").lower()
-    begun = [command for command in COMMANDS if command.startswith(bare)]
+    begun = [command for command in COMMANDS if command.startswith(bare)] if bare else []
     near = begun or difflib.get_close_matches(bare, COMMANDS, n=1, cutoff=ALIKE)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
     raise UserError(f"{called_front()} has no command {shown(name)}: {hint}")
@@ -57,4 +57,4 @@ def _print_completion(shell: str) -> None:
     # with all commands' modules, of which nothing else here has need
     from ttfs_cupy.common.command import completion
 
-    command_line.say(completion.script(shell))
+    command_line.say(completion.script(shell, parser()))
