@@ -20,7 +20,10 @@ CONFIGS = "_ttfs_config_files"
 
 
 def script(shell: str, front: argparse.ArgumentParser) -> str:
-    """What that shell completes `ttfs` by. front: what may stand before a command. Raises UserError for a shell that shtab does not know, and without shtab."""
+    """What that shell completes `ttfs` by. front: what may stand before a command.
+
+    Raises UserError for a shell that shtab does not know, and where shtab is missing.
+    """
     shtab = imported("shtab", *SHTAB)
     if shell not in shtab.SUPPORTED_SHELLS:
         known = ", ".join(shtab.SUPPORTED_SHELLS)
