@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttfs_cupy.common.command import command_line, interruption
-from ttfs_cupy.common.command.typed_command import typed
+from ttfs_cupy.common.command.typed_command import called, typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
+from ttfs_cupy.experiment import dry_run
 from ttfs_cupy.experiment.config import Config, changes, dump_config, load_config
 from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
@@ -29,13 +30,13 @@ logger = logging.getLogger("ttfs_cupy")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     command = _resume if parsed.resume is not None else _start
     return command_line.run(lambda: command(parsed), process_ends=arguments is None)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line.Parser(prog="ttfs-train", description=__doc__)
+def parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog=called("train"), description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "config", nargs="?", type=command_line.path, help="a YAML file, or the name of a bundled one such as quickstart"
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
     parser.add_argument(
         "--no-tune", action="store_true", help="choose convolutions by their shapes, not by timing them on the device"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be trained and how long it would take; write nothing"
     )
     parser.add_argument(
         "--set",
@@ -64,6 +68,9 @@ def _start(parsed: argparse.Namespace) -> None:
     output = None if parsed.output is None else str(parsed.output)
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
     config = load_config(parsed.config, overrides, options)
+    if parsed.dry_run:
+        dry_run.show(prepare(config))
+        return
     # before anything is prepared: two starts at once do not get one directory
     if config.output is not None:
         run = RunDirectory.claim_new(Path(config.output))
@@ -86,6 +93,8 @@ def _start(parsed: argparse.Namespace) -> None:
 
 
 def _resume(parsed: argparse.Namespace) -> None:
+    if parsed.dry_run:
+        raise UserError("--dry-run shows what a new run would do: leave out --resume, and name a config")
     if parsed.output is not None or parsed.seed is not None:
         raise UserError("--resume goes on with the run's own config: leave out --output and --seed")
     run = RunDirectory.existing(parsed.resume)
@@ -168,6 +177,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         "test accuracy %.2f %%%s on %d images, with the %sweights of epoch %d",
         *(100 * test.totals.accuracy, _by_class(test.classes), test.totals.images),
         *("averaged " if best.are_averaged else "", best.epoch),
+        extra={"bold": f"test accuracy {100 * test.totals.accuracy:.2f} %"},
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1

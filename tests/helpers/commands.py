@@ -61,6 +61,11 @@ def preview(*arguments: str | Path) -> Outcome:
     return _run(preview_command.main, arguments)
 
 
+def command(main: Callable[[Sequence[str]], int], *arguments: str | Path) -> Outcome:
+    """Any other command, by its main()."""
+    return _run(main, arguments)
+
+
 def small(output: Path, **changes: Any) -> list[str]:
     """The arguments of a small run into `output`. changes: keys of the config, `__` for the dot, and their values."""
     values = {**SMALL, **{key.replace("__", "."): yaml_text(value) for key, value in changes.items()}}

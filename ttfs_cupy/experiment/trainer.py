@@ -32,6 +32,9 @@ from ttfs_cupy.experiment.watching.silence import silence
 
 logger = logging.getLogger("ttfs_cupy")
 
+# of an epoch's line, what stands out on a terminal
+BEST = {"bold": "(best)"}
+
 # Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
 SECONDS_BETWEEN_READINGS = 0.25
 
@@ -146,7 +149,7 @@ class Trainer:
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
         self.checkpoints.after_epoch(progress, write_metrics, best)
         self.moments.saved()
-        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
+        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best), extra=BEST)
         self._warn_of_silence(kept.firing_rates)
 
     def _validate(self) -> Validation:
