@@ -80,6 +80,10 @@ def preview() -> "NoReturn":
     run("ttfs_cupy.preview")
 
 
+def sweep() -> "NoReturn":
+    run("ttfs_cupy.sweep.command")
+
+
 def check() -> "NoReturn":
     run("ttfs_cupy.check.command")
 
