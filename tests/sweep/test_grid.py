@@ -10,10 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.sweep import grid, naming
 from ttfs_cupy.sweep.devices import parse_devices, threads_variable
-from ttfs_cupy.sweep.plan import check_configs, planned, settings_of
+from ttfs_cupy.sweep.plan import by_setting, check_configs, planned
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="ascii"))
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -56,12 +55,6 @@ def test_brackets_and_quotes_within_plain_words_mean_nothing(words: list[str]) -
 )
 def test_commas_part_values_outside_of_brackets_and_quotes(text: str, values: list[str]) -> None:
     assert grid.split_values(text) == values
-
-
-@given(VALUES.filter(lambda value: value != ""))
-def test_one_value_is_what_train_would_read(value: Any) -> None:
-    (text,) = grid.parse_settings([f"key={json.dumps(value)}"])["key"]
-    assert yaml_text.parse(text) == yaml_text.parse(json.dumps(value))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +110,9 @@ def test_first_keys_change_last_and_seeds_first() -> None:
     ]
     assert runs[2].name == "a=1,b=y,seed=3"
     assert runs[2].setting.overrides == ["a=1", "fixed=0", "b=y"]
-    assert [setting.label for setting in settings_of(runs)] == ["a=1, b=x", "a=1, b=y", "a=2, b=x", "a=2, b=y"]
+    assert [(setting.label, own) for setting, own in by_setting(runs)] == [
+        (f"a={a}, b={b}", runs[2 * place : 2 * place + 2]) for place, (a, b) in enumerate(["1x", "1y", "2x", "2y"])
+    ]
 
 
 def test_a_sweep_over_seeds_alone() -> None:
@@ -148,6 +143,14 @@ def test_too_many_runs() -> None:
 def test_configs_are_checked_before_anything_runs(settings: dict[str, list[str]], words: str) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
         check_configs("quickstart", planned(settings, [0, 1]), tune=True)
+
+
+def test_what_a_base_lacks_may_be_set(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text("data: {dataset: digits}\ntraining: {epochs: 1}\n")
+    check_configs(base, planned({"training.batch_size": ["1", "2"]}, [0]), tune=False)
+    with pytest.raises(UserError, match=r"training\.batch_size is missing"):
+        check_configs(base, planned({}, [0]), tune=False)
 
 
 def test_seeds_are_checked_too() -> None:

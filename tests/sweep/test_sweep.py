@@ -287,6 +287,15 @@ def test_a_dry_run_says_what_there_would_be_and_changes_nothing(whole: tuple[Pat
     assert outcome.out.splitlines()[1:] == [f"  {name} (finished)" for name in NAMES]
 
 
+def test_a_dry_run_of_a_base_that_lacks_what_is_set(here: Path) -> None:
+    (here / "mine.yaml").write_text("seed: 3\ndata: {dataset: digits}\ntraining: {epochs: 1}\n")
+    outcome = sweep("mine.yaml", "--set", "training.batch_size=1,2", "--dry-run")
+    assert (outcome.code, outcome.out.splitlines()[1:]) == (
+        0,
+        [f"  training.batch_size={size},seed=3" for size in (1, 2)],
+    )
+
+
 def test_a_start_that_was_killed_in_its_first_moments_is_none(here: Path) -> None:
     arguments = ["quickstart", "--output", "sweep", "--dry-run"]
     (here / "sweep").mkdir()

@@ -60,7 +60,9 @@ def _start(parsed: argparse.Namespace) -> int:
     _, content = config_text.read(parsed.config)
     seeds = None if parsed.seeds is None else parse_seeds(parsed.seeds)
     if seeds is None:
-        seeds = [load_config(parsed.config).seed]
+        # with a setting: the base alone may lack what each run needs
+        first = [f"{key}={values[0]}" for key, values in settings.items()]
+        seeds = [load_config(parsed.config, first).seed]
     devices = None if parsed.devices is None else parse_devices(parsed.devices)
     record = Record(config=content, settings=settings, seeds=seeds, tune=not parsed.no_tune, devices=devices)
     output = parsed.output or Path("runs") / f"{parsed.config.stem}-sweep"
@@ -83,7 +85,7 @@ def _sweep(folder: SweepFolder, record: Record, config: Path, *, dry_run: bool) 
     """config: what holds the record's config, and is named in messages."""
     runs = planned(record.settings, record.seeds)
     check_configs(config, runs, tune=record.tune)
-    devices = record.devices or [load_config(config).device]
+    devices = record.devices or [load_config(config, runs[0].setting.overrides).device]
     check_devices(devices)
     if dry_run:
         folder.check(record)

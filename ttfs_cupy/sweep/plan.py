@@ -51,7 +51,7 @@ def check_configs(config: str | Path, runs: Sequence[PlannedRun], *, tune: bool)
     """Raises UserError where a run has no config that can be, or two settings have the same one."""
     last = [] if tune else ["tune=false"]
     known: dict[str, Setting] = {}
-    for setting in settings_of(runs):
+    for setting, _ in by_setting(runs):
         found = load_config(config, [*setting.overrides, *last]).model_dump_json()
         if found in known:
             twins = " and ".join(f"'{one_line(one.label, 150)}'" for one in (known[found], setting))
@@ -62,6 +62,7 @@ def check_configs(config: str | Path, runs: Sequence[PlannedRun], *, tune: bool)
         load_config(config, [*runs[0].setting.overrides, *last], {"seed": seed})
 
 
-def settings_of(runs: Sequence[PlannedRun]) -> list[Setting]:
-    """Each setting once, in order."""
-    return list({id(run.setting): run.setting for run in runs}.values())
+def by_setting(runs: Sequence[PlannedRun]) -> list[tuple[Setting, list[PlannedRun]]]:
+    """Each setting with its runs, one a seed, in order."""
+    groups = (list(group) for _, group in itertools.groupby(runs, key=lambda run: id(run.setting)))
+    return [(group[0].setting, group) for group in groups]

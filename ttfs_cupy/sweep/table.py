@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from ttfs_cupy.common.shown import one_line
-from ttfs_cupy.sweep.plan import PlannedRun, Setting, settings_of
+from ttfs_cupy.sweep.plan import PlannedRun, Setting, by_setting
 from ttfs_cupy.sweep.results import Failures, Result, Results
 
 CAPTION = (
@@ -19,36 +19,27 @@ WIDEST = 80
 
 def lines(runs: Sequence[PlannedRun], results: Results, failures: Failures) -> list[str]:
     """The table, in the order of the settings, and what it means; then the failures."""
-    settings = settings_of(runs)
-    seeds = list(dict.fromkeys(run.seed for run in runs))
-    best = _best(settings, runs, results)
-    rows = [["setting", "validation", "test", "std", *(f"seed {seed}" for seed in seeds)]]
-    for setting in settings:
-        own = [run for run in runs if run.setting is setting]
-        found = [results[run.name] for run in own if run.name in results]
+    groups = by_setting(runs)
+    best = _best(groups, results)
+    rows = [["setting", "validation", "test", "std", *(f"seed {run.seed}" for run in groups[0][1])]]
+    for setting, own in groups:
         label = one_line(setting.label, WIDEST)
-        rows.append(
-            [
-                f"{label} *" if setting is best else label,
-                *_summary(found),
-                *(_value(run.name, results, failures) for run in own),
-            ]
-        )
+        found = [results[run.name] for run in own if run.name in results]
+        values = [_value(run.name, results, failures) for run in own]
+        rows.append([f"{label} *" if setting is best else label, *_summary(found), *values])
     failed = [f"failed: {name}: {one_line(error)}" for name, error in failures.items()]
     return [CAPTION, *_aligned(rows), *([BEST] if best else []), *failed]
 
 
-def _best(settings: Sequence[Setting], runs: Sequence[PlannedRun], results: Results) -> Setting | None:
+def _best(groups: Sequence[tuple[Setting, Sequence[PlannedRun]]], results: Results) -> Setting | None:
     """Of several settings, and among those whose runs are all finished: else they would not be of the same seeds."""
-    means: list[tuple[float, Setting]] = []
-    for setting in settings:
-        own = [run.name for run in runs if run.setting is setting]
-        if all(name in results for name in own):
-            means.append((statistics.fmean(results[name].best_validation_accuracy for name in own), setting))
-    if len(settings) < 2 or not means:
-        return None
+    means = [
+        (statistics.fmean(results[run.name].best_validation_accuracy for run in own), setting)
+        for setting, own in groups
+        if all(run.name in results for run in own)
+    ]
     # of equal ones the first
-    return max(means, key=lambda pair: pair[0])[1]
+    return max(means, key=lambda pair: pair[0])[1] if means and len(groups) > 1 else None
 
 
 def _summary(found: Sequence[Result]) -> list[str]:
