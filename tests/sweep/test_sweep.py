@@ -23,7 +23,7 @@ from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.sweep import command
 
 # of both seeds and both rates: enough epochs to be killed in
-EPOCHS = 15
+EPOCHS = 10
 NAMES = [f"optimizer.lr={rate},seed={seed}" for rate in ("1e-3", "3e-3") for seed in (0, 1)]
 
 
