@@ -15,21 +15,15 @@ from typing import Any
 import psutil
 import pytest
 from helpers import commands, waiting
-from helpers.commands import DEVICE, SMALL, Outcome, metrics, timeless, yaml_text
+from helpers.commands import DEVICE, SMALL, Outcome, metrics, sweep, timeless, yaml_text
 from helpers.processes import ends, started
 from helpers.refusals import refused, tree
 
 from ttfs_cupy.common.command.typed_command import typed
-from ttfs_cupy.sweep import command
 
 # of both seeds and both rates: enough epochs to be killed in
 EPOCHS = 10
 NAMES = [f"optimizer.lr={rate},seed={seed}" for rate in ("1e-3", "3e-3") for seed in (0, 1)]
-
-
-def sweep(*arguments: str | Path) -> Outcome:
-    """In this process; its runs have processes of their own."""
-    return commands._run(command.main, arguments)
 
 
 def small(output: Path, *, seeds: str = "0-1", **changes: Any) -> list[str]:
