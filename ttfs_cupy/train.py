@@ -47,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu")
     parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
     parser.add_argument(
+        "--init-from",
+        type=command_line.path,
+        metavar="FILE",
+        help="weights to begin with: a run's directory, .safetensors, or a PyTorch state_dict in .pt or .pth",
+    )
+    parser.add_argument(
         "--no-tune", action="store_true", help="choose convolutions by their shapes, not by timing them on the device"
     )
     parser.add_argument(
@@ -63,6 +69,7 @@ def _start(parsed: argparse.Namespace) -> None:
     overrides = [*parsed.set, *(["tune=false"] if parsed.no_tune else [])]
     output = None if parsed.output is None else str(parsed.output)
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
+    options["network.initial_weights"] = None if parsed.init_from is None else str(parsed.init_from)
     config = load_config(parsed.config, overrides, options)
     # before anything is prepared: two starts at once do not get one directory
     if config.output is not None:
@@ -88,6 +95,8 @@ def _start(parsed: argparse.Namespace) -> None:
 def _resume(parsed: argparse.Namespace) -> None:
     if parsed.output is not None or parsed.seed is not None or parsed.set:
         raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
+    if parsed.init_from is not None:
+        raise UserError("--resume goes on with the run's own weights: leave out --init-from")
     run = RunDirectory.existing(parsed.resume)
     with run.claimed():
         # what was killed before it had written any weights begins anew
@@ -131,6 +140,8 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
         *(config.data.dataset, len(experiment.training.members), len(experiment.validation.members)),
         len(experiment.test.members),
     )
+    for line in experiment.begun_with:
+        logger.info("%s", line)
     if network.encoder.standardize:
         logger.info("standardised input leaves the window [0, T]: this is not a causal time-to-first-spike code")
     logger.info("%s", network.summary())

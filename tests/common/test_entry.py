@@ -17,7 +17,7 @@ from helpers.environments import REPOSITORY
 from ttfs_cupy.common.command.interruption import uninterrupted
 from ttfs_cupy.common.packages import imported
 
-COMMANDS = ("train", "evaluate", "preview", "check", "bench")
+COMMANDS = ("train", "evaluate", "preview", "convert", "check", "bench")
 # the signal ends the process, too, where Python was in code made of text: 130 is what a shell makes of that
 INTERRUPTED = (130, -signal.SIGINT)
 

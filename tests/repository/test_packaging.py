@@ -98,7 +98,7 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
     with zipfile.ZipFile(wheel) as archive:
         lines = archive.read(entry_points).decode().splitlines()
     scripts = dict(line.split(" = ") for line in lines if "=" in line)
-    assert {"ttfs-train", "ttfs-evaluate", "ttfs-preview", "ttfs-check", "ttfs-bench"} == set(scripts)
+    assert {"ttfs-train", "ttfs-evaluate", "ttfs-preview", "ttfs-convert", "ttfs-check", "ttfs-bench"} == set(scripts)
     for name, value in scripts.items():
         command = name.removeprefix("ttfs-")
         assert value == f"ttfs_cupy.common.command.entry:{command}" and callable(getattr(entry, command))

@@ -80,6 +80,10 @@ def preview() -> "NoReturn":
     run("ttfs_cupy.preview")
 
 
+def convert() -> "NoReturn":
+    run("ttfs_cupy.convert")
+
+
 def check() -> "NoReturn":
     run("ttfs_cupy.check.command")
 

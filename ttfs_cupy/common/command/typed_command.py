@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 PACKAGE = "ttfs_cupy"
-SCRIPTS = ("ttfs-train", "ttfs-evaluate", "ttfs-preview", "ttfs-check", "ttfs-bench")
+SCRIPTS = ("ttfs-train", "ttfs-evaluate", "ttfs-preview", "ttfs-convert", "ttfs-check", "ttfs-bench")
 
 
 def typed(command: str, *arguments: str | Path) -> str:
-    """command: train, evaluate, preview, check or bench.
+    """command: train, evaluate, preview, convert, check or bench.
 
     `ttfs-train` is followed by `ttfs-evaluate`, and `.venv/bin/python -m ttfs_cupy.train` by
     `.venv/bin/python -m ttfs_cupy.evaluate`. A program that the shell would find gets its name alone, another one its
