@@ -18,7 +18,8 @@ ttfs_cupy {version} wrote it from {source}.
     with torch.no_grad():
         output = net(images)
 
-images: float32 (N, {shape}), pixels in [0, 1]. output: {result}.
+images: float32 (N, {shape}), pixels in [0, 1].
+output: {result}; the largest is the prediction.
 
 Every neuron spikes once at most. Layers have windows of length T for their spikes, one after the other; a spike at
 time t of its window is held as its earliness x = T - t, so a large x is an early spike, and 0 is silence.

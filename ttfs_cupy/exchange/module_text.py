@@ -40,7 +40,7 @@ def _head(network: Network, source: str, weights: str) -> str:
         version=__version__,
         load=load,
         shape=", ".join(map(str, network.input_shape)),
-        result=f"{result}, (N, {network.classes}); the largest is the prediction",
+        result=f"{result}, (N, {network.classes})",
     )
 
 

@@ -40,7 +40,8 @@ def place(wanted: Mapping[str, Shape], file: WeightFile) -> Placement:
     """Finds each of the network's weights in the file. wanted: shapes by name, in layer order; weights have two
     dimensions or four, and initial potentials, which a file need not have, one.
 
-    Raises UserError that names the first weight that finds none, or what could be read in two ways.
+    Biases and the like are left out. Raises UserError that names the first weight that finds none, or what could be
+    read in two ways, or a weight of the file that no layer has.
     """
     weights = {name: shape for name, shape in wanted.items() if len(shape) > 1}
     by_name = {one.name: one for one in file.tensors}
@@ -54,6 +55,10 @@ def place(wanted: Mapping[str, Shape], file: WeightFile) -> Placement:
     for name, shape in weights.items():
         if found[name].shape != shape:
             raise _unfit(file, f"weights '{name}' have shape {found[name].shape}, the network's {shape}")
+    # a weight too many is of a layer that this network has not: what it has may then be wrong, too
+    names = {one.name for one in found.values()}
+    if rest := [str(one) for one in candidates if one.name not in names]:
+        raise _unfit(file, f"weights {listed(rest, 3)} are not in this network, which has {listed(weights)}")
     for name, shape in wanted.items():
         if len(shape) == 1 and name in by_name:
             found[name] = by_name[name]
@@ -78,11 +83,6 @@ def _by_order(weights: Mapping[str, Shape], candidates: Sequence[Stored], file: 
         if one.name in weights and one.name != name:
             raise _unfit(file, f"{one} is '{one.name}' by its name, and '{name}' by its place in the file: {_RENAME}")
         found[name] = one
-    if len(candidates) > len(weights):
-        rest = listed(map(str, candidates[len(weights) :]), 3)
-        raise _unfit(
-            file, f"the file has more weights than the network, {rest}, so their order tells nothing: {_RENAME}"
-        )
     return found
 
 
@@ -105,8 +105,6 @@ def _by_shape(weights: Mapping[str, Shape], candidates: Sequence[Stored], file: 
             )
         found.update(zip(layers, alike, strict=True))
         rest = [one for one in rest if one not in alike]
-    if rest:
-        raise _unfit(file, f"the file has weights that no layer wants, {listed(map(str, rest), 3)}: {_RENAME}")
     _check_numbers(weights, found, file)
     return found
 
@@ -125,8 +123,12 @@ def _check_numbers(weights: Mapping[str, Shape], found: Mapping[str, Stored], fi
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A key to sort names by, in which 10 comes after 9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+    """A key to sort names by, in which 10 comes after 9: text and digits in turns."""
+    parts = re.split(r"(\d+)", name)
+    return [
+        (len(part.lstrip("0")) if place % 2 else 0, part.lstrip("0") if place % 2 else part)
+        for place, part in enumerate(parts)
+    ]
 
 
 def _pattern(name: str) -> str:
