@@ -1,5 +1,6 @@
 """A run that begins with weights of a file: --init-from, which is short for network.initial_weights."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def standardized_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begun(output: Path, source: Path, **changes: object) -> dict[str, np.ndarray]:
     """The weights of a network at the beginning of a run."""
     arguments = small(output, **changes)
-    sets = [value for option, value in zip(arguments, arguments[1:], strict=False) if option == "--set"]
+    sets = [value for option, value in pairwise(arguments) if option == "--set"]
     config = load_config("quickstart", sets, {"network.initial_weights": str(source), "device": "cpu"})
     return prepare(config).network.state_dict()
 
