@@ -21,11 +21,19 @@ CLASS_WEIGHTS = (1e-6, 1e6)
 
 @dataclass(frozen=True)
 class Totals:
-    """Since the last reset: mean loss and accuracy over the images seen."""
+    """Since the last reset: mean loss and accuracy over the images seen. not_finite: batches with such a loss."""
 
     loss: float
     accuracy: float
     images: int
+    not_finite: int = 0
+
+    @classmethod
+    def of_sums(cls, sums: np.ndarray, not_finite: float) -> "Totals":
+        """sums: of losses, correct predictions and images; without images the means are 0."""
+        loss, correct, images = sums.tolist()
+        shares = (loss / images, correct / images) if images else (0.0, 0.0)
+        return cls(*shares, int(images), int(not_finite))
 
 
 def check_smoothing(value: Any) -> float:
@@ -65,7 +73,7 @@ class CrossEntropy:
         self._row_loss = xp.empty(batch_size, np.float32)
         self._row_correct = xp.empty(batch_size, np.int32)
         self._arrived = xp.zeros(1, np.int32)
-        self._totals = xp.zeros(3, np.float64)
+        self._totals = xp.zeros(reductions.TOTALS, np.float64)
 
     @in_turn
     def add(
@@ -101,9 +109,19 @@ class CrossEntropy:
     @in_turn
     def read(self) -> Totals:
         """The totals so far; waits for the device. Raises ValueError if a batch since the last reading was none."""
+        finite, others, not_finite = self._sums()
+        return Totals.of_sums(finite + others, not_finite)
+
+    @in_turn
+    def read_finite(self) -> Totals:
+        """The same of the batches whose loss is finite alone."""
+        finite, _, not_finite = self._sums()
+        return Totals.of_sums(finite, not_finite)
+
+    def _sums(self) -> tuple[np.ndarray, np.ndarray, float]:
         self._validity.raise_if_marked()
-        loss, correct, images = (float(value) for value in self._device.to_host(self._totals))
-        return Totals(loss / images, correct / images, int(images)) if images else Totals(0.0, 0.0, 0)
+        totals = self._device.to_host(self._totals)
+        return totals[:3], totals[3:6], float(totals[6])
 
     @in_turn
     def reset(self) -> None:
