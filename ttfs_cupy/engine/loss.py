@@ -32,8 +32,8 @@ class Totals:
     def of_sums(cls, sums: np.ndarray, not_finite: float) -> "Totals":
         """sums: of losses, correct predictions and images; without images the means are 0."""
         loss, correct, images = sums.tolist()
-        shares = (loss / images, correct / images) if images else (0.0, 0.0)
-        return cls(*shares, int(images), int(not_finite))
+        count = images or 1.0
+        return cls(loss / count, correct / count, int(images), int(not_finite))
 
 
 def check_smoothing(value: Any) -> float:
