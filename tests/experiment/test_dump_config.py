@@ -181,6 +181,7 @@ training:
   label_smoothing: 0.0
   average: null
   accumulate: 1
+  max_skipped: 20
 optimizer:
   name: adam
   lr: 0.001

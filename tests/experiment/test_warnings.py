@@ -145,6 +145,12 @@ def test_a_loss_a_little_below_chance_is_not_at_it() -> None:
     assert not stays_at_chance([2.4], CHANCE)
 
 
+def test_behind_a_silent_layer_nothing_is_learnt_and_that_was_told() -> None:
+    after = told(lines(train_loss=[2.3] * 4, firing_rates=[{"conv1": rate} for rate in (0.0, 0.0, 0.5, 0.5)]))
+    assert [len(each) for each in after] == [1, 0, 1, 0]
+    assert "never fires" in after[0][0] and "at chance" in after[2][0]
+
+
 def test_an_epoch_without_a_finite_loss_repeats_nothing() -> None:
     assert [len(each) for each in told(losses(2.3, 2.3, None, 2.3))] == [0, 1, 0, 0]
 

@@ -1,5 +1,6 @@
 """Cross-entropy of the readout's potentials, and running totals that stay on the device until somebody reads them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,11 @@ class Totals:
 
     @classmethod
     def of_sums(cls, sums: np.ndarray, not_finite: float) -> "Totals":
-        """sums: of losses, correct predictions and images; without images the means are 0."""
+        """sums: of losses, correct predictions and images. Without images the means are 0, the loss NaN if that is for
+        want of finite ones."""
         loss, correct, images = sums.tolist()
+        if not images and not_finite:
+            return cls(math.nan, 0.0, 0, int(not_finite))
         count = images or 1.0
         return cls(loss / count, correct / count, int(images), int(not_finite))
 

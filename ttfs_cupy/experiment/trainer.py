@@ -14,7 +14,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
-from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
+from ttfs_cupy.engine.diagnosis import first_non_finite_layer
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
@@ -28,7 +28,8 @@ from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import Progress
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.validation import validate
-from ttfs_cupy.experiment.watching.silence import silence
+from ttfs_cupy.experiment.watching.epochs import new_warnings
+from ttfs_cupy.experiment.watching.losses import chance_loss
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -61,6 +62,7 @@ class Trainer:
         self.validation = validation
         self.run = run
         smoothing, decay = config.training.label_smoothing, config.training.average
+        weights = class_weights(config.data.class_weights, training.labels, network.classes)
         self.average = None if decay is None else WeightAverage(optimizer, decay)
         self.step = TrainingStep(
             network,
@@ -68,7 +70,7 @@ class Trainer:
             training.batch_size,
             accumulate=config.training.accumulate,
             label_smoothing=smoothing,
-            class_weights=class_weights(config.data.class_weights, training.labels, network.classes),
+            class_weights=weights,
             average=self.average,
         )
         # of the optimiser; an epoch's last one may be of fewer batches
@@ -78,13 +80,20 @@ class Trainer:
         self.progress = Progress()
         self.rates = learning_rates(config, self.steps_per_epoch)
         self.metrics = MetricsFile(run.metrics)
-        self._told_silent: set[str] = set()
+        self._chance = chance_loss(
+            training.labels,
+            network.classes,
+            class_weights=weights,
+            smoothing=smoothing,
+            sampling=config.data.sampling,
+        )
 
     def fit(self) -> None:
         """Trains until the last epoch, or until early stopping.
 
-        Wherever it is interrupted, the run goes on from its last whole epoch. Raises UserError when the loss is no
-        longer finite (the weights on disk are then the last good ones), and where another process writes to the run.
+        Wherever it is interrupted, the run goes on from its last whole epoch. Raises UserError when the validation loss
+        is no longer finite, or after training.max_skipped skipped steps in a row (the weights on disk are then the last
+        good ones), and where another process writes to the run.
         """
         with self.run.claimed():
             if not self.progress.epochs:
@@ -141,6 +150,7 @@ class Trainer:
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
             raise self._not_finite()
+        self._require_finite_weights()
         progress = self.progress
         progress.epochs += 1
         kept = validation.kept
@@ -151,13 +161,15 @@ class Trainer:
         counts = self.optimizer.counts
         self.metrics.add(
             epoch=progress.epochs,
-            train_loss=totals.loss,
+            # JSON knows no NaN
+            train_loss=totals.loss if np.isfinite(totals.loss) else None,
             train_accuracy=totals.accuracy,
             validation_loss=kept.totals.loss,
             validation_accuracy=kept.totals.accuracy,
             **validation.by_class(),
             **validation.of_both(),
             firing_rates=kept.firing_rates,
+            saturations=kept.saturations,
             learning_rate=self.optimizer.lr,
             psp_slope=self.network.psp_slope,
             seconds=seconds,
@@ -168,14 +180,8 @@ class Trainer:
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
         self._save_last()
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
-        self._warn_of_silence(kept.firing_rates)
-
-    def _warn_of_silence(self, firing_rates: dict[str, float]) -> None:
-        """Once for each layer."""
-        silent = [name for name in silent_layers(firing_rates) if name not in self._told_silent]
-        if silent:
-            logger.warning("%s", silence(silent, "validation", self.config))
-            self._told_silent.update(silent)
+        for warning in new_warnings(self.metrics.lines, self.config, self._chance):
+            logger.warning("%s", warning)
 
     def _train(self) -> Totals:
         network, progress = self.network, self.progress
@@ -188,7 +194,7 @@ class Trainer:
             for number, _ in enumerate(self.step.each(self.training, progress.epochs)):
                 if number and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
                     # waits for the step before, while this batch is on its way
-                    totals = self._finite_totals()
+                    totals = self._read_totals()
                     last_reading = time.perf_counter()
                     bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
                 self.optimizer.lr = self.rates.at(progress.step)
@@ -200,24 +206,38 @@ class Trainer:
                 bar.update()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        return self._finite_totals()
+        return self._read_totals()
 
-    def _finite_totals(self) -> Totals:
-        totals = self.network.loss.read()
-        if not np.isfinite(totals.loss):
-            raise self._not_finite()
+    def _read_totals(self) -> Totals:
+        """Of the epoch's batches whose loss is finite. Raises UserError after too many skipped steps in a row: the
+        longest row is asked for, so that it does not matter when."""
+        totals, counts = self.network.loss.read_finite(), self.optimizer.counts
+        most = self.config.training.max_skipped
+        if most is not None and counts.longest_row >= most:
+            raise self._spoilt(f"{counts.longest_row} steps in a row were skipped", self._overflowing_layer())
         return totals
 
     def _not_finite(self) -> UserError:
-        """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
+        return self._spoilt("the loss is no longer finite", self._overflowing_layer() or self.network.layers[-1].name)
+
+    def _overflowing_layer(self) -> str | None:
         assert self.network.last_inputs is not None
+        return first_non_finite_layer(self.network, self.network.last_inputs)
+
+    def _spoilt(self, what: str, layer: str | None) -> UserError:
+        """The weights at hand are of no use: last.safetensors stays as it is."""
         change = "set" if self.config.optimizer.clip_norm is None else "lower"
-        layer = first_non_finite_layer(self.network, self.network.last_inputs)
+        overflow = "their gradients overflow" if layer is None else f"the potentials of layer {layer} overflow"
         return UserError(
-            f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
-            f"{layer} overflow; the weights before that epoch are in "
+            f"{what} in epoch {self.progress.epochs + 1}: {overflow}; the weights before that epoch are in "
             f"{self.run.last}; try a lower optimizer.lr or {change} optimizer.clip_norm"
         )
+
+    def _require_finite_weights(self) -> None:
+        """Before they are written. An infinite weight of a neuron that fires all the same shows in no loss."""
+        parameters, to_host = self.network.parameters, self.network.device.to_host
+        if not all(np.isfinite(to_host(array)).all() for array in (parameters.trained, parameters.values)):
+            raise self._spoilt("the weights are no longer finite", self._overflowing_layer())
 
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope
@@ -293,8 +313,9 @@ def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
         current, average = (_percent(line[f"{of}_validation_accuracy"]) for of in ("current", "average"))
         bests = ("", best) if line["averaged"] else (best, "")
         validated = f"validation {current}{bests[0]}, averaged {average}{bests[1]}"
+    loss = "not finite" if line["train_loss"] is None else f"{line['train_loss']:.4f}"
     return (
-        f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}, "
+        f"epoch {line['epoch']}/{epochs}: loss {loss}, "
         f"training {100 * line['train_accuracy']:.2f} %, "
         f"{validated}, firing rates {rates}, {line['images_per_second']:.0f} images/s"
     )

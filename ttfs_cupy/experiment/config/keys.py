@@ -156,7 +156,8 @@ class TrainingConfig(Section):
     """How long, and towards what; patience is the number of epochs without a better validation accuracy after which to
     stop, label_smoothing the share of a target that all classes have evenly, average the decay of a moving average of
     the weights, which is validated beside them (null for none). accumulate: how many batches make a step of the
-    optimiser; schedules and psp_slope go by these steps."""
+    optimiser; schedules and psp_slope go by these steps. max_skipped: after how many steps in a row that were
+    skipped, their gradients not being finite, the run ends; null for never."""
 
     epochs: Count
     batch_size: Count
@@ -164,6 +165,7 @@ class TrainingConfig(Section):
     label_smoothing: ShareBelowOne = 0.0
     average: Decay | None = None
     accumulate: Count = 1
+    max_skipped: Count | None = 20
 
 
 class OptimizerConfig(Section):

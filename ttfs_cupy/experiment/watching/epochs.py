@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.watching import advice
@@ -29,7 +30,9 @@ def new_warnings(lines: Sequence[Line], config: Config, chance: float) -> list[s
     warnings = layer_warnings(*_of_layers(last), "validation", config, told)
     if _number(last, "train_loss") is not None:
         losses, starts = _losses(epochs, config)
-        if _is_new(lambda count: stays_at_chance(losses[:count], chance), len(losses)):
+        # behind a silent layer nothing is learnt: that was told already
+        awake = [not silent_layers(_of_layers(line)[0]) for line in epochs if _number(line, "train_loss") is not None]
+        if _is_new(lambda count: awake[count - 1] and stays_at_chance(losses[:count], chance), len(losses)):
             warnings.append(_chance(losses[-1], chance, config))
         if _is_new(lambda count: rises(losses[starts[count - 1] : count], chance), len(losses)):
             warnings.append(_rise(losses[starts[-1] :], config))
