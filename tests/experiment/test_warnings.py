@@ -134,10 +134,10 @@ def test_what_is_advised_is_accepted(changes: list[str]) -> None:
 def test_a_loss_at_chance_is_told_of_in_the_second_epoch_and_once() -> None:
     after = told(losses(2.31, 2.30, 2.3026, 2.3026, 1.0, 2.3, 2.31))
     assert after[1] == [
-        "warning: the training loss is at chance (2.3000, and 2.3026 without a look at the images) for the second "
-        f"epoch: nothing is learnt; {STANDARDIZE}, {SLOPE}, or try another optimizer.lr"
+        "warning: the training loss is no better than chance for the second epoch (2.3000; 2.3026 is had without a "
+        f"look at the images): nothing is learnt; {STANDARDIZE}, {SLOPE}, or try another optimizer.lr"
     ]
-    assert after[:1] + after[2:5] == [[]] * 4 and all("at chance" not in text for each in after[5:] for text in each)
+    assert after[:1] + after[2:5] == [[]] * 4 and all("than chance" not in text for each in after[5:] for text in each)
 
 
 def test_a_loss_a_little_below_chance_is_not_at_it() -> None:
@@ -148,7 +148,7 @@ def test_a_loss_a_little_below_chance_is_not_at_it() -> None:
 def test_behind_a_silent_layer_nothing_is_learnt_and_that_was_told() -> None:
     after = told(lines(train_loss=[2.3] * 4, firing_rates=[{"conv1": rate} for rate in (0.0, 0.0, 0.5, 0.5)]))
     assert [len(each) for each in after] == [1, 0, 1, 0]
-    assert "never fires" in after[0][0] and "at chance" in after[2][0]
+    assert "never fires" in after[0][0] and "than chance" in after[2][0]
 
 
 def test_an_epoch_without_a_finite_loss_repeats_nothing() -> None:

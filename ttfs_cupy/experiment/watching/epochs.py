@@ -70,8 +70,8 @@ def _losses(epochs: Sequence[Line], config: Config) -> tuple[list[float], list[i
 
 def _chance(loss: float, chance: float, config: Config) -> str:
     return (
-        f"warning: the training loss is at chance ({loss:.4f}, and {chance:.4f} without a look at the images) for the "
-        f"second epoch: nothing is learnt; {advice.joined(advice.for_chance(config))}"
+        f"warning: the training loss is no better than chance for the second epoch ({loss:.4f}; {chance:.4f} is had "
+        f"without a look at the images): nothing is learnt; {advice.joined(advice.for_chance(config))}"
     )
 
 

@@ -13,8 +13,9 @@ SATURATED = 0.99
 def saturation(shares: Mapping[str, float], images: str, config: Config) -> str:
     """A warning that such shares of these layers' spikes on some images come as the window opens."""
     named = ", ".join(f"{name} ({100 * share:.1f} %)" for name, share in shares.items())
-    subject = f"layers {named}" if len(shares) > 1 else f"layer {named}"
+    several = len(shares) > 1
+    subject, learns = (f"layers {named}", "they hardly learn") if several else (f"layer {named}", "it hardly learns")
     return (
         f"warning: nearly all spikes of {subject} on the {images} images come as the window opens: these pass no "
-        f"gradient on, so it hardly learns, nor does what lies below; {advice.joined(advice.for_saturation(config))}"
+        f"gradient on, so {learns}, nor does what lies below; {advice.joined(advice.for_saturation(config))}"
     )
