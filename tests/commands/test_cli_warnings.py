@@ -12,6 +12,7 @@ from helpers.refusals import refused
 
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
+from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.trainer import Trainer
 
 STEADY = {"optimizer__clip_norm": "null", "schedule__name": "exponential", "network__convolution": "gemm"}
@@ -135,8 +136,8 @@ def test_after_so_many_skipped_steps_in_a_row_the_run_ends(
         assert (outcome.code, metrics(run)[1]["skipped_steps"]) == (0, 6)
         return
     assert refused(outcome) == (
-        "error: 5 steps in a row were skipped in epoch 2: their gradients overflow; the weights before that epoch are "
-        f"in {run / 'last.safetensors'}; try a lower optimizer.lr or lower optimizer.clip_norm\n"
+        "error: 5 steps in a row were skipped in epoch 2: their gradients overflow; the last good weights are in "
+        f"{run / 'last.safetensors'}; try a lower optimizer.lr or lower optimizer.clip_norm\n"
     )
     assert [line["skipped_steps"] for line in metrics(run)] == [4]
     # the weights are those of the first epoch, and the run goes on from there
@@ -206,3 +207,42 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path: Path, monkeypat
     for name in ("best", "last"):
         assert all(np.isfinite(array).all() for array in weights(run, name).values())
     assert len(metrics(run)) == 1
+
+
+def test_no_checkpoint_within_an_epoch_is_written_while_steps_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights may be what is wrong, and the checkpoint before be the last good one."""
+    run, arguments = tmp_path / "run", small(tmp_path / "run", training__checkpoint_every={"steps": 1})
+    with monkeypatch.context() as patch:
+        spoil(patch, *range(STEPS + 3, 2 * STEPS))
+        cut_short(patch, STEPS + 8, *arguments)
+    _, metadata = checkpoint.load(run / "last.safetensors")
+    assert metadata["progress"]["batches"] == 3
+
+
+def test_totals_within_an_epoch_go_on_with_the_batches_that_were_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    changes = {"training__checkpoint_every": {"steps": 5}}
+    for output, steps in ((whole, None), (broken, STEPS + 6)):
+        with monkeypatch.context() as patch:
+            spoil(patch, STEPS + 2)
+            if steps is None:
+                run_small(output, **changes)
+            else:
+                cut_short(patch, steps, *small(output, **changes))
+    assert checkpoint.load(broken / "last.safetensors")[1]["progress"]["sums"][-1] == 1
+    resumes_to(whole, broken)
+
+
+def test_a_bound_that_is_lowered_does_not_count_rows_that_were_borne(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        spoil(patch, 1, 2, 3, 4)
+        cut_short(patch, STEPS + 1, *small(run))
+    outcome = train("--resume", run, "--set", "training.max_skipped=2")
+    assert (outcome.code, outcome.err) == (0, "")

@@ -182,6 +182,10 @@ training:
   average: null
   accumulate: 1
   max_skipped: 20
+  checkpoint_every:
+    minutes: 10.0
+    steps: null
+  keep: null
 optimizer:
   name: adam
   lr: 0.001

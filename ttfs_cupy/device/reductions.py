@@ -23,7 +23,7 @@ PARTS = 1024
 
 # Of the decisions about steps, and of a loss: how many numbers are counted (kernels/decide_update.h, cross_entropy.h).
 COUNTS = 5
-TOTALS = 7
+TOTALS = 6
 
 # Of a GPU's block. By each of its rounds its threads read 4 values each.
 THREADS = 256
@@ -100,7 +100,7 @@ def cross_entropy(
 ) -> None:
     """The gradient of the rows' mean weighted cross-entropy; the totals grow by losses, correct predictions, rows.
 
-    totals: float64 (TOTALS,), these three of batches whose loss is finite; of all others; and how many these are.
+    totals: float64 (TOTALS,), these three of batches whose loss is finite; of the others correct, rows and batches.
 
     A row's target is its label, in shares of 1 or, float32 (rows,), `shares`, for the rest the label in `others`; and
     of all that `smoothing`, in [0, 1], evenly every class. Correct is the label of the larger share. weights: float32

@@ -30,12 +30,8 @@ class Totals:
     not_finite: int = 0
 
     @classmethod
-    def of_sums(cls, sums: np.ndarray, not_finite: float) -> "Totals":
-        """sums: of losses, correct predictions and images. Without images the means are 0, the loss NaN if that is for
-        want of finite ones."""
-        loss, correct, images = sums.tolist()
-        if not images and not_finite:
-            return cls(math.nan, 0.0, 0, int(not_finite))
+    def of_sums(cls, loss: float, correct: float, images: float, not_finite: float) -> "Totals":
+        """Of nothing, 0."""
         count = images or 1.0
         return cls(loss / count, correct / count, int(images), int(not_finite))
 
@@ -113,19 +109,28 @@ class CrossEntropy:
     @in_turn
     def read(self) -> Totals:
         """The totals so far; waits for the device. Raises ValueError if a batch since the last reading was none."""
-        finite, others, not_finite = self._sums()
-        return Totals.of_sums(finite + others, not_finite)
+        loss, correct, images, other_correct, other_images, not_finite = self.sums()
+        whole = math.nan if not_finite else loss
+        return Totals.of_sums(whole, correct + other_correct, images + other_images, not_finite)
 
     @in_turn
     def read_finite(self) -> Totals:
-        """The same of the batches whose loss is finite alone."""
-        finite, _, not_finite = self._sums()
-        return Totals.of_sums(finite, not_finite)
+        """The same of the batches whose loss is finite alone; without any, the loss is NaN."""
+        loss, correct, images, *_, not_finite = self.sums()
+        return Totals.of_sums(loss if images or not not_finite else math.nan, correct, images, not_finite)
 
-    def _sums(self) -> tuple[np.ndarray, np.ndarray, float]:
+    @in_turn
+    def sums(self) -> list[float]:
+        """What the totals are made of, for restore(); waits for the device. Raises ValueError as read() does."""
         self._validity.raise_if_marked()
-        totals = self._device.to_host(self._totals)
-        return totals[:3], totals[3:6], float(totals[6])
+        return [float(value) for value in self._device.to_host(self._totals)]
+
+    @in_turn
+    def restore(self, sums: Sequence[float]) -> None:
+        """Has the totals be what they were as sums() gave that. Raises ValueError for anything else."""
+        if len(sums) != len(self._totals):
+            raise ValueError(f"there must be {len(self._totals)} sums, not {len(sums)}")
+        self._totals[...] = self._device.to_device(np.array(sums, np.float64))
 
     @in_turn
     def reset(self) -> None:

@@ -1,17 +1,15 @@
-"""The training loop: epochs, validation, early stopping, best weights, and resumption."""
+"""The training loop: epochs, validation, early stopping, best weights, checkpoints, and resumption."""
 
 import logging
 import time
-from contextlib import nullcontext
-from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
+from ttfs_cupy.common.command import interruption
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer
@@ -20,18 +18,23 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.experiment.checkpoints import Checkpoints
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
-from ttfs_cupy.experiment.files import best_weights, checkpoint
+from ttfs_cupy.experiment.files import best_weights
 from ttfs_cupy.experiment.files.metrics import MetricsFile
-from ttfs_cupy.experiment.files.progress import Progress
-from ttfs_cupy.experiment.files.run_directory import RunDirectory
-from ttfs_cupy.experiment.validation import validate
+from ttfs_cupy.experiment.files.progress import EpochLength, Progress
+from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
+from ttfs_cupy.experiment.moments import Moments
+from ttfs_cupy.experiment.validation import Validation, validate
 from ttfs_cupy.experiment.watching.epochs import new_warnings
 from ttfs_cupy.experiment.watching.losses import chance_loss
 
 logger = logging.getLogger("ttfs_cupy")
+
+# of an epoch's line, what stands out on a terminal
+BEST = {"bold": "(best)"}
 
 # Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
 SECONDS_BETWEEN_READINGS = 0.25
@@ -73,12 +76,11 @@ class Trainer:
             class_weights=weights,
             average=self.average,
         )
-        # of the optimiser; an epoch's last one may be of fewer batches
-        self.steps_per_epoch = -(-len(training) // config.training.accumulate)
+        self.length = EpochLength(len(training), config.training.accumulate)
         # of training's batches: no set has larger ones, so that it serves the test set, too
         self.evaluator = Evaluator(network, training.batch_size)
         self.progress = Progress()
-        self.rates = learning_rates(config, self.steps_per_epoch)
+        self.rates = learning_rates(config, self.length.steps)
         self.metrics = MetricsFile(run.metrics)
         self._chance = chance_loss(
             training.labels,
@@ -87,79 +89,60 @@ class Trainer:
             smoothing=smoothing,
             sampling=config.data.sampling,
         )
+        # the longest row of skipped steps that a resumed run brings along: it was borne
+        self._borne = 0
+        names, keep = training.images.class_names, config.training.keep
+        self.checkpoints = Checkpoints(run, network, optimizer, self.average, names, keep)
+        self.moments = Moments(config.training.checkpoint_every)
+        self._wishes = interruption.Wishes()
 
     def fit(self) -> None:
         """Trains until the last epoch, or until early stopping.
 
-        Wherever it is interrupted, the run goes on from its last whole epoch. Raises UserError when the validation loss
-        is no longer finite, or after training.max_skipped skipped steps in a row (the weights on disk are then the last
-        good ones), and where another process writes to the run.
+        Ctrl-C and SIGTERM have it end the step under way, save, and raise KeyboardInterrupt; SIGUSR1 has it save and go
+        on. However it ends, the run goes on from its last checkpoint. Raises UserError when the validation loss is no
+        longer finite, or after training.max_skipped skipped steps in a row (the weights on disk are then the last good
+        ones), where another process writes to the run, and where a file cannot be written.
         """
-        with self.run.claimed():
-            if not self.progress.epochs:
-                self._save_last()
-            while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
-                # other threads wait: what they ask for, or load, is no part of an epoch
-                with self.network.turns.take():
-                    self._epoch()
+        with self.run.claimed(), interruption.wishes() as self._wishes:
+            try:
+                if not self.progress.step:
+                    self.checkpoints.begin(self.progress)
+                while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
+                    # other threads wait: what they ask for, or load, is no part of an epoch
+                    with self.network.turns.take():
+                        self._epoch()
+                self.checkpoints.finish()
+            finally:
+                # nobody else may come in while something is being written
+                self.checkpoints.settle()
 
     def resume(self) -> None:
-        """Goes on where last.safetensors ends. Claims the run: `fit` is to follow."""
+        """Goes on from the newest checkpoint that is whole. Claims the run: `fit` is to follow."""
         self.run.claim()
-        arrays, metadata = checkpoint.load(self.run.last)
-        try:
-            self.progress = Progress.from_metadata(metadata.get("progress"), self.steps_per_epoch)
-            self.network.parameters.load_trained(_without_prefix(arrays, "network."))
-            self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
-            self._load_average(_without_prefix(arrays, "average."))
-            self.progress.check_counts(self.optimizer.counts)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
-        self._check_classes(metadata.get("class_names"))
+        self.progress = self.checkpoints.load(self.length)
+        self._borne = self.optimizer.counts.longest_row
         self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
             self.run.best.unlink(missing_ok=True)
 
-    def _check_classes(self, trained: Any) -> None:
-        """Raises UserError unless the classes have the names that the run began with, where both are known."""
-        names = self._of_classes().get("class_names", trained)
-        if trained is not None and names != trained:
-            raise UserError(
-                f"this run was begun with the classes {shown(trained)}, and the data now have {shown(names)}"
-            )
-
-    def _of_classes(self) -> dict[str, Any]:
-        """What the files of weights say of them."""
-        names = self.training.images.class_names
-        return {} if names is None else {"class_names": list(names)}
-
-    def _load_average(self, state: dict[str, np.ndarray]) -> None:
-        if self.average is None and state:
-            raise ValueError("it holds averaged weights, and training.average is null")
-        if self.average is not None:
-            if not state:
-                raise ValueError("it holds no averaged weights, and training.average is set")
-            self.average.load_state_dict(state)
-
     def _epoch(self) -> None:
-        start = time.perf_counter()
         totals = self._train()
-        seconds = time.perf_counter() - start
-        validation = validate(self.evaluator, self.validation, self.average)
+        seconds = self.progress.seconds
+        validation = self._validate()
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
             raise self._not_finite()
         self._require_finite_weights()
         progress = self.progress
         progress.epochs += 1
+        progress.begin_epoch()
         kept = validation.kept
         is_best = self._judge(kept.totals.accuracy)
-        if is_best:
-            # first: where it cannot be written, the epoch has not been, and nothing says that it was
-            self._save_best(validation.keeps_average)
+        best = self.checkpoints.best(progress.epochs, of_average=validation.keeps_average) if is_best else None
         counts = self.optimizer.counts
-        self.metrics.add(
+        write_metrics = self.metrics.append(
             epoch=progress.epochs,
             # JSON knows no NaN
             train_loss=totals.loss if np.isfinite(totals.loss) else None,
@@ -178,21 +161,41 @@ class Trainer:
             clipped_steps=counts.clipped - progress.clipped,
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
-        self._save_last()
-        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
+        self.checkpoints.after_epoch(progress, write_metrics, best)
+        self.moments.saved()
+        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best), extra=BEST)
         for warning in new_warnings(self.metrics.lines, self.config, self._chance):
             logger.warning("%s", warning)
 
+    def _validate(self) -> Validation:
+        """Nothing that is trained changes meanwhile: a signal need not wait for its end."""
+        try:
+            with self._wishes.at_once():
+                return validate(self.evaluator, self.validation, self.average)
+        except KeyboardInterrupt:
+            self._save(is_asked=True)
+            self.checkpoints.finish()
+            raise
+
     def _train(self) -> Totals:
+        """The epoch's batches, from where a checkpoint within it left off."""
         network, progress = self.network, self.progress
-        network.loss.reset()
+        if not progress.batches:
+            network.loss.reset()
+        else:
+            # the last step's, which is the epoch's if no batch is left
+            self.optimizer.lr = self.rates.at(progress.step - 1)
         # of an epoch that was interrupted
         self.step.drop()
-        last_reading = time.perf_counter()
+        start, before = time.perf_counter(), progress.seconds
+        last_reading = start
         description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
-        with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
-            for number, _ in enumerate(self.step.each(self.training, progress.epochs)):
-                if number and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
+        first = progress.batches
+        with tqdm(
+            total=len(self.training), initial=first, desc=description, unit="batch", leave=False, disable=None
+        ) as bar:
+            for number, _ in enumerate(self.step.each(self.training, progress.epochs, first), first):
+                if number > first and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
                     # waits for the step before, while this batch is on its way
                     totals = self._read_totals()
                     last_reading = time.perf_counter()
@@ -202,18 +205,48 @@ class Trainer:
                 self.step.run()
                 if number + 1 == len(self.training):
                     self.step.flush()
-                progress.step += not self.step.has_begun
                 bar.update()
+                if not self.step.has_begun:
+                    progress.step += 1
+                    progress.batches = number + 1
+                    progress.seconds = before + time.perf_counter() - start
+                    self._save_if_asked()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        return self._read_totals()
+        totals = self._read_totals()
+        progress.sums = network.loss.sums()
+        progress.seconds = before + time.perf_counter() - start
+        return totals
+
+    def _save_if_asked(self) -> None:
+        """Writes a checkpoint where it is time for one, or a signal asks for it; a signal may also ask to end."""
+        wishes, progress = self._wishes, self.progress
+        is_asked = wishes.to_end or wishes.to_save
+        # after the epoch's last batch there will be one in any case
+        is_time = self.moments.has_come(progress.step) and progress.batches < len(self.training)
+        if is_asked or is_time:
+            self._read_totals()
+        # while steps are skipped, the weights may be what is wrong: the checkpoint before is the better one
+        if is_asked or (is_time and not self.optimizer.counts.in_a_row):
+            wishes.to_save = False
+            progress.sums = self.network.loss.sums()
+            self._save(is_asked=is_asked)
+        if wishes.to_end:
+            self.checkpoints.finish()
+            raise KeyboardInterrupt
+
+    def _save(self, *, is_asked: bool) -> None:
+        self.checkpoints.within_epoch(self.progress)
+        self.moments.saved()
+        level = logging.INFO if is_asked else logging.DEBUG
+        logger.log(level, "saved: %s", self.progress.described(self.length), extra=DISPENSABLE)
 
     def _read_totals(self) -> Totals:
         """Of the epoch's batches whose loss is finite. Raises UserError after too many skipped steps in a row: the
         longest row is asked for, so that it does not matter when."""
         totals, counts = self.network.loss.read_finite(), self.optimizer.counts
         most = self.config.training.max_skipped
-        if most is not None and counts.longest_row >= most:
+        if most is not None and counts.longest_row >= max(most, self._borne + 1):
             raise self._spoilt(f"{counts.longest_row} steps in a row were skipped", self._overflowing_layer())
         return totals
 
@@ -221,15 +254,15 @@ class Trainer:
         return self._spoilt("the loss is no longer finite", self._overflowing_layer() or self.network.layers[-1].name)
 
     def _overflowing_layer(self) -> str | None:
-        assert self.network.last_inputs is not None
-        return first_non_finite_layer(self.network, self.network.last_inputs)
+        inputs = self.network.last_inputs
+        return None if inputs is None else first_non_finite_layer(self.network, inputs)
 
     def _spoilt(self, what: str, layer: str | None) -> UserError:
         """The weights at hand are of no use: last.safetensors stays as it is."""
         change = "set" if self.config.optimizer.clip_norm is None else "lower"
         overflow = "their gradients overflow" if layer is None else f"the potentials of layer {layer} overflow"
         return UserError(
-            f"{what} in epoch {self.progress.epochs + 1}: {overflow}; the weights before that epoch are in "
+            f"{what} in epoch {self.progress.epochs + 1}: {overflow}; the last good weights are in "
             f"{self.run.last}; try a lower optimizer.lr or {change} optimizer.clip_norm"
         )
 
@@ -242,7 +275,7 @@ class Trainer:
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope
         if isinstance(slope, PspSlopeSchedule):
-            return slope.at(step / (self.config.training.epochs * self.steps_per_epoch))
+            return slope.at(step / (self.config.training.epochs * self.length.steps))
         return slope
 
     def _judge(self, accuracy: float) -> bool:
@@ -265,24 +298,6 @@ class Trainer:
         patience = self.config.training.patience
         return patience is not None and self.progress.epochs_without_improvement >= patience
 
-    def _save_best(self, of_average: bool) -> None:
-        metadata: dict[str, Any] = {"psp_slope": self.network.psp_slope, "epoch": self.progress.epochs}
-        metadata |= self._of_classes()
-        if self.average is not None:
-            metadata["averaged"] = of_average
-        with self.average.in_place() if self.average is not None and of_average else nullcontext():
-            arrays = self.network.state_dict()
-        checkpoint.save(self.run.best, arrays, metadata)
-
-    def _save_last(self) -> None:
-        arrays = {f"network.{name}": array for name, array in self.network.parameters.trained_dict().items()}
-        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
-        if self.average is not None:
-            arrays |= {f"average.{name}": array for name, array in self.average.state_dict().items()}
-        metadata = {"psp_slope": self.network.psp_slope, "progress": asdict(replace(self.progress))}
-        metadata |= self._of_classes()
-        checkpoint.save(self.run.last, arrays, metadata)
-
 
 def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule:
     schedule = config.schedule
@@ -299,10 +314,6 @@ def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule
         schedule.start_factor,
         schedule.end_factor,
     )
-
-
-def _without_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
