@@ -31,6 +31,7 @@ from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.initial_weights import begin_with
 from ttfs_cupy.models import build, encoder_of
 from ttfs_cupy.neuron.encoding import Encoder
 
@@ -39,7 +40,8 @@ logger = logging.getLogger("ttfs_cupy")
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs but its directory. device_reason says why it is this device."""
+    """All that a run needs but its directory. device_reason says why it is this device, begun_with, line by line, which
+    weights of a file are which layer's, where the network did not draw its own."""
 
     config: Config
     device: Device
@@ -49,6 +51,7 @@ class Experiment:
     training: Batches
     validation: Batches
     test: Batches
+    begun_with: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -84,7 +87,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     check_kind("config", config, Config)
     device, reason = get_device(config.device, config.threads)
     dataset = read_dataset(config)
-    network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
+    network, lacking = _network_of_run(config, device, dataset) if of_run else (network_of(config, device, dataset), [])
+    begun_with = _begin(network, config)
     training_images, held_out = split_of(config, dataset)
     batches = training_batches(config, dataset, training_images, network.encoder)
     # what does not fit is told before anything is timed
@@ -108,6 +112,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         batches,
         _in_order(dataset.train, held_out, config, network),
         _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
+        begun_with,
     )
 
 
@@ -172,7 +177,7 @@ def _network_of_run(config: Config, device: Device, dataset: Dataset) -> tuple[N
     lacking: list[str] = []
     while True:
         try:
-            return _network(wanted, device, dataset), lacking
+            return network_of(wanted, device, dataset), lacking
         except UnavailableError as error:
             # it comes before weights are drawn, so beginning again is cheap
             if isinstance(named, str) or error.layer in lacking:
@@ -202,10 +207,11 @@ def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, netw
     return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident)
 
 
-def _network(config: Config, device: Device, dataset: Dataset) -> Network:
+def network_of(config: Config, device: Device, dataset: Dataset) -> Network:
+    """The network that the config describes, with drawn weights. Raises UserError if it cannot be built."""
     wanted = config.network
     slope = wanted.psp_slope
-    network = build(
+    return build(
         wanted.model,
         dataset.input_shape,
         dataset.classes,
@@ -227,11 +233,17 @@ def _network(config: Config, device: Device, dataset: Dataset) -> Network:
         convolution=wanted.convolution,
         precision=wanted.precision,
     )
-    if wanted.initial_weights is not None:
-        load_weights(network, Path(wanted.initial_weights))
-        # from here on the network is what its training will start from
-        network.parameters.to_values()
-    return network
+
+
+def _begin(network: Network, config: Config) -> tuple[str, ...]:
+    """Takes the weights that the config names, if it does; returns what of their file went where."""
+    source = config.network.initial_weights
+    if source is None:
+        return ()
+    lines = begin_with(network, Path(source))
+    # from here on the network is what its training will start from
+    network.parameters.to_values()
+    return tuple(lines)
 
 
 def _slopes(config: Config) -> tuple[float, ...]:
