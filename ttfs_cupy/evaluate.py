@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.shown import one_line, shown
-from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluator
@@ -23,7 +22,7 @@ from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import load_best, load_kept, prepare
-from ttfs_cupy.experiment.watching.silence import silence
+from ttfs_cupy.experiment.watching.layers import layer_warnings
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -94,9 +93,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         logger.info("without noise  %.2f %%; %.2f %% of predictions change", 100 * accuracy, 100 * changed)
     for name, rate in result.firing_rates.items():
         logger.info("firing rate    %-8s %.3f", name, rate)
-    silent = silent_layers(result.firing_rates)
-    if silent:
-        logger.warning("%s", silence(silent, "test", config))
+    for warning in layer_warnings(result.firing_rates, result.saturations, "test", config):
+        logger.warning("%s", warning)
 
 
 def _by_class(classes: ClassTotals, names: tuple[str, ...] | None) -> str:

@@ -177,6 +177,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         balanced_accuracy=test.classes.balanced_accuracy,
         class_accuracies=test.classes.accuracies,
         firing_rates=test.firing_rates,
+        saturations=test.saturations,
         best_epoch=trainer.progress.best_epoch,
         psp_slope=network.psp_slope,
         device=experiment.device.description,

@@ -110,7 +110,8 @@ def test_a_run_goes_on_as_it_began(
 
 
 def evaluation(correct: int, loss: float = 1.0) -> Evaluation:
-    return Evaluation(Totals(loss, correct / 100, 100), {"conv1": correct / 100}, ClassTotals((100,), (correct,)))
+    rates = {"conv1": correct / 100}
+    return Evaluation(Totals(loss, correct / 100, 100), rates, ClassTotals((100,), (correct,)), dict(rates))
 
 
 def test_which_is_the_better_one() -> None:

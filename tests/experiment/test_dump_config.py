@@ -181,6 +181,7 @@ training:
   label_smoothing: 0.0
   average: null
   accumulate: 1
+  max_skipped: 20
   checkpoint_every:
     minutes: 10.0
     steps: null

@@ -12,7 +12,7 @@ from ttfs_cupy.common.command import interruption
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
-from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
+from ttfs_cupy.engine.diagnosis import first_non_finite_layer
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
@@ -28,7 +28,8 @@ from ttfs_cupy.experiment.files.progress import EpochLength, Progress
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.moments import Moments
 from ttfs_cupy.experiment.validation import Validation, validate
-from ttfs_cupy.experiment.watching.silence import silence
+from ttfs_cupy.experiment.watching.epochs import new_warnings
+from ttfs_cupy.experiment.watching.losses import chance_loss
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -64,6 +65,7 @@ class Trainer:
         self.validation = validation
         self.run = run
         smoothing, decay = config.training.label_smoothing, config.training.average
+        weights = class_weights(config.data.class_weights, training.labels, network.classes)
         self.average = None if decay is None else WeightAverage(optimizer, decay)
         self.step = TrainingStep(
             network,
@@ -71,7 +73,7 @@ class Trainer:
             training.batch_size,
             accumulate=config.training.accumulate,
             label_smoothing=smoothing,
-            class_weights=class_weights(config.data.class_weights, training.labels, network.classes),
+            class_weights=weights,
             average=self.average,
         )
         self.length = EpochLength(len(training), config.training.accumulate)
@@ -80,19 +82,27 @@ class Trainer:
         self.progress = Progress()
         self.rates = learning_rates(config, self.length.steps)
         self.metrics = MetricsFile(run.metrics)
+        self._chance = chance_loss(
+            training.labels,
+            network.classes,
+            class_weights=weights,
+            smoothing=smoothing,
+            sampling=config.data.sampling,
+        )
+        # the longest row of skipped steps that a resumed run brings along: it was borne
+        self._borne = 0
         names, keep = training.images.class_names, config.training.keep
         self.checkpoints = Checkpoints(run, network, optimizer, self.average, names, keep)
         self.moments = Moments(config.training.checkpoint_every)
-        self._told_silent: set[str] = set()
         self._wishes = interruption.Wishes()
 
     def fit(self) -> None:
         """Trains until the last epoch, or until early stopping.
 
         Ctrl-C and SIGTERM have it end the step under way, save, and raise KeyboardInterrupt; SIGUSR1 has it save and go
-        on. However it ends, the run goes on from its last checkpoint. Raises UserError when the loss is no longer
-        finite (the weights on disk are then the last good ones), where another process writes to the run, and where a
-        file cannot be written.
+        on. However it ends, the run goes on from its last checkpoint. Raises UserError when the validation loss is no
+        longer finite, or after training.max_skipped skipped steps in a row (the weights on disk are then the last good
+        ones), where another process writes to the run, and where a file cannot be written.
         """
         with self.run.claimed(), interruption.wishes() as self._wishes:
             try:
@@ -111,6 +121,7 @@ class Trainer:
         """Goes on from the newest checkpoint that is whole. Claims the run: `fit` is to follow."""
         self.run.claim()
         self.progress = self.checkpoints.load(self.length)
+        self._borne = self.optimizer.counts.longest_row
         self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
@@ -123,6 +134,7 @@ class Trainer:
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
             raise self._not_finite()
+        self._require_finite_weights()
         progress = self.progress
         progress.epochs += 1
         progress.begin_epoch()
@@ -132,13 +144,15 @@ class Trainer:
         counts = self.optimizer.counts
         write_metrics = self.metrics.append(
             epoch=progress.epochs,
-            train_loss=totals.loss,
+            # JSON knows no NaN
+            train_loss=totals.loss if np.isfinite(totals.loss) else None,
             train_accuracy=totals.accuracy,
             validation_loss=kept.totals.loss,
             validation_accuracy=kept.totals.accuracy,
             **validation.by_class(),
             **validation.of_both(),
             firing_rates=kept.firing_rates,
+            saturations=kept.saturations,
             learning_rate=self.optimizer.lr,
             psp_slope=self.network.psp_slope,
             seconds=seconds,
@@ -150,7 +164,8 @@ class Trainer:
         self.checkpoints.after_epoch(progress, write_metrics, best)
         self.moments.saved()
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best), extra=BEST)
-        self._warn_of_silence(kept.firing_rates)
+        for warning in new_warnings(self.metrics.lines, self.config, self._chance):
+            logger.warning("%s", warning)
 
     def _validate(self) -> Validation:
         """Nothing that is trained changes meanwhile: a signal need not wait for its end."""
@@ -158,16 +173,11 @@ class Trainer:
             with self._wishes.at_once():
                 return validate(self.evaluator, self.validation, self.average)
         except KeyboardInterrupt:
-            self._save(is_asked=True)
+            # unless it came while the averaged weights were put back
+            if not self.network.parameters.are_displaced:
+                self._save(is_asked=True)
             self.checkpoints.finish()
             raise
-
-    def _warn_of_silence(self, firing_rates: dict[str, float]) -> None:
-        """Once for each layer."""
-        silent = [name for name in silent_layers(firing_rates) if name not in self._told_silent]
-        if silent:
-            logger.warning("%s", silence(silent, "validation", self.config))
-            self._told_silent.update(silent)
 
     def _train(self) -> Totals:
         """The epoch's batches, from where a checkpoint within it left off."""
@@ -189,7 +199,7 @@ class Trainer:
             for number, _ in enumerate(self.step.each(self.training, progress.epochs, first), first):
                 if number > first and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
                     # waits for the step before, while this batch is on its way
-                    totals = self._finite_totals()
+                    totals = self._read_totals()
                     last_reading = time.perf_counter()
                     bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
                 self.optimizer.lr = self.rates.at(progress.step)
@@ -205,7 +215,7 @@ class Trainer:
                     self._save_if_asked()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        totals = self._finite_totals()
+        totals = self._read_totals()
         progress.sums = network.loss.sums()
         progress.seconds = before + time.perf_counter() - start
         return totals
@@ -217,8 +227,10 @@ class Trainer:
         # after the epoch's last batch there will be one in any case
         is_time = self.moments.has_come(progress.step) and progress.batches < len(self.training)
         if is_asked or is_time:
+            self._read_totals()
+        # while steps are skipped, the weights may be what is wrong: the checkpoint before is the better one
+        if is_asked or (is_time and not self.optimizer.counts.in_a_row):
             wishes.to_save = False
-            self._finite_totals()
             progress.sums = self.network.loss.sums()
             self._save(is_asked=is_asked)
         if wishes.to_end:
@@ -231,22 +243,36 @@ class Trainer:
         level = logging.INFO if is_asked else logging.DEBUG
         logger.log(level, "saved: %s", self.progress.described(self.length), extra=DISPENSABLE)
 
-    def _finite_totals(self) -> Totals:
-        totals = self.network.loss.read()
-        if not np.isfinite(totals.loss):
-            raise self._not_finite()
+    def _read_totals(self) -> Totals:
+        """Of the epoch's batches whose loss is finite. Raises UserError after too many skipped steps in a row: the
+        longest row is asked for, so that it does not matter when."""
+        totals, counts = self.network.loss.read_finite(), self.optimizer.counts
+        most = self.config.training.max_skipped
+        if most is not None and counts.longest_row >= max(most, self._borne + 1):
+            raise self._spoilt(f"{counts.longest_row} steps in a row were skipped", self._overflowing_layer())
         return totals
 
     def _not_finite(self) -> UserError:
-        """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
-        assert self.network.last_inputs is not None
+        return self._spoilt("the loss is no longer finite", self._overflowing_layer() or self.network.layers[-1].name)
+
+    def _overflowing_layer(self) -> str | None:
+        inputs = self.network.last_inputs
+        return None if inputs is None else first_non_finite_layer(self.network, inputs)
+
+    def _spoilt(self, what: str, layer: str | None) -> UserError:
+        """The weights at hand are of no use: last.safetensors stays as it is."""
         change = "set" if self.config.optimizer.clip_norm is None else "lower"
-        layer = first_non_finite_layer(self.network, self.network.last_inputs)
+        overflow = "their gradients overflow" if layer is None else f"the potentials of layer {layer} overflow"
         return UserError(
-            f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
-            f"{layer} overflow; the weights before that epoch are in "
+            f"{what} in epoch {self.progress.epochs + 1}: {overflow}; the last good weights are in "
             f"{self.run.last}; try a lower optimizer.lr or {change} optimizer.clip_norm"
         )
+
+    def _require_finite_weights(self) -> None:
+        """Before they are written. An infinite weight of a neuron that fires all the same shows in no loss."""
+        parameters, to_host = self.network.parameters, self.network.device.to_host
+        if not all(np.isfinite(to_host(array)).all() for array in (parameters.trained, parameters.values)):
+            raise self._spoilt("the weights are no longer finite", self._overflowing_layer())
 
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope
@@ -300,8 +326,9 @@ def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
         current, average = (_percent(line[f"{of}_validation_accuracy"]) for of in ("current", "average"))
         bests = ("", best) if line["averaged"] else (best, "")
         validated = f"validation {current}{bests[0]}, averaged {average}{bests[1]}"
+    loss = "not finite" if line["train_loss"] is None else f"{line['train_loss']:.4f}"
     return (
-        f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}, "
+        f"epoch {line['epoch']}/{epochs}: loss {loss}, "
         f"training {100 * line['train_accuracy']:.2f} %, "
         f"{validated}, firing rates {rates}, {line['images_per_second']:.0f} images/s"
     )

@@ -17,11 +17,15 @@ from ttfs_cupy.engine.validity import Labels
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A pass over a set: mean loss, accuracy, the firing rate of each spiking layer, and accuracy by class."""
+    """A pass over a set: mean loss, accuracy, the firing rate of each spiking layer, and accuracy by class.
+
+    saturations: by layer, the share of neurons that fire as their window opens.
+    """
 
     totals: Totals
     firing_rates: dict[str, float]
     classes: ClassTotals
+    saturations: dict[str, float]
 
 
 class Evaluator(BatchStep):
@@ -55,7 +59,8 @@ class Evaluator(BatchStep):
         for _ in tqdm(made, total=len(batches), desc=description, unit="batch", leave=False, disable=None):
             self.run()
         totals = network.loss.read()
-        return Evaluation(totals, rates.read(totals.images), self._classes.read())
+        images = totals.images
+        return Evaluation(totals, rates.read(images), self._classes.read(), rates.read_saturations(images))
 
     def _work(self, inputs: Array, labels: Labels) -> None:
         readout = self._network.run(inputs, watch=self._rates.watch)

@@ -161,8 +161,9 @@ class TrainingConfig(Section):
     """How long, and towards what; patience is the number of epochs without a better validation accuracy after which to
     stop, label_smoothing the share of a target that all classes have evenly, average the decay of a moving average of
     the weights, which is validated beside them (null for none). accumulate: how many batches make a step of the
-    optimiser; schedules and psp_slope go by these steps. checkpoint_every: how often, within an epoch, the run writes
-    what it would go on from; keep: which epochs' checkpoints stay on disk."""
+    optimiser; schedules and psp_slope go by these steps. max_skipped: after how many steps in a row that were
+    skipped, their gradients not being finite, the run ends; null for never. checkpoint_every: how often, within an
+    epoch, the run writes what it would go on from; keep: which epochs' checkpoints stay on disk."""
 
     epochs: Count
     batch_size: Count
@@ -170,6 +171,7 @@ class TrainingConfig(Section):
     label_smoothing: ShareBelowOne = 0.0
     average: Decay | None = None
     accumulate: Count = 1
+    max_skipped: Count | None = 20
     checkpoint_every: Annotated[CheckpointEvery | None, Field(description="{minutes: 10}, {steps: 500}, or null")] = (
         CheckpointEvery(minutes=10)
     )

@@ -82,6 +82,11 @@ class Progress:
             raise ValueError(
                 f"its optimiser counts {counts.applied} steps and {counts.skipped} skipped ones after step {self.step}"
             )
+        if not 0 <= counts.in_a_row <= counts.longest_row <= counts.skipped:
+            raise ValueError(
+                f"its optimiser counts {counts.in_a_row} steps skipped in a row, {counts.longest_row} at most, and "
+                f"{counts.skipped} in all"
+            )
 
     def _check(self, length: EpochLength) -> None:
         if self.batches > length.batches:
