@@ -47,11 +47,11 @@ def test_each_layers_histogram(window: float) -> None:
     for name, counts in found.spike_times.items():
         fired = times[name][np.isfinite(times[name])]
         assert counts.sum() == len(fired) > 0
-        # a time that lies on an edge, but for its rounding, may count on either side
-        away = np.abs(fired[:, None] - edges).min(axis=1) > 1e-5 * window
+        # a time that lies between two bins, but for its rounding, may count on either side
+        away = np.abs(fired[:, None] - edges[1:-1]).min(axis=1) > 1e-5 * window
         sure = np.histogram(fired[away], edges)[0]
         assert ((sure <= counts) & (counts <= sure + np.count_nonzero(~away))).all()
-        assert np.count_nonzero(~away) < len(fired) // 4
+        assert np.count_nonzero(~away) < len(fired) // 20
 
 
 def test_a_pass_begins_anew() -> None:

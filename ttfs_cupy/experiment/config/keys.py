@@ -44,6 +44,7 @@ from ttfs_cupy.experiment.config.values import (
     Flag,
     GainBound,
     HeldOut,
+    Loggers,
     Mean,
     Milestones,
     Model,
@@ -213,6 +214,15 @@ class ScheduleConfig(Section):
         return self
 
 
+class WatchConfig(Section):
+    """What a run tells while it goes on (docs/watching.md). log_every: seconds between two lines of an epoch, where
+    there is no terminal; tensorboard: whether it writes event files; loggers: who else is told."""
+
+    log_every: Positive = 60.0
+    tensorboard: Flag = False
+    loggers: Loggers = ()
+
+
 class Config(Section):
     """One experiment. output: the run's directory; null leaves it to the command. tune: whether network.convolution
     auto times algorithms on the device; without, it goes by a layer's shape."""
@@ -229,6 +239,7 @@ class Config(Section):
     training: TrainingConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    watch: WatchConfig = WatchConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
