@@ -34,7 +34,15 @@ SMALL = {
 
 STEPS = 11  # of a small run's epoch
 # of a run's directory
-FILES = {"config.yaml", "split.json", "metrics.jsonl", "log.txt", "best.safetensors", "last.safetensors"}
+FILES = {
+    "config.yaml",
+    "split.json",
+    "metrics.jsonl",
+    "metrics.csv",
+    "log.txt",
+    "best.safetensors",
+    "last.safetensors",
+}
 
 
 @dataclass(frozen=True)

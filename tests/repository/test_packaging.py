@@ -192,6 +192,7 @@ def test_the_installed_package_trains_without_repository_and_compiler(installed:
         "config.yaml",
         "split.json",
         "metrics.jsonl",
+        "metrics.csv",
         "log.txt",
         "best.safetensors",
         "last.safetensors",

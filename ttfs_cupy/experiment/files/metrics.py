@@ -1,4 +1,4 @@
-"""What a run says about itself: the lines of metrics.jsonl."""
+"""What a run says about itself: the lines of metrics.jsonl, and the same as a table, metrics.csv."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,17 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import read_own
 from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.experiment.files.metrics_table import as_csv
 
 # bytes; an epoch's line has some hundreds
 LARGEST = 1 << 28
 
 
 class MetricsFile:
-    """metrics.jsonl: a line an epoch, then one with the test set's; the file is whole at any time."""
+    """metrics.jsonl: a line an epoch, then one with the test set's; and beside it the lines as a table, metrics.csv.
+
+    Each file is whole at any time.
+    """
 
     def __init__(self, path: Path, lines: list[dict[str, Any]] | None = None):
         self.path = path
@@ -24,6 +28,7 @@ class MetricsFile:
     def add(self, **values: Any) -> None:
         self.lines.append(values)
         write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
+        write_atomically(self.path.with_suffix(".csv"), as_csv(self.lines).encode())
 
     @classmethod
     def of_epochs(cls, path: Path, epochs: int) -> "MetricsFile":

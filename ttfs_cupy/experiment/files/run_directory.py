@@ -1,4 +1,4 @@
-"""A run's directory: config.yaml, split.json, metrics.jsonl, log.txt, best.safetensors, last.safetensors."""
+"""A run's directory: config.yaml, split.json, metrics.jsonl and .csv, log.txt, best.safetensors, last.safetensors."""
 
 import json
 import logging
@@ -149,6 +149,11 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def table(self) -> Path:
+        """The same as a table, for spreadsheets and pandas."""
+        return self.path / "metrics.csv"
+
+    @property
     def log(self) -> Path:
         """What the console showed, with times."""
         return self.path / "log.txt"
@@ -166,7 +171,7 @@ class RunDirectory:
     @property
     def files(self) -> tuple[Path, ...]:
         """All that a run may write."""
-        return self.config, self.split, self.metrics, self.log, self.best, self.last
+        return self.config, self.split, self.metrics, self.table, self.log, self.best, self.last
 
     @property
     def resume_command(self) -> str:
