@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -169,9 +170,30 @@ class RunDirectory:
         return self.path / "last.safetensors"
 
     @property
+    def identities(self) -> Path:
+        """By which names loggers know the run (experiment/watching/loggers/)."""
+        return self.path / "loggers.json"
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's database."""
+        return self.path / "mlflow.db"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
     def files(self) -> tuple[Path, ...]:
-        """All that a run may write."""
-        return self.config, self.split, self.metrics, self.table, self.log, self.best, self.last
+        """All files that a run may write, but for those in folders."""
+        own = (self.config, self.split, self.metrics, self.table, self.log, self.best, self.last)
+        return *own, self.identities, self.mlflow
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that a run may make: loggers'. wandb names its own."""
+        return self.tensorboard, self.path / "wandb"
 
     @property
     def resume_command(self) -> str:
@@ -195,7 +217,7 @@ class RunDirectory:
     def _refuse_another(self, owner: str | None = None) -> None:
         """Raises TakenError if a run is there. owner: the process that writes there."""
         try:
-            is_there = any(file.exists() for file in self.files)
+            is_there = any(file.exists() for file in (*self.files, *self.folders))
         except OSError as error:
             raise self._no_output(error) from None
         if is_there:
@@ -270,6 +292,8 @@ class RunDirectory:
             with self.claimed():
                 for file in self.files:
                     file.unlink(missing_ok=True)
+                for folder in self.folders:
+                    shutil.rmtree(folder, ignore_errors=True)
         self.release()
 
     def keep_log(self) -> None:
