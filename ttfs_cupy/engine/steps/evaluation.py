@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
+from ttfs_cupy.common.command import loudness
 from ttfs_cupy.data import Batches
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer
@@ -66,7 +67,9 @@ class Evaluator(BatchStep):
         self._classes.reset()
         if times is not None:
             times.reset()
-        for _ in tqdm(made, total=len(batches), desc=description, unit="batch", leave=False, disable=None):
+        for _ in tqdm(
+            made, total=len(batches), desc=description, unit="batch", leave=False, disable=loudness.hides_bars()
+        ):
             self.run()
         totals = network.loss.read()
         counted = None if times is None else times.read()

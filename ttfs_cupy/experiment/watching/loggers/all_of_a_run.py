@@ -71,7 +71,9 @@ class Loggers:
     def epoch(
         self, line: Mapping[str, Any], gradients: Mapping[str, np.ndarray], spike_times: Mapping[str, np.ndarray]
     ) -> None:
-        """Tells of an epoch that is on disk. line: its line of metrics.jsonl. gradients: of its last step, by parameter.
+        """Tells of an epoch that is on disk.
+
+        line: its line of metrics.jsonl. gradients: those of its last step, by parameter.
         spike_times: by layer, over the validation images.
         """
         told = values.of_epoch(line, values.norms_by_layer(gradients))
