@@ -13,10 +13,10 @@ from ttfs_cupy.experiment.files.metrics_table import as_csv
 LINES = [
     {"epoch": 1, "loss": 0.1, "rates": {"conv1": 0.25, "conv2": 0.0}, "averaged": True, "current": None},
     {"epoch": 2, "loss": 1e-8, "rates": {"conv1": 0.5, "conv2": 1.0}, "averaged": False, "current": 0.5},
-    {"test_loss": 0.3, "rates": {"conv1": 0.5}, "by_class": [0.5, None], "device": 'CPU "x", 2 threads'},
+    {"test_accuracy": 0.3, "rates": {"conv1": 0.5}, "by_class": [0.5, None], "device": 'CPU "x", 2 threads'},
 ]
 TABLE = """\
-epoch,loss,rates.conv1,rates.conv2,averaged,current,test_loss,test_rates.conv1,test_by_class.0,test_by_class.1,test_device
+epoch,loss,rates.conv1,rates.conv2,averaged,current,test_accuracy,test_rates.conv1,test_by_class.0,test_by_class.1,test_device
 1,0.1,0.25,0.0,true,,,,,,
 2,1e-08,0.5,1.0,false,0.5,,,,,
 ,,,,,,0.3,0.5,0.5,,"CPU ""x"", 2 threads"
@@ -30,6 +30,10 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_a_table() -> None:
     assert as_csv(LINES) == TABLE
+
+
+def test_a_line_of_another_kind_has_no_row() -> None:
+    assert as_csv([LINES[0], {"changed_after_epoch": 1, "optimizer.lr": [0.1, 0.2]}, *LINES[1:]]) == TABLE
 
 
 def test_columns_keep_their_places_while_rows_come() -> None:

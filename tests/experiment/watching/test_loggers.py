@@ -209,6 +209,8 @@ def test_mlflow_goes_on_with_its_run(
     monkeypatch.chdir(run.path.parent)
     config = config_of(run, "watch.loggers=[mlflow]")
     told(config, run, range(1, 4), ends=False)
+    # it was told of epoch 3, and killed before that was on disk
+    told(config, run, range(3, 4), ends=False)
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{run.mlflow}")
     identity = json.loads(run.identities.read_text())["mlflow"]
     assert client.get_run(identity).info.status == "KILLED"

@@ -16,7 +16,7 @@ def as_csv(lines: Iterable[Mapping[str, Any]]) -> str:
     the last row, has no epoch, and columns of its own behind the epochs', whose names all begin with test_. So a
     column's place and meaning are the same from the first epoch on.
     """
-    rows = [dict(_flat(line if "epoch" in line else _of_test(line))) for line in lines]
+    rows = [dict(_flat(line)) for line in map(_columns, lines) if line]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -25,7 +25,12 @@ def as_csv(lines: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _of_test(line: Mapping[str, Any]) -> dict[str, Any]:
+def _columns(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A line's values by column; none of one that tells neither of an epoch nor of the test set."""
+    if "epoch" in line:
+        return line
+    if "test_accuracy" not in line:
+        return {}
     return {key if key.startswith(_OF_TEST) else _OF_TEST + key: value for key, value in line.items()}
 
 

@@ -12,6 +12,8 @@ from ttfs_cupy.common.shown import shortened
 from ttfs_cupy.experiment.watching.loggers.identities import Identities
 from ttfs_cupy.experiment.watching.loggers.interface import EpochReport, RunReport
 
+logger = logging.getLogger("ttfs_cupy")
+
 INSTALL = "pip install 'ttfs-cupy[mlflow]'"
 EXPERIMENT = "ttfs_cupy"
 # characters of a value of the config: what MLflow's servers of any age take
@@ -36,6 +38,7 @@ class MlflowStore:
         self._database, self._identities = database, identities
         self._client: Any = None
         self._run = ""
+        self._told = 0
 
     def begin(self, run: RunReport) -> None:
         import mlflow
@@ -54,9 +57,14 @@ class MlflowStore:
                 client.log_param(self._run, key, shortened(str(value), LONGEST))
         else:
             client.update_run(self._run, status="RUNNING")
+            history = client.get_metric_history(self._run, "loss/training")
+            self._told = max((metric.step for metric in history), default=0)
+        logger.info("MLflow has the run %s in %s", self._run, address)
 
     def epoch(self, epoch: EpochReport) -> None:
-        self._tell(epoch.values, epoch.number)
+        # it would show both, where an epoch that was told is done anew
+        if epoch.number > self._told:
+            self._tell(epoch.values, epoch.number)
 
     def end(self, test: Mapping[str, float] | None) -> None:
         if self._client is None:

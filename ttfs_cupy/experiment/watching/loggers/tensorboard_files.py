@@ -1,5 +1,7 @@
 """TensorBoard's event files, written by its own package: neither TensorFlow nor PyTorch is imported."""
 
+import logging
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,8 @@ import numpy as np
 
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.experiment.watching.loggers.interface import EpochReport, RunReport
+
+logger = logging.getLogger("ttfs_cupy")
 
 # of event files; TensorBoard knows them by the third word
 _NAME = "events.out.tfevents.{}.run"
@@ -47,6 +51,7 @@ class TensorBoardFiles:
         start = SessionLog(status=SessionLog.START)
         self._write(Event(wall_time=time.time(), step=run.epochs + 1, session_log=start))
         self._writer.flush()
+        logger.info("look at its curves with: tensorboard --logdir %s", shlex.quote(str(self._folder.parent)))
 
     def epoch(self, epoch: EpochReport) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary

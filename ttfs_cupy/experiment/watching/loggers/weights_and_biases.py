@@ -1,7 +1,9 @@
 """Weights & Biases: files in the run's directory, which `wandb sync` sends, unless WANDB_MODE says otherwise."""
 
+import logging
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.experiment.watching.loggers.identities import Identities
 from ttfs_cupy.experiment.watching.loggers.interface import EpochReport, RunReport
+
+logger = logging.getLogger("ttfs_cupy")
 
 INSTALL = "pip install 'ttfs-cupy[wandb]'"
 
@@ -45,6 +49,9 @@ class WeightsAndBiases:
             ),
         )
         self._run.define_metric("*", step_metric="epoch")
+        if self._run.settings.mode == "offline":
+            folder = Path(self._run.settings.sync_dir)
+            logger.info("wandb has the run on disk; send it with: wandb sync %s", shlex.quote(str(folder)))
 
     def epoch(self, epoch: EpochReport) -> None:
         import wandb
