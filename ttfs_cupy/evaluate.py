@@ -10,7 +10,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
@@ -44,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--time-bits", type=int, metavar="B", help="rounds spike times to 2^B steps of t_win")
     add("--weight-bits", type=int, metavar="B", help="rounds weights to 2^(B-1)-1 levels a side, by output channel")
     add("--noise-seed", type=int, default=0, metavar="N", help="of the jitter (default: 0)")
+    loudness.add_options(parser, "warnings, errors, and the test accuracy")
     parsed = parser.parse_args(arguments)
-    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None)
+    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None, level=parsed.level)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
@@ -58,6 +59,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     experiment = prepare(config, training=False, of_run=of_run)
     is_known = run.check_split(experiment.fingerprint)
     network = experiment.network
+    for layer, algorithms in network.algorithms.items():
+        logger.debug("%s is convolved by %s", layer, algorithms)
     epoch, are_averaged, trained = load_best(network, run.best)
     names = experiment.dataset.class_names
     if trained is not None and names is not None and names != trained:
@@ -74,7 +77,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         logger.info("data           unknown to the run, which has no %s: it may have seen others", run.split.name)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
-    logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy)
+    logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy, extra=loudness.RESULT)
     if result.classes.are_uneven:
         logger.info("balanced       %s", _by_class(result.classes, names))
     if noise.is_on:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfs_cupy.common.command import command_line, interruption
+from ttfs_cupy.common.command import command_line, interruption, loudness
 from ttfs_cupy.common.command.typed_command import typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
@@ -23,6 +23,7 @@ from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
 from ttfs_cupy.experiment.trainer import Trainer
+from ttfs_cupy.experiment.watching.loggers import require as require_loggers
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = _parser().parse_args(arguments)
     command = _resume if parsed.resume is not None else _start
-    return command_line.run(lambda: command(parsed), process_ends=arguments is None)
+    return command_line.run(lambda: command(parsed), process_ends=arguments is None, level=parsed.level)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY.SUB=VALUE",
         help="any key of the config; may be repeated",
     )
+    loudness.add_options(parser, "warnings, errors, and the test accuracy")
     return parser
 
 
@@ -64,6 +66,7 @@ def _start(parsed: argparse.Namespace) -> None:
     output = None if parsed.output is None else str(parsed.output)
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
     config = load_config(parsed.config, overrides, options)
+    require_loggers(config)
     # before anything is prepared: two starts at once do not get one directory
     if config.output is not None:
         run = RunDirectory.claim_new(Path(config.output))
@@ -95,6 +98,7 @@ def _resume(parsed: argparse.Namespace) -> None:
         overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
         # the device may change: a run may move to another machine (its bits then differ from there on)
         config = load_config(run.config, overrides, {"device": parsed.device})
+        require_loggers(config)
         experiment = prepare(config, of_run=True)
         if has_begun and not run.check_split(experiment.fingerprint):
             raise UserError(
@@ -111,7 +115,8 @@ def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
         interruption.arrived()
         if run.last.exists():
             standing = best_weights.standing(experiment.config, run)
-            logger.info("interrupted: %s; go on with: %s", standing, run.resume_command)
+            told = (standing, run.resume_command)
+            logger.info("interrupted: %s; go on with: %s", *told, extra=loudness.RESULT)
             raise interruption.ToldInterrupt from None
         raise
 
@@ -134,8 +139,11 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     if network.encoder.standardize:
         logger.info("standardised input leaves the window [0, T]: this is not a causal time-to-first-spike code")
     logger.info("%s", network.summary())
-    trainer.fit()
-    _finish(experiment, trainer, run)
+    for layer, algorithms in network.algorithms.items():
+        logger.debug("%s is convolved by %s", layer, algorithms)
+    with trainer.watched():
+        trainer.fit()
+        _finish(experiment, trainer, run)
 
 
 def _write_what_changed(config: Config, run: RunDirectory) -> None:
@@ -167,10 +175,12 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         convolutions=network.algorithms,
         version=__version__,
     )
+    trainer.loggers.tested(trainer.metrics.lines[-1])
     logger.info(
         "test accuracy %.2f %%%s on %d images, with the %sweights of epoch %d",
         *(100 * test.totals.accuracy, _by_class(test.classes), test.totals.images),
         *("averaged " if best.are_averaged else "", best.epoch),
+        extra=loudness.RESULT,
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1

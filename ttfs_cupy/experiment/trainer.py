@@ -2,12 +2,11 @@
 
 import logging
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
@@ -28,12 +27,11 @@ from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import Progress
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.validation import validate
+from ttfs_cupy.experiment.watching.display import Display
+from ttfs_cupy.experiment.watching.loggers import Loggers
 from ttfs_cupy.experiment.watching.silence import silence
 
 logger = logging.getLogger("ttfs_cupy")
-
-# Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
-SECONDS_BETWEEN_READINGS = 0.25
 
 
 class Trainer:
@@ -73,8 +71,10 @@ class Trainer:
         )
         # of the optimiser; an epoch's last one may be of fewer batches
         self.steps_per_epoch = -(-len(training) // config.training.accumulate)
+        self.loggers = Loggers(config, run)
+        self.display = Display(config.training.epochs, config.watch.log_every)
         # of training's batches: no set has larger ones, so that it serves the test set, too
-        self.evaluator = Evaluator(network, training.batch_size)
+        self.evaluator = Evaluator(network, training.batch_size, spike_times=self.loggers.any)
         self.progress = Progress()
         self.rates = learning_rates(config, self.steps_per_epoch)
         self.metrics = MetricsFile(run.metrics)
@@ -86,13 +86,18 @@ class Trainer:
         Wherever it is interrupted, the run goes on from its last whole epoch. Raises UserError when the loss is no
         longer finite (the weights on disk are then the last good ones), and where another process writes to the run.
         """
-        with self.run.claimed():
+        with self.run.claimed(), self.watched():
             if not self.progress.epochs:
                 self._save_last()
             while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
                 # other threads wait: what they ask for, or load, is no part of an epoch
                 with self.network.turns.take():
                     self._epoch()
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Has the loggers of the config told of what happens in this block; at the end of the outermost one, `fit` is
+        one, they are closed."""
+        return self.loggers.at_work(self.progress.epochs)
 
     def resume(self) -> None:
         """Goes on where last.safetensors ends. Claims the run: `fit` is to follow."""
@@ -167,6 +172,9 @@ class Trainer:
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
         self._save_last()
+        if self.loggers.any:
+            gradients = self.network.parameters.gradient_dict()
+            self.loggers.epoch(self.metrics.lines[-1], gradients, kept.spike_times or {})
         logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
         self._warn_of_silence(kept.firing_rates)
 
@@ -182,22 +190,18 @@ class Trainer:
         network.loss.reset()
         # of an epoch that was interrupted
         self.step.drop()
-        last_reading = time.perf_counter()
-        description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
-        with tqdm(total=len(self.training), desc=description, unit="batch", leave=False, disable=None) as bar:
-            for number, _ in enumerate(self.step.each(self.training, progress.epochs)):
-                if number and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
+        with self.display.epoch(progress.epochs + 1, len(self.training)) as shown_epoch:
+            for number, images in enumerate(self.step.each(self.training, progress.epochs)):
+                if shown_epoch.wants_reading():
                     # waits for the step before, while this batch is on its way
-                    totals = self._finite_totals()
-                    last_reading = time.perf_counter()
-                    bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
+                    shown_epoch.tell(self._finite_totals())
                 self.optimizer.lr = self.rates.at(progress.step)
                 network.psp_slope = self._slope(progress.step)
                 self.step.run()
                 if number + 1 == len(self.training):
                     self.step.flush()
                 progress.step += not self.step.has_begun
-                bar.update()
+                shown_epoch.advance(images)
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
         return self._finite_totals()

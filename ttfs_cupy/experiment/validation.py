@@ -1,5 +1,7 @@
 """An epoch's validation: of the weights, and of their average where there is one."""
 
+import logging
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,8 @@ import numpy as np
 from ttfs_cupy.data import Batches
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.steps.evaluation import Evaluation, Evaluator
+
+logger = logging.getLogger("ttfs_cupy")
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,10 @@ class Validation:
 
 def validate(evaluator: Evaluator, batches: Batches, average: WeightAverage | None) -> Validation:
     """Training goes on afterwards as if nothing had happened."""
-    current = evaluator.over(batches, "validation")
-    if average is None:
-        return Validation(current)
-    with average.in_place():
-        return Validation(current, evaluator.over(batches, "validation, averaged"))
+    start = time.perf_counter()
+    current, averaged = evaluator.over(batches, "validation"), None
+    if average is not None:
+        with average.in_place():
+            averaged = evaluator.over(batches, "validation, averaged")
+    logger.debug("validation took %.2f s", time.perf_counter() - start)
+    return Validation(current, averaged)

@@ -1,6 +1,8 @@
 """Weights, and all that a run needs to go on, as safetensors files."""
 
 import json
+import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.shown import message_of, shown
 
+logger = logging.getLogger("ttfs_cupy")
+
 # The types that NumPy has, by safetensors's names. bfloat16 is the upper half of a float32, and is read as that.
 _NUMPY = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 _BFLOAT16 = "BF16"
@@ -25,9 +29,11 @@ _KEY = "ttfs_cupy"
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Writes arrays by name, and metadata (anything that JSON holds) under one key of the file's header."""
+    start = time.perf_counter()
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content = safetensors.numpy.save(contiguous, {_KEY: json.dumps(metadata)})
     write_atomically(path, content)
+    logger.debug("%s is written: %.1f MB in %.2f s", path, len(content) / 1e6, time.perf_counter() - start)
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
