@@ -84,7 +84,7 @@ def accumulated(folder: Path) -> Any:
 def test_tensorboard_reads_what_was_told(run: RunDirectory, warnings: list[logging.LogRecord]) -> None:
     pytest.importorskip("tensorboard")
     told(config_of(run, "watch.tensorboard=true"), run, range(1, 4), ends=True)
-    found = accumulated(run.tensorboard)
+    found = accumulated(run.loggers)
     tags = found.Tags()
     assert set(tags["scalars"]) == {
         *(f"{what}/{which}" for what in ("loss", "accuracy") for which in ("training", "validation", "test")),
@@ -116,12 +116,12 @@ def test_tensorboards_curves_are_not_doubled(run: RunDirectory, warnings: list[l
     told(config, run, range(1, 5), ends=False)
     told(config, run, range(4, 7), ends=True)
     told_again(config, run, 6)
-    found = accumulated(run.tensorboard)
+    found = accumulated(run.loggers)
     for tag in ("loss/training", "firing_rate/conv1"):
         assert [event.step for event in found.Scalars(tag)] == [1, 2, 3, 4, 5, 6]
     assert [event.step for event in found.Histograms("spike_times/conv1")] == [1, 2, 3, 4, 5, 6]
     assert [event.step for event in found.Scalars("accuracy/test")] == [7]
-    assert len(list(run.tensorboard.iterdir())) == 3
+    assert len(list(run.loggers.iterdir())) == 3
 
 
 def told_again(config: Config, run: RunDirectory, epochs: int) -> None:
@@ -137,7 +137,7 @@ def test_each_epoch_can_be_seen_while_the_run_goes_on(run: RunDirectory) -> None
     with loggers.at_work(0):
         for epoch in (1, 2):
             loggers.epoch(line(epoch), GRADIENTS, {"conv1": COUNTS})
-            assert [event.step for event in accumulated(run.tensorboard).Scalars("loss/training")][-1] == epoch
+            assert [event.step for event in accumulated(run.loggers).Scalars("loss/training")][-1] == epoch
 
 
 def test_neither_tensorflow_nor_pytorch_is_imported(run: RunDirectory) -> None:
@@ -161,8 +161,8 @@ def test_wandb_writes_a_run_without_a_net(
     config = config_of(run, "watch.loggers=[wandb]")
     told(config, run, range(1, 4), ends=False)
     told(config, run, range(4, 6), ends=True)
-    identity = json.loads(run.identities.read_text())["wandb"]
-    first, second = sorted(path for path in (run.path / "wandb").rglob("*.wandb") if not path.is_symlink())
+    identity = json.loads((run.loggers / "identities.json").read_text())["wandb"]
+    first, second = sorted(path for path in (run.loggers / "wandb").rglob("*.wandb") if not path.is_symlink())
     assert {first.name, second.name} == {f"run-{identity}.wandb"}
     assert steps_of(first) == [1, 2, 3] and steps_of(second) == [4, 5]
 
@@ -211,8 +211,8 @@ def test_mlflow_goes_on_with_its_run(
     told(config, run, range(1, 4), ends=False)
     # it was told of epoch 3, and killed before that was on disk
     told(config, run, range(3, 4), ends=False)
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{run.mlflow}")
-    identity = json.loads(run.identities.read_text())["mlflow"]
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{run.loggers}/mlflow.db")
+    identity = json.loads((run.loggers / "identities.json").read_text())["mlflow"]
     assert client.get_run(identity).info.status == "KILLED"
     told(config, run, range(4, 6), ends=True)
     told_again(config, run, 5)
@@ -234,18 +234,18 @@ def test_mlflow_elsewhere(
     other = run.path.parent / "other.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
     told(config_of(run, "watch.loggers=[mlflow]"), run, range(1, 2), ends=True)
-    assert not run.mlflow.exists()
+    assert not (run.loggers / "mlflow.db").exists()
     with contextlib.closing(sqlite3.connect(other)) as database:
         assert database.execute("select count(*) from runs").fetchone() == (1,)
 
 
 def test_an_identity_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "loggers.json"
+    path = tmp_path / "identities.json"
     assert not Identities(path).has("one")
     assert Identities(path).of("one", lambda: "a") == Identities(path).of("one", lambda: "b") == "a"
     assert Identities(path).of("two", lambda: "c") == "c" and Identities(path).has("one")
     path.write_text("[]")
-    with pytest.raises(UserError, match=r"loggers\.json' cannot be read: it is \[\], not keys and values"):
+    with pytest.raises(UserError, match=r"identities\.json' cannot be read: it is \[\], not keys and values"):
         Identities(path).has("one")
 
 
@@ -349,10 +349,9 @@ def test_a_layers_norm_is_of_all_its_parameters() -> None:
 
 def test_a_fresh_start_clears_what_loggers_made(run: RunDirectory) -> None:
     run.release()
-    for folder in run.folders:
-        folder.mkdir()
-        (folder / "file").touch()
-        with pytest.raises(UserError, match="already holds a run"):
-            RunDirectory.claim_new(run.path)
-        run.discard()
-        assert not folder.exists()
+    (run.loggers / "wandb").mkdir(parents=True)
+    (run.loggers / "wandb" / "file").touch()
+    with pytest.raises(UserError, match="already holds a run"):
+        RunDirectory.claim_new(run.path)
+    run.discard()
+    assert not run.loggers.exists()

@@ -170,30 +170,14 @@ class RunDirectory:
         return self.path / "last.safetensors"
 
     @property
-    def identities(self) -> Path:
-        """By which names loggers know the run (experiment/watching/loggers/)."""
-        return self.path / "loggers.json"
-
-    @property
-    def mlflow(self) -> Path:
-        """MLflow's database."""
-        return self.path / "mlflow.db"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The folder of TensorBoard's event files."""
-        return self.path / "tensorboard"
+    def loggers(self) -> Path:
+        """A folder: what loggers write that the config asks for (experiment/watching/loggers/)."""
+        return self.path / "loggers"
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that a run may write, but for those in folders."""
-        own = (self.config, self.split, self.metrics, self.table, self.log, self.best, self.last)
-        return *own, self.identities, self.mlflow
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """The folders that a run may make: loggers'. wandb names its own."""
-        return self.tensorboard, self.path / "wandb"
+        """All that a run may write, but for what loggers do."""
+        return self.config, self.split, self.metrics, self.table, self.log, self.best, self.last
 
     @property
     def resume_command(self) -> str:
@@ -217,7 +201,7 @@ class RunDirectory:
     def _refuse_another(self, owner: str | None = None) -> None:
         """Raises TakenError if a run is there. owner: the process that writes there."""
         try:
-            is_there = any(file.exists() for file in (*self.files, *self.folders))
+            is_there = any(file.exists() for file in (*self.files, self.loggers))
         except OSError as error:
             raise self._no_output(error) from None
         if is_there:
@@ -292,8 +276,7 @@ class RunDirectory:
             with self.claimed():
                 for file in self.files:
                     file.unlink(missing_ok=True)
-                for folder in self.folders:
-                    shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(self.loggers, ignore_errors=True)
         self.release()
 
     def keep_log(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ttfs_cupy.common.files.writing import make_folder
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
@@ -37,14 +38,14 @@ class Loggers:
         self._config, self._run = config, run
         self._test: dict[str, float] | None = None
         self._is_at_work = False
-        identities = Identities(run.identities)
+        identities = Identities(run.loggers / "identities.json")
         self._loggers: dict[str, Logger] = {}
         if config.watch.tensorboard:
-            self._loggers["TensorBoard"] = tensorboard_files.TensorBoardFiles(run.tensorboard)
+            self._loggers["TensorBoard"] = tensorboard_files.TensorBoardFiles(run.loggers)
         if "wandb" in config.watch.loggers:
-            self._loggers["wandb"] = weights_and_biases.WeightsAndBiases(run.path, identities)
+            self._loggers["wandb"] = weights_and_biases.WeightsAndBiases(run.loggers, identities)
         if "mlflow" in config.watch.loggers:
-            self._loggers["MLflow"] = mlflow_store.MlflowStore(run.mlflow, identities)
+            self._loggers["MLflow"] = mlflow_store.MlflowStore(run.loggers / "mlflow.db", identities)
 
     @property
     def any(self) -> bool:
@@ -60,6 +61,8 @@ class Loggers:
             return
         report = RunReport(self._run.path.absolute().name, self._config.model_dump(by_alias=True), epochs)
         self._is_at_work, self._test = True, None
+        if self._loggers:
+            make_folder(self._run.loggers)
         with ExitStack() as ends:
             # each of them, also where a warning about another one finds the console gone
             for name in self._loggers:

@@ -13,7 +13,7 @@ LARGEST = 1 << 16
 
 
 class Identities:
-    """loggers.json: the run's identity by the name of a logger."""
+    """A file with the run's identity by the name of a logger."""
 
     def __init__(self, path: Path):
         self._path = path

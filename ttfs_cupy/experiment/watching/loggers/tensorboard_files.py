@@ -29,7 +29,7 @@ def require() -> None:
 class TensorBoardFiles:
     """A file for each start of the run. The one of a run that goes on begins with a word to forget later steps.
 
-    Epochs are the steps; values of the test set stand one step behind the last epoch.
+    folder: which is there. Epochs are the steps; values of the test set stand one step behind the last epoch.
     """
 
     def __init__(self, folder: Path):
@@ -43,7 +43,6 @@ class TensorBoardFiles:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._epochs = run.epochs
-        self._folder.mkdir(exist_ok=True)
         # readers take files in the order of their names; numbered, since a clock may stand still or go back
         number = 1 + len(list(self._folder.glob(_NAME.format("*"))))
         self._writer = RecordWriter((self._folder / _NAME.format(f"{number:010d}")).open("xb"))
