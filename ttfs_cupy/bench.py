@@ -6,6 +6,6 @@ if __name__ == "__main__":
 
     entry.bench()
 
-from ttfs_cupy.benchmarks.comparison.command import main
+from ttfs_cupy.benchmarks.comparison.command import main, parser
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]

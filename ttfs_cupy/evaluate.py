@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 
 from ttfs_cupy.common.command import command_line, loudness
+from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
@@ -29,7 +30,12 @@ logger = logging.getLogger("ttfs_cupy")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = command_line.Parser(prog="ttfs-evaluate", description=__doc__)
+    parsed = parser().parse_args(arguments)
+    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None, level=parsed.level)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog=called("evaluate"), description=__doc__)
     parser.add_argument("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
     parser.add_argument(
@@ -45,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--weight-bits", type=int, metavar="B", help="rounds weights to 2^(B-1)-1 levels a side, by output channel")
     add("--noise-seed", type=int, default=0, metavar="N", help="of the jitter (default: 0)")
     loudness.add_options(parser, "warnings, errors, and the test accuracy")
-    parsed = parser.parse_args(arguments)
-    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None, level=parsed.level)
+    return parser
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
@@ -77,7 +82,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         logger.info("data           unknown to the run, which has no %s: it may have seen others", run.split.name)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
-    logger.info("test accuracy  %.2f %%", 100 * result.totals.accuracy, extra=loudness.RESULT)
+    percent = f"{100 * result.totals.accuracy:.2f} %"
+    logger.info("test accuracy  %s", percent, extra={"bold": percent, **loudness.RESULT})
     if result.classes.are_uneven:
         logger.info("balanced       %s", _by_class(result.classes, names))
     if noise.is_on:

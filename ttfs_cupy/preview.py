@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import check_picture, write_atomically
 from ttfs_cupy.common.packages import imported
@@ -52,7 +53,12 @@ Cells = Sequence[Example | None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = command_line.Parser(prog="ttfs-preview", description=__doc__.split(":")[0] + ".")
+    parsed = parser().parse_args(arguments)
+    return command_line.run(lambda: _preview(parsed), process_ends=arguments is None)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog=called("preview"), description=__doc__.split(":")[0] + ".")
     add = parser.add_argument
     add("config", type=command_line.path, help="a YAML file, or the name of a bundled one such as quickstart")
     add("-o", "--output", type=command_line.path, default=Path("preview.png"), help="a PNG file (default: preview.png)")
@@ -61,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--device", help="auto, cuda, cuda:N or cpu")
     add("--seed", type=int, help="of the validation split, the images' order and augmentation")
     add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="any key of the config; may be repeated")
-    parsed = parser.parse_args(arguments)
-    return command_line.run(lambda: _preview(parsed), process_ends=arguments is None)
+    return parser
 
 
 def _preview(parsed: argparse.Namespace) -> None:

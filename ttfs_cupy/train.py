@@ -12,16 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttfs_cupy.common.command import command_line, interruption, loudness
-from ttfs_cupy.common.command.typed_command import typed
+from ttfs_cupy.common.command.typed_command import called, typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
-from ttfs_cupy.experiment.config import Config, dump_config, load_config
-from ttfs_cupy.experiment.config import text as config_text
+from ttfs_cupy.experiment import dry_run
+from ttfs_cupy.experiment.config import Config, changes, dump_config, load_config
 from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
+from ttfs_cupy.experiment.steering import take_changes
 from ttfs_cupy.experiment.trainer import Trainer
 from ttfs_cupy.experiment.watching.loggers import require as require_loggers
 
@@ -30,13 +31,13 @@ logger = logging.getLogger("ttfs_cupy")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     command = _resume if parsed.resume is not None else _start
     return command_line.run(lambda: command(parsed), process_ends=arguments is None, level=parsed.level)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line.Parser(prog="ttfs-train", description=__doc__)
+def parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog=called("train"), description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "config", nargs="?", type=command_line.path, help="a YAML file, or the name of a bundled one such as quickstart"
@@ -49,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
     parser.add_argument(
         "--no-tune", action="store_true", help="choose convolutions by their shapes, not by timing them on the device"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be trained and how long it would take; write nothing"
     )
     parser.add_argument(
         "--set",
@@ -66,6 +70,9 @@ def _start(parsed: argparse.Namespace) -> None:
     output = None if parsed.output is None else str(parsed.output)
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
     config = load_config(parsed.config, overrides, options)
+    if parsed.dry_run:
+        dry_run.show(prepare(config))
+        return
     require_loggers(config)
     # before anything is prepared: two starts at once do not get one directory
     if config.output is not None:
@@ -77,43 +84,51 @@ def _start(parsed: argparse.Namespace) -> None:
         try:
             experiment = prepare(config)
             run.write_config(dump_config(experiment.config))
-            _train(experiment, run, resume=False)
+            _train(experiment, run, None)
         except BaseException as error:
             interruption.arrived()
             # without weights to go on from, this is no run, and would only be in the way of the next one; nor is one
             # for whose first epoch there was too little memory
             lacks_memory = isinstance(error, MemoryError) or cannot_start(error)
-            if not run.last.exists() or (lacks_memory and not run.metrics.exists()):
+            if not run.has_checkpoint or (lacks_memory and not run.metrics.exists()):
                 run.discard()
             raise
 
 
 def _resume(parsed: argparse.Namespace) -> None:
-    if parsed.output is not None or parsed.seed is not None or parsed.set:
-        raise UserError("--resume goes on with the run's own config: leave out --output, --seed and --set")
+    if parsed.dry_run:
+        raise UserError("--dry-run shows what a new run would do: leave out --resume, and name a config")
+    if parsed.output is not None or parsed.seed is not None:
+        raise UserError("--resume goes on with the run's own config: leave out --output and --seed")
     run = RunDirectory.existing(parsed.resume)
     with run.claimed():
         # what was killed before it had written any weights begins anew
         has_begun = run.has_begun
         overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
+        before = load_config(run.config, overrides)
         # the device may change: a run may move to another machine (its bits then differ from there on)
-        config = load_config(run.config, overrides, {"device": parsed.device})
+        config = load_config(run.config, [*overrides, *parsed.set], {"device": parsed.device})
+        changes.check(before, config)
+        config = changes.with_slope_kept(before, config, parsed.set)
         require_loggers(config)
-        experiment = prepare(config, of_run=True)
+        # whoever names an algorithm here gets that one, or is refused it
+        names_algorithms = any(item.startswith("network.convolution") for item in parsed.set)
+        experiment = prepare(config, of_run=not names_algorithms)
         if has_begun and not run.check_split(experiment.fingerprint):
             raise UserError(
                 f"'{run.path}' cannot go on: it has no {run.split.name} that says which images it held out, and "
                 "earlier versions held out others; evaluate it, or begin anew"
             )
-        _train(experiment, run, resume=has_begun)
+        _train(experiment, run, before if has_begun else None)
 
 
-def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
+def _train(experiment: Experiment, run: RunDirectory, before: Config | None) -> None:
+    """before: the config with which a run that goes on ran until now; None: it begins."""
     try:
-        _fit(experiment, run, resume=resume)
+        _fit(experiment, run, before)
     except KeyboardInterrupt:
         interruption.arrived()
-        if run.last.exists():
+        if run.has_checkpoint:
             standing = best_weights.standing(experiment.config, run)
             told = (standing, run.resume_command)
             logger.info("interrupted: %s; go on with: %s", *told, extra=loudness.RESULT)
@@ -121,15 +136,15 @@ def _train(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
         raise
 
 
-def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
+def _fit(experiment: Experiment, run: RunDirectory, before: Config | None) -> None:
     run.keep_log()
     config, network = experiment.config, experiment.network
     trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
-    if resume:
+    if before is not None:
         trainer.resume()
+        take_changes(before, trainer)
     else:
         run.write_split(experiment.fingerprint)
-    _write_what_changed(config, run)
     logger.info("ttfs_cupy %s on %s (%s)", __version__, experiment.device.description, experiment.device_reason)
     logger.info(
         "%s: %d training, %d validation and %d test images",
@@ -144,15 +159,6 @@ def _fit(experiment: Experiment, run: RunDirectory, *, resume: bool) -> None:
     with trainer.watched():
         trainer.fit()
         _finish(experiment, trainer, run)
-
-
-def _write_what_changed(config: Config, run: RunDirectory) -> None:
-    """config.yaml names the device and the algorithms that the run uses from here on. All else stays as it is there."""
-    _, content = config_text.read(run.config)
-    network = {**(content.get("network") or {}), "convolution": config.network.convolution}
-    changed = {**content, "device": config.device, "network": network}
-    if changed != content:
-        run.write_config(config_text.write(changed))
 
 
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
@@ -180,7 +186,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         "test accuracy %.2f %%%s on %d images, with the %sweights of epoch %d",
         *(100 * test.totals.accuracy, _by_class(test.classes), test.totals.images),
         *("averaged " if best.are_averaged else "", best.epoch),
-        extra=loudness.RESULT,
+        extra={"bold": f"test accuracy {100 * test.totals.accuracy:.2f} %", **loudness.RESULT},
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1

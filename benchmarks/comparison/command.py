@@ -10,18 +10,19 @@ from ttfs_cupy.benchmarks.comparison import sides
 from ttfs_cupy.benchmarks.comparison.report import Report
 from ttfs_cupy.benchmarks.workload import WORKS
 from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 
 
 def main(arguments: Sequence[str] | None = None, choices: Sequence[str] = ()) -> int:
     """The command; returns its exit code. choices: arguments that come before those of the command line."""
-    parsed = _parser().parse_args([*choices, *(sys.argv[1:] if arguments is None else arguments)])
+    parsed = parser().parse_args([*choices, *(sys.argv[1:] if arguments is None else arguments)])
     return command_line.run(lambda: Report(parsed).conclude(), process_ends=arguments is None)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line.Parser(prog="ttfs-bench", description=__doc__)
+def parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog=called("bench"), description=__doc__)
     add = parser.add_argument
     options.add_networks_and_batch_sizes(parser, [32, 256])
     add("--device", default="auto", help="auto, cuda, cuda:N or cpu")

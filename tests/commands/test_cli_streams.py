@@ -88,11 +88,26 @@ def test_an_output_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> No
     assert said.getvalue() == "error: the output cannot be written: No space left on device\n"
 
 
-def test_help_of_which_the_first_line_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_that_nobody_reads(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Gone())
     with pytest.raises(SystemExit) as ended:
-        command_line.Parser().parse_args(["--help"])
-    assert ended.value.code == 0
+        command_line.Parser().parse_args([option])
+    assert ended.value.code == command_line.OUTPUT_CLOSED
+
+
+@pytest.mark.parametrize("line", ["--help", "--version", "list configs", "train quickstart --dry-run"])
+def test_a_reader_that_is_gone(line: str, tmp_path: Path) -> None:
+    """Before anything is said: else it would depend on who is quicker."""
+    ended = shell(f'{{ sleep 0.2; exec "$PYTHON" -m ttfs_cupy {line}; }} | true; echo ${{PIPESTATUS[0]}}', tmp_path)
+    assert (ended.stdout, ended.stderr) == (f"{command_line.OUTPUT_CLOSED}\n", "")
+    assert tree(tmp_path) == {}
+
+
+def test_the_first_lines_of_a_dry_run(tmp_path: Path) -> None:
+    """Its end is said seconds after its beginning."""
+    ended = shell('"$PYTHON" -m ttfs_cupy train quickstart --dry-run | head -3; echo ${PIPESTATUS[0]}', tmp_path)
+    assert (ended.stdout, ended.stderr) == (f"config\n\nseed: 0\n{command_line.OUTPUT_CLOSED}\n", "")
 
 
 def test_a_terminal_that_shows_ascii_alone(tmp_path: Path) -> None:

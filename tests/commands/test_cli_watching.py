@@ -104,7 +104,7 @@ def on_a_terminal(*arguments: str) -> tuple[int, str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ttfs_cupy.train", *arguments],
         **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
-        env={**os.environ, "PYTHONPATH": paths, "TERM": "xterm"},
+        env={**os.environ, "PYTHONPATH": paths, "TERM": "xterm", "NO_COLOR": "1"},
     )
     os.close(theirs)
     text = b""
@@ -229,7 +229,7 @@ def test_a_logger_that_fails(call: str, whole: Path, tmp_path: Path, monkeypatch
 
 def test_a_start_that_fails_leaves_nothing_of_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboard")
-    monkeypatch.setattr("ttfs_cupy.experiment.trainer.Trainer._save_last", no_memory)
+    monkeypatch.setattr("ttfs_cupy.experiment.checkpoints.Checkpoints.begin", no_memory)
     outcome: Outcome = train(*small(tmp_path / "run", watch__tensorboard=True))
     assert outcome.code == 2
     assert tree(tmp_path) == {}

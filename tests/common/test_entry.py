@@ -14,10 +14,10 @@ import pytest
 from helpers import processes
 from helpers.environments import REPOSITORY
 
+from ttfs_cupy.common.command.commands import COMMANDS
 from ttfs_cupy.common.command.interruption import uninterrupted
 from ttfs_cupy.common.packages import imported
 
-COMMANDS = ("train", "evaluate", "preview", "check", "bench")
 # the signal ends the process, too, where Python was in code made of text: 130 is what a shell makes of that
 INTERRUPTED = (130, -signal.SIGINT)
 
@@ -56,12 +56,17 @@ def scripts() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize(("by", "number"), [("module", signal.SIGINT), ("script", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("by", "number"), [("module", signal.SIGINT), ("script", signal.SIGTERM), ("front", signal.SIGINT)]
+)
 def test_while_a_command_is_imported(by: str, number: signal.Signals, command: str, tmp_path: Path) -> None:
     first = package(tmp_path, "numpy", UP_AND_WAITING)
-    module, _, function = scripts()[f"ttfs-{command}"].partition(":")
-    script = ("-c", f"import sys; from {module} import {function}; sys.exit({function}())")
-    process = started(*(("-m", f"ttfs_cupy.{command}") if by == "module" else script), first=first)
+    # what came after `ttfs` has no script of its own
+    name, *arguments = [f"ttfs-{command}"] if f"ttfs-{command}" in scripts() else ["ttfs", command]
+    module, _, function = scripts()[name].partition(":")
+    script = ("-c", f"import sys; from {module} import {function}; sys.exit({function}())", *arguments)
+    line = {"module": ("-m", f"ttfs_cupy.{command}"), "script": script, "front": ("-m", "ttfs_cupy", command)}[by]
+    process = started(*line, first=first)
     code, _, err = interrupted(process, number)
     assert (code, err) == (128 + number, "interrupted\n")
 

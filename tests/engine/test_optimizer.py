@@ -14,7 +14,7 @@ from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
-from ttfs_cupy.experiment.config import OptimizerConfig
+from ttfs_cupy.experiment.config.keys import OptimizerConfig
 
 STEPS = 12
 LR = 0.03

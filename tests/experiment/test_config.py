@@ -64,6 +64,8 @@ DEFAULTS = {
         "label_smoothing": 0.0,
         "average": None,
         "accumulate": 1,
+        "checkpoint_every": {"minutes": 10.0, "steps": None},
+        "keep": None,
     },
     "optimizer": {
         "name": "adam",
@@ -212,6 +214,8 @@ WRONG = {
     "training.patience": WHOLE_FROM_1,
     "training.label_smoothing": [*ANY_NUMBER, "1", "-0.1", "null"],
     "training.accumulate": [*WHOLE_FROM_1, "null"],
+    "training.checkpoint_every": ["5", "[5]", "often", "{}", "{minutes: 5, steps: 5}", "{minutes: null}"],
+    "training.keep": ["5", "[5]", "all", "{}", "{last: null}"],
     "training.average": [*POSITIVE, "1", "1.5", "0.99999999"],
     "optimizer.name": NAME,
     "optimizer.lr": [*POSITIVE, "null"],
@@ -336,6 +340,23 @@ def test_right_values(minimal: Path, key: str, text: str, expected: Any) -> None
     assert (type(found), found) == (type(expected), expected)
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    {
+        "training.checkpoint_every.minutes": ["0", "-1", "often", "1e39", ".nan"],
+        "training.checkpoint_every.steps": WHOLE_FROM_1,
+        "training.keep.last": WHOLE_FROM_1,
+        "training.keep.every": WHOLE_FROM_1,
+    }.items(),
+)
+def test_wrong_values_of_a_keys_own_keys(minimal: Path, key: str, values: list[str]) -> None:
+    above, _, name = key.rpartition(".")
+    for value in values:
+        message = mistake(minimal, f"{above}={{{name}: {value}}}")
+        assert message.startswith(f"--set {above}={{{name}: {value}}}: {key} must be a"), message
+    assert f"{above}.no is not a key: " in mistake(minimal, f"{above}={{no: 1}}")
+
+
 def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "training.epochs=ten").endswith("must be a whole number from 1, not 'ten'")
     assert mistake(minimal, "network.clip=gian").endswith("must be gain, separate or none, not 'gian'")
@@ -346,7 +367,8 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
-        "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, accumulate, not null"
+        "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, accumulate, "
+        "checkpoint_every, keep, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 

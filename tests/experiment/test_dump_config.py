@@ -189,6 +189,10 @@ training:
   label_smoothing: 0.0
   average: null
   accumulate: 1
+  checkpoint_every:
+    minutes: 10.0
+    steps: null
+  keep: null
 optimizer:
   name: adam
   lr: 0.001

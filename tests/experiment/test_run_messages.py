@@ -23,7 +23,7 @@ from ttfs_cupy.engine.optimizer import StepCounts
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.files import best_weights, checkpoint
 from ttfs_cupy.experiment.files.metrics import MetricsFile
-from ttfs_cupy.experiment.files.progress import Progress
+from ttfs_cupy.experiment.files.progress import EpochLength, Progress
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 
@@ -292,12 +292,12 @@ GOOD = asdict(Progress(3, 33, 2, 0.5, 1, 2, 4))
 )
 def test_progress(metadata: object, sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
-        Progress.from_metadata(metadata, 11)
+        Progress.from_metadata(metadata, EpochLength(11))
     assert str(caught.value) == sentence
 
 
 def test_progress_that_can_be_true() -> None:
-    progress = Progress.from_metadata(GOOD, 11)
+    progress = Progress.from_metadata(GOOD, EpochLength(11))
     assert asdict(progress) == GOOD
     progress.check_counts(StepCounts(31, 2, 4))
     for counts in (StepCounts(33, 2, 4), StepCounts(-1, 34, 0), StepCounts(10**15, 0, 0)):

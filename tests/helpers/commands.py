@@ -18,6 +18,7 @@ from ttfs_cupy import evaluate as evaluate_command
 from ttfs_cupy import preview as preview_command
 from ttfs_cupy import train as train_command
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.sweep import command as sweep_command
 
 TIMES = ("seconds", "images_per_second")
 # a fraction of a second: the digits in eleven steps an epoch, two small layers, slope 1, and nothing that recipes add
@@ -35,13 +36,8 @@ SMALL = {
 STEPS = 11  # of a small run's epoch
 # of a run's directory
 FILES = {
-    "config.yaml",
-    "split.json",
-    "metrics.jsonl",
-    "metrics.csv",
-    "log.txt",
-    "best.safetensors",
-    "last.safetensors",
+    *("config.yaml", "split.json", "metrics.jsonl", "metrics.csv", "log.txt"),
+    *("best.safetensors", "last.safetensors", "previous.safetensors"),
 }
 
 
@@ -64,6 +60,16 @@ def evaluate(*arguments: str | Path) -> Outcome:
 
 def preview(*arguments: str | Path) -> Outcome:
     return _run(preview_command.main, arguments)
+
+
+def command(main: Callable[[Sequence[str]], int], *arguments: str | Path) -> Outcome:
+    """Any other command, by its main()."""
+    return _run(main, arguments)
+
+
+def sweep(*arguments: str | Path) -> Outcome:
+    """In this process; its runs have processes of their own."""
+    return _run(sweep_command.main, arguments)
 
 
 def small(output: Path, **changes: Any) -> list[str]:

@@ -98,7 +98,8 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
     with zipfile.ZipFile(wheel) as archive:
         lines = archive.read(entry_points).decode().splitlines()
     scripts = dict(line.split(" = ") for line in lines if "=" in line)
-    assert {"ttfs-train", "ttfs-evaluate", "ttfs-preview", "ttfs-check", "ttfs-bench"} == set(scripts)
+    assert scripts.pop("ttfs") == "ttfs_cupy.common.command.entry:front" and "ttfs_cupy/__main__.py" in names
+    assert {"ttfs-train", "ttfs-evaluate", "ttfs-preview", "ttfs-sweep", "ttfs-check", "ttfs-bench"} == set(scripts)
     for name, value in scripts.items():
         command = name.removeprefix("ttfs-")
         assert value == f"ttfs_cupy.common.command.entry:{command}" and callable(getattr(entry, command))
@@ -191,6 +192,7 @@ def test_the_installed_package_trains_without_repository_and_compiler(installed:
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
         "split.json",
+        "previous.safetensors",
         "metrics.jsonl",
         "metrics.csv",
         "log.txt",

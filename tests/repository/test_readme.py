@@ -109,7 +109,7 @@ def test_the_training_commands_are_accepted() -> None:
     calls = module_calls("ttfs_cupy.train")
     assert len(calls) >= 6
     for call in calls:
-        parsed = train_command._parser().parse_args(call)
+        parsed = train_command.parser().parse_args(call)
         if parsed.config is not None:
             load_config(parsed.config, parsed.set)
 

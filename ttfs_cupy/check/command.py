@@ -13,6 +13,7 @@ from ttfs_cupy.check.machine import chosen_device, cuda_stack, gpus, versions
 from ttfs_cupy.check.network import replay_steps, run_network
 from ttfs_cupy.check.report import FAILED, Report, remedy
 from ttfs_cupy.common.command import command_line, interruption
+from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.machine import address_space
@@ -29,7 +30,16 @@ ROOM = 2 << 30
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0 if all is well, 1 if something is wrong."""
-    parser = command_line.Parser(prog="ttfs-check", description=__doc__)
+    made = parser()
+    parsed = made.parse_args(arguments)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", parsed.device):
+        made.error(f"device '{parsed.device}' is not known")
+    work = _in_depth(made, parsed) if parsed.deep else _at_once(made, parsed)
+    return command_line.run(lambda: _with_room(work), process_ends=arguments is None)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog=called("check"), description=__doc__)
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N or cpu")
     parser.add_argument(
         "--report",
@@ -41,11 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     in_depth.add_argument("--deep", action="store_true", help="all that only this device can tell, stage by stage")
     in_depth.add_argument("--seconds", type=int, metavar="N", help=f"the budget (default: {SECONDS})")
     in_depth.add_argument("--only", metavar="STAGES", help=f"some of {','.join(stage.name for stage in deep.STAGES)}")
-    parsed = parser.parse_args(arguments)
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", parsed.device):
-        parser.error(f"device '{parsed.device}' is not known")
-    work = _in_depth(parser, parsed) if parsed.deep else _at_once(parser, parsed)
-    return command_line.run(lambda: _with_room(work), process_ends=arguments is None)
+    return parser
 
 
 def _with_room(work: Callable[[], int]) -> int:

@@ -106,6 +106,19 @@ class CrossEntropy:
         return Totals(loss / images, correct / images, int(images)) if images else Totals(0.0, 0.0, 0)
 
     @in_turn
+    def sums(self) -> list[float]:
+        """What the totals are made of, for restore(); waits for the device. Raises ValueError as read() does."""
+        self._validity.raise_if_marked()
+        return [float(value) for value in self._device.to_host(self._totals)]
+
+    @in_turn
+    def restore(self, sums: Sequence[float]) -> None:
+        """Has the totals be what they were as sums() gave that. Raises ValueError for anything else."""
+        if len(sums) != len(self._totals):
+            raise ValueError(f"there must be {len(self._totals)} sums, not {len(sums)}")
+        self._totals[...] = self._device.to_device(np.array(sums, np.float64))
+
+    @in_turn
     def reset(self) -> None:
         self._totals[...] = 0
 

@@ -1,16 +1,15 @@
-"""The training loop: epochs, validation, early stopping, best weights, and resumption."""
+"""The training loop: epochs, validation, early stopping, best weights, checkpoints, and resumption."""
 
 import logging
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from ttfs_cupy.common.checks import check_kind
+from ttfs_cupy.common.command import interruption
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
@@ -19,19 +18,24 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.experiment.checkpoints import Checkpoints
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
-from ttfs_cupy.experiment.files import best_weights, checkpoint
+from ttfs_cupy.experiment.files import best_weights
 from ttfs_cupy.experiment.files.metrics import MetricsFile
-from ttfs_cupy.experiment.files.progress import Progress
-from ttfs_cupy.experiment.files.run_directory import RunDirectory
-from ttfs_cupy.experiment.validation import validate
+from ttfs_cupy.experiment.files.progress import EpochLength, Progress
+from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
+from ttfs_cupy.experiment.moments import Moments
+from ttfs_cupy.experiment.validation import Validation, validate
 from ttfs_cupy.experiment.watching.display import Display
 from ttfs_cupy.experiment.watching.loggers import Loggers
 from ttfs_cupy.experiment.watching.silence import silence
 
 logger = logging.getLogger("ttfs_cupy")
+
+# of an epoch's line, what stands out on a terminal
+BEST = {"bold": "(best)"}
 
 
 class Trainer:
@@ -69,30 +73,41 @@ class Trainer:
             class_weights=class_weights(config.data.class_weights, training.labels, network.classes),
             average=self.average,
         )
-        # of the optimiser; an epoch's last one may be of fewer batches
-        self.steps_per_epoch = -(-len(training) // config.training.accumulate)
+        self.length = EpochLength(len(training), config.training.accumulate)
         self.loggers = Loggers(config, run)
         self.display = Display(config.training.epochs, config.watch.log_every)
         # of training's batches: no set has larger ones, so that it serves the test set, too
         self.evaluator = Evaluator(network, training.batch_size, spike_times=self.loggers.any)
         self.progress = Progress()
-        self.rates = learning_rates(config, self.steps_per_epoch)
+        self.rates = learning_rates(config, self.length.steps)
         self.metrics = MetricsFile(run.metrics)
+        names, keep = training.images.class_names, config.training.keep
+        self.checkpoints = Checkpoints(run, network, optimizer, self.average, names, keep)
+        self.moments = Moments(config.training.checkpoint_every)
         self._told_silent: set[str] = set()
+        self._has_stepped = False
+        self._wishes = interruption.Wishes()
 
     def fit(self) -> None:
         """Trains until the last epoch, or until early stopping.
 
-        Wherever it is interrupted, the run goes on from its last whole epoch. Raises UserError when the loss is no
-        longer finite (the weights on disk are then the last good ones), and where another process writes to the run.
+        Ctrl-C and SIGTERM have it end the step under way, save, and raise KeyboardInterrupt; SIGUSR1 has it save and go
+        on. However it ends, the run goes on from its last checkpoint. Raises UserError when the loss is no longer
+        finite (the weights on disk are then the last good ones), where another process writes to the run, and where a
+        file cannot be written.
         """
-        with self.run.claimed(), self.watched():
-            if not self.progress.epochs:
-                self._save_last()
-            while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
-                # other threads wait: what they ask for, or load, is no part of an epoch
-                with self.network.turns.take():
-                    self._epoch()
+        with self.run.claimed(), interruption.wishes() as self._wishes, self.watched():
+            try:
+                if not self.progress.step:
+                    self.checkpoints.begin(self.progress)
+                while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
+                    # other threads wait: what they ask for, or load, is no part of an epoch
+                    with self.network.turns.take():
+                        self._epoch()
+                self.checkpoints.finish()
+            finally:
+                # nobody else may come in while something is being written
+                self.checkpoints.settle()
 
     def watched(self) -> AbstractContextManager[None]:
         """Has the loggers of the config told of what happens in this block; at the end of the outermost one, `fit` is
@@ -100,61 +115,29 @@ class Trainer:
         return self.loggers.at_work(self.progress.epochs)
 
     def resume(self) -> None:
-        """Goes on where last.safetensors ends. Claims the run: `fit` is to follow."""
+        """Goes on from the newest checkpoint that is whole. Claims the run: `fit` is to follow."""
         self.run.claim()
-        arrays, metadata = checkpoint.load(self.run.last)
-        try:
-            self.progress = Progress.from_metadata(metadata.get("progress"), self.steps_per_epoch)
-            self.network.parameters.load_trained(_without_prefix(arrays, "network."))
-            self.optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
-            self._load_average(_without_prefix(arrays, "average."))
-            self.progress.check_counts(self.optimizer.counts)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"'{self.run.last}' does not belong to this run's config: {error}") from None
-        self._check_classes(metadata.get("class_names"))
+        self.progress = self.checkpoints.load(self.length)
         self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
             self.run.best.unlink(missing_ok=True)
 
-    def _check_classes(self, trained: Any) -> None:
-        """Raises UserError unless the classes have the names that the run began with, where both are known."""
-        names = self._of_classes().get("class_names", trained)
-        if trained is not None and names != trained:
-            raise UserError(
-                f"this run was begun with the classes {shown(trained)}, and the data now have {shown(names)}"
-            )
-
-    def _of_classes(self) -> dict[str, Any]:
-        """What the files of weights say of them."""
-        names = self.training.images.class_names
-        return {} if names is None else {"class_names": list(names)}
-
-    def _load_average(self, state: dict[str, np.ndarray]) -> None:
-        if self.average is None and state:
-            raise ValueError("it holds averaged weights, and training.average is null")
-        if self.average is not None:
-            if not state:
-                raise ValueError("it holds no averaged weights, and training.average is set")
-            self.average.load_state_dict(state)
-
     def _epoch(self) -> None:
-        start = time.perf_counter()
         totals = self._train()
-        seconds = time.perf_counter() - start
-        validation = validate(self.evaluator, self.validation, self.average)
+        seconds = self.progress.seconds
+        validation = self._validate()
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
             raise self._not_finite()
         progress = self.progress
         progress.epochs += 1
+        progress.begin_epoch()
         kept = validation.kept
         is_best = self._judge(kept.totals.accuracy)
-        if is_best:
-            # first: where it cannot be written, the epoch has not been, and nothing says that it was
-            self._save_best(validation.keeps_average)
+        best = self.checkpoints.best(progress.epochs, of_average=validation.keeps_average) if is_best else None
         counts = self.optimizer.counts
-        self.metrics.add(
+        write_metrics = self.metrics.append(
             epoch=progress.epochs,
             train_loss=totals.loss,
             train_accuracy=totals.accuracy,
@@ -171,12 +154,24 @@ class Trainer:
             clipped_steps=counts.clipped - progress.clipped,
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
-        self._save_last()
+        self.checkpoints.after_epoch(progress, write_metrics, best)
+        self.moments.saved()
         if self.loggers.any:
-            gradients = self.network.parameters.gradient_dict()
+            # where a checkpoint was the epoch's last step, nobody has its gradients any more
+            gradients = self.network.parameters.gradient_dict() if self._has_stepped else {}
             self.loggers.epoch(self.metrics.lines[-1], gradients, kept.spike_times or {})
-        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best))
+        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best), extra=BEST)
         self._warn_of_silence(kept.firing_rates)
+
+    def _validate(self) -> Validation:
+        """Nothing that is trained changes meanwhile: a signal need not wait for its end."""
+        try:
+            with self._wishes.at_once():
+                return validate(self.evaluator, self.validation, self.average)
+        except KeyboardInterrupt:
+            self._save(is_asked=True)
+            self.checkpoints.finish()
+            raise
 
     def _warn_of_silence(self, firing_rates: dict[str, float]) -> None:
         """Once for each layer."""
@@ -186,12 +181,20 @@ class Trainer:
             self._told_silent.update(silent)
 
     def _train(self) -> Totals:
+        """The epoch's batches, from where a checkpoint within it left off."""
         network, progress = self.network, self.progress
-        network.loss.reset()
+        if not progress.batches:
+            network.loss.reset()
+        else:
+            # the last step's, which is the epoch's if no batch is left
+            self.optimizer.lr = self.rates.at(progress.step - 1)
         # of an epoch that was interrupted
         self.step.drop()
-        with self.display.epoch(progress.epochs + 1, len(self.training)) as shown_epoch:
-            for number, images in enumerate(self.step.each(self.training, progress.epochs)):
+        start, before = time.perf_counter(), progress.seconds
+        first = progress.batches
+        self._has_stepped = first < len(self.training)
+        with self.display.epoch(progress.epochs + 1, len(self.training), first) as shown_epoch:
+            for number, images in enumerate(self.step.each(self.training, progress.epochs, first), first):
                 if shown_epoch.wants_reading():
                     # waits for the step before, while this batch is on its way
                     shown_epoch.tell(self._finite_totals())
@@ -200,11 +203,39 @@ class Trainer:
                 self.step.run()
                 if number + 1 == len(self.training):
                     self.step.flush()
-                progress.step += not self.step.has_begun
                 shown_epoch.advance(images)
+                if not self.step.has_begun:
+                    progress.step += 1
+                    progress.batches = number + 1
+                    progress.seconds = before + time.perf_counter() - start
+                    self._save_if_asked()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        return self._finite_totals()
+        totals = self._finite_totals()
+        progress.sums = network.loss.sums()
+        progress.seconds = before + time.perf_counter() - start
+        return totals
+
+    def _save_if_asked(self) -> None:
+        """Writes a checkpoint where it is time for one, or a signal asks for it; a signal may also ask to end."""
+        wishes, progress = self._wishes, self.progress
+        is_asked = wishes.to_end or wishes.to_save
+        # after the epoch's last batch there will be one in any case
+        is_time = self.moments.has_come(progress.step) and progress.batches < len(self.training)
+        if is_asked or is_time:
+            wishes.to_save = False
+            self._finite_totals()
+            progress.sums = self.network.loss.sums()
+            self._save(is_asked=is_asked)
+        if wishes.to_end:
+            self.checkpoints.finish()
+            raise KeyboardInterrupt
+
+    def _save(self, *, is_asked: bool) -> None:
+        self.checkpoints.within_epoch(self.progress)
+        self.moments.saved()
+        level = logging.INFO if is_asked else logging.DEBUG
+        logger.log(level, "saved: %s", self.progress.described(self.length), extra=DISPENSABLE)
 
     def _finite_totals(self) -> Totals:
         totals = self.network.loss.read()
@@ -226,7 +257,7 @@ class Trainer:
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope
         if isinstance(slope, PspSlopeSchedule):
-            return slope.at(step / (self.config.training.epochs * self.steps_per_epoch))
+            return slope.at(step / (self.config.training.epochs * self.length.steps))
         return slope
 
     def _judge(self, accuracy: float) -> bool:
@@ -249,24 +280,6 @@ class Trainer:
         patience = self.config.training.patience
         return patience is not None and self.progress.epochs_without_improvement >= patience
 
-    def _save_best(self, of_average: bool) -> None:
-        metadata: dict[str, Any] = {"psp_slope": self.network.psp_slope, "epoch": self.progress.epochs}
-        metadata |= self._of_classes()
-        if self.average is not None:
-            metadata["averaged"] = of_average
-        with self.average.in_place() if self.average is not None and of_average else nullcontext():
-            arrays = self.network.state_dict()
-        checkpoint.save(self.run.best, arrays, metadata)
-
-    def _save_last(self) -> None:
-        arrays = {f"network.{name}": array for name, array in self.network.parameters.trained_dict().items()}
-        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
-        if self.average is not None:
-            arrays |= {f"average.{name}": array for name, array in self.average.state_dict().items()}
-        metadata = {"psp_slope": self.network.psp_slope, "progress": asdict(replace(self.progress))}
-        metadata |= self._of_classes()
-        checkpoint.save(self.run.last, arrays, metadata)
-
 
 def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule:
     schedule = config.schedule
@@ -283,10 +296,6 @@ def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule
         schedule.start_factor,
         schedule.end_factor,
     )
-
-
-def _without_prefix(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ttfs_cupy.common.command import colours
 from ttfs_cupy.common.command.interruption import Interruptions, ToldInterrupt
 from ttfs_cupy.common.command.loudness import Loudness
 from ttfs_cupy.common.errors import UserError
@@ -19,6 +20,7 @@ from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.machine.threads import ThreadStartError, cannot_start
 from ttfs_cupy.common.shown import message_of, shortened, shown
+from ttfs_cupy.common.version import __version__
 
 USER_ERROR = 2
 # as a shell tells of a process that SIGPIPE ended
@@ -31,20 +33,31 @@ logger = logging.getLogger("ttfs_cupy")
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells a mistake on the command line as all others are told: one sentence."""
+    """Tells a mistake on the command line as all others are told: one sentence. Each has --version."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        version = f"ttfs_cupy {__version__}"
+        self.add_argument("--version", action="version", version=version, help="show the version and exit")
 
     def error(self, message: str) -> NoReturn:
         sentence = shortened(" ".join(message.split()), 400)
-        self.exit(USER_ERROR, f"error: {sentence}: see {self.prog} --help\n")
+        said = colours.painted(f"error: {sentence}: see {self.prog} --help", colours.RED, sys.stderr)
+        self.exit(USER_ERROR, f"{said}\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
+        stream = file or sys.stderr
+        # closed
+        if stream is None:
+            return
         try:
-            super()._print_message(message, file)
-            if file is not None:
-                file.flush()
-        except OSError:
+            stream.write(message)
+            stream.flush()
+        except OSError as error:
+            _forget(stream)
             # whoever asked for --help has read enough of it
-            _forget(file)
+            if stream is sys.stdout and isinstance(error, BrokenPipeError):
+                sys.exit(OUTPUT_CLOSED)
 
 
 def path(text: str) -> Path:
@@ -103,7 +116,6 @@ def _outcome(command: Callable[[], int | None], level: int) -> int:
     logger.setLevel(min(level, logging.INFO))
     console = _Console(sys.stdout)
     console.addFilter(Loudness(level))
-    console.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(console)
     try:
         with warnings.catch_warnings():
@@ -117,25 +129,26 @@ def _outcome(command: Callable[[], int | None], level: int) -> int:
         console.step_aside()
         return OUTPUT_CLOSED
     except UserError as error:
-        _complain(f"error: {message_of(error, MOST)}")
+        _complain(f"error: {message_of(error, MOST)}", colours.RED)
         return USER_ERROR
     except MemoryError as error:
-        _complain(_no_memory(error))
+        _complain(_no_memory(error), colours.RED)
         return USER_ERROR
     except RuntimeError as error:
         if not cannot_start(error):
             raise
-        _complain(f"error: {ThreadStartError()}")
+        _complain(f"error: {ThreadStartError()}", colours.RED)
         return USER_ERROR
     except ImportError as error:
         # of a library that cannot be mapped into memory
         if not address_space.is_behind(error):
             raise
-        _complain(_no_memory(error))
+        _complain(_no_memory(error), colours.RED)
         return USER_ERROR
     except OSError as error:
         # of a disk that is full, say, while data are unpacked to a temporary folder
-        _complain(_no_memory(error) if error.errno == errno.ENOMEM else f"error: {message_of(error)}")
+        said = _no_memory(error) if error.errno == errno.ENOMEM else f"error: {message_of(error)}"
+        _complain(said, colours.RED)
         return USER_ERROR
     finally:
         with contextlib.suppress(OutputError):
@@ -156,11 +169,21 @@ def _no_memory(error: BaseException) -> str:
 
 # of Any, which Python 3.10 can't be told at run time
 class _Console(logging.StreamHandler):
-    """Where logging would print a traceback and go on, an output that cannot be written ends the command."""
+    """Where logging would print a traceback and go on, an output that cannot be written ends the command.
+
+    On a terminal warnings have a colour, and of other messages what `extra={"bold": "best"}` names stands out.
+    """
 
     def __init__(self, stream: Any):
         super().__init__(stream)
         self._unsaid: logging.LogRecord | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = super().format(record)
+        if record.levelno >= logging.WARNING:
+            return colours.painted(message, colours.YELLOW, self.stream)
+        bold = getattr(record, "bold", "")
+        return message.replace(bold, colours.painted(bold, colours.BOLD, self.stream), 1)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         self._unsaid = record
@@ -210,10 +233,10 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _complain(sentence: str) -> None:
+def _complain(sentence: str, colour: str = "") -> None:
     """To standard error, if there is anybody."""
     try:
-        print(sentence, file=sys.stderr, flush=True)
+        print(colours.painted(sentence, colour, sys.stderr) if colour else sentence, file=sys.stderr, flush=True)
     except OSError:
         _forget(sys.stderr)
 

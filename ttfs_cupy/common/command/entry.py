@@ -10,9 +10,12 @@ import os
 import sys
 from importlib import import_module
 
+from ttfs_cupy.common.command.commands import COMMANDS
+
 # type checkers take it for true; nothing is imported for types alone
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, ModuleType
     from typing import NoReturn
 
@@ -30,6 +33,8 @@ def run(module: str) -> "NoReturn":
     ]
     for number in answered:
         signal.signal(number, _end_at_once)
+    # it asks a training to save: what has nothing to save would be ended by it
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         main = _imported(module).main
         # which answers by itself once it has begun its work
@@ -68,24 +73,20 @@ def _end_without_memory() -> "NoReturn":
         os._exit(2)
 
 
-def train() -> "NoReturn":
-    run("ttfs_cupy.train")
+def front() -> "NoReturn":
+    """`ttfs COMMAND ...` is what `ttfs-COMMAND ...` is; what is no command, front.py answers."""
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        # the rest of the line is the command's own
+        module, _ = COMMANDS[sys.argv.pop(1)]
+        run(module)
+    run("ttfs_cupy.common.command.front")
 
 
-def evaluate() -> "NoReturn":
-    run("ttfs_cupy.evaluate")
-
-
-def preview() -> "NoReturn":
-    run("ttfs_cupy.preview")
-
-
-def check() -> "NoReturn":
-    run("ttfs_cupy.check.command")
-
-
-def bench() -> "NoReturn":
-    run("ttfs_cupy.bench")
+def __getattr__(name: str) -> "Callable[[], NoReturn]":
+    """A function for each command, as scripts and modules call it: `entry.train()` runs the command train."""
+    if name not in COMMANDS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return lambda: run(COMMANDS[name][0])
 
 
 def _end_at_once(number: int = signal.SIGINT, _frame: "FrameType | None" = None) -> "NoReturn":

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends a command in order, and what follows does not cut that end short."""
+"""Ctrl-C and SIGTERM: the first ends a command in order, and what follows does not cut that end short; SIGUSR1."""
 
 import os
 import signal
@@ -17,6 +17,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SECONDS_TO_ARRIVE = 1.0
 # Until a signal whose exception was lost is sent again.
 SECONDS_TO_REPEAT = 0.02
+# Signals that come together are one: a terminal and a program in between may both send it.
+SECONDS_TOGETHER = 0.3
 
 
 class ToldInterrupt(KeyboardInterrupt):
@@ -53,6 +55,7 @@ class Interruptions:
         self._has_arrived = False
         self._before: dict[int, Any] = {}
         self._hook = sys.unraisablehook
+        self.wishes: Wishes | None = None
 
     def install(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -79,12 +82,18 @@ class Interruptions:
             signal.signal(number, signal.SIG_IGN if process_ends else before)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Raises KeyboardInterrupt, unless an earlier one is being answered."""
-        now = time.monotonic()
-        if self._has_arrived or (self._raised_at is not None and now < self._raised_at + SECONDS_TO_ARRIVE):
+        """Raises KeyboardInterrupt, unless an earlier one is being answered, or it is a wish."""
+        if self._has_arrived:
             return
+        now = time.monotonic()
         if self._raised_at is None:
             self.number = number
+        if self.wishes is not None:
+            if self.wishes.took_end():
+                self._raised_at = now
+                return
+        elif self._raised_at is not None and now < self._raised_at + SECONDS_TO_ARRIVE:
+            return
         self._raised_at = now
         raise KeyboardInterrupt
 
@@ -101,6 +110,76 @@ class Interruptions:
 
 # The innermost is last.
 _INSTALLED: list[Interruptions] = []
+
+
+class Wishes:
+    """What signals ask of work that looks for it from time to time: to end (Ctrl-C, SIGTERM), and to save (SIGUSR1)."""
+
+    def __init__(self) -> None:
+        self.to_end = self.to_save = False
+        self._first_at = 0.0
+        self._raises = False
+
+    def took_end(self) -> bool:
+        """Takes in a signal to end. False where it is to raise KeyboardInterrupt: in a block of at_once(), and for a
+        second one: whoever sends it does not want to wait."""
+        now, is_first = time.monotonic(), not self.to_end
+        if is_first:
+            self.to_end, self._first_at = True, now
+            return not self._raises
+        return now < self._first_at + SECONDS_TOGETHER
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A wish to end raises KeyboardInterrupt in this block, also one that was there before."""
+        self._raises = True
+        try:
+            if self.to_end:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._raises = False
+
+
+@contextmanager
+def wishes() -> Iterator[Wishes]:
+    """Ctrl-C and SIGTERM do not interrupt this block: they are wishes, as is SIGUSR1. A second one interrupts it.
+
+    A wish to end that nobody has answered by raising KeyboardInterrupt raises it at the block's end. Without an
+    Interruptions that is installed, Ctrl-C alone is taken so, and only where it would raise KeyboardInterrupt by
+    itself. Outside the main thread there are no wishes.
+    """
+    asked = Wishes()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if not asked.took_end():
+            signal.default_int_handler(number, frame)
+
+    def save(_number: int, _frame: FrameType | None) -> None:
+        asked.to_save = True
+
+    before: dict[int, Any] = {signal.SIGUSR1: signal.getsignal(signal.SIGUSR1)}
+    outer = _INSTALLED[-1] if _INSTALLED else None
+    if outer is not None:
+        outer.wishes = asked
+    elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.default_int_handler
+        signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGUSR1, save)
+    try:
+        yield asked
+    finally:
+        if outer is not None:
+            outer.wishes = None
+        for number, answer in before.items():
+            # None: installed by no Python code
+            if answer is not None:
+                signal.signal(number, answer)
+    if asked.to_end:
+        raise KeyboardInterrupt
 
 
 @contextmanager

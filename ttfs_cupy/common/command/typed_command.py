@@ -5,25 +5,56 @@ import shutil
 import sys
 from pathlib import Path
 
+from ttfs_cupy.common.command.commands import COMMANDS
+
 PACKAGE = "ttfs_cupy"
-SCRIPTS = ("ttfs-train", "ttfs-evaluate", "ttfs-preview", "ttfs-check", "ttfs-bench")
+FRONT = "ttfs"
+SCRIPTS = tuple(f"{FRONT}-{command}" for command in COMMANDS)
 
 
 def typed(command: str, *arguments: str | Path) -> str:
-    """command: train, evaluate, preview, check or bench.
+    """command: one of COMMANDS.
 
-    `ttfs-train` is followed by `ttfs-evaluate`, and `.venv/bin/python -m ttfs_cupy.train` by
-    `.venv/bin/python -m ttfs_cupy.evaluate`. A program that the shell would find gets its name alone, another one its
-    path, relative if it lies below the working folder.
+    `ttfs train` is followed by `ttfs evaluate`, `ttfs-train` by `ttfs-evaluate`, and `.venv/bin/python -m
+    ttfs_cupy.train` by `.venv/bin/python -m ttfs_cupy.evaluate`. A program that the shell would find gets its name
+    alone, another one its path, relative if it lies below the working folder.
     """
-    started = Path(sys.argv[0] if sys.argv else "")
-    script = started.parent / f"ttfs-{command}"
-    if started.name in SCRIPTS and script.exists():
+    started = _started()
+    script = started.parent / f"{FRONT}-{command}"
+    if started.name == FRONT and started.exists():
+        words = [_program(started), command]
+    elif started.name in SCRIPTS and script.exists():
         words = [_program(script)]
     else:
         python = _program(Path(sys.executable)) if sys.executable else "python"
-        words = [python, "-m", f"{PACKAGE}.{command}"]
+        module = [PACKAGE, command] if _is_package(started) else [f"{PACKAGE}.{command}"]
+        words = [python, "-m", *module]
     return shlex.join([*words, *(_argument(argument) for argument in arguments)])
+
+
+def called(command: str) -> str:
+    """What this process calls that command in messages: `ttfs train` if it was started so, else `python -m
+    ttfs_cupy train`, `python -m ttfs_cupy.train` or `ttfs-train`."""
+    started = _started()
+    if started.name == FRONT or _is_package(started):
+        return f"{called_front()} {command}"
+    if started.parts[-2:] == (PACKAGE, f"{command}.py") or started.parts[-3:] == (PACKAGE, command, "__main__.py"):
+        return f"python -m {PACKAGE}.{command}"
+    return f"{FRONT}-{command}"
+
+
+def called_front() -> str:
+    """What this process calls the command of which the others are a part."""
+    return f"python -m {PACKAGE}" if _is_package(_started()) else FRONT
+
+
+def _started() -> Path:
+    return Path(sys.argv[0] if sys.argv else "")
+
+
+def _is_package(started: Path) -> bool:
+    """Whether it is what `python -m ttfs_cupy` runs."""
+    return started.parts[-2:] == (PACKAGE, "__main__.py")
 
 
 def _program(program: Path) -> str:

@@ -41,19 +41,22 @@ def check_picture(option: str, file: Path) -> None:
     check_writable(file)
 
 
-def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
+def write_atomically(path: Path, *pieces: bytes | memoryview, previous: Path | None = None) -> None:
     """Writes the pieces, one behind the other, to a temporary file beside `path` and renames it; raises UserError,
     leaving `path` as it was.
 
-    A new file's permissions are those that the umask leaves.
+    A new file's permissions are those that the umask leaves. previous: what the file that was there is called from now
+    on; None: it goes.
     """
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    temporary = _temporary(path)
     try:
         with temporary.open("xb") as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            also_called(path, previous)
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -61,6 +64,28 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
         # after the renaming there is none
         with suppress(OSError):
             temporary.unlink()
+
+
+def also_called(path: Path, name: Path) -> None:
+    """Gives a file a second name, in place of whatever has it; without links on the file system it is copied.
+
+    Raises OSError, and UserError where a copy cannot be written.
+    """
+    temporary = _temporary(name)
+    try:
+        os.link(path, temporary)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        write_atomically(name, path.read_bytes())
+        return
+    temporary.replace(name)
+    # two names of one file already: then nothing is renamed
+    temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}-{secrets.token_hex(4)}")
 
 
 def clear_temporaries(paths: Iterable[Path]) -> None:

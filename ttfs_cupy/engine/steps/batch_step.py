@@ -88,22 +88,24 @@ class BatchStep(ABC):
         self._sent.send(inputs, labels)
         self._at_hand = self._sent
 
-    def each(self, batches: Batches, epoch: int) -> Iterator[int]:
+    def each(self, batches: Batches, epoch: int, first: int = 0) -> Iterator[int]:
         """Has the batches of an epoch, from 0, made on the device, one after the other: run() works on the one at hand,
         whose number of images this gives, once. On a GPU they are a part of the step's graph.
 
-        Raises UserError for an epoch below 0, and TypeError or ValueError for batches that do not suit the network, or
-        of more than `batch_size` images, in a thread other than the first, for a batch that comes before the last one
-        was worked on, and after another epoch of these batches has begun.
+        first: the number, from 0, of the batch to begin with; those before it are passed over.
+        Raises UserError for an epoch below 0 and a first batch that the epoch has not, and TypeError or ValueError for
+        batches that do not suit the network, or of more than `batch_size` images, in a thread other than the first, for
+        a batch that comes before the last one was worked on, and after another epoch of these batches has begun.
         """
         self._check_thread()
         check_kind("batches", batches, Batches)
         epoch = check_count("an epoch's number", epoch, least=0)
-        return self._each(self._supply(batches), batches, epoch)
+        first = check_count("the first batch's number", first, least=0, most=len(batches))
+        return self._each(self._supply(batches), batches, epoch, first)
 
-    def _each(self, made: Made, batches: Batches, epoch: int) -> Iterator[int]:
-        begun = made.begin(epoch)
-        for number in range(len(batches)):
+    def _each(self, made: Made, batches: Batches, epoch: int, first: int) -> Iterator[int]:
+        begun = made.begin(epoch, first * batches.batch_size)
+        for number in range(first, len(batches)):
             with self._network.device.alone():
                 made.send(begun, number, batches.size(number))
             self._at_hand = made

@@ -81,11 +81,14 @@ class Made:
         self.images, self.is_mixed = 0, production.mixes
         self.is_at_hand, self.begun, self.is_kept = False, 0, True
 
-    def begin(self, epoch: int) -> int:
-        """Begins an epoch, and gives its number among those begun. Raises ValueError after end()."""
+    def begin(self, epoch: int, passed: int = 0) -> int:
+        """Begins an epoch, of which so many images are passed over, and gives its number among those begun. Raises
+        ValueError after end()."""
         self._require_kept()
         with self.production.alone():
             self.production.begin(epoch)
+            if passed:
+                self.production.skip(passed)
         self.is_at_hand = False
         self.begun += 1
         return self.begun

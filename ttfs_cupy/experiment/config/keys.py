@@ -34,6 +34,7 @@ from ttfs_cupy.experiment.config.values import (
     Alpha,
     Augment,
     Channels,
+    CheckpointEvery,
     ClassWeights,
     Convolution,
     Count,
@@ -44,6 +45,7 @@ from ttfs_cupy.experiment.config.values import (
     Flag,
     GainBound,
     HeldOut,
+    Keep,
     Loggers,
     Mean,
     Milestones,
@@ -157,7 +159,8 @@ class TrainingConfig(Section):
     """How long, and towards what; patience is the number of epochs without a better validation accuracy after which to
     stop, label_smoothing the share of a target that all classes have evenly, average the decay of a moving average of
     the weights, which is validated beside them (null for none). accumulate: how many batches make a step of the
-    optimiser; schedules and psp_slope go by these steps."""
+    optimiser; schedules and psp_slope go by these steps. checkpoint_every: how often, within an epoch, the run writes
+    what it would go on from; keep: which epochs' checkpoints stay on disk."""
 
     epochs: Count
     batch_size: Count
@@ -165,6 +168,10 @@ class TrainingConfig(Section):
     label_smoothing: ShareBelowOne = 0.0
     average: Decay | None = None
     accumulate: Count = 1
+    checkpoint_every: Annotated[CheckpointEvery | None, Field(description="{minutes: 10}, {steps: 500}, or null")] = (
+        CheckpointEvery(minutes=10)
+    )
+    keep: Annotated[Keep | None, Field(description="{last: 3}, {every: 10}, both, or null")] = None
 
 
 class OptimizerConfig(Section):

@@ -180,6 +180,37 @@ class PspSlopeSchedule(Section):
         return (1 - done) * self.from_ + done * self.to
 
 
+class CheckpointEvery(Section):
+    """How often a checkpoint is written within an epoch: minutes of training, or steps of the optimiser."""
+
+    minutes: Positive | None = None
+    steps: Count | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "CheckpointEvery":
+        if (self.minutes is None) == (self.steps is None):
+            raise conflict("training.checkpoint_every", "must be {minutes: 10} or {steps: 500}, one of them")
+        return self
+
+
+class Keep(Section):
+    """Which epochs' checkpoints are kept: the last so many, every n-th, or both."""
+
+    last: Count | None = None
+    every: Count | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Keep":
+        if self.last is None and self.every is None:
+            raise conflict("training.keep", "must be {last: 3}, {every: 10}, or both")
+        return self
+
+    def keeps(self, epoch: int, newest: int) -> bool:
+        """Whether the checkpoint after that epoch is kept when the newest is that one. Epochs count from 1."""
+        is_recent = self.last is not None and epoch > newest - self.last
+        return is_recent or (self.every is not None and epoch % self.every == 0)
+
+
 def _slope_kind(value: Any) -> str:
     return "schedule" if isinstance(value, (Mapping, PspSlopeSchedule)) else "number"
 

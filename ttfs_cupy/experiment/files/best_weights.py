@@ -19,7 +19,7 @@ def first_epoch(config: Config) -> int:
 
 def standing(config: Config, run: RunDirectory) -> str:
     """A part of a sentence: where the best weights so far are, or why there are none."""
-    epoch = _epoch(run)
+    epoch = epoch_of(run)
     if epoch is not None and epoch >= first_epoch(config):
         return f"the best weights so far, of epoch {epoch}, are in {run.best}"
     return f"there are no best weights yet: {_reason(config, _progress(run)[0])}"
@@ -28,7 +28,7 @@ def standing(config: Config, run: RunDirectory) -> str:
 def require(run: RunDirectory) -> None:
     """Raises UserError, which says what to do, if the run has not come so far that it has best weights."""
     config = load_config(run.config, [OWN_WEIGHTS])
-    epoch, first = _epoch(run), first_epoch(config)
+    epoch, first = epoch_of(run), first_epoch(config)
     # earlier versions wrote best.safetensors at Ctrl-C, validated or not
     if (epoch is None and run.best.exists()) or (epoch is not None and epoch >= first):
         return
@@ -53,17 +53,18 @@ def _reason(config: Config, epochs: int) -> str:
 
 def _progress(run: RunDirectory) -> tuple[int, int]:
     """How many epochs are over, and which of them is the best, 0 for none."""
-    if not run.last.exists():
+    last = run.last if run.last.exists() else run.previous
+    if not last.exists():
         return 0, 0
-    progress = checkpoint.metadata(run.last).get("progress")
+    progress = checkpoint.metadata(last).get("progress")
     epochs, best = (progress.get(key) if isinstance(progress, dict) else None for key in ("epochs", "best_epoch"))
     try:
         return check_count("epochs", epochs, least=0), check_count("best_epoch", best, least=0)
     except UserError as error:
-        raise UserError(f"'{run.last}' is not the file that ttfs-train wrote: its {error}") from None
+        raise UserError(f"'{last}' is not the file that ttfs-train wrote: its {error}") from None
 
 
-def _epoch(run: RunDirectory) -> int | None:
+def epoch_of(run: RunDirectory) -> int | None:
     """That of best.safetensors; None if there is no such file, or another program wrote it."""
     if not run.best.exists():
         return None

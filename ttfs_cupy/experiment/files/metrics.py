@@ -1,6 +1,7 @@
 """What a run says about itself: the lines of metrics.jsonl, and the same as a table, metrics.csv."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,39 @@ from ttfs_cupy.experiment.files.metrics_table import as_csv
 # bytes; an epoch's line has some hundreds
 LARGEST = 1 << 28
 
+# In a line that says what of a run was changed as it went on: after how many whole epochs.
+AFTER = "changed_after_epoch"
+
 
 class MetricsFile:
-    """metrics.jsonl: a line an epoch, then one with the test set's; and beside it the lines as a table, metrics.csv.
-
-    Each file is whole at any time.
-    """
+    """metrics.jsonl: a line an epoch, one where the run's config was changed, then one with the test set's; and beside
+    it the epochs' and the test set's as a table, metrics.csv. Either file is whole at any time."""
 
     def __init__(self, path: Path, lines: list[dict[str, Any]] | None = None):
         self.path = path
         self.lines = list(lines or [])
 
     def add(self, **values: Any) -> None:
+        """A line that is on disk when this returns. Raises UserError."""
+        self.append(**values)()
+
+    def append(self, **values: Any) -> Callable[[], None]:
+        """A line more; returns what writes the files as they are now, and raises UserError."""
         self.lines.append(values)
-        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
-        write_atomically(self.path.with_suffix(".csv"), as_csv(self.lines).encode())
+        content = "".join(json.dumps(line) + "\n" for line in self.lines).encode()
+        table = as_csv(self.lines).encode()
+
+        def write() -> None:
+            write_atomically(self.path, content)
+            write_atomically(self.path.with_suffix(".csv"), table)
+
+        return write
 
     @classmethod
     def of_epochs(cls, path: Path, epochs: int) -> "MetricsFile":
         """The file as it was after so many epochs, for a run that goes on from there. Raises UserError."""
         lines = [_line(path, number, text) for number, text in enumerate(_texts(path), 1) if text.strip()]
-        return cls(path, [line for line in lines if line.get("epoch", epochs + 1) <= epochs])
+        return cls(path, [line for line in lines if line.get("epoch", line.get(AFTER, epochs + 1)) <= epochs])
 
 
 def _texts(path: Path) -> list[str]:
@@ -51,4 +64,5 @@ def _line(path: Path, number: int, text: str) -> dict[str, Any]:
     about = f"{path}, line {number}, cannot be read:"
     line = keys_and_values(text, f"{about} it is")
     check_count(f"{about} its epoch", line.get("epoch", 1))
+    check_count(f"{about} its {AFTER}", line.get(AFTER, 0), least=0)
     return line

@@ -1,15 +1,33 @@
-"""Where a run stands between two epochs, and whether what a file says of it can be true."""
+"""Where a run stands, also within an epoch, and whether what a file says of it can be true."""
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
 
-from ttfs_cupy.common.checks import check_count, check_number
+from ttfs_cupy.common.checks import check_count, check_number, is_number
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.engine.optimizer import StepCounts
 
 
+class EpochLength(NamedTuple):
+    """How many batches an epoch has, and of how many a step of the optimiser is; the last step may be of fewer."""
+
+    batches: int
+    accumulate: int = 1
+
+    @property
+    def steps(self) -> int:
+        return self.steps_after(self.batches)
+
+    def steps_after(self, batches: int) -> int:
+        """Steps that are over after so many batches of an epoch, of which the last one ended a step."""
+        return -(-batches // self.accumulate)
+
+
 @dataclass
 class Progress:
-    """Counts since the start; best_accuracy is -1 before there is one."""
+    """Counts since the start; best_accuracy is -1 before there is one. Of the epoch that has begun: batches that are
+    over, CrossEntropy.sums() after them, and the seconds that they took."""
 
     epochs: int = 0
     step: int = 0
@@ -18,9 +36,12 @@ class Progress:
     epochs_without_improvement: int = 0
     skipped: int = 0
     clipped: int = 0
+    batches: int = 0
+    sums: list[float] | None = None
+    seconds: float = 0.0
 
     @classmethod
-    def from_metadata(cls, metadata: object, steps_per_epoch: int) -> "Progress":
+    def from_metadata(cls, metadata: object, length: EpochLength) -> "Progress":
         """What a file's metadata say. Raises ValueError, naming what is wrong, unless they agree."""
         if not isinstance(metadata, dict):
             raise ValueError(f"its progress is {shown(metadata)}, not keys and values")
@@ -30,12 +51,30 @@ class Progress:
         progress = cls(**metadata)
         for field in fields(cls):
             about, value = f"its {field.name}", getattr(progress, field.name)
-            if field.type in (float, "float"):
+            if field.name == "sums":
+                _check_sums(value)
+            elif field.name == "seconds":
+                check_number(about, value, 0, 1e12)
+            elif field.type in (float, "float"):
                 check_number(about, value, -1, 1)
             else:
                 check_count(about, value, least=0, most=2**53)
-        progress._check(steps_per_epoch)
+        progress._check(length)
         return progress
+
+    def to_metadata(self) -> dict[str, Any]:
+        """For from_metadata(), by way of JSON."""
+        return asdict(self)
+
+    def begin_epoch(self) -> None:
+        """After an epoch that is over."""
+        self.batches, self.sums, self.seconds = 0, None, 0.0
+
+    def described(self, length: EpochLength) -> str:
+        """A part of a sentence: how far the run has come."""
+        if not self.batches:
+            return f"after epoch {self.epochs}" if self.epochs else "at the start"
+        return f"in epoch {self.epochs + 1}, after batch {self.batches} of {length.batches}"
 
     def check_counts(self, counts: StepCounts) -> None:
         """ValueError unless an optimiser that has counted so has taken these steps."""
@@ -44,11 +83,16 @@ class Progress:
                 f"its optimiser counts {counts.applied} steps and {counts.skipped} skipped ones after step {self.step}"
             )
 
-    def _check(self, steps_per_epoch: int) -> None:
-        if self.step != self.epochs * steps_per_epoch:
-            raise ValueError(
-                f"it is at step {self.step} after {self.epochs} epochs, which have {steps_per_epoch} steps each here"
-            )
+    def _check(self, length: EpochLength) -> None:
+        if self.batches > length.batches:
+            raise ValueError(f"it is at batch {self.batches} of an epoch, which has {length.batches} here")
+        if self.batches % length.accumulate and self.batches != length.batches:
+            raise ValueError(f"it is at batch {self.batches}, amid the {length.accumulate} of a step")
+        if (self.sums is None) != (not self.batches):
+            raise ValueError(f"its sums are {shown(self.sums)} after {self.batches} batches of an epoch")
+        if self.step != self.epochs * length.steps + length.steps_after(self.batches):
+            over = f"{self.epochs} epochs" + (f" and {self.batches} batches" if self.batches else "")
+            raise ValueError(f"it is at step {self.step} after {over}, which have {length.steps} steps each here")
         for name, most in (
             ("best_epoch", self.epochs),
             ("epochs_without_improvement", self.epochs),
@@ -57,3 +101,12 @@ class Progress:
         ):
             if getattr(self, name) > most:
                 raise ValueError(f"its {name} is {getattr(self, name)}, and can be {most} at most")
+
+
+def _check_sums(value: Any) -> None:
+    """None, or finite numbers from 0."""
+    if value is None:
+        return
+    is_list = isinstance(value, list) and all(is_number(number) for number in value)
+    if not is_list or not all(math.isfinite(number) and number >= 0 for number in value):
+        raise ValueError(f"its sums are {shown(value)}, not numbers from 0")

@@ -1,15 +1,15 @@
-"""A run's directory: config.yaml, split.json, metrics.jsonl and .csv, log.txt, best.safetensors, last.safetensors."""
+"""A run's directory: config.yaml, split.json, metrics.jsonl and .csv, log.txt, weights, and checkpoints."""
 
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ LARGEST_SPLIT = 1 << 16
 # Of runs that their users do not name
 MOST_NAMES = 10_000
 
+_KEPT = re.compile(r"epoch-([0-9]{4,10})\.safetensors")
+
+# For logger(extra=...): where such a message cannot be written to log.txt, the run goes on.
+DISPENSABLE = {"is_dispensable": True}
+
 _OTHER_OUTPUT = "name another folder with --output"
 
 
@@ -54,7 +59,7 @@ class RunDirectory:
 
     def __post_init__(self) -> None:
         # whatever a killed process left half-written is removed before anybody writes
-        object.__setattr__(self, "_lock", FolderLock(self.path, partial(clear_temporaries, self.files)))
+        object.__setattr__(self, "_lock", FolderLock(self.path, self._tidy))
 
     @classmethod
     def create(cls, path: Path, config_text: str) -> "RunDirectory":
@@ -166,18 +171,39 @@ class RunDirectory:
 
     @property
     def last(self) -> Path:
-        """All that `--resume` goes on from."""
+        """The newest checkpoint: all that `--resume` goes on from."""
         return self.path / "last.safetensors"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before that one, should it be damaged."""
+        return self.path / "previous.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder: those that training.keep asks for."""
+        return self.path / "checkpoints"
 
     @property
     def loggers(self) -> Path:
         """A folder: what loggers write that the config asks for (experiment/watching/loggers/)."""
         return self.path / "loggers"
 
+    def kept(self, epoch: int) -> Path:
+        """The checkpoint after that epoch."""
+        return self.checkpoints / f"epoch-{epoch:04}.safetensors"
+
+    @property
+    def kept_epochs(self) -> list[int]:
+        """Those whose checkpoints are kept, in ascending order."""
+        names = (_KEPT.fullmatch(path.name) for path in self.checkpoints.glob("epoch-*"))
+        return sorted(int(name[1]) for name in names if name)
+
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that a run may write, but for what loggers do."""
-        return self.config, self.split, self.metrics, self.table, self.log, self.best, self.last
+        """All that a run may write, but for kept checkpoints, and for what loggers write."""
+        weights = (self.best, self.last, self.previous)
+        return self.config, self.split, self.metrics, self.table, self.log, *weights
 
     @property
     def resume_command(self) -> str:
@@ -187,7 +213,12 @@ class RunDirectory:
     @property
     def has_begun(self) -> bool:
         """Whether there is more of it than its config and a log: what was killed before may begin anew."""
-        return _any_exists((self.metrics, self.best, self.last))
+        return _any_exists((self.metrics, self.best, self.last, self.previous))
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is what `--resume` could go on from."""
+        return _any_exists((self.last, self.previous))
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -274,10 +305,21 @@ class RunDirectory:
         """
         if self.path.is_dir():
             with self.claimed():
-                for file in self.files:
+                for file in (*self.files, *map(self.kept, self.kept_epochs)):
                     file.unlink(missing_ok=True)
                 shutil.rmtree(self.loggers, ignore_errors=True)
+                if self.checkpoints.is_dir():
+                    with suppress(OSError):
+                        self.checkpoints.rmdir()
         self.release()
+
+    def _tidy(self) -> None:
+        """Removes what a killed process left half-written."""
+        clear_temporaries(self.files)
+        # named as `also_called` does
+        for left in self.checkpoints.glob(".epoch-*.safetensors-????????"):
+            with suppress(OSError):
+                left.unlink()
 
     def keep_log(self) -> None:
         """Sends the log to log.txt too, with times; the console gets the messages alone. Raises UserError."""
@@ -303,6 +345,8 @@ class _LogFile(logging.FileHandler):
     """Where logging would print a traceback and go on, as on a full disk, this one ends the run with a sentence."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if getattr(record, "is_dispensable", False):
+            return
         error = sys.exc_info()[1]
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{self.baseFilename} cannot be written: {reason}") from None

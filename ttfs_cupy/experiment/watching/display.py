@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ttfs_cupy.common.command import loudness
 from ttfs_cupy.engine.loss import Totals
+from ttfs_cupy.experiment.files.run_directory import DISPENSABLE
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -101,6 +102,7 @@ class ShownEpoch:
         logger.info(
             "%s, %d %%: %s, %s left of the epoch, %s of the run",
             *(self._name, share, reached, _clock(epoch_left), _clock(run_left)),
+            extra=DISPENSABLE,
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ttfs_cupy.common.files.writing import make_folder
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.experiment.config import Config
-from ttfs_cupy.experiment.files.run_directory import RunDirectory
+from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.watching.loggers import mlflow_store, tensorboard_files, values, weights_and_biases
 from ttfs_cupy.experiment.watching.loggers.identities import Identities
 from ttfs_cupy.experiment.watching.loggers.interface import EpochReport, Logger, RunReport
@@ -74,7 +74,7 @@ class Loggers:
     def epoch(
         self, line: Mapping[str, Any], gradients: Mapping[str, np.ndarray], spike_times: Mapping[str, np.ndarray]
     ) -> None:
-        """Tells of an epoch that is on disk.
+        """Tells of an epoch that is done.
 
         line: its line of metrics.jsonl. gradients: those of its last step, by parameter.
         spike_times: by layer, over the validation images.
@@ -95,7 +95,7 @@ class Loggers:
                 del self._loggers[name]
                 with suppress(Exception):
                     one.end(None)
-                logger.warning("warning: %s fails (%s): the run goes on without it", name, message_of(error))
+                _warn("warning: %s fails (%s): the run goes on without it", name, error)
 
     def _end(self, name: str) -> None:
         one = self._loggers.get(name)
@@ -103,4 +103,9 @@ class Loggers:
             if one is not None:
                 one.end(self._test)
         except Exception as error:
-            logger.warning("warning: %s fails (%s) as it is closed", name, message_of(error))
+            _warn("warning: %s fails (%s) as it is closed", name, error)
+
+
+def _warn(sentence: str, name: str, error: Exception) -> None:
+    # on a disk that is full the log cannot be written either
+    logger.warning(sentence, name, message_of(error), extra=DISPENSABLE)

@@ -38,7 +38,7 @@ class Logger(Protocol):
         """Opens what it writes to."""
 
     def epoch(self, epoch: EpochReport) -> None:
-        """An epoch is done, and on disk."""
+        """An epoch is done. A run that goes on may tell of it once more, if it ended before that was on disk."""
 
     def end(self, test: Mapping[str, float] | None) -> None:
         """Closes it. test: values of the test set, such as accuracy/test; None if the run ends before its last epoch.

@@ -1,0 +1,15 @@
+"""The commands by name, the one list of them. It is read before anything is imported, and imports nothing.
+
+A command's module has `parser()`, which makes its argparse.ArgumentParser, and `main()`, which returns the exit code.
+"""
+
+# name: its module, and what it does, as `ttfs --help` says it
+COMMANDS = {
+    "train": ("ttfs_cupy.train", "trains a network as a YAML file says, or goes on with a run"),
+    "evaluate": ("ttfs_cupy.evaluate", "measures a run's weights on the test set"),
+    "preview": ("ttfs_cupy.preview", "draws what training makes of its images"),
+    "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),
+    "check": ("ttfs_cupy.check.command", "tells whether all works on this machine"),
+    "bench": ("ttfs_cupy.bench", "times training and inference beside PyTorch"),
+    "list": ("ttfs_cupy.list", "lists configs, models, data sets and other names"),
+}

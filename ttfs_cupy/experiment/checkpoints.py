@@ -1,0 +1,199 @@
+"""What a run goes on from: taken off the device in the run's thread, written in another one."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.writing import also_called, make_folder
+from ttfs_cupy.common.shown import shown
+from ttfs_cupy.engine.average import WeightAverage
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.optimizer import Optimizer
+from ttfs_cupy.experiment.config.values import Keep
+from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.progress import EpochLength, Progress
+from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
+from ttfs_cupy.experiment.files.writer import Writer
+
+logger = logging.getLogger("ttfs_cupy")
+
+
+class Checkpoints:
+    """Writes best.safetensors; writes and reads last.safetensors, previous.safetensors and the checkpoints to keep.
+
+    A step waits for the copies alone. What cannot be written is raised by the next call, or by finish(); but where a
+    checkpoint within an epoch cannot be, a warning says so, and the run goes on.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        network: Network,
+        optimizer: Optimizer,
+        average: WeightAverage | None,
+        class_names: tuple[str, ...] | None,
+        keep: Keep | None,
+    ):
+        self._run = run
+        self._network = network
+        self._optimizer = optimizer
+        self._average = average
+        self._names = {} if class_names is None else {"class_names": list(class_names)}
+        self._keep = keep
+        self._writer = Writer()
+
+    def begin(self, progress: Progress) -> None:
+        """Of a run that begins: on disk when this returns."""
+        self._writer.begin(self._last(progress))
+        self.finish()
+
+    def within_epoch(self, progress: Progress) -> None:
+        """A convenience: the run does not depend on it."""
+        write, epoch = self._last(progress), progress.epochs + 1
+
+        def work() -> None:
+            try:
+                write()
+            except UserError as error:
+                # the reason why the log cannot be written either
+                with suppress(UserError):
+                    logger.warning(
+                        "warning: the checkpoint within epoch %d is not written: %s; the run goes on, and the last "
+                        "checkpoint is whole",
+                        *(epoch, error),
+                        extra=DISPENSABLE,
+                    )
+
+        self._writer.begin(work)
+
+    def after_epoch(
+        self, progress: Progress, write_metrics: Callable[[], None], best: Callable[[], None] | None
+    ) -> None:
+        """best: what best() gave, if the epoch is the best so far."""
+        last, epoch = self._last(progress), progress.epochs
+
+        def work() -> None:
+            # first: where it cannot be written, the epoch has not been, and nothing says that it was
+            if best is not None:
+                best()
+            write_metrics()
+            last()
+            self._keep_epoch(epoch)
+
+        self._writer.begin(work)
+
+    def best(self, epoch: int, *, of_average: bool) -> Callable[[], None]:
+        """Takes the weights, or their average; returns what writes them to best.safetensors."""
+        metadata: dict[str, Any] = {"psp_slope": self._network.psp_slope, "epoch": epoch, **self._names}
+        if self._average is not None:
+            metadata["averaged"] = of_average
+        with self._average.in_place() if self._average is not None and of_average else nullcontext():
+            arrays = self._network.state_dict()
+        return lambda: checkpoint.save(self._run.best, arrays, metadata)
+
+    def finish(self) -> None:
+        """Returns when all is on disk. Raises UserError where it cannot be."""
+        self._writer.finish()
+
+    def settle(self) -> None:
+        """Returns when nothing is being written any more, whatever came of it."""
+        self._writer.settle()
+
+    def load(self, length: EpochLength) -> Progress:
+        """Takes the newest checkpoint that is whole; returns where the run stands.
+
+        Raises UserError where there is none, or what there is does not belong to the run.
+        """
+        arrays, metadata, path = self._newest()
+        try:
+            progress = Progress.from_metadata(metadata.get("progress"), length)
+            self._network.parameters.load_trained(_without_prefix(arrays, "network."))
+            self._optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
+            self._load_average(_without_prefix(arrays, "average."))
+            progress.check_counts(self._optimizer.counts)
+            if progress.sums is not None:
+                self._network.loss.restore(progress.sums)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"'{path}' does not belong to this run's config: {error}") from None
+        self._check_classes(metadata.get("class_names"))
+        if path != self._run.last:
+            # else the next checkpoint would have the damaged one kept in place of this one
+            also_called(path, self._run.last)
+        for epoch in self._run.kept_epochs:
+            if epoch > progress.epochs:
+                # it is done anew
+                self._run.kept(epoch).unlink(missing_ok=True)
+        return progress
+
+    def _newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
+        run = self._run
+        try:
+            return (*checkpoint.load(run.last), run.last)
+        except UserError as error:
+            if not run.previous.exists():
+                raise
+            found = checkpoint.load(run.previous)
+            logger.warning("warning: %s: the run goes on from the checkpoint before it, %s", error, run.previous)
+            return (*found, run.previous)
+
+    def _last(self, progress: Progress) -> Callable[[], None]:
+        """Takes all that the run goes on from; returns what writes it."""
+        network = self._network.parameters.trained_dict()
+        arrays = {f"network.{name}": array for name, array in network.items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self._optimizer.state_dict().items()}
+        if self._average is not None:
+            arrays |= {f"average.{name}": array for name, array in self._average.state_dict().items()}
+        metadata = {"psp_slope": self._network.psp_slope, "progress": progress.to_metadata(), **self._names}
+
+        def write() -> None:
+            _require_finite(network, self._run)
+            checkpoint.save(self._run.last, arrays, metadata, previous=self._run.previous)
+
+        return write
+
+    def _keep_epoch(self, epoch: int) -> None:
+        """Gives the checkpoint after that epoch its name among the kept ones, and removes those that are no longer."""
+        run, keep = self._run, self._keep
+        if keep is None:
+            return
+        try:
+            if keep.keeps(epoch, epoch):
+                make_folder(run.checkpoints)
+                also_called(run.last, run.kept(epoch))
+            for earlier in run.kept_epochs:
+                if not keep.keeps(earlier, epoch):
+                    run.kept(earlier).unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{run.kept(epoch)} cannot be written: {error.strerror or error}") from None
+
+    def _load_average(self, state: dict[str, np.ndarray]) -> None:
+        if self._average is None and state:
+            raise ValueError("it holds averaged weights, and training.average is null")
+        if self._average is not None:
+            if not state:
+                raise ValueError("it holds no averaged weights, and training.average is set")
+            self._average.load_state_dict(state)
+
+    def _check_classes(self, trained: Any) -> None:
+        """Raises UserError unless the classes have the names that the run began with, where both are known."""
+        names = self._names.get("class_names", trained)
+        if trained is not None and names != trained:
+            raise UserError(
+                f"this run was begun with the classes {shown(trained)}, and the data now have {shown(names)}"
+            )
+
+
+def _require_finite(arrays: Mapping[str, np.ndarray], run: RunDirectory) -> None:
+    """Raises UserError, so that a good checkpoint is not lost for one that nothing can go on from."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{run.last} is not written: the weights {name} are no longer finite")
+
+
+def _without_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

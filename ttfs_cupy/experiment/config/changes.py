@@ -1,0 +1,81 @@
+"""What of a run's config may change as the run goes on, and what follows from a change (docs/runs.md)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.experiment.config.keys import Config
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule, Section
+
+# What a checkpoint, the order of images or the split would no longer fit, or what would be another model
+FIXED = {
+    "seed",
+    "output",
+    *(f"data.{key}" for key in ("dataset", "size", "channels", "test", "time_window", "sampling", "validation")),
+    *(f"training.{key}" for key in ("batch_size", "accumulate", "average")),
+    *(f"optimizer.{key}" for key in ("name", "fixed_sign")),
+    *(f"network.{key}" for key in ("model", "t_win", "encoding", "standardize", "readout", "normalization")),
+    *(f"network.{key}" for key in ("initial_potential", "initial_weights", "weight_mean", "weight_std")),
+}
+
+
+def check(before: Config, after: Config) -> None:
+    """Raises UserError where a run that began with `before` cannot go on with `after`."""
+    for key in changed(before, after):
+        if key in FIXED:
+            raise UserError(
+                f"--resume cannot change {key}, which belongs to the run from its start: begin a new run, with "
+                "--init-from if its weights are to go on"
+            )
+
+
+def with_slope_kept(before: Config, after: Config, overrides: Sequence[str]) -> Config:
+    """`after`, with psp_slope at each epoch as it was before training.epochs changed, unless it was set, too.
+
+    Its schedule counts in shares of the run, which are others now.
+    """
+    slope, old, new = after.network.psp_slope, before.training.epochs, after.training.epochs
+    is_set = any(override.startswith("network.psp_slope") for override in overrides)
+    if old == new or is_set or not isinstance(slope, PspSlopeSchedule):
+        return after
+    # rounded, it would end an epoch later
+    first = next(epoch for epoch in range(1, old + 1) if slope.at(epoch / old) == slope.at(1.0))
+    end = min(1.0, slope.end * old / new, first / new)
+    shares = {"start": min(end, slope.start * old / new), "end": end}
+    network = after.network.model_copy(update={"psp_slope": slope.model_copy(update=shares)})
+    return after.model_copy(update={"network": network})
+
+
+def changed(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    """The dotted keys that differ, with both values."""
+    old, new = (dict(_leaves(config)) for config in (before, after))
+    return {key: (old[key], new[key]) for key in old if old[key] != new[key]}
+
+
+def record(before: Config, after: Config) -> dict[str, list[Any]]:
+    """`changed`, for metrics.jsonl: of mappings only what differs."""
+    found: dict[str, list[Any]] = {}
+    for key, (old, new) in changed(before, after).items():
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            parts = [part for part in dict.fromkeys([*old, *new]) if old.get(part) != new.get(part)]
+            found |= {f"{key}.{part}": [old.get(part), new.get(part)] for part in parts}
+        else:
+            found[key] = [old, new]
+    return found
+
+
+def put(content: Mapping[str, Any], before: Config, after: Config) -> dict[str, Any]:
+    """A config file's content with what has changed since `before`."""
+    found: dict[str, Any] = dict(content)
+    for dotted, (_, value) in changed(before, after).items():
+        section, _, key = dotted.rpartition(".")
+        found |= {section: {**(found.get(section) or {}), key: value}} if section else {key: value}
+    return found
+
+
+def _leaves(config: Config) -> Iterator[tuple[str, Any]]:
+    for name, value in config.model_dump(mode="json", by_alias=True).items():
+        if isinstance(getattr(config, name), Section):
+            yield from ((f"{name}.{key}", one) for key, one in value.items())
+        else:
+            yield name, value
