@@ -70,10 +70,10 @@ def _start(parsed: argparse.Namespace) -> None:
     output = None if parsed.output is None else str(parsed.output)
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
     config = load_config(parsed.config, overrides, options)
+    require_loggers(config)
     if parsed.dry_run:
         dry_run.show(prepare(config))
         return
-    require_loggers(config)
     # before anything is prepared: two starts at once do not get one directory
     if config.output is not None:
         run = RunDirectory.claim_new(Path(config.output))

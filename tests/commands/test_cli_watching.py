@@ -71,10 +71,7 @@ def test_quiet_leaves_warnings_and_errors(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_quiet_run_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("ttfs_cupy.experiment.trainer.Trainer._warn_of_silence", interrupt)
+    monkeypatch.setattr("ttfs_cupy.experiment.trainer.Trainer._warn_of_silence", interrupted)
     outcome = train(*small(tmp_path / "run"), "--quiet")
     (line,) = outcome.out.splitlines()
     assert line.startswith("interrupted: ") and "--resume" in line
@@ -208,6 +205,44 @@ def test_a_resumed_runs_curves_go_on(whole: Path, tmp_path: Path, monkeypatch: p
     # of a run that is over
     assert train("--resume", run).code == 0
     assert steps(run, "loss/training") == [1, 2, 3] and steps(run, "accuracy/test") == [4]
+
+
+def test_an_epoch_that_is_gone_on_with(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    run = tmp_path / "run"
+    changes = {"training__checkpoint_every": {"steps": 4}, "watch__tensorboard": True, "watch__log_every": 1e-6}
+    # behind the checkpoint after step 16, which is the second epoch's fifth
+    cut_short(monkeypatch, 18, *small(run, training__epochs=3, **changes))
+    outcome = train("--resume", run)
+    lines = [line for line in outcome.out.splitlines() if " left of the epoch, " in line]
+    assert lines[0].startswith(f"epoch 2/3, {100 * 6 // 11} %: ")
+    assert steps(run, "loss/training") == steps(run, "gradient_norm/conv1") == [1, 2, 3]
+    assert timeless(run) == timeless(whole)
+
+
+def test_an_epoch_of_which_only_the_validation_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step's gradients are gone with the process that took it."""
+    pytest.importorskip("tensorboard")
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("ttfs_cupy.experiment.trainer.validate", interrupted)
+        assert "interrupted: " in train(*small(run, watch__tensorboard=True)).out
+    assert train("--resume", run).code == 0
+    assert steps(run, "loss/training") == steps(run, "spike_times/conv1") == [1, 2]
+    assert steps(run, "gradient_norm/conv1") == [2]
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_gets_a_logger_as_it_goes_on(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    run = tmp_path / "run"
+    cut_short(monkeypatch, 15, *small(run, training__epochs=3))
+    assert train("--resume", run, "--set", "watch.tensorboard=true").code == 0
+    assert steps(run, "loss/training") == [2, 3]
+    assert (run / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("call", ["begin", "epoch", "end"])
