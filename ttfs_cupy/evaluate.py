@@ -22,7 +22,7 @@ from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
-from ttfs_cupy.experiment.prepare import load_best, prepare
+from ttfs_cupy.experiment.prepare import load_best, load_kept, prepare
 from ttfs_cupy.experiment.watching.silence import silence
 
 logger = logging.getLogger("ttfs_cupy")
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         help="a key of the config, such as data.root=DIR",
     )
     add = parser.add_argument
+    add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
     add("--jitter", type=float, default=0.0, metavar="SHARE", help="jitters spike times: sigma, as a share of t_win")
     add("--time-bits", type=int, metavar="B", help="rounds spike times to 2^B steps of t_win")
     add("--weight-bits", type=int, metavar="B", help="rounds weights to 2^(B-1)-1 levels a side, by output channel")
@@ -57,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
 def _evaluate(parsed: argparse.Namespace) -> None:
     noise = Noise(parsed.jitter, parsed.time_bits, parsed.weight_bits, parsed.noise_seed)
     run = RunDirectory.existing(parsed.run)
-    best_weights.require(run)
+    if parsed.epoch is None:
+        best_weights.require(run)
     config = load_config(run.config, [run_directory.OWN_WEIGHTS, *parsed.set], {"device": parsed.device})
     # whoever names an algorithm here gets that one, or is refused it
     of_run = not any(item.startswith("network.convolution") for item in parsed.set)
@@ -66,7 +68,10 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     network = experiment.network
     for layer, algorithms in network.algorithms.items():
         logger.debug("%s is convolved by %s", layer, algorithms)
-    epoch, are_averaged, trained = load_best(network, run.best)
+    if parsed.epoch is None:
+        path, (epoch, are_averaged, trained) = run.best, load_best(network, run.best)
+    else:
+        path, (epoch, are_averaged, trained) = run.kept(parsed.epoch), load_kept(network, run, parsed.epoch)
     names = experiment.dataset.class_names
     if trained is not None and names is not None and names != trained:
         logger.warning("the run was trained on the classes %s, and these data have %s", shown(trained), shown(names))
@@ -77,7 +82,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
-    logger.info("weights        %s, epoch %d%s", run.best, epoch, ", averaged" if are_averaged else "")
+    logger.info("weights        %s, epoch %d%s", path, epoch, ", averaged" if are_averaged else "")
     if not is_known:
         logger.info("data           unknown to the run, which has no %s: it may have seen others", run.split.name)
     logger.info("test images    %d", result.totals.images)

@@ -49,6 +49,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu")
     parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
     parser.add_argument(
+        "--init-from",
+        type=command_line.path,
+        metavar="FILE",
+        help="weights to begin with: a run's directory, .safetensors, or a PyTorch state_dict in .pt or .pth",
+    )
+    parser.add_argument(
         "--no-tune", action="store_true", help="choose convolutions by their shapes, not by timing them on the device"
     )
     parser.add_argument(
@@ -69,6 +75,7 @@ def _start(parsed: argparse.Namespace) -> None:
     overrides = [*parsed.set, *(["tune=false"] if parsed.no_tune else [])]
     output = None if parsed.output is None else str(parsed.output)
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
+    options["network.initial_weights"] = None if parsed.init_from is None else str(parsed.init_from)
     config = load_config(parsed.config, overrides, options)
     require_loggers(config)
     if parsed.dry_run:
@@ -100,6 +107,8 @@ def _resume(parsed: argparse.Namespace) -> None:
         raise UserError("--dry-run shows what a new run would do: leave out --resume, and name a config")
     if parsed.output is not None or parsed.seed is not None:
         raise UserError("--resume goes on with the run's own config: leave out --output and --seed")
+    if parsed.init_from is not None:
+        raise UserError("--resume goes on with the run's own weights: leave out --init-from")
     run = RunDirectory.existing(parsed.resume)
     with run.claimed():
         # what was killed before it had written any weights begins anew
@@ -151,6 +160,8 @@ def _fit(experiment: Experiment, run: RunDirectory, before: Config | None) -> No
         *(config.data.dataset, len(experiment.training.members), len(experiment.validation.members)),
         len(experiment.test.members),
     )
+    for line in experiment.begun_with:
+        logger.info("%s", line)
     if network.encoder.standardize:
         logger.info("standardised input leaves the window [0, T]: this is not a causal time-to-first-spike code")
     logger.info("%s", network.summary())

@@ -5,7 +5,8 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -228,9 +229,13 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, stopped: Path, whole_c
 def test_the_checkpoint_before_is_not_lost_for_a_damaged_one(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = (stopped / "previous.safetensors").read_bytes()
     (stopped / "last.safetensors").write_bytes(b"damaged")
-    cut_short(monkeypatch, 1, "--resume", stopped)
-    assert (stopped / "last.safetensors").read_bytes() == good
+    # one more checkpoint; the next would be after two steps
+    cut_short(monkeypatch, 3, "--resume", stopped)
     assert (stopped / "previous.safetensors").read_bytes() == good
+    newest = (stopped / "last.safetensors").read_bytes()
+    checkpoint.load(stopped / "last.safetensors")
+    cut_short(monkeypatch, 3, "--resume", stopped)
+    assert (stopped / "previous.safetensors").read_bytes() == newest
 
 
 def test_both_checkpoints_are_damaged(stopped: Path) -> None:
@@ -259,6 +264,7 @@ def test_another_programs_file_has_no_digest(tmp_path: Path) -> None:
     path.write_bytes(changed)
     with pytest.raises(UserError, match="the file is damaged, its content is not what was written"):
         checkpoint.load(path)
+    # what another program, or an earlier version, wrote
     path.write_bytes(bytes(changed).replace(b"sha256", b"sha255"))
     assert set(checkpoint.load(path)[0]) == {"a", "b"}
 
@@ -296,24 +302,16 @@ def _no_links(*_: object) -> None:
 
 
 def test_kept_checkpoints_of_epochs_that_are_done_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: dict[str, Any] = {"training__epochs": 3, "training__keep": "{last: 2}"}
-    whole, run = run_small(tmp_path / "whole", **settings), tmp_path / "run"
-    cut_short(monkeypatch, 2 * STEPS + 4, *small(run, **settings))
-    # as if what came after the first epoch had been lost
+    run = run_small(tmp_path / "run", training__epochs=3, training__keep="{last: 3}")
+    kept = {epoch: run / "checkpoints" / f"epoch-{epoch:04}.safetensors" for epoch in (1, 2, 3)}
+    whole = {epoch: path.read_bytes() for epoch, path in kept.items()}
+    # as if what came after the first epoch had been lost, but for the kept ones
     (run / "last.safetensors").unlink()
-    with monkeypatch.context() as patch:
-        seen: list[list[str]] = []
-        real = TrainingStep.run
-        patch.setattr(
-            TrainingStep,
-            "run",
-            lambda self: (seen.append(sorted(path.name for path in (run / "checkpoints").iterdir())), real(self))[1],
-        )
-        assert train("--resume", run).code == 0
-    assert seen[0] == ["epoch-0001.safetensors"]
-    for epoch in (2, 3):
-        name = f"checkpoints/epoch-{epoch:04}.safetensors"
-        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    shutil.copy(kept[1], run / "previous.safetensors")
+    cut_short(monkeypatch, STEPS + 1, "--resume", run)
+    assert sorted(kept[1].parent.iterdir()) == [kept[1], kept[2]]
+    assert train("--resume", run).code == 0
+    assert {epoch: path.read_bytes() for epoch, path in kept.items()} == whole
 
 
 def test_what_is_kept() -> None:
@@ -385,6 +383,43 @@ def test_weights_that_are_not_finite_replace_no_good_checkpoint(tmp_path: Path) 
     with pytest.raises(UserError, match=r"is not written: the weights conv1\.weight are no longer finite"):
         checkpoints.begin(Progress())
     assert run.last.read_bytes() == before and not run.previous.exists()
+
+
+def test_a_step_does_not_wait_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, may_write, order = checkpoint.save, threading.Event(), []
+
+    def slow(*arguments: Any) -> None:
+        if arguments[0].name == "last.safetensors" and order:
+            assert may_write.wait(60)
+            order.append("written")
+        real(*arguments)
+
+    steps, real_step = itertools.count(1), TrainingStep.run
+
+    def step(self: TrainingStep) -> None:
+        number = next(steps)
+        # the checkpoint was asked for after the third step
+        if number in (4, 5):
+            order.append(f"step {number}")
+        if number == 5:
+            may_write.set()
+        real_step(self)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    monkeypatch.setattr(TrainingStep, "run", step)
+    monkeypatch.setattr(Checkpoints, "within_epoch", _noting(order))
+    run_small(tmp_path / "run", training__epochs=1, training__checkpoint_every="{steps: 3}")
+    assert order[:4] == ["asked", "step 4", "step 5", "written"]
+
+
+def _noting(order: list[str]) -> Callable[[Checkpoints, Progress], None]:
+    real = Checkpoints.within_epoch
+
+    def asked(self: Checkpoints, progress: Progress) -> None:
+        order.append("asked")
+        real(self, progress)
+
+    return asked
 
 
 def test_the_writer_raises_what_came_of_a_piece() -> None:

@@ -14,6 +14,7 @@ import pytest
 import safetensors.numpy
 from reference.comparison import DEVICE
 
+from ttfs_cupy import convert as convert_command
 from ttfs_cupy import evaluate as evaluate_command
 from ttfs_cupy import preview as preview_command
 from ttfs_cupy import train as train_command
@@ -56,6 +57,10 @@ def train(*arguments: str | Path) -> Outcome:
 
 def evaluate(*arguments: str | Path) -> Outcome:
     return _run(evaluate_command.main, arguments)
+
+
+def convert(*arguments: str | Path) -> Outcome:
+    return _run(convert_command.main, arguments)
 
 
 def preview(*arguments: str | Path) -> Outcome:

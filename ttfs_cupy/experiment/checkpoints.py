@@ -46,6 +46,7 @@ class Checkpoints:
         self._names = {} if class_names is None else {"class_names": list(class_names)}
         self._keep = keep
         self._writer = Writer()
+        self._newest_is_whole = True
 
     def begin(self, progress: Progress) -> None:
         """Of a run that begins: on disk when this returns."""
@@ -121,13 +122,8 @@ class Checkpoints:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{path}' does not belong to this run's config: {error}") from None
         self._check_classes(metadata.get("class_names"))
-        if path != self._run.last:
-            # else the next checkpoint would have the damaged one kept in place of this one
-            also_called(path, self._run.last)
-        for epoch in self._run.kept_epochs:
-            if epoch > progress.epochs:
-                # it is done anew
-                self._run.kept(epoch).unlink(missing_ok=True)
+        # the next one takes the place of a damaged one, which is not to be kept in place of this one
+        self._newest_is_whole = path == self._run.last
         return progress
 
     def _newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
@@ -152,7 +148,9 @@ class Checkpoints:
 
         def write() -> None:
             _require_finite(network, self._run)
-            checkpoint.save(self._run.last, arrays, metadata, previous=self._run.previous)
+            previous = self._run.previous if self._newest_is_whole else None
+            checkpoint.save(self._run.last, arrays, metadata, previous)
+            self._newest_is_whole = True
 
         return write
 
@@ -166,7 +164,8 @@ class Checkpoints:
                 make_folder(run.checkpoints)
                 also_called(run.last, run.kept(epoch))
             for earlier in run.kept_epochs:
-                if not keep.keeps(earlier, epoch):
+                # later ones are of before the run went on from an earlier one
+                if earlier > epoch or not keep.keeps(earlier, epoch):
                     run.kept(earlier).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{run.kept(epoch)} cannot be written: {error.strerror or error}") from None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_count, check_kind, check_number
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import listed
 from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
 from ttfs_cupy.data import (
     Batches,
@@ -31,6 +32,8 @@ from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
+from ttfs_cupy.experiment.initial_weights import begin_with, parts_of
 from ttfs_cupy.models import build, encoder_of
 from ttfs_cupy.neuron.encoding import Encoder
 
@@ -39,7 +42,8 @@ logger = logging.getLogger("ttfs_cupy")
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs but its directory. device_reason says why it is this device."""
+    """All that a run needs but its directory. device_reason says why it is this device, begun_with, line by line, which
+    weights of a file are which layer's, where the network did not draw its own."""
 
     config: Config
     device: Device
@@ -49,6 +53,7 @@ class Experiment:
     training: Batches
     validation: Batches
     test: Batches
+    begun_with: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -84,7 +89,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     check_kind("config", config, Config)
     device, reason = get_device(config.device, config.threads)
     dataset = read_dataset(config)
-    network, lacking = _network_of_run(config, device, dataset) if of_run else (_network(config, device, dataset), [])
+    network, lacking = _network_of_run(config, device, dataset) if of_run else (network_of(config, device, dataset), [])
+    begun_with = _begin(network, config)
     training_images, held_out = split_of(config, dataset)
     batches = training_batches(config, dataset, training_images, network.encoder)
     # what does not fit is told before anything is timed
@@ -108,6 +114,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         batches,
         _in_order(dataset.train, held_out, config, network),
         _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
+        begun_with,
     )
 
 
@@ -172,7 +179,7 @@ def _network_of_run(config: Config, device: Device, dataset: Dataset) -> tuple[N
     lacking: list[str] = []
     while True:
         try:
-            return _network(wanted, device, dataset), lacking
+            return network_of(wanted, device, dataset), lacking
         except UnavailableError as error:
             # it comes before weights are drawn, so beginning again is cheap
             if isinstance(named, str) or error.layer in lacking:
@@ -202,10 +209,11 @@ def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, netw
     return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident)
 
 
-def _network(config: Config, device: Device, dataset: Dataset) -> Network:
+def network_of(config: Config, device: Device, dataset: Dataset) -> Network:
+    """The network that the config describes, with drawn weights. Raises UserError if it cannot be built."""
     wanted = config.network
     slope = wanted.psp_slope
-    network = build(
+    return build(
         wanted.model,
         dataset.input_shape,
         dataset.classes,
@@ -227,11 +235,17 @@ def _network(config: Config, device: Device, dataset: Dataset) -> Network:
         convolution=wanted.convolution,
         precision=wanted.precision,
     )
-    if wanted.initial_weights is not None:
-        load_weights(network, Path(wanted.initial_weights))
-        # from here on the network is what its training will start from
-        network.parameters.to_values()
-    return network
+
+
+def _begin(network: Network, config: Config) -> tuple[str, ...]:
+    """Takes the weights that the config names, if it does; returns what of their file went where."""
+    source = config.network.initial_weights
+    if source is None:
+        return ()
+    lines = begin_with(network, Path(source))
+    # from here on the network is what its training will start from
+    network.parameters.to_values()
+    return tuple(lines)
 
 
 def _slopes(config: Config) -> tuple[float, ...]:
@@ -240,26 +254,49 @@ def _slopes(config: Config) -> tuple[float, ...]:
     return (slope.from_, slope.to) if isinstance(slope, PspSlopeSchedule) else (slope,)
 
 
-class BestWeights(NamedTuple):
-    """Which ones a run's best.safetensors has: those after that epoch, or their average then. class_names: of the data
-    that it was trained on; None where the file does not say."""
+class RunWeights(NamedTuple):
+    """Which ones a run's file has: those after that epoch, or their average then. class_names: of the data that it was
+    trained on; None where the file does not say."""
 
     epoch: int
     are_averaged: bool
     class_names: tuple[Any, ...] | None
 
 
-def load_best(network: Network, path: Path) -> BestWeights:
+def load_best(network: Network, path: Path) -> RunWeights:
     """Takes weights and psp_slope of a run's best.safetensors. Raises UserError if unfit."""
     metadata = load_weights(network, path)
+    return _of_run(network, path, metadata, metadata.get("epoch"))
+
+
+def load_kept(network: Network, run: RunDirectory, epoch: int) -> RunWeights:
+    """Takes weights, not averaged, and psp_slope of the checkpoint that a run kept after that epoch.
+
+    Raises UserError if there is none, or it is unfit.
+    """
+    path, kept = run.kept(epoch), run.kept_epochs
+    if epoch not in kept:
+        there = f"there are {listed(map(str, kept), 20)}" if kept else "training.keep asked for none"
+        raise UserError(f"'{run.path}' keeps no checkpoint of epoch {epoch}: {there}")
+    arrays, metadata = checkpoint.load(path)
+    own, _ = parts_of(arrays)
+    try:
+        network.parameters.load_trained(own)
+    except ValueError as error:
+        raise UserError(f"the weights in '{path}' do not fit: {error}") from None
+    return _of_run(network, path, metadata, epoch)
+
+
+def _of_run(network: Network, path: Path, metadata: Mapping[str, Any], epoch: Any) -> RunWeights:
+    """Takes psp_slope, and reads the rest."""
     try:
         slope = check_number("psp_slope", metadata.get("psp_slope"), 0, 1)
-        epoch = check_count("epoch", metadata.get("epoch"), least=0)
+        epoch = check_count("epoch", epoch, least=0)
     except UserError as error:
         raise UserError(f"'{path}' is not the file that ttfs-train wrote: its {error}") from None
     network.psp_slope = slope
     names = metadata.get("class_names")
-    return BestWeights(epoch, metadata.get("averaged") is True, tuple(names) if isinstance(names, list) else None)
+    return RunWeights(epoch, metadata.get("averaged") is True, tuple(names) if isinstance(names, list) else None)
 
 
 def load_weights(network: Network, path: Path) -> dict[str, Any]:

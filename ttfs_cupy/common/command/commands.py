@@ -8,6 +8,7 @@ COMMANDS = {
     "train": ("ttfs_cupy.train", "trains a network as a YAML file says, or goes on with a run"),
     "evaluate": ("ttfs_cupy.evaluate", "measures a run's weights on the test set"),
     "preview": ("ttfs_cupy.preview", "draws what training makes of its images"),
+    "convert": ("ttfs_cupy.convert", "writes a run's weights and network for PyTorch"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),
     "check": ("ttfs_cupy.check.command", "tells whether all works on this machine"),
     "bench": ("ttfs_cupy.bench", "times training and inference beside PyTorch"),

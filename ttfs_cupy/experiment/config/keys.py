@@ -76,6 +76,9 @@ from ttfs_cupy.models.builder import READOUTS
 from ttfs_cupy.neuron import CLIP_MODES
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
+# Commands' options that are not called as their keys are.
+OPTIONS_OF_COMMANDS = {"network.initial_weights": "init-from"}
+
 
 class NetworkConfig(Section):
     """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest)."""
@@ -263,8 +266,8 @@ def load_config(
 ) -> Config:
     """The config in that file, or the bundled one of that name, with `key.sub=value` overrides on top.
 
-    options: values of a command's own options by key, such as {"device": "cpu"} for --device cpu, on top of all; None
-    is an option that was not given.
+    options: values of a command's own options by dotted key, such as {"device": "cpu"} for --device cpu, on top of all;
+    None is an option that was not given.
     Raises UserError, one sentence: file, override or option, the key, what is wrong and what would be right.
     """
     if isinstance(overrides, str) or not (
@@ -280,9 +283,10 @@ def load_config(
         sources[key] = config_text.called(assignment)
     for key, value in (options or {}).items():
         if value is not None:
-            content = {**content, key: value}
+            source = one_line(f"--{OPTIONS_OF_COMMANDS.get(key, key)} {shlex.quote(str(value))}", 100)
+            content = config_text.put(content, key, value, source)
             sources.pop(key, None)
-            sources[key] = one_line(f"--{key} {shlex.quote(str(value))}", 100)
+            sources[key] = source
     try:
         return Config.model_validate(content)
     except ValidationError as error:

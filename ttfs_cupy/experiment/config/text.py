@@ -47,12 +47,18 @@ def override(content: dict[str, Any], assignment: str) -> tuple[dict[str, Any], 
     if not equals or not all(parts) or len(parts) > yaml_text.MAX_DEPTH:
         raise UserError(f"{called(assignment)}: this must read key.sub=value, such as network.t_win=1.5")
     try:
-        return _with(content, parts, yaml_text.parse(text)), key
+        return put(content, key, yaml_text.parse(text), called(assignment)), key
     except yaml_text.TextError as error:
         raise UserError(f"{called(assignment)}: {error.problem}") from None
+
+
+def put(content: dict[str, Any], key: str, value: Any, source: str) -> dict[str, Any]:
+    """A copy of content with a value put in at a dotted key. source: what to call who wants that, in messages."""
+    try:
+        return _with(content, key.split("."), value)
     except _NotASectionError as error:
         raise UserError(
-            f"{called(assignment)}: {error} has a value, not keys of its own, in this config: set it as a whole"
+            f"{source}: {error} has a value, not keys of its own, in this config: set it as a whole"
         ) from None
 
 

@@ -1,0 +1,135 @@
+"""Writes a run's weights for PyTorch, and its network as a module: python -m ttfs_cupy.convert RUN_DIR -o FILE."""
+
+if __name__ == "__main__":
+    # imports this module by its name, and what it needs, with an answer to Ctrl-C
+    from ttfs_cupy.common.command import entry
+
+    entry.convert()
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from ttfs_cupy.common.checks import check_number
+from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command.typed_command import called
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import is_there
+from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.shown import shown_path
+from ttfs_cupy.device import get_device
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.exchange import pytorch_file
+from ttfs_cupy.exchange.begin import take_weights
+from ttfs_cupy.exchange.module_text import module_text
+from ttfs_cupy.exchange.side_by_side import TOLERANCE, agreement
+from ttfs_cupy.exchange.standardized import plain_weights
+from ttfs_cupy.exchange.weight_file import WeightFile, of_arrays
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
+from ttfs_cupy.experiment.initial_weights import file_of, parts_of
+from ttfs_cupy.experiment.prepare import network_of, read_dataset
+
+MODULE, WEIGHTS = ".py", (*pytorch_file.SUFFIXES, ".safetensors")
+# Which algorithms a run was computed with is none of a module's business.
+_ANY_DEVICE = (OWN_WEIGHTS, "network.convolution=auto")
+# of the test set, in the comparison of a module with the network
+MOST_IMAGES = 256
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parsed = parser().parse_args(arguments)
+    return command_line.run(lambda: _convert(parsed), process_ends=arguments is None)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = command_line.Parser(prog=called("convert"), description=__doc__)
+    add = parser.add_argument
+    add("source", metavar="RUN_DIR", type=command_line.path, help="a run's directory, or a .safetensors file of one")
+    add(
+        "-o",
+        "--output",
+        type=command_line.path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="NAME.pt or NAME.safetensors: the weights, as a state_dict; NAME.py: the module; may be repeated",
+    )
+    add("--force", action="store_true", help="write over files that are there")
+    add(
+        "--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="a key of the config, such as data.root=DIR"
+    )
+    return parser
+
+
+def _convert(parsed: argparse.Namespace) -> None:
+    source = file_of(parsed.source)
+    for output in parsed.output:
+        _check_output(output, source, force=parsed.force)
+    arrays, metadata = checkpoint.load(source)
+    own, _ = parts_of(arrays)
+    file = of_arrays(source, plain_weights(own))
+    weights = {tensor.name: file.float32(tensor) for tensor in file.tensors}
+    # made before anything is written: all of the files, or none
+    named = next((output.name for output in parsed.output if output.suffix != MODULE), "weights.pt")
+    made = [
+        _module(source, file, metadata, named, parsed.set)
+        if output.suffix == MODULE
+        else (_content(output, weights), "")
+        for output in parsed.output
+    ]
+    for output, (content, said) in zip(parsed.output, made, strict=True):
+        write_atomically(output, content)
+        what = f"{len(weights)} tensors of {source}" if output.suffix != MODULE else said
+        command_line.say(f"{output}: {what}")
+
+
+def _check_output(output: Path, source: Path, *, force: bool) -> None:
+    if output.suffix not in (MODULE, *WEIGHTS):
+        raise UserError(f"--output must end in .pt, .safetensors or .py, not '{shown_path(output)}'")
+    check_writable(output)
+    if is_there(output):
+        if output.samefile(source):
+            raise UserError(f"--output '{shown_path(output)}' is the file that is converted: name another one")
+        if not force:
+            raise UserError(f"'{shown_path(output)}' is there already: name another file, or add --force")
+
+
+def _content(output: Path, weights: Mapping[str, np.ndarray]) -> bytes:
+    if output.suffix in pytorch_file.SUFFIXES:
+        return pytorch_file.content(weights)
+    return safetensors.numpy.save(dict(weights), {"format": "pt"})
+
+
+def _module(
+    source: Path, file: WeightFile, metadata: Mapping[str, Any], named: str, overrides: Sequence[str]
+) -> tuple[bytes, str]:
+    """The text of the module, and how it compares with the network on test images."""
+    run = RunDirectory(source.parent)
+    if not run.config.is_file():
+        raise UserError(
+            f"'{source}' alone does not say what its network is: a .py file needs the run's config.yaml beside it"
+        )
+    config = load_config(run.config, [*_ANY_DEVICE, *overrides], {"device": "cpu"})
+    device, _ = get_device(config.device, config.threads)
+    dataset = read_dataset(config)
+    network: Network = network_of(config, device, dataset)
+    take_weights(network, file)
+    try:
+        network.psp_slope = check_number("psp_slope", metadata.get("psp_slope"), 0, 1)
+    except UserError as error:
+        raise UserError(f"'{source}' is not the file that ttfs-train wrote: its {error}") from None
+    text = module_text(network, str(source), named)
+    test = dataset.test
+    images = test.images[:MOST_IMAGES].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(test.maximum)
+    found = agreement(network, text, network.state_dict(), images)
+    said = f"the network of {source}; beside it on {found.images} test images potentials differ by {found.largest:.1e}"
+    if found.differing:
+        said += f", on {found.differing} of them by more than {TOLERANCE:.0e}, and {found.predictions} predictions"
+    return text.encode(), said
