@@ -10,7 +10,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.engine.network import Network
@@ -30,7 +30,7 @@ logger = logging.getLogger("ttfs_cupy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = parser().parse_args(arguments)
-    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None)
+    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None, level=parsed.level)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--time-bits", type=int, metavar="B", help="rounds spike times to 2^B steps of t_win")
     add("--weight-bits", type=int, metavar="B", help="rounds weights to 2^(B-1)-1 levels a side, by output channel")
     add("--noise-seed", type=int, default=0, metavar="N", help="of the jitter (default: 0)")
+    loudness.add_options(parser, "warnings, errors, and the test accuracy")
     return parser
 
 
@@ -64,6 +65,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     experiment = prepare(config, training=False, of_run=of_run)
     is_known = run.check_split(experiment.fingerprint)
     network = experiment.network
+    for layer, algorithms in network.algorithms.items():
+        logger.debug("%s is convolved by %s", layer, algorithms)
     if parsed.epoch is None:
         path, (epoch, are_averaged, trained) = run.best, load_best(network, run.best)
     else:
@@ -84,7 +87,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     percent = f"{100 * result.totals.accuracy:.2f} %"
-    logger.info("test accuracy  %s", percent, extra={"bold": percent})
+    logger.info("test accuracy  %s", percent, extra={"bold": percent, **loudness.RESULT})
     if result.classes.are_uneven:
         logger.info("balanced       %s", _by_class(result.classes, names))
     if noise.is_on:

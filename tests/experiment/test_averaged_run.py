@@ -1,5 +1,6 @@
 """Runs with averaged weights: the better ones are kept, training is as without them, and a resumed run the same."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -153,5 +154,5 @@ def test_no_pass_more_without_an_average() -> None:
             assert description == "validation"
             return evaluation(3)
 
-    found = validate(Counting(), None, None)  # type: ignore[arg-type]
+    found = validate(Counting(), None, None, nullcontext)  # type: ignore[arg-type]
     assert found.average is None

@@ -90,6 +90,7 @@ DEFAULTS = {
         "start_factor": 0.04,
         "end_factor": 4e-6,
     },
+    "watch": {"log_every": 60.0, "tensorboard": False, "loggers": ()},
 }
 
 
@@ -246,6 +247,9 @@ WRONG = {
     "schedule.rise": [*ANY_NUMBER, "-0.1", "1.1", "null"],
     "schedule.start_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
     "schedule.end_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "watch.log_every": [*POSITIVE, "null"],
+    "watch.tensorboard": FLAG,
+    "watch.loggers": ["wandb", "1", "true", "null", "[1]", "[x]", "[wandb, wandb]", "{wandb: 1}", "[[wandb]]"],
 }
 
 
@@ -372,7 +376,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 
 
-@pytest.mark.parametrize("section", ["network", "data", "training", "optimizer", "schedule"])
+@pytest.mark.parametrize("section", ["network", "data", "training", "optimizer", "schedule", "watch"])
 def test_a_section_must_be_one(minimal: Path, section: str) -> None:
     for value in ("null", "3", "[a]", "text"):
         assert f"{section} must be a section with the keys " in mistake(minimal, f"{section}={value}")

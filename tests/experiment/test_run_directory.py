@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.children import Child
+from helpers.commands import FILES
 from helpers.privileges import open_folder, without_privileges
 from reference.comparison import DEVICE
 
@@ -31,9 +32,7 @@ def test_a_new_run_holds_its_config(tmp_path: Path) -> None:
     assert RunDirectory.existing(run.path) == run
 
 
-@pytest.mark.parametrize(
-    "name", ["config.yaml", "split.json", "metrics.jsonl", "log.txt", "best.safetensors", "last.safetensors"]
-)
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_any_file_of_a_run_keeps_another_one_out(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("old")
     with pytest.raises(UserError, match="already holds a run"):

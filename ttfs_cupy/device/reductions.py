@@ -12,6 +12,8 @@ spikes, wait some 600 ns for each of their 1,235, or 45,056, sectors, one after 
 
 import math
 
+import numpy as np
+
 from ttfs_cupy.device.arrays import Array
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.device.gpu_limits import WARP
@@ -31,6 +33,11 @@ ROUND = 4 * THREADS
 
 # Of a part on a GPU: what a block reads at once if its threads are to wait for memory only once.
 FEWEST_ROUNDS = 4
+
+# Of a histogram of spike times (kernels/spike_times.cu), and its partial counts on a GPU, a thread each: enough of them
+# to keep memory busy while each waits for it.
+SPIKE_TIME_BINS = 32
+GPU_HISTOGRAM_PARTS = 1 << 14
 
 # On a GPU, for work of a warp each; more work is done in turns, whose count must not overflow 32 bits.
 MOST_BLOCKS = 1 << 16
@@ -130,6 +137,20 @@ def count_spikes(device: Device, earliness: Array, t_win: float, counts: Array) 
         return
     arguments = (earliness, counts, t_win, blocks_of_parts(size), part_size(size), size)
     device.launch_blocks(COUNT_SPIKES, blocks_of_parts(size), 0, *arguments)
+
+
+def spike_time_counts(device: Device) -> Array:
+    """Zeros for `count_spike_times`: int64 (parts, SPIKE_TIME_BINS)."""
+    return device.xp.zeros((PARTS if device.gpu is None else GPU_HISTOGRAM_PARTS, SPIKE_TIME_BINS), np.int64)
+
+
+def count_spike_times(device: Device, earliness: Array, window: float, counts: Array) -> None:
+    """Adds how many neurons fired in each of SPIKE_TIME_BINS equal shares of [0, window] to counts, whose sum over the
+    parts is the histogram: those of `spike_time_counts`."""
+    size, rows = int(earliness.size), len(counts)
+    # a CPU's thread has neighbouring values, a GPU's neighbouring threads have
+    work, turn = (size, parts(size, rows)) if device.gpu is None else (rows, 1)
+    device.launch("count_spike_times", work, earliness, counts, window, SPIKE_TIME_BINS / window, turn, rows, size)
 
 
 def find_spikes(device: Device, images: Array, spiked: Array) -> None:

@@ -2,17 +2,16 @@
 
 import logging
 import time
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.command import interruption
-from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
-from ttfs_cupy.engine.diagnosis import first_non_finite_layer
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
@@ -27,17 +26,17 @@ from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.moments import Moments
+from ttfs_cupy.experiment.spoilt import Diagnosis
 from ttfs_cupy.experiment.validation import Validation, validate
+from ttfs_cupy.experiment.watching.display import Display
 from ttfs_cupy.experiment.watching.epochs import new_warnings
+from ttfs_cupy.experiment.watching.loggers import Loggers
 from ttfs_cupy.experiment.watching.losses import chance_loss
 
 logger = logging.getLogger("ttfs_cupy")
 
 # of an epoch's line, what stands out on a terminal
 BEST = {"bold": "(best)"}
-
-# Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
-SECONDS_BETWEEN_READINGS = 0.25
 
 
 class Trainer:
@@ -77,8 +76,10 @@ class Trainer:
             average=self.average,
         )
         self.length = EpochLength(len(training), config.training.accumulate)
+        self.loggers = Loggers(config, run)
+        self.display = Display(config.training.epochs, config.watch.log_every)
         # of training's batches: no set has larger ones, so that it serves the test set, too
-        self.evaluator = Evaluator(network, training.batch_size)
+        self.evaluator = Evaluator(network, training.batch_size, spike_times=self.loggers.any)
         self.progress = Progress()
         self.rates = learning_rates(config, self.length.steps)
         self.metrics = MetricsFile(run.metrics)
@@ -94,7 +95,11 @@ class Trainer:
         names, keep = training.images.class_names, config.training.keep
         self.checkpoints = Checkpoints(run, network, optimizer, self.average, names, keep)
         self.moments = Moments(config.training.checkpoint_every)
+        self._has_stepped = False
+        self._diagnosis = Diagnosis(config, network, run)
         self._wishes = interruption.Wishes()
+        # whether network, optimiser and progress are those of one moment
+        self._is_whole = True
 
     def fit(self) -> None:
         """Trains until the last epoch, or until early stopping.
@@ -104,7 +109,13 @@ class Trainer:
         longer finite, or after training.max_skipped skipped steps in a row (the weights on disk are then the last good
         ones), where another process writes to the run, and where a file cannot be written.
         """
-        with self.run.claimed(), interruption.wishes() as self._wishes:
+        with self.run.claimed(), interruption.wishes() as self._wishes, self.watched():
+            if not self._is_whole and self.run.has_checkpoint:
+                # an earlier call was broken off
+                self.resume()
+            self._is_whole = False
+            # a plan makes the loss anew, and its sums may be an earlier call's
+            self.network.plan(self.training.batch_size, training=True)
             try:
                 if not self.progress.step:
                     self.checkpoints.begin(self.progress)
@@ -113,16 +124,22 @@ class Trainer:
                     with self.network.turns.take():
                         self._epoch()
                 self.checkpoints.finish()
+                self._is_whole = True
             finally:
                 # nobody else may come in while something is being written
                 self.checkpoints.settle()
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Has the loggers of the config told of what happens in this block; at the end of the outermost one, `fit` is
+        one, they are closed."""
+        return self.loggers.at_work(self.progress.epochs)
 
     def resume(self) -> None:
         """Goes on from the newest checkpoint that is whole. Claims the run: `fit` is to follow."""
         self.run.claim()
         self.progress = self.checkpoints.load(self.length)
         self._borne = self.optimizer.counts.longest_row
-        self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
+        self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs, self.progress.step)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
             self.run.best.unlink(missing_ok=True)
@@ -133,8 +150,8 @@ class Trainer:
         validation = self._validate()
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
-            raise self._not_finite()
-        self._require_finite_weights()
+            raise self._diagnosis.not_finite(self.progress.epochs + 1)
+        self._diagnosis.require_finite_weights(self.progress.epochs + 1)
         progress = self.progress
         progress.epochs += 1
         progress.begin_epoch()
@@ -161,53 +178,59 @@ class Trainer:
             clipped_steps=counts.clipped - progress.clipped,
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
-        self.checkpoints.after_epoch(progress, write_metrics, best)
+        told = partial(self._tell_epoch, self.metrics.lines[-1], is_best, self._new_warnings())
+        self.checkpoints.after_epoch(progress, write_metrics, best, told)
         self.moments.saved()
-        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best), extra=BEST)
-        for warning in new_warnings(self.metrics.lines, self.config, self._chance):
+        if self.loggers.any:
+            # where a checkpoint was the epoch's last step, nobody has its gradients any more
+            gradients = self.network.parameters.gradient_dict() if self._has_stepped else {}
+            self.loggers.epoch(self.metrics.lines[-1], gradients, kept.spike_times or {})
+
+    def _new_warnings(self) -> list[str]:
+        return new_warnings(self.metrics.lines, self.config, self._chance)
+
+    def _tell_epoch(self, line: dict[str, Any], is_best: bool, warnings: list[str]) -> None:
+        """Once it is on disk."""
+        logger.info("%s", _epoch_line(line, self.config.training.epochs, is_best), extra=BEST)
+        for warning in warnings:
             logger.warning("%s", warning)
 
     def _validate(self) -> Validation:
         """Nothing that is trained changes meanwhile: a signal need not wait for its end."""
         try:
-            with self._wishes.at_once():
-                return validate(self.evaluator, self.validation, self.average)
+            return validate(self.evaluator, self.validation, self.average, self._wishes.at_once)
         except KeyboardInterrupt:
             # unless it came while the averaged weights were put back
             if not self.network.parameters.are_displaced:
                 self._save(is_asked=True)
-            self.checkpoints.finish()
+            self._end()
             raise
 
     def _train(self) -> Totals:
         """The epoch's batches, from where a checkpoint within it left off."""
         network, progress = self.network, self.progress
-        if not progress.batches:
+        if progress.sums is None:
             network.loss.reset()
         else:
+            network.loss.restore(progress.sums)
             # the last step's, which is the epoch's if no batch is left
             self.optimizer.lr = self.rates.at(progress.step - 1)
         # of an epoch that was interrupted
         self.step.drop()
         start, before = time.perf_counter(), progress.seconds
-        last_reading = start
-        description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
         first = progress.batches
-        with tqdm(
-            total=len(self.training), initial=first, desc=description, unit="batch", leave=False, disable=None
-        ) as bar:
-            for number, _ in enumerate(self.step.each(self.training, progress.epochs, first), first):
-                if number > first and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
+        self._has_stepped = first < len(self.training)
+        with self.display.epoch(progress.epochs + 1, len(self.training), first) as shown_epoch:
+            for number, images in enumerate(self.step.each(self.training, progress.epochs, first), first):
+                if shown_epoch.wants_reading():
                     # waits for the step before, while this batch is on its way
-                    totals = self._read_totals()
-                    last_reading = time.perf_counter()
-                    bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
+                    shown_epoch.tell(self._read_totals())
                 self.optimizer.lr = self.rates.at(progress.step)
                 network.psp_slope = self._slope(progress.step)
                 self.step.run()
                 if number + 1 == len(self.training):
                     self.step.flush()
-                bar.update()
+                shown_epoch.advance(images)
                 if not self.step.has_begun:
                     progress.step += 1
                     progress.batches = number + 1
@@ -222,6 +245,7 @@ class Trainer:
 
     def _save_if_asked(self) -> None:
         """Writes a checkpoint where it is time for one, or a signal asks for it; a signal may also ask to end."""
+        self.checkpoints.check()
         wishes, progress = self._wishes, self.progress
         is_asked = wishes.to_end or wishes.to_save
         # after the epoch's last batch there will be one in any case
@@ -234,14 +258,19 @@ class Trainer:
             progress.sums = self.network.loss.sums()
             self._save(is_asked=is_asked)
         if wishes.to_end:
-            self.checkpoints.finish()
+            self._end()
             raise KeyboardInterrupt
 
     def _save(self, *, is_asked: bool) -> None:
-        self.checkpoints.within_epoch(self.progress)
+        level, place = logging.INFO if is_asked else logging.DEBUG, self.progress.described(self.length)
+        told = partial(logger.log, level, "saved: %s", place, extra=DISPENSABLE)
+        self.checkpoints.within_epoch(self.progress, told)
         self.moments.saved()
-        level = logging.INFO if is_asked else logging.DEBUG
-        logger.log(level, "saved: %s", self.progress.described(self.length), extra=DISPENSABLE)
+
+    def _end(self) -> None:
+        """Before the run is interrupted: whoever goes on with this object finds it as it was saved."""
+        self.checkpoints.finish()
+        self._is_whole = True
 
     def _read_totals(self) -> Totals:
         """Of the epoch's batches whose loss is finite. Raises UserError after too many skipped steps in a row: the
@@ -249,30 +278,8 @@ class Trainer:
         totals, counts = self.network.loss.read_finite(), self.optimizer.counts
         most = self.config.training.max_skipped
         if most is not None and counts.longest_row >= max(most, self._borne + 1):
-            raise self._spoilt(f"{counts.longest_row} steps in a row were skipped", self._overflowing_layer())
+            raise self._diagnosis.skipped(counts.longest_row, self.progress.epochs + 1)
         return totals
-
-    def _not_finite(self) -> UserError:
-        return self._spoilt("the loss is no longer finite", self._overflowing_layer() or self.network.layers[-1].name)
-
-    def _overflowing_layer(self) -> str | None:
-        inputs = self.network.last_inputs
-        return None if inputs is None else first_non_finite_layer(self.network, inputs)
-
-    def _spoilt(self, what: str, layer: str | None) -> UserError:
-        """The weights at hand are of no use: last.safetensors stays as it is."""
-        change = "set" if self.config.optimizer.clip_norm is None else "lower"
-        overflow = "their gradients overflow" if layer is None else f"the potentials of layer {layer} overflow"
-        return UserError(
-            f"{what} in epoch {self.progress.epochs + 1}: {overflow}; the last good weights are in "
-            f"{self.run.last}; try a lower optimizer.lr or {change} optimizer.clip_norm"
-        )
-
-    def _require_finite_weights(self) -> None:
-        """Before they are written. An infinite weight of a neuron that fires all the same shows in no loss."""
-        parameters, to_host = self.network.parameters, self.network.device.to_host
-        if not all(np.isfinite(to_host(array)).all() for array in (parameters.trained, parameters.values)):
-            raise self._spoilt("the weights are no longer finite", self._overflowing_layer())
 
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope

@@ -348,6 +348,26 @@ def count_spikes_by_blocks(trial: KernelTrial) -> None:
         trial.compare(counts - before, _spikes_between(earliness, [*range(0, n, cut[1]), n]))
 
 
+@check(tolerance=0.0)
+def count_spike_times(trial: KernelTrial) -> None:
+    bins = reductions.SPIKE_TIME_BINS
+    # a contiguous part each, neighbours in turn, something in between, and fewer values than parts
+    for n, parts, turn in ((70_003, 64, 1094), (70_003, 1024, 1), (70_003, 7, 100), (5, 8, 1)):
+        for window in (1.0, 0.3, 20.0):
+            earliness = (trial.spikes(n) % np.float32(window)).astype(np.float32)
+            # the ends of the window, and what lies outside it
+            earliness[:5] = window, np.nextafter(np.float32(0), np.float32(1)), window * 1.5, -window, 0
+            before = trial.random.integers(0, 2**40, (parts, bins))
+            arguments = (earliness, before, window, bins / window, turn, parts, n)
+            (counts,) = trial.launch(n, *arguments)
+            times = (np.float32(window) - earliness) * np.float32(bins / window)
+            places = np.clip(times, 0, bins - 1).astype(np.int64)
+            owners = np.arange(n) // turn % parts
+            fired = earliness != 0
+            expected = np.bincount(owners[fired] * bins + places[fired], minlength=parts * bins)
+            trial.compare(counts - before, expected.reshape(parts, bins))
+
+
 def _earliness(trial: KernelTrial, n: int) -> np.ndarray:
     earliness = trial.spikes(n)
     earliness[: n // 3] *= -1  # standardised input leaves the window, and counts as spikes all the same

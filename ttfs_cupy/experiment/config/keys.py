@@ -46,6 +46,7 @@ from ttfs_cupy.experiment.config.values import (
     GainBound,
     HeldOut,
     Keep,
+    Loggers,
     Mean,
     Milestones,
     Model,
@@ -225,6 +226,15 @@ class ScheduleConfig(Section):
         return self
 
 
+class WatchConfig(Section):
+    """What a run tells while it goes on (docs/watching.md). log_every: seconds between two lines of an epoch, where
+    there is no terminal; tensorboard: whether it writes event files; loggers: who else is told."""
+
+    log_every: Positive = 60.0
+    tensorboard: Flag = False
+    loggers: Loggers = ()
+
+
 class Config(Section):
     """One experiment. output: the run's directory; null leaves it to the command. tune: whether network.convolution
     auto times algorithms on the device; without, it goes by a layer's shape."""
@@ -241,6 +251,7 @@ class Config(Section):
     training: TrainingConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    watch: WatchConfig = WatchConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "Config":

@@ -5,8 +5,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from ttfs_cupy.common.checks import check_count, check_number, is_number
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.engine.optimizer import StepCounts
+from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 
 class EpochLength(NamedTuple):
@@ -106,6 +109,22 @@ class Progress:
         ):
             if getattr(self, name) > most:
                 raise ValueError(f"its {name} is {getattr(self, name)}, and can be {most} at most")
+
+
+def saved(run: RunDirectory) -> Any:
+    """What the newest checkpoint that can be read says of its progress. Raises UserError if there is none."""
+    try:
+        return checkpoint.metadata(run.last).get("progress")
+    except UserError:
+        if not run.previous.exists():
+            raise
+        return checkpoint.metadata(run.previous).get("progress")
+
+
+def has_steps(run: RunDirectory) -> bool:
+    """Whether there is a checkpoint of more than the beginning."""
+    progress = saved(run) if run.has_checkpoint else None
+    return isinstance(progress, dict) and progress.get("step") != 0
 
 
 def _check_sums(value: Any) -> None:
