@@ -129,6 +129,31 @@ def test_sigusr1_saves_and_goes_on(
     assert (run / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_signal_as_an_epoch_ends(epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing more is trained, nor measured."""
+    run, real, calls, real_step = tmp_path / "run", Checkpoints.after_epoch, itertools.count(1), TrainingStep.run
+
+    def after(self: Checkpoints, progress: Progress, *others: Any) -> None:
+        if progress.epochs == epoch:
+            signal.raise_signal(signal.SIGINT)
+        real(self, progress, *others)
+
+    def counted(self: TrainingStep) -> None:
+        next(calls)
+        real_step(self)
+
+    with raising_in_steps(monkeypatch, {}), monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "after_epoch", after)
+        patch.setattr(TrainingStep, "run", counted)
+        outcome = train(*small(run))
+    assert (outcome.code, outcome.err) == (130, "")
+    assert "saved: " not in outcome.out and f"epoch {epoch}/2: " in outcome.out
+    assert next(calls) == epoch * STEPS + 1
+    assert len(metrics(run)) == epoch
+    resumes_to(run_small(tmp_path / "whole"), run)
+
+
 def test_a_second_signal_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ttfs_cupy.common.command.interruption.SECONDS_TOGETHER", 0.0)
     run, whole = tmp_path / "run", run_small(tmp_path / "whole")

@@ -123,6 +123,7 @@ class Trainer:
                     # other threads wait: what they ask for, or load, is no part of an epoch
                     with self.network.turns.take():
                         self._epoch()
+                    self._end_if_asked()
                 self.checkpoints.finish()
                 self._is_whole = True
             finally:
@@ -257,7 +258,11 @@ class Trainer:
             wishes.to_save = False
             progress.sums = self.network.loss.sums()
             self._save(is_asked=is_asked)
-        if wishes.to_end:
+        self._end_if_asked()
+
+    def _end_if_asked(self) -> None:
+        """Between two steps, when all is saved."""
+        if self._wishes.to_end:
             self._end()
             raise KeyboardInterrupt
 
