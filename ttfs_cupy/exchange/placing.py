@@ -41,7 +41,7 @@ def place(wanted: Mapping[str, Shape], file: WeightFile) -> Placement:
     dimensions or four, and initial potentials, which a file need not have, one.
 
     Biases and the like are left out. Raises UserError that names the first weight that finds none, or what could be
-    read in two ways, or a weight of the file that no layer has.
+    read in two ways, or a weight or an initial potential of the file that no layer has.
     """
     weights = {name: shape for name, shape in wanted.items() if len(shape) > 1}
     by_name = {one.name: one for one in file.tensors}
@@ -66,6 +66,15 @@ def place(wanted: Mapping[str, Shape], file: WeightFile) -> Placement:
                 raise _unfit(file, f"'{name}' has shape {found[name].shape}, the network's {shape}")
     placed = {name: found[name] for name in wanted if name in found}
     taken = {one.name for one in placed.values()}
+    # weights may have been placed by order or shape, potentials never are: dropped, they would silently begin at 0
+    potentials = [name for name in wanted if name not in weights]
+    lost = [str(one) for one in file.tensors if one.name not in taken and _is_potential(one)]
+    if potentials and lost:
+        raise _unfit(
+            file,
+            f"initial potentials {listed(lost, 3)} have none of the names that this network's have, which are "
+            f"{listed(map(shown, potentials), 3)}: {_RENAME}",
+        )
     return Placement(placed, [(one, _why(one)) for one in file.tensors if one.name not in taken])
 
 
@@ -135,9 +144,13 @@ def _pattern(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 
 
+def _is_potential(one: Stored) -> bool:
+    return one.name.rpartition(".")[2] == "potential"
+
+
 def _why(one: Stored) -> str:
     end = one.name.rpartition(".")[2]
-    if end == "potential":
+    if _is_potential(one):
         return "the network has no initial potentials (network.initial_potential)"
     if end == "bias":
         return "no layer here has a bias"
