@@ -1,12 +1,12 @@
 """What a run begins with, where that is not drawn: network.initial_weights, which --init-from names."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.exchange import pytorch_file
@@ -33,7 +33,7 @@ def begin_with(network: Network, source: Path) -> list[str]:
     if suffix in pytorch_file.SUFFIXES:
         return [head, *take_weights(network, pytorch_file.read(path))]
     # what is not there is told below
-    if suffix != SAFETENSORS and is_there(path):
+    if suffix != SAFETENSORS and os.path.exists(path):  # noqa: PTH110 (Path's raises)
         raise UserError(
             f"weights '{path}' cannot be used: name a run's directory, or a file whose name ends in {SAFETENSORS}, or, "
             f"if torch.save wrote it, in {' or '.join(pytorch_file.SUFFIXES)}"
