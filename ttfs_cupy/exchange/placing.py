@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ttfs_cupy.common.columns import aligned
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.exchange.weight_file import Stored, WeightFile
@@ -27,11 +28,7 @@ class Placement:
         """A line for each tensor of the file, with its name, type, shape, and where it went."""
         rows = [(one, f"-> {name}") for name, one in self.placed.items()]
         rows += [(one, f"left out: {why}") for one, why in self.left_out[:MOST_LEFT_OUT]]
-        cells = [(shown(one.name), one.kind, str(one.shape), end) for one, end in rows]
-        widths = [max(len(row[column]) for row in cells) for column in range(3)]
-        lines = [
-            " ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[3]]) for row in cells
-        ]
+        lines = aligned([(shown(one.name), one.kind, str(one.shape), end) for one, end in rows], left=4, gap=" ")
         more = len(self.left_out) - MOST_LEFT_OUT
         return [f"  {line}" for line in lines] + ([f"  and {more} more were left out"] if more > 0 else [])
 
