@@ -7,6 +7,7 @@ if __name__ == "__main__":
     entry.convert()
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,13 @@ from ttfs_cupy.exchange.module_text import module_text
 from ttfs_cupy.exchange.side_by_side import TOLERANCE, agreement
 from ttfs_cupy.exchange.standardized import plain_weights
 from ttfs_cupy.exchange.weight_file import WeightFile, of_arrays
-from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.config import Config, changes, load_config
 from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
-from ttfs_cupy.experiment.initial_weights import file_of, parts_of
+from ttfs_cupy.experiment.initial_weights import SAFETENSORS, file_of, parts_of
 from ttfs_cupy.experiment.prepare import network_of, read_dataset
 
-MODULE, WEIGHTS = ".py", (*pytorch_file.SUFFIXES, ".safetensors")
+MODULE, WEIGHTS = ".py", (*pytorch_file.SUFFIXES, SAFETENSORS)
 # Which algorithms a run was computed with is none of a module's business.
 _ANY_DEVICE = (OWN_WEIGHTS, "network.convolution=auto")
 # of the test set, in the comparison of a module with the network
@@ -62,36 +63,56 @@ def parser() -> argparse.ArgumentParser:
         help="NAME.pt or NAME.safetensors: the weights, as a state_dict; NAME.py: the module; may be repeated",
     )
     add("--force", action="store_true", help="write over files that are there")
-    add(
-        "--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="a key of the config, such as data.root=DIR"
-    )
+    add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="where the data are: data.root=DIR")
     return parser
 
 
 def _convert(parsed: argparse.Namespace) -> None:
     source = file_of(parsed.source)
+    # what is not there is told below
+    if source.suffix.lower() != SAFETENSORS and os.path.exists(source):  # noqa: PTH110 (Path's raises)
+        raise UserError(
+            f"'{shown_path(source)}' cannot be converted: name a run's directory, or one of its {SAFETENSORS} files"
+        )
     for output in parsed.output:
         _check_output(output, source, force=parsed.force)
+    _check_names(parsed.output)
     arrays, metadata = checkpoint.load(source)
     own, _ = parts_of(arrays)
-    file = of_arrays(source, plain_weights(own))
+    file = plain_weights(of_arrays(source, own))
     weights = {tensor.name: file.float32(tensor) for tensor in file.tensors}
+    # of weights alone nobody asks what network they are of; but what is set is to be a key
+    has_module = any(map(_is_module, parsed.output))
+    config = _config(source, parsed.set) if has_module or parsed.set else None
     # made before anything is written: all of the files, or none
-    named = next((output.name for output in parsed.output if output.suffix != MODULE), "weights.pt")
+    named = next((output.name for output in parsed.output if not _is_module(output)), "weights.pt")
     made = [
-        _module(source, file, metadata, named, parsed.set)
-        if output.suffix == MODULE
-        else (_content(output, weights), "")
+        _module(source, file, metadata, named, config)
+        if config is not None and _is_module(output)
+        else (_content(output, weights), f"{len(weights)} tensors of {source}")
         for output in parsed.output
     ]
     for output, (content, said) in zip(parsed.output, made, strict=True):
         write_atomically(output, content)
-        what = f"{len(weights)} tensors of {source}" if output.suffix != MODULE else said
-        command_line.say(f"{output}: {what}")
+        command_line.say(f"{output}: {said}")
+
+
+def _is_module(output: Path) -> bool:
+    return output.suffix.lower() == MODULE
+
+
+def _check_names(outputs: Sequence[Path]) -> None:
+    """Of several spellings of one file the last would be left."""
+    known: dict[Path, Path] = {}
+    for output in outputs:
+        other = known.setdefault(output.resolve(), output)
+        if other is not output:
+            names = " and ".join(f"'{shown_path(name)}'" for name in (other, output))
+            raise UserError(f"--output {names} are one file: name it once")
 
 
 def _check_output(output: Path, source: Path, *, force: bool) -> None:
-    if output.suffix not in (MODULE, *WEIGHTS):
+    if output.suffix.lower() not in (MODULE, *WEIGHTS):
         raise UserError(f"--output must end in .pt, .safetensors or .py, not '{shown_path(output)}'")
     check_writable(output)
     if is_there(output):
@@ -102,21 +123,30 @@ def _check_output(output: Path, source: Path, *, force: bool) -> None:
 
 
 def _content(output: Path, weights: Mapping[str, np.ndarray]) -> bytes:
-    if output.suffix in pytorch_file.SUFFIXES:
+    if output.suffix.lower() in pytorch_file.SUFFIXES:
         return pytorch_file.content(weights)
     return safetensors.numpy.save(dict(weights), {"format": "pt"})
 
 
-def _module(
-    source: Path, file: WeightFile, metadata: Mapping[str, Any], named: str, overrides: Sequence[str]
-) -> tuple[bytes, str]:
-    """The text of the module, and how it compares with the network on test images."""
+def _config(source: Path, overrides: Sequence[str]) -> Config:
+    """The run's, with what was set. Raises UserError where there is none, or another network would be written."""
     run = RunDirectory(source.parent)
     if not run.config.is_file():
         raise UserError(
-            f"'{source}' alone does not say what its network is: a .py file needs the run's config.yaml beside it"
+            f"'{source}' alone does not say what its network is: a .py file, and --set, need the run's config.yaml "
+            "beside it"
         )
+    before = load_config(run.config, _ANY_DEVICE)
     config = load_config(run.config, [*_ANY_DEVICE, *overrides], {"device": "cpu"})
+    for key in changes.of_results(before, config):
+        raise UserError(f"--set cannot change {key} here, which is the run's: only where its data are, by data.root")
+    return config
+
+
+def _module(
+    source: Path, file: WeightFile, metadata: Mapping[str, Any], named: str, config: Config
+) -> tuple[bytes, str]:
+    """The text of the module, and how it compares with the network on test images."""
     device, _ = get_device(config.device, config.threads)
     dataset = read_dataset(config)
     network: Network = network_of(config, device, dataset)

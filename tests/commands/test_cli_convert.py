@@ -98,9 +98,42 @@ def test_what_is_refused(good_run: Path, here: Path) -> None:
     refused(convert("missing", "-o", "w.pt"), "missing", "no such file")
     refused(convert(here, "-o", "w.pt"), "holds no run")
     refused(convert("alone.safetensors", "-o", "w.py"), "does not say what its network is", "config.yaml")
-    refused(convert(good_run, "-o", "w.py", "--set", "network.model=[8, P, 24, P]"), "conv2.weight", "do not fit")
+    refused(convert(good_run, "-o", "one/../w.pt", "-o", "w.py"), "there is no folder one/..")
+    refused(convert(good_run, "-o", "w.pt", "-o", "w.py", "-o", "./../here/w.pt"), "--output 'w.pt' and '", "one file")
+    refused(convert("alone.safetensors", "-o", "w.pt", "--set", "data.root=x"), "does not say what its network is")
     assert tree(here) == before
     assert convert("alone.safetensors", "-o", "w.pt").code == 0
+
+
+def test_weights_that_are_not_the_config_s(good_run: Path, here: Path) -> None:
+    shutil.copytree(good_run, here / "run")
+    config = (here / "run/config.yaml").read_text()
+    (here / "run/config.yaml").write_text(config.replace("[8, P, 16, P]", "[8, P, 24, P]"))
+    refused(convert("run", "-o", "w.py"), "conv2.weight", "do not fit")
+
+
+@pytest.mark.parametrize("name", ["w.py", "w.pt", "w.safetensors"])
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("bogus=2", "bogus is not a key"),
+        ("network.t_win=2", "--set cannot change network.t_win here, which is the run's"),
+        ("network.model=[8, P, 24, P]", "--set cannot change network.model here"),
+        ("data.dataset=mnist", "--set cannot change data.dataset here"),
+    ],
+)
+def test_a_run_s_network_is_written_as_it_is(
+    name: str, assignment: str, words: str, good_run: Path, here: Path
+) -> None:
+    refused(convert(good_run, "-o", name, "--set", assignment), words)
+    assert tree(here) == {}
+    assert convert(good_run, "-o", name, "--set", "data.root=elsewhere").code == 0
+
+
+def test_files_of_pytorch_s_are_no_run_s(good_run: Path) -> None:
+    assert convert(good_run, "-o", "w.pt", "-o", "W.PY").code == 0
+    words = "'w.pt' cannot be converted: name a run's directory, or one of its .safetensors files"
+    refused(convert("w.pt", "-o", "other.pt"), words)
 
 
 def test_a_file_that_is_no_weights(here: Path) -> None:

@@ -10,6 +10,7 @@ import yaml
 from helpers.commands import convert, run_small, small, train, weights
 from helpers.refusals import refused, tree
 
+from ttfs_cupy.exchange import pytorch_file
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.prepare import prepare
 
@@ -126,6 +127,39 @@ def test_initial_potentials_begin_at_0_where_the_file_has_none(good_run: Path, t
     assert np.abs(weights(tmp_path / "run")["conv1.potential"]).max() < 1e-20
 
 
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_initial_potentials_of_a_network_within_another_are_taken(
+    suffix: str, standardized_run: Path, tmp_path: Path
+) -> None:
+    state = {f"encoder.{name}": array for name, array in weights(standardized_run).items()}
+    path = tmp_path / f"w.{suffix}"
+    path.write_bytes(pytorch_file.content(state) if suffix == "pt" else safetensors.numpy.save(state))
+    plain = {"network__psp_slope": 0, "network__initial_potential": True}
+    found = begun(tmp_path / "run", path, **plain)
+    assert np.abs(found["conv1.potential"]).max() > 0
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, state[f"encoder.{name}"])
+
+
+def test_the_table_says_what_type_the_file_has(good_run: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    state = {name: torch.from_numpy(array) for name, array in weights(good_run).items()}
+    save_file({**state, "conv1.weight": state["conv1.weight"].bfloat16()}, tmp_path / "w.safetensors")
+    outcome = train(*small(tmp_path / "run", **STILL), "--init-from", tmp_path / "w.safetensors")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "'conv1.weight'   bfloat16 (8, 1, 3, 3)  -> conv1.weight" in outcome.out
+    assert "'conv2.weight'   float32  (16, 8, 3, 3) -> conv2.weight" in outcome.out
+
+
+def test_suffixes_in_capitals(good_run: Path, tmp_path: Path) -> None:
+    for name in ("W.PT", "W.SafeTensors"):
+        assert convert(good_run, "-o", tmp_path / name).code == 0
+        for key, array in begun(tmp_path / "run", tmp_path / name).items():
+            np.testing.assert_array_equal(array, weights(good_run)[key])
+
+
 @pytest.mark.usefixtures("here")
 class TestRefusals:
     def test_files_that_are_none(self, here: Path) -> None:
@@ -159,6 +193,24 @@ class TestRefusals:
         refused(
             train(*small(here / "out"), "--init-from", "w.safetensors"), "'conv1.weight'", "are int32: they must be"
         )
+
+    @pytest.mark.parametrize("name", ["conv1.v", "conv1.g", "conv1.potential"])
+    @pytest.mark.parametrize("normalization", ["weight", "none"])
+    def test_integers_of_a_checkpoint(self, name: str, normalization: str, standardized_run: Path, here: Path) -> None:
+        arrays = weights(standardized_run, "last")
+        arrays[f"network.{name}"] = arrays[f"network.{name}"].astype(np.int64)
+        safetensors.numpy.save_file(arrays, here / "w.safetensors")
+        own = {"network__normalization": normalization, "network__initial_potential": True, "network__psp_slope": 0}
+        refused(
+            train(*small(here / "out", **own), "--init-from", "w.safetensors"), f"'{name}'", "are int64: they must be"
+        )
+
+    @pytest.mark.parametrize("name", ["w.bin", "w", "w.npz"])
+    def test_names_that_do_not_say_what_they_are(self, name: str, good_run: Path, here: Path) -> None:
+        (here / name).write_bytes(pytorch_file.content(weights(good_run)))
+        words = f"weights '{name}' cannot be used: name a run's directory, or a file whose name ends in .safetensors, "
+        refused(train(*small(here / "out"), "--init-from", name), words, "in .pt or .pth")
+        refused(train(*small(here / "out"), "--init-from", f"no-{name}"), "no such file")
 
     def test_keys_that_go_against_it(self, good_run: Path, here: Path) -> None:
         outcome = train(*small(here / "out", network__weight_std=0.1), "--init-from", good_run)

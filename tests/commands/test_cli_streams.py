@@ -96,6 +96,15 @@ def test_help_that_nobody_reads(option: str, monkeypatch: pytest.MonkeyPatch) ->
     assert ended.value.code == command_line.OUTPUT_CLOSED
 
 
+@pytest.mark.parametrize("line", ["", "--help", "--version", "train --help", "list", "train quickstart --nix"])
+def test_a_disk_that_is_full(line: str, tmp_path: Path) -> None:
+    ended = shell(f'"$PYTHON" -m ttfs_cupy {line} > /dev/full', tmp_path)
+    sentence = "unrecognized arguments" if "nix" in line else "the output cannot be written: No space left on device"
+    assert sentence in refused(Outcome(ended.returncode, ended.stdout, ended.stderr))
+    silent = shell(f'"$PYTHON" -m ttfs_cupy {line} > /dev/full 2> /dev/full', tmp_path)
+    assert silent.returncode == command_line.USER_ERROR
+
+
 @pytest.mark.parametrize("line", ["--help", "--version", "list configs", "train quickstart --dry-run"])
 def test_a_reader_that_is_gone(line: str, tmp_path: Path) -> None:
     """Before anything is said: else it would depend on who is quicker."""

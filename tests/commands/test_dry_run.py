@@ -104,6 +104,15 @@ def test_the_slope_is_that_of_most_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     assert slopes == [pytest.approx(0.6)]
 
 
+def test_it_shows_what_a_run_would_begin_with(good_run: Path, here: Path) -> None:
+    outcome = train(*small(Path("run")), "--dry-run", "--init-from", good_run)
+    assert {"device", "training"} <= said(outcome).keys()
+    table = outcome.out.partition(f"\nbegins with the weights in {good_run / 'best.safetensors'}:\n")[2]
+    assert table.splitlines()[0] == "  'conv1.weight'   float32 (8, 1, 3, 3)  -> conv1.weight"
+    assert table.splitlines()[3:5] == ["", "run"]
+    assert tree(here) == {}
+
+
 def test_what_does_not_fit_is_told(here: Path) -> None:
     refused(dry(training__batch_size=10**6), "training.batch_size 1000000 is larger than the training set")
     refused(dry(network__t_win=-1), "network.t_win")

@@ -40,7 +40,7 @@ def test_names_come_before_order(in_order: bool) -> None:
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "network."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "network.", "encoder.", "a.b.c."])
 def test_common_prefixes_do_not_count(prefix: str, in_order: bool) -> None:
     assert places({prefix + name: shape for name, shape in NETWORK.items()}, in_order=in_order) == {
         name: name for name in NETWORK
@@ -50,6 +50,11 @@ def test_common_prefixes_do_not_count(prefix: str, in_order: bool) -> None:
 def test_a_prefix_of_some_names_stays() -> None:
     tensors = unwrapped(file({"module.a": (1,), "b": (1,)}, in_order=True).tensors)
     assert [one.name for one in tensors] == ["module.a", "b"]
+
+
+def test_a_layer_s_own_name_is_no_prefix() -> None:
+    of_one_layer = {"readout.weight": READOUT, "readout.potential": (10,)}
+    assert places(of_one_layer, in_order=False, wanted=of_one_layer) == {name: name for name in of_one_layer}
 
 
 OF_PYTORCH = {
@@ -106,6 +111,21 @@ def test_initial_potentials_go_by_name_and_may_be_absent() -> None:
     without = {name: shape for name, shape in POTENTIALS.items() if len(shape) > 1}
     (_, why), *_ = place(without, file(POTENTIALS, in_order=True)).left_out
     assert "network.initial_potential" in why
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_initial_potentials_that_go_nowhere_are_refused(in_order: bool) -> None:
+    """Weights find their places without names; potentials of a network that has some do not begin at 0 in silence."""
+    renamed = {
+        name.replace("conv1", "stem.0").replace("readout", "head.0"): shape for name, shape in POTENTIALS.items()
+    }
+    sentence = trouble(renamed, in_order=in_order, wanted=POTENTIALS)
+    assert "initial potentials 'stem.0.potential' (8,), 'head.0.potential' (10,)" in sentence
+    assert "'conv1.potential', 'readout.potential': name its tensors as the network does" in sentence
+    some = {**POTENTIALS, "conv2.potential": (8,)}
+    assert "'conv2.potential' (8,)" in trouble(some, in_order=in_order, wanted=POTENTIALS)
+    without = {name: shape for name, shape in POTENTIALS.items() if len(shape) > 1}
+    assert len(place(without, file(renamed, in_order=in_order)).left_out) == 2
 
 
 def changed(shapes: Shapes, **changes: tuple[int, ...] | None) -> Shapes:

@@ -79,6 +79,14 @@ def test_a_transposed_tensor_that_wants_gradients(tmp_path: Path) -> None:
     np.testing.assert_array_equal(file.float32(file.tensors[0]), np.arange(6.0).reshape(2, 3).T)
 
 
+def test_a_tensor_that_is_a_view_of_complex_numbers(tmp_path: Path) -> None:
+    tensor = torch.arange(6.0).reshape(2, 3)
+    negative = torch.complex(tensor, tensor).conj().imag
+    assert negative.is_neg()
+    file = pytorch_file.read(saved(tmp_path / "w.pt", {"a": negative}))
+    np.testing.assert_array_equal(file.float32(file.tensors[0]), -np.arange(6.0).reshape(2, 3))
+
+
 @pytest.mark.parametrize(
     ("tensor", "kind"),
     [
@@ -141,8 +149,11 @@ def test_a_whole_module_is_refused(tmp_path: Path) -> None:
 
 def test_damaged_files(tmp_path: Path) -> None:
     whole = saved(tmp_path / "w.pt", TENSORS).read_bytes()
+    # where more than a few kilobytes are there, PyTorch fails in another way
+    large = saved(tmp_path / "w.pt", {"a": torch.zeros(100_000)}).read_bytes()
     path = tmp_path / "damaged.pt"
     for content in (
+        *(large[:end] for end in (5_000, 100_000, len(large) - 1)),
         b"",
         b"no file of PyTorch's",
         b"PK\x03\x04" + bytes(100),

@@ -41,6 +41,15 @@ def test_an_override_that_is_none(file: Path, assignment: str) -> None:
     assert mistake(file, assignment) == f"--set {assignment}: this must read key.sub=value, such as network.t_win=1.5"
 
 
+@pytest.mark.parametrize(
+    ("assignment", "bare"), [(" seed=1", "seed"), ("seed =1", "seed"), ("optimizer. lr\t=1", "optimizer.lr")]
+)
+def test_spaces_around_a_key(file: Path, assignment: str, bare: str) -> None:
+    file.write_text(MINIMAL)
+    sentence = mistake(file, assignment)
+    assert sentence.endswith(f": no spaces may stand around a key: write {bare}=...")
+
+
 def test_an_override_below_a_value(file: Path) -> None:
     file.write_text(f"{MINIMAL}network: {{psp_slope: 1}}\n")
     assert mistake(file, "network.psp_slope.end=0.5") == (

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.sweep import grid, naming
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.sweep import grid, naming, plan
 from ttfs_cupy.sweep.devices import parse_devices, threads_variable
 from ttfs_cupy.sweep.plan import by_setting, check_configs, planned
 
@@ -132,6 +133,7 @@ def test_too_many_runs() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({" seed": ["1"]}, "--set  seed=1: no spaces may stand around a key: write seed=..."),
         ({"optimizer.lrr": ["1"]}, "--set optimizer.lrr=1: optimizer.lrr is not a key: did you mean optimizer.lr?"),
         ({"optimizer.lr": ["1e-3", "-3"]}, "--set optimizer.lr=-3: optimizer.lr must be a number above 0, not -3"),
         ({"network.model": ["[32, P", "[8]"]}, "--set network.model=[32, P: this is not YAML"),
@@ -153,9 +155,17 @@ def test_what_a_base_lacks_may_be_set(tmp_path: Path) -> None:
         check_configs(base, planned({}, [0]), tune=False)
 
 
+def test_many_seeds_are_not_checked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(plan, "load_config", lambda *given: asked.append(given) or load_config(*given))
+    check_configs("quickstart", planned({"optimizer.lr": ["1", "2"]}, [7, *range(6), 9]), tune=True)
+    assert [options["seed"] for _, _, options in asked[2:]] == [0, 9]
+
+
 def test_seeds_are_checked_too() -> None:
-    with pytest.raises(UserError, match="--seed 99999999999999999999: seed must be"):
-        check_configs("quickstart", planned({}, [0, 99999999999999999999]), tune=True)
+    for seeds in ([0, 99999999999999999999], [99999999999999999999, 3]):
+        with pytest.raises(UserError, match="--seed 99999999999999999999: seed must be"):
+            check_configs("quickstart", planned({}, seeds), tune=True)
 
 
 ASSIGNMENTS = st.lists(st.tuples(st.text("ab.", min_size=1), st.text("ab1,=[] '/é\0\n")), min_size=1, max_size=5)

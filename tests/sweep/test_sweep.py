@@ -236,10 +236,75 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     ]
     assert f"{failed}:\nerror: {sentence}" in (folder / "errors.txt").read_text()
     assert not (folder / failed).exists()
-    # it is tried again, the other is not; an own run in its place is not touched
-    shutil.copytree(folder / done, folder / failed)
+    # it is tried again, the other is not
     again = sweep("--resume", folder)
-    assert again.code == 0 and "2 of 2 runs are finished already" in again.out
+    assert again.code == 1 and "1 of 2 runs are finished already" in again.out
+    assert f"run 1 of 2, {failed}: starts" in again.out
+    # a run of other settings in its place is neither taken for it nor touched
+    shutil.copytree(folder / done, folder / failed)
+    before = tree(folder / failed)
+    other = "its folder holds a run with training.batch_size 128, not 1000000: move or remove it, and the sweep makes"
+    dry = sweep("--resume", folder, "--dry-run")
+    assert f"  {failed} (not to be used: {other}" in dry.out and f"  {done} (finished)\n" in dry.out
+    again = sweep("--resume", folder)
+    assert again.code == 1 and "1 of 2 runs are finished already" in again.out
+    assert f"run 1 of 2, {failed}: failed: {other}" in again.out and f"\nfailed: {failed}: {other}" in again.out
+    assert [(row["status"], row["test_accuracy"] == "") for row in table(folder)] == [
+        ("failed", True),
+        ("finished", False),
+    ]
+    assert other in table(folder)[0]["error"]
+    assert tree(folder / failed) == before
+
+
+def test_a_run_that_went_on_with_other_settings_is_no_longer_the_sweep_s(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    rates = {"optimizer__lr": "1e-3,3e-3", "seeds": "0", "training__epochs": 1}
+    assert sweep(*small(folder, **rates)).code == 0
+    first, second = (folder / name for name in NAMES[::2])
+    # what changes no result is no other setting, and neither is another place
+    kept = ["training.checkpoint_every=null", "training.keep={last: 1}", "watch.log_every=5", "threads=1"]
+    kept += ["data.root=elsewhere", "training.max_skipped=3", "tune=true"]
+    assert commands.train("--resume", first, *(part for one in kept for part in ("--set", one))).code == 0
+    folder = folder.rename(tmp_path / "moved")
+    first, second = folder / first.name, folder / second.name
+    again = sweep("--resume", folder)
+    assert (again.code, again.err) == (0, "") and "2 of 2 runs are finished already" in again.out
+    # what is finished, and what has only begun
+    assert commands.train("--resume", first, "--set", "optimizer.lr=0.5", "--set", "training.epochs=2").code == 0
+    lines = (second / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (second / "metrics.jsonl").write_text("".join(lines[:-1]))
+    config = second / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("label_smoothing: 0.0", "label_smoothing: 0.25"))
+    assert config.read_text() != text
+    before = [tree(run) for run in (first, second)]
+    again = sweep("--resume", folder)
+    assert (again.code, again.err) == (1, "") and "finished already" not in again.out
+    assert f"{first.name}: failed: its folder holds a run with training.epochs 2, not 1: " in again.out
+    assert f"{second.name}: failed: its folder holds a run with training.label_smoothing 0.25, not 0.0: " in again.out
+    assert [tree(run) for run in (first, second)] == before
+    # nor is one that does not say what it is
+    config.unlink()
+    again = sweep("--resume", folder)
+    assert again.code == 1 and f"{second.name}: failed: '{second}' holds no run: there is no config.yaml" in again.out
+    # removed, they are made anew
+    for run in (first, second):
+        shutil.rmtree(run)
+    again = sweep("--resume", folder)
+    assert (again.code, [row["status"] for row in table(folder)]) == (0, ["finished", "finished"])
+
+
+def test_what_runs_say_has_no_colours_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "PYTHON_COLORS"):
+        monkeypatch.setenv(name, "1")
+    folder = tmp_path / "sweep"
+    outcome = sweep(*small(folder, training__batch_size=10**6, optimizer__lr="3e-3", seeds="0"))
+    assert outcome.code == 1
+    (row,) = table(folder)
+    assert row["error"].startswith("training.batch_size 1000000 is larger")
+    for text in (outcome.out, (folder / "sweep.csv").read_text(), (folder / "errors.txt").read_text()):
+        assert "\x1b" not in text and "\\x1b" not in text
 
 
 @pytest.mark.parametrize(

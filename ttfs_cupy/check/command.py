@@ -18,6 +18,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.version import __version__
+from ttfs_cupy.device import NAMES
 
 __all__ = ["FAILED", "Report", "main", "remedy", "replay_steps"]
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0 if all is well, 1 if something is wrong."""
     made = parser()
     parsed = made.parse_args(arguments)
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", parsed.device):
+    if not re.fullmatch(NAMES, parsed.device):
         made.error(f"device '{parsed.device}' is not known")
     work = _in_depth(made, parsed) if parsed.deep else _at_once(made, parsed)
     return command_line.run(lambda: _with_room(work), process_ends=arguments is None)

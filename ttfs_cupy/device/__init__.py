@@ -10,6 +10,7 @@ from ttfs_cupy.device.interface import Device
 from ttfs_cupy.device.libraries.cupy_library import cuda_trouble, import_cupy
 
 __all__ = [
+    "NAMES",
     "PANEL",
     "Array",
     "CpuDevice",
@@ -20,6 +21,9 @@ __all__ = [
     "get_device",
     "import_cupy",
 ]
+
+# A pattern of what a device may be called.
+NAMES = "auto|cpu|cuda(:[0-9]{1,4})?"
 
 
 def get_device(name: str = "auto", threads: int | None = None) -> tuple[Device, str]:

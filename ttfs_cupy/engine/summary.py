@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ttfs_cupy.common.columns import aligned
 from ttfs_cupy.engine.layers import Layer, Weighted
 from ttfs_cupy.engine.plan import Plan
 
@@ -19,7 +20,13 @@ def summary(layers: Sequence[Layer], input_shape: tuple[int, int, int], plan: Pl
         numbers = [f"{counts[0]:,}", *(_millions(count) for count in counts[1:])] if layer.has_weights else ["", "", ""]
         rows.append((layer.name, _shape((channels,) if flat else (channels, height, width)), *numbers))
     rows.append(("total", "", f"{totals[0]:,}", *(_millions(total) for total in totals[1:])))
-    return _aligned(rows) + "\n(forward, training: million multiply-adds per image)" + _memory(plan)
+    head, *lines, total = aligned(rows, left=2)
+    rule = "-" * len(head)
+    return (
+        "\n".join([head, rule, *lines, rule, total])
+        + "\n(forward, training: million multiply-adds per image)"
+        + _memory(plan)
+    )
 
 
 def _memory(plan: Plan | None) -> str:
@@ -46,13 +53,3 @@ def _millions(count: int) -> str:
 
 def _shape(sizes: tuple[int, ...]) -> str:
     return " x ".join(str(size) for size in sizes)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        text = [row[column].ljust(widths[column]) for column in range(2)]
-        numbers = [row[column].rjust(widths[column]) for column in range(2, len(row))]
-        lines.append("  ".join(text + numbers).rstrip())
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:-1], "-" * len(lines[0]), lines[-1]])

@@ -6,7 +6,7 @@ import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.exchange.placing import place
+from ttfs_cupy.exchange.placing import Placement, place
 from ttfs_cupy.exchange.weight_file import WeightFile
 
 
@@ -30,16 +30,21 @@ def take_weights(network: Network, file: WeightFile) -> list[str]:
     )
 
 
-def take_trained(network: Network, trained: Mapping[str, np.ndarray], file: WeightFile) -> list[str] | None:
-    """Gives a standardised network a checkpoint's raw weights and gains to the bit; None if these are not its own."""
-    own = network.parameters.trained_dict()
-    if {name: array.shape for name, array in own.items()} != {name: array.shape for name, array in trained.items()}:
+def take_trained(network: Network, file: WeightFile) -> list[str] | None:
+    """Gives a standardised network a checkpoint's raw weights and gains to the bit; None if these are not its own.
+
+    Returns the lines of a table, and raises UserError, as `take_weights` does.
+    """
+    own = {name: array.shape for name, array in network.parameters.trained_dict().items()}
+    by_name = {one.name: one for one in file.tensors}
+    if own != {name: one.shape for name, one in by_name.items()}:
         return None
+    trained = {name: file.float32(one) for name, one in by_name.items()}
     try:
         network.parameters.load_trained(trained)
     except ValueError as error:
         raise UserError(f"the weights in '{file.path}' do not fit: {error}") from None
-    return [f"  {name} {array.dtype} {array.shape} -> {name}" for name, array in trained.items()]
+    return Placement({name: by_name[name] for name in own}, ()).table()
 
 
 def _load(network: Network, state: Mapping[str, np.ndarray], file: WeightFile) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ttfs_cupy.common.columns import aligned
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.exchange.weight_file import Stored, WeightFile
@@ -27,11 +28,7 @@ class Placement:
         """A line for each tensor of the file, with its name, type, shape, and where it went."""
         rows = [(one, f"-> {name}") for name, one in self.placed.items()]
         rows += [(one, f"left out: {why}") for one, why in self.left_out[:MOST_LEFT_OUT]]
-        cells = [(shown(one.name), one.kind, str(one.shape), end) for one, end in rows]
-        widths = [max(len(row[column]) for row in cells) for column in range(3)]
-        lines = [
-            " ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[3]]) for row in cells
-        ]
+        lines = aligned([(shown(one.name), one.kind, str(one.shape), end) for one, end in rows], left=4, gap=" ")
         more = len(self.left_out) - MOST_LEFT_OUT
         return [f"  {line}" for line in lines] + ([f"  and {more} more were left out"] if more > 0 else [])
 
@@ -41,7 +38,7 @@ def place(wanted: Mapping[str, Shape], file: WeightFile) -> Placement:
     dimensions or four, and initial potentials, which a file need not have, one.
 
     Biases and the like are left out. Raises UserError that names the first weight that finds none, or what could be
-    read in two ways, or a weight of the file that no layer has.
+    read in two ways, or a weight or an initial potential of the file that no layer has.
     """
     weights = {name: shape for name, shape in wanted.items() if len(shape) > 1}
     by_name = {one.name: one for one in file.tensors}
@@ -66,6 +63,15 @@ def place(wanted: Mapping[str, Shape], file: WeightFile) -> Placement:
                 raise _unfit(file, f"'{name}' has shape {found[name].shape}, the network's {shape}")
     placed = {name: found[name] for name in wanted if name in found}
     taken = {one.name for one in placed.values()}
+    # weights may have been placed by order or shape, potentials never are: dropped, they would silently begin at 0
+    potentials = [name for name in wanted if name not in weights]
+    lost = [str(one) for one in file.tensors if one.name not in taken and _is_potential(one)]
+    if potentials and lost:
+        raise _unfit(
+            file,
+            f"initial potentials {listed(lost, 3)} have none of the names that this network's have, which are "
+            f"{listed(map(shown, potentials), 3)}: {_RENAME}",
+        )
     return Placement(placed, [(one, _why(one)) for one in file.tensors if one.name not in taken])
 
 
@@ -135,9 +141,13 @@ def _pattern(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 
 
+def _is_potential(one: Stored) -> bool:
+    return one.name.rpartition(".")[2] == "potential"
+
+
 def _why(one: Stored) -> str:
     end = one.name.rpartition(".")[2]
-    if end == "potential":
+    if _is_potential(one):
         return "the network has no initial potentials (network.initial_potential)"
     if end == "bias":
         return "no layer here has a bias"

@@ -50,17 +50,17 @@ def content(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def _loaded(path: Path) -> Any:
     try:
-        with open_file(path) as file, warnings.catch_warnings():
-            torch = imported("torch", *_PYTORCH)
-            warnings.simplefilter("ignore")
-            return torch.load(file, weights_only=True, map_location="cpu")
-    except UserError:
-        raise
+        opened = open_file(path)
     except OSError as error:
         raise UserError(f"weights '{path}' cannot be read: {reason(error)}") from None
-    # what is damaged may raise anything
-    except Exception as error:
-        raise UserError(f"weights '{path}' {_trouble(error)}") from None
+    with opened as file, warnings.catch_warnings():
+        torch = imported("torch", *_PYTORCH)
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(file, weights_only=True, map_location="cpu")
+        # what is damaged may raise anything, OSError for a place before the file's beginning
+        except Exception as error:
+            raise UserError(f"weights '{path}' {_trouble(error)}") from None
 
 
 def _trouble(error: Exception) -> str:
@@ -101,7 +101,7 @@ def _kind(tensor: Any) -> str:
 
 
 def _values(tensor: Any) -> np.ndarray:
-    plain = tensor.detach()
-    # NumPy has no bfloat16
+    # NumPy knows no view that negates or conjugates what it is of, and no bfloat16
+    plain = tensor.detach().resolve_conj().resolve_neg()
     values: np.ndarray = (plain.float() if _kind(tensor) == "bfloat16" else plain).numpy()
     return values

@@ -23,10 +23,8 @@ class Agreement:
     predictions: int
 
 
-def agreement(
-    network: Network, text: str, state: Mapping[str, np.ndarray], images: np.ndarray, *, double: bool = False
-) -> Agreement:
-    """Runs both. text: of the module; images: (N, C, H, W) in [0, 1]. double: has the module compute in float64.
+def agreement(network: Network, text: str, state: Mapping[str, np.ndarray], images: np.ndarray) -> Agreement:
+    """Runs both. text: of the module; images: (N, C, H, W) in [0, 1].
 
     Raises UserError where PyTorch is not installed.
     """
@@ -35,10 +33,9 @@ def agreement(
     exec(compile(text, "<module>", "exec"), names)
     net = names["Net"]()  # type: ignore[operator]
     net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-    net = net.double() if double else net
     pixels = np.ascontiguousarray(images, np.float32)
     with torch.no_grad():
-        theirs = net(torch.from_numpy(pixels)).double().numpy()
+        theirs = net(torch.from_numpy(pixels)).numpy().astype(np.float64)
     ours = network.device.to_host(network.forward(network.encode(pixels))).astype(np.float64)
     scale = max(1.0, float(np.abs(ours).max()))
     apart = np.abs(theirs - ours).max(axis=1) / scale

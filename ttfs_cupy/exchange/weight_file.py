@@ -1,6 +1,6 @@
 """What a file of weights holds: tensors with names, shapes and types, each read when it is asked for."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +11,6 @@ from ttfs_cupy.common.shown import shown
 
 # float64 is rounded; of the others not a bit is lost
 FLOATS = ("float32", "float16", "bfloat16", "float64")
-# What wrappers of a module put before all of its names: DataParallel, torch.compile, and Lightning or a class of one's
-# own, whose one attribute is the network.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 
 
 @dataclass(frozen=True)
@@ -52,21 +49,23 @@ class WeightFile:
         return values
 
 
-def of_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> WeightFile:
-    """Of a safetensors file's arrays."""
+def of_arrays(path: Path, arrays: Mapping[str, np.ndarray], bfloat16: Collection[str] = ()) -> WeightFile:
+    """Of a safetensors file's arrays. bfloat16: the names of those that the file holds as that, not as float32."""
     tensors = (
-        Stored(name, tuple(array.shape), str(array.dtype), lambda array=array: array)  # type: ignore[misc]
+        Stored(name, array.shape, "bfloat16" if name in bfloat16 else str(array.dtype), lambda array=array: array)  # type: ignore[misc]
         for name, array in arrays.items()
     )
     return WeightFile(path, unwrapped(tensors), in_order=False)
 
 
 def unwrapped(tensors: Iterable[Stored]) -> tuple[Stored, ...]:
-    """Without the prefixes that all names have in common."""
+    """Without what all names begin with, up to a dot: DataParallel puts `module.` there, torch.compile `_orig_mod.`, a
+    class of one's own the attribute whose value the network is. The last two parts, layer and tensor, stay."""
     found = tuple(tensors)
-    while found:
-        prefix = next((known for known in _PREFIXES if all(one.name.startswith(known) for one in found)), None)
-        if prefix is None:
+    while len(first := {one.name.partition(".")[0] for one in found}) == 1:
+        (prefix,) = first
+        inner = [one.name.removeprefix(f"{prefix}.") for one in found]
+        if not any("." in name for name in inner):
             break
-        found = tuple(replace(one, name=one.name.removeprefix(prefix)) for one in found)
+        found = tuple(replace(one, name=name) for one, name in zip(found, inner, strict=True))
     return found

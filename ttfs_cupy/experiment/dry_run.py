@@ -29,7 +29,7 @@ def show(experiment: Experiment) -> None:
     )
     steps = trainer.length.steps
     say("config", "", dump_config(config))
-    say("network", "", network.summary(), "")
+    say("network", "", network.summary(), "", *experiment.begun_with, *[""] * bool(experiment.begun_with))
     assert network.planned is not None
     say(
         "run",

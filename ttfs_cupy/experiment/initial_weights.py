@@ -1,10 +1,12 @@
 """What a run begins with, where that is not drawn: network.initial_weights, which --init-from names."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.exchange import pytorch_file
@@ -17,6 +19,8 @@ from ttfs_cupy.experiment.files.run_directory import RunDirectory
 # what a checkpoint, last.safetensors, holds of the network, beside the optimiser's arrays and an average
 _OF_NETWORK = "network."
 
+SAFETENSORS = ".safetensors"
+
 
 def begin_with(network: Network, source: Path) -> list[str]:
     """Gives the network the weights of a run's directory (its best ones), of a safetensors file or of a PyTorch
@@ -25,15 +29,20 @@ def begin_with(network: Network, source: Path) -> list[str]:
     Returns lines for the log: what of the file went where. Raises UserError if they cannot be read or do not fit.
     """
     path = file_of(source)
-    head = f"begins with the weights in {path}:"
-    if path.suffix in pytorch_file.SUFFIXES:
+    head, suffix = f"begins with the weights in {path}:", path.suffix.lower()
+    if suffix in pytorch_file.SUFFIXES:
         return [head, *take_weights(network, pytorch_file.read(path))]
+    # what is not there is told below
+    if suffix != SAFETENSORS and os.path.exists(path):  # noqa: PTH110 (Path's raises)
+        raise UserError(
+            f"weights '{path}' cannot be used: name a run's directory, or a file whose name ends in {SAFETENSORS}, or, "
+            f"if torch.save wrote it, in {' or '.join(pytorch_file.SUFFIXES)}"
+        )
     arrays, _ = checkpoint.load(path)
     trained, others = parts_of(arrays)
-    plain = plain_weights(trained)
     tail = [f"  not of the network: {listed(map(shown, others), 4)}"] if others else []
-    lines = take_trained(network, trained, of_arrays(path, trained)) if plain.keys() != trained.keys() else None
-    return [head, *(lines or take_weights(network, of_arrays(path, plain))), *tail]
+    file = of_arrays(path, trained, checkpoint.bfloat16_names(path))
+    return [head, *(take_trained(network, file) or take_weights(network, plain_weights(file))), *tail]
 
 
 def file_of(source: Path) -> Path:

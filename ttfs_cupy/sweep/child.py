@@ -21,6 +21,9 @@ _PR_SET_PDEATHSIG = 1
 # bytes of what a process said on standard error, and characters of the sentence that is made of it
 _LARGEST, _LONGEST = 1 << 20, 600
 
+# What it says goes into tables: no colours, whatever FORCE_COLOR says, nor in a traceback of Python's.
+PLAIN = {"NO_COLOR": "1", "PYTHON_COLORS": "0"}
+
 # As shells tell of SIGINT and SIGTERM
 _INTERRUPTED = (130, 143)
 
@@ -53,7 +56,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                env={**os.environ, **environment, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+                env={**os.environ, **environment, **PLAIN, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
                 preexec_fn=follow_parent,
             )

@@ -8,6 +8,7 @@ from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.command_line import say
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import one_line
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.config import text as config_text
 from ttfs_cupy.sweep.devices import check_devices, parse_devices
@@ -99,6 +100,13 @@ def _sweep(folder: SweepFolder, record: Record, config: Path, *, dry_run: bool) 
 def _tell(folder: SweepFolder, runs: Sequence[PlannedRun], devices: Sequence[str]) -> None:
     say(f"{len(runs)} runs in {folder.path}, one at a time on each of: {', '.join(devices)}")
     for run in runs:
-        directory = folder.run_directory(run)
-        is_finished = read_result(directory) is not None
-        say(f"  {run.name}{' (finished)' if is_finished else ' (begun)' if directory.config.exists() else ''}")
+        say(f"  {run.name}{_standing(folder, run)}")
+
+
+def _standing(folder: SweepFolder, run: PlannedRun) -> str:
+    directory = folder.run_directory(run)
+    if trouble := folder.trouble(run):
+        return f" (not to be used: {one_line(trouble)})"
+    if read_result(directory) is not None:
+        return " (finished)"
+    return " (begun)" if directory.config.exists() else ""

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.cores import available_cores
 from ttfs_cupy.common.shown import shown
-from ttfs_cupy.device import cuda_trouble
-
-_KNOWN = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
+from ttfs_cupy.device import NAMES, cuda_trouble
 
 
 def parse_devices(text: str) -> list[str]:
     """The devices of `cuda:0,cuda:1` or `cpu,cpu`; one that is there twice has two runs at once. Raises UserError."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if not _KNOWN.fullmatch(name):
+        if not re.fullmatch(NAMES, name):
             raise UserError(
                 f"--devices {shown(text)}: {shown(name)} is no device: write auto, cpu, cuda or cuda:N, with commas "
                 "between several"

@@ -18,6 +18,7 @@ from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import path_trouble, read_own, reason
 from ttfs_cupy.common.files.writing import clear_temporaries, write_atomically
 from ttfs_cupy.common.shown import shown
+from ttfs_cupy.experiment.config import changes, load_config
 from ttfs_cupy.experiment.config import text as config_text
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.sweep.plan import PlannedRun
@@ -72,6 +73,24 @@ class SweepFolder:
 
     def run_directory(self, run: PlannedRun) -> RunDirectory:
         return RunDirectory(self.path / run.name)
+
+    def trouble(self, run: PlannedRun) -> str | None:
+        """Why what is in the run's directory is not that run, as a sentence: its config is another one, or cannot be
+        read. None where it is, or nothing of a run is there. The sweep's own config has to be there."""
+        directory = self.run_directory(run)
+        try:
+            if not directory.config.exists() and not directory.has_begun:
+                return None
+            found = load_config(RunDirectory.existing(directory.path).config)
+        except UserError as error:
+            return str(error)
+        planned = load_config(self.base, run.setting.overrides, {"seed": run.seed})
+        for key, (here, there) in changes.of_results(planned, found).items():
+            return (
+                f"its folder holds a run with {key} {shown(there)}, not {shown(here)}: move or remove it, and the "
+                "sweep makes the run anew"
+            )
+        return None
 
     def read(self) -> Record | None:
         """What sweep it is; None if there is none. Raises UserError."""

@@ -57,8 +57,9 @@ def check_configs(config: str | Path, runs: Sequence[PlannedRun], *, tune: bool)
             twins = " and ".join(f"'{one_line(one.label, 150)}'" for one in (known[found], setting))
             raise UserError(f"{twins} are one and the same config: keep one of them")
         known[found] = setting
-    # of which nothing else in a config depends
-    for seed in dict.fromkeys(run.seed for run in runs):
+    # of which nothing else in a config depends, and which have a range
+    seeds = [run.seed for run in runs]
+    for seed in (min(seeds), max(seeds)):
         load_config(config, [*runs[0].setting.overrides, *last], {"seed": seed})
 
 

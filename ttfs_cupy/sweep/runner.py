@@ -65,15 +65,22 @@ class Runner:
         return int(bool(self._failures))
 
     def _look_for_finished(self) -> None:
-        for number, run in enumerate(self._runs, 1):
-            result = read_result(self._folder.run_directory(run))
-            if result is None:
-                self._waiting.append((number, run))
-            else:
-                self._results[run.name] = result
+        self._waiting = [pair for pair in enumerate(self._runs, 1) if not self._is_settled(*pair)]
         self._write()
         if self._results:
             say(f"{len(self._results)} of {len(self._runs)} runs are finished already")
+
+    def _is_settled(self, number: int, run: PlannedRun) -> bool:
+        """Whether nothing is to be done for it: it is finished, or another run is in its place, which is left alone."""
+        trouble = self._folder.trouble(run)
+        if trouble is not None:
+            self._failures[run.name] = trouble
+            self._say(number, run, f"failed: {one_line(trouble)}")
+            return True
+        result = read_result(self._folder.run_directory(run))
+        if result is not None:
+            self._results[run.name] = result
+        return result is not None
 
     def _work(self) -> None:
         while self._waiting or self._at_work:
@@ -98,11 +105,9 @@ class Runner:
 
     def _begin(self, number: int, run: PlannedRun, device: str | None) -> None:
         directory = self._folder.run_directory(run)
-        # whoever was at work on it may have finished it
-        result = read_result(directory)
-        if result is not None:
+        # whoever was at work on it may have finished it, or changed its settings
+        if self._is_settled(number, run):
             self._free.append(device)
-            self._results[run.name] = result
             self._write()
             return
         goes_on = directory.config.exists()
@@ -118,7 +123,7 @@ class Runner:
         with interruption.uninterrupted():
             self._at_work.append(_AtWork(number, run, device, Child(arguments, self._environment)))
         on = f" on {device}" if device is not None else ""
-        say(f"run {number} of {len(self._runs)}, {run.name}: {'goes on' if goes_on else 'starts'}{on}")
+        self._say(number, run, f"{'goes on' if goes_on else 'starts'}{on}")
 
     def _collect(self) -> bool:
         """Takes in what runs that have ended leave; False if none has."""
@@ -141,7 +146,10 @@ class Runner:
             self._keep(one.run.name, text)
             outcome = f"failed: {one_line(error)}"
         self._write()
-        say(f"run {one.number} of {len(self._runs)}, {one.run.name}: {outcome}")
+        self._say(one.number, one.run, outcome)
+
+    def _say(self, number: int, run: PlannedRun, outcome: str) -> None:
+        say(f"run {number} of {len(self._runs)}, {run.name}: {outcome}")
 
     def _write(self) -> None:
         write_csv(self._folder.table, self._runs, self._results, self._failures)

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
+from ttfs_cupy.common.columns import aligned
 from ttfs_cupy.common.shown import one_line
 from ttfs_cupy.sweep.plan import PlannedRun, Setting, by_setting
 from ttfs_cupy.sweep.results import Failures, Result, Results
@@ -28,7 +29,7 @@ def lines(runs: Sequence[PlannedRun], results: Results, failures: Failures) -> l
         values = [_value(run.name, results, failures) for run in own]
         rows.append([f"{label} *" if setting is best else label, *_summary(found), *values])
     failed = [f"failed: {name}: {one_line(error)}" for name, error in failures.items()]
-    return [CAPTION, *_aligned(rows), *([BEST] if best else []), *failed]
+    return [CAPTION, *aligned(rows, left=1), *([BEST] if best else []), *failed]
 
 
 def _best(groups: Sequence[tuple[Setting, Sequence[PlannedRun]]], results: Results) -> Setting | None:
@@ -55,14 +56,3 @@ def _value(name: str, results: Results, failures: Failures) -> str:
     if name in results:
         return f"{100 * results[name].test_accuracy:.2f}"
     return "failed" if name in failures else "-"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

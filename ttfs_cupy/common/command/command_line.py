@@ -54,10 +54,15 @@ class Parser(argparse.ArgumentParser):
             stream.write(message)
             stream.flush()
         except OSError as error:
-            _forget(stream)
+            refusal = _unwritable(stream, error)
+            # of a mistake nobody can be told
+            if stream is not sys.stdout:
+                return
             # whoever asked for --help has read enough of it
-            if stream is sys.stdout and isinstance(error, BrokenPipeError):
+            if isinstance(refusal, OutputClosedError):
                 sys.exit(OUTPUT_CLOSED)
+            _complain(f"error: {refusal}", colours.RED)
+            sys.exit(USER_ERROR)
 
 
 def path(text: str) -> Path:

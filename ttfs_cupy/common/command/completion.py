@@ -15,6 +15,9 @@ from ttfs_cupy.common.shown import shown
 
 SHTAB = ("shtab, which writes completions,", "pip install 'ttfs-cupy[completion]'")
 
+# of shtab's those whose configs are completed, too
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+
 # shtab's script for bash tells by "_file" that a function completes paths
 CONFIGS = "_ttfs_config_files"
 
@@ -22,11 +25,11 @@ CONFIGS = "_ttfs_config_files"
 def script(shell: str, front: argparse.ArgumentParser) -> str:
     """What that shell completes `ttfs` by. front: what may stand before a command.
 
-    Raises UserError for a shell that shtab does not know, and where shtab is missing.
+    Raises UserError for a shell that is none of SHELLS, and where shtab is missing.
     """
     shtab = imported("shtab", *SHTAB)
-    if shell not in shtab.SUPPORTED_SHELLS:
-        known = ", ".join(shtab.SUPPORTED_SHELLS)
+    if shell not in SHELLS:
+        known = ", ".join(SHELLS)
         raise UserError(f"--print-completion {shown(shell)}: there is no completion for this shell, but for {known}")
     whole = argparse.ArgumentParser(FRONT, parents=[front], add_help=False)
     commands = whole.add_subparsers()
@@ -39,7 +42,7 @@ def script(shell: str, front: argparse.ArgumentParser) -> str:
         commands.add_parser(name, parents=[command], add_help=False, help=line, description=line)
     for action in whole._actions:
         if action.dest == "print_completion":
-            action.choices = shtab.SUPPORTED_SHELLS
+            action.choices = SHELLS
     text: str = shtab.complete(whole, shell)
     return text
 

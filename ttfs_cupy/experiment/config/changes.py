@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.experiment.config.keys import Config
+from ttfs_cupy.experiment.config.keys import Config, WatchConfig
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule, Section
 
 # What a checkpoint, the order of images or the split would no longer fit, or what would be another model
@@ -16,6 +16,14 @@ FIXED = {
     *(f"optimizer.{key}" for key in ("name", "fixed_sign")),
     *(f"network.{key}" for key in ("model", "t_win", "encoding", "standardize", "readout", "normalization")),
     *(f"network.{key}" for key in ("initial_potential", "initial_weights", "weight_mean", "weight_std")),
+}
+
+# What changes no result: where and on what a run is made, by what algorithms, and what it keeps and tells of itself
+HARMLESS = {
+    *("output", "device", "threads", "tune", "network.convolution"),
+    *(f"data.{key}" for key in ("root", "download", "resident")),
+    *(f"training.{key}" for key in ("checkpoint_every", "keep", "max_skipped")),
+    *(f"watch.{key}" for key in WatchConfig.model_fields),
 }
 
 
@@ -50,6 +58,11 @@ def changed(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
     """The dotted keys that differ, with both values."""
     old, new = (dict(_leaves(config)) for config in (before, after))
     return {key: (old[key], new[key]) for key in old if old[key] != new[key]}
+
+
+def of_results(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    """Those of them that make another result, but for rounding: not HARMLESS."""
+    return {key: values for key, values in changed(before, after).items() if key not in HARMLESS}
 
 
 def record(before: Config, after: Config) -> dict[str, list[Any]]:

@@ -25,6 +25,7 @@ from ttfs_cupy.data.mixing import MIXES
 from ttfs_cupy.data.order import SAMPLINGS
 from ttfs_cupy.data.sources.datasets import idle_option, options_of
 from ttfs_cupy.data.sources.raw import OPTIONS
+from ttfs_cupy.device import NAMES as DEVICE_NAMES
 from ttfs_cupy.engine.optimizer import decay_trouble
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment.config import text as config_text
@@ -241,7 +242,7 @@ class Config(Section):
 
     seed: Seed = 0
     device: Annotated[
-        str, Field(strict=True, pattern=r"^(auto|cpu|cuda(:[0-9]{1,4})?)$", description="auto, cuda, cuda:N or cpu")
+        str, Field(strict=True, pattern=f"^({DEVICE_NAMES})$", description="auto, cuda, cuda:N or cpu")
     ] = "auto"
     threads: Threads | None = None
     tune: Flag = True

@@ -46,6 +46,9 @@ def override(content: dict[str, Any], assignment: str) -> tuple[dict[str, Any], 
     parts = key.split(".")
     if not equals or not all(parts) or len(parts) > yaml_text.MAX_DEPTH:
         raise UserError(f"{called(assignment)}: this must read key.sub=value, such as network.t_win=1.5")
+    if any(part != part.strip() for part in parts):
+        bare = ".".join(part.strip() for part in parts)
+        raise UserError(f"{called(assignment)}: no spaces may stand around a key: write {one_line(bare, 60)}=...")
     try:
         return put(content, key, yaml_text.parse(text), called(assignment)), key
     except yaml_text.TextError as error:

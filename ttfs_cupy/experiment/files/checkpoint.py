@@ -77,6 +77,12 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, own
 
 
+def bfloat16_names(path: Path) -> set[str]:
+    """The arrays that the file holds as bfloat16, which `load` makes float32 of. Raises UserError as it does."""
+    with _opened(path) as file:
+        return {name for name in file.keys() if file.get_slice(name).get_dtype() == _BFLOAT16}  # noqa: SIM118
+
+
 def metadata(path: Path) -> dict[str, Any]:
     """Those of `load`, without reading an array. Raises UserError as it does, but for what the arrays are."""
     with _opened(path) as file:
