@@ -314,6 +314,22 @@ def test_kept_checkpoints_of_epochs_that_are_done_anew(tmp_path: Path, monkeypat
     assert {epoch: path.read_bytes() for epoch, path in kept.items()} == whole
 
 
+@pytest.mark.parametrize("newest", ["whole", "damaged"])
+def test_a_run_that_was_killed_before_it_kept_a_checkpoint(newest: str, tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", training__epochs=3, training__keep="{last: 2}")
+    kept = {epoch: run / "checkpoints" / f"epoch-{epoch:04}.safetensors" for epoch in (1, 2, 3)}
+    whole = {epoch: kept[epoch].read_bytes() for epoch in (2, 3)}
+    # as after a kill, right after the checkpoint was written
+    kept[3].rename(kept[1])
+    if newest == "damaged":
+        (run / "last.safetensors").replace(run / "previous.safetensors")
+        (run / "last.safetensors").write_bytes(b"damaged")
+    assert train("--resume", run).code == 0
+    assert {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()} == {
+        kept[epoch].name: content for epoch, content in whole.items()
+    }
+
+
 def test_what_is_kept() -> None:
     keep = Keep(last=2, every=5)
     assert [epoch for epoch in range(1, 13) if keep.keeps(epoch, 12)] == [5, 10, 11, 12]

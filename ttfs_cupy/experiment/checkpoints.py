@@ -53,6 +53,11 @@ class Checkpoints:
         self._writer.begin(self._last(progress))
         self.finish()
 
+    def go_on(self, progress: Progress) -> None:
+        """Of a run that was loaded: does what may not have been done after the checkpoint that it goes on from."""
+        if progress.epochs and not progress.batches:
+            self._keep_epoch(progress.epochs)
+
     def within_epoch(self, progress: Progress) -> None:
         """A convenience: the run does not depend on it."""
         write, epoch = self._last(progress), progress.epochs + 1
@@ -155,14 +160,15 @@ class Checkpoints:
         return write
 
     def _keep_epoch(self, epoch: int) -> None:
-        """Gives the checkpoint after that epoch its name among the kept ones, and removes those that are no longer."""
+        """Gives the newest checkpoint, of that epoch, its name among the kept ones, and removes those that are no
+        longer."""
         run, keep = self._run, self._keep
         if keep is None:
             return
         try:
             if keep.keeps(epoch, epoch):
                 make_folder(run.checkpoints)
-                also_called(run.last, run.kept(epoch))
+                also_called(run.last if self._newest_is_whole else run.previous, run.kept(epoch))
             for earlier in run.kept_epochs:
                 # later ones are of before the run went on from an earlier one
                 if earlier > epoch or not keep.keeps(earlier, epoch):
