@@ -19,7 +19,7 @@ from ttfs_cupy.experiment.files.run_directory import RunDirectory
 def test_two_starts_at_once(tmp_path: Path) -> None:
     pairs = Pairs(tmp_path)
     # seeds that bring each kind of pair
-    outcomes = {pairs.attempt(random.Random(seed)) for seed in (0, 1, 2, 5)}
+    outcomes = {pairs.attempt(random.Random(seed)) for seed in (0, 1, 5, 19)}
     assert outcomes >= {"two directories", "one refused"}
 
 
