@@ -200,7 +200,7 @@ def whole_changing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_small(tmp_path_factory.mktemp("whole") / "run", **CHANGING)
 
 
-@pytest.mark.parametrize("damage", ["a bit", "metadata", "half of it", "nothing left", "gone"])
+@pytest.mark.parametrize("damage", ["a bit", "metadata", "its key", "other weights", "half of it", "nothing left", "gone"])
 def test_a_damaged_checkpoint_is_passed_over(damage: str, stopped: Path, whole_changing: Path) -> None:
     last = stopped / "last.safetensors"
     content = bytearray(last.read_bytes())
@@ -209,6 +209,11 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, stopped: Path, whole_c
     elif damage == "metadata":
         place = content.index(b'\\"step\\": ') + len(b'\\"step\\": ')
         content[place] ^= 1
+    elif damage == "its key":
+        # a digest is no longer found, either
+        content[content.index(b'"ttfs_cupy"') + 1] ^= 1
+    elif damage == "other weights":
+        content = bytearray((whole_changing / "best.safetensors").read_bytes())
     elif damage == "half of it":
         del content[len(content) // 2 :]
     else:

@@ -134,11 +134,11 @@ class Checkpoints:
     def _newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
         run = self._run
         try:
-            return (*checkpoint.load(run.last), run.last)
+            return (*_load(run.last), run.last)
         except UserError as error:
             if not run.previous.exists():
                 raise
-            found = checkpoint.load(run.previous)
+            found = _load(run.previous)
             logger.warning("warning: %s: the run goes on from the checkpoint before it, %s", error, run.previous)
             return (*found, run.previous)
 
@@ -191,6 +191,17 @@ class Checkpoints:
             raise UserError(
                 f"this run was begun with the classes {shown(trained)}, and the data now have {shown(names)}"
             )
+
+
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Raises UserError, as checkpoint.load does, also for a file that is none of a run's checkpoints.
+
+    Where the header's key of our metadata is damaged, they and their digest are gone.
+    """
+    arrays, metadata = checkpoint.load(path)
+    if "progress" not in metadata:
+        raise UserError(f"weights '{path}' cannot be used: they do not say how far the run has come")
+    return arrays, metadata
 
 
 def _require_finite(arrays: Mapping[str, np.ndarray], run: RunDirectory) -> None:
