@@ -200,7 +200,9 @@ def whole_changing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_small(tmp_path_factory.mktemp("whole") / "run", **CHANGING)
 
 
-@pytest.mark.parametrize("damage", ["a bit", "metadata", "its key", "other weights", "half of it", "nothing left", "gone"])
+@pytest.mark.parametrize(
+    "damage", ["a bit", "metadata", "its key", "other weights", "half of it", "nothing left", "gone"]
+)
 def test_a_damaged_checkpoint_is_passed_over(damage: str, stopped: Path, whole_changing: Path) -> None:
     last = stopped / "last.safetensors"
     content = bytearray(last.read_bytes())

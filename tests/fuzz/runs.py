@@ -51,7 +51,7 @@ class Pairs(Runs):
             for run in runs:
                 self.check(run, load_config(run / "config.yaml").seed)
             assert {load_config(run / "config.yaml").seed for run in runs} == set(seeds)
-            return "two directories"
+            return f"{kind}: two directories"
         if codes == [0, 0]:
             # one began as the other had ended
             assert kind == "resume", outcomes
@@ -63,7 +63,7 @@ class Pairs(Runs):
             # a start that comes too late is in nobody's way
             assert kind != "beside" or codes[0] == 0, outcomes
         self.check(here / "run", seeds[codes.index(0)])
-        return "one refused" if 2 in codes else "one after the other"
+        return f"{kind}: {'one refused' if 2 in codes else 'one after the other'}"
 
 
 class Signals(Runs):
