@@ -68,15 +68,15 @@ class Runs:
             if path.name != "previous.safetensors":
                 assert ours.read_bytes() == path.read_bytes(), ours
             elif previous:
-                assert _without_seconds(ours) == _without_seconds(path), ours
+                assert contents(ours) == contents(path), ours
 
 
 def _names(run: Path) -> list[str]:
     return sorted(str(path.relative_to(run)) for path in run.rglob("*"))
 
 
-def _without_seconds(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """What a checkpoint holds, but for the time that its epoch took."""
+def contents(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """A checkpoint's arrays and metadata, but for the time that its epoch took."""
     arrays, metadata = checkpoint.load(path)
-    del metadata["progress"]["seconds"]
+    metadata.get("progress", {}).pop("seconds", None)
     return {name: array.tobytes() for name, array in arrays.items()}, metadata
