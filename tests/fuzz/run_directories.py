@@ -134,6 +134,7 @@ class RunDirectories:
         self._judge(outcome, run, before, done, told)
         if must_go_on:
             self._check_bits(outcome, run, whole, told)
+            return f"{about}: the same bits"
         return f"{about}: {'refused' if outcome.code else 'taken'}"
 
     def _damage(self, run: Path, damage: _Damage, random: random.Random) -> None:
