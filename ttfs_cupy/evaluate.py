@@ -10,10 +10,9 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.shown import one_line, shown
-from ttfs_cupy.engine.diagnosis import silent_layers
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluator
@@ -22,8 +21,8 @@ from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
-from ttfs_cupy.experiment.prepare import load_best, prepare
-from ttfs_cupy.experiment.watching.silence import silence
+from ttfs_cupy.experiment.prepare import load_best, load_kept, prepare
+from ttfs_cupy.experiment.watching.layers import layer_warnings
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -31,7 +30,7 @@ logger = logging.getLogger("ttfs_cupy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = parser().parse_args(arguments)
-    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None)
+    return command_line.run(lambda: _evaluate(parsed), process_ends=arguments is None, level=parsed.level)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,24 +45,32 @@ def parser() -> argparse.ArgumentParser:
         help="a key of the config, such as data.root=DIR",
     )
     add = parser.add_argument
+    add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
     add("--jitter", type=float, default=0.0, metavar="SHARE", help="jitters spike times: sigma, as a share of t_win")
     add("--time-bits", type=int, metavar="B", help="rounds spike times to 2^B steps of t_win")
     add("--weight-bits", type=int, metavar="B", help="rounds weights to 2^(B-1)-1 levels a side, by output channel")
     add("--noise-seed", type=int, default=0, metavar="N", help="of the jitter (default: 0)")
+    loudness.add_options(parser, "warnings, errors, and the test accuracy")
     return parser
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
     noise = Noise(parsed.jitter, parsed.time_bits, parsed.weight_bits, parsed.noise_seed)
     run = RunDirectory.existing(parsed.run)
-    best_weights.require(run)
+    if parsed.epoch is None:
+        best_weights.require(run)
     config = load_config(run.config, [run_directory.OWN_WEIGHTS, *parsed.set], {"device": parsed.device})
     # whoever names an algorithm here gets that one, or is refused it
     of_run = not any(item.startswith("network.convolution") for item in parsed.set)
     experiment = prepare(config, training=False, of_run=of_run)
     is_known = run.check_split(experiment.fingerprint)
     network = experiment.network
-    epoch, are_averaged, trained = load_best(network, run.best)
+    for layer, algorithms in network.algorithms.items():
+        logger.debug("%s is convolved by %s", layer, algorithms)
+    if parsed.epoch is None:
+        path, (epoch, are_averaged, trained) = run.best, load_best(network, run.best)
+    else:
+        path, (epoch, are_averaged, trained) = run.kept(parsed.epoch), load_kept(network, run, parsed.epoch)
     names = experiment.dataset.class_names
     if trained is not None and names is not None and names != trained:
         logger.warning("the run was trained on the classes %s, and these data have %s", shown(trained), shown(names))
@@ -74,13 +81,13 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
-    logger.info("weights        %s, epoch %d%s", run.best, epoch, ", averaged" if are_averaged else "")
+    logger.info("weights        %s, epoch %d%s", path, epoch, ", averaged" if are_averaged else "")
     if not is_known:
         logger.info("data           unknown to the run, which has no %s: it may have seen others", run.split.name)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     percent = f"{100 * result.totals.accuracy:.2f} %"
-    logger.info("test accuracy  %s", percent, extra={"bold": percent})
+    logger.info("test accuracy  %s", percent, extra={"bold": percent, **loudness.RESULT})
     if result.classes.are_uneven:
         logger.info("balanced       %s", _by_class(result.classes, names))
     if noise.is_on:
@@ -89,9 +96,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         logger.info("without noise  %.2f %%; %.2f %% of predictions change", 100 * accuracy, 100 * changed)
     for name, rate in result.firing_rates.items():
         logger.info("firing rate    %-8s %.3f", name, rate)
-    silent = silent_layers(result.firing_rates)
-    if silent:
-        logger.warning("%s", silence(silent, "test", config))
+    for warning in layer_warnings(result.firing_rates, result.saturations, "test", config):
+        logger.warning("%s", warning)
 
 
 def _by_class(classes: ClassTotals, names: tuple[str, ...] | None) -> str:

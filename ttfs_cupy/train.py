@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttfs_cupy.common.command import command_line, interruption
+from ttfs_cupy.common.command import command_line, interruption, loudness
 from ttfs_cupy.common.command.typed_command import called, typed
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
@@ -20,10 +20,12 @@ from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.experiment import dry_run
 from ttfs_cupy.experiment.config import Config, changes, dump_config, load_config
 from ttfs_cupy.experiment.files import best_weights, run_directory
+from ttfs_cupy.experiment.files.progress import has_steps
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
 from ttfs_cupy.experiment.steering import take_changes
 from ttfs_cupy.experiment.trainer import Trainer
+from ttfs_cupy.experiment.watching.loggers import require as require_loggers
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = parser().parse_args(arguments)
     command = _resume if parsed.resume is not None else _start
-    return command_line.run(lambda: command(parsed), process_ends=arguments is None)
+    return command_line.run(lambda: command(parsed), process_ends=arguments is None, level=parsed.level)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY.SUB=VALUE",
         help="any key of the config; may be repeated",
     )
+    loudness.add_options(parser, "warnings, errors, and the test accuracy")
     return parser
 
 
@@ -75,6 +78,7 @@ def _start(parsed: argparse.Namespace) -> None:
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
     options["network.initial_weights"] = None if parsed.init_from is None else str(parsed.init_from)
     config = load_config(parsed.config, overrides, options)
+    require_loggers(config)
     if parsed.dry_run:
         dry_run.show(prepare(config))
         return
@@ -92,9 +96,9 @@ def _start(parsed: argparse.Namespace) -> None:
         except BaseException as error:
             interruption.arrived()
             # without weights to go on from, this is no run, and would only be in the way of the next one; nor is one
-            # for whose first epoch there was too little memory
+            # for whose first steps there was too little memory
             lacks_memory = isinstance(error, MemoryError) or cannot_start(error)
-            if not run.has_checkpoint or (lacks_memory and not run.metrics.exists()):
+            if not run.has_checkpoint or (lacks_memory and not has_steps(run)):
                 run.discard()
             raise
 
@@ -116,6 +120,7 @@ def _resume(parsed: argparse.Namespace) -> None:
         config = load_config(run.config, [*overrides, *parsed.set], {"device": parsed.device})
         changes.check(before, config)
         config = changes.with_slope_kept(before, config, parsed.set)
+        require_loggers(config)
         # whoever names an algorithm here gets that one, or is refused it
         names_algorithms = any(item.startswith("network.convolution") for item in parsed.set)
         experiment = prepare(config, of_run=not names_algorithms)
@@ -124,6 +129,9 @@ def _resume(parsed: argparse.Namespace) -> None:
                 f"'{run.path}' cannot go on: it has no {run.split.name} that says which images it held out, and "
                 "earlier versions held out others; evaluate it, or begin anew"
             )
+        if not has_begun:
+            # what --set and --device changed is how it begins
+            run.write_config(dump_config(experiment.config))
         _train(experiment, run, before if has_begun else None)
 
 
@@ -135,7 +143,8 @@ def _train(experiment: Experiment, run: RunDirectory, before: Config | None) -> 
         interruption.arrived()
         if run.has_checkpoint:
             standing = best_weights.standing(experiment.config, run)
-            logger.info("interrupted: %s; go on with: %s", standing, run.resume_command)
+            told = (standing, run.resume_command)
+            logger.info("interrupted: %s; go on with: %s", *told, extra=loudness.RESULT)
             raise interruption.ToldInterrupt from None
         raise
 
@@ -160,8 +169,11 @@ def _fit(experiment: Experiment, run: RunDirectory, before: Config | None) -> No
     if network.encoder.standardize:
         logger.info("standardised input leaves the window [0, T]: this is not a causal time-to-first-spike code")
     logger.info("%s", network.summary())
-    trainer.fit()
-    _finish(experiment, trainer, run)
+    for layer, algorithms in network.algorithms.items():
+        logger.debug("%s is convolved by %s", layer, algorithms)
+    with trainer.watched():
+        trainer.fit()
+        _finish(experiment, trainer, run)
 
 
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
@@ -177,6 +189,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         balanced_accuracy=test.classes.balanced_accuracy,
         class_accuracies=test.classes.accuracies,
         firing_rates=test.firing_rates,
+        saturations=test.saturations,
         best_epoch=trainer.progress.best_epoch,
         psp_slope=network.psp_slope,
         device=experiment.device.description,
@@ -184,11 +197,12 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
         convolutions=network.algorithms,
         version=__version__,
     )
+    trainer.loggers.tested(trainer.metrics.lines[-1])
     logger.info(
         "test accuracy %.2f %%%s on %d images, with the %sweights of epoch %d",
         *(100 * test.totals.accuracy, _by_class(test.classes), test.totals.images),
         *("averaged " if best.are_averaged else "", best.epoch),
-        extra={"bold": f"test accuracy {100 * test.totals.accuracy:.2f} %"},
+        extra={"bold": f"test accuracy {100 * test.totals.accuracy:.2f} %", **loudness.RESULT},
     )
     logger.info("the run is in %s; try next:", run.path)
     seed = experiment.config.seed + 1

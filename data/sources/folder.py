@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ttfs_cupy.common.command import loudness
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.machine.threads import ThreadPool
@@ -116,7 +117,7 @@ def _all_of(
             failures[-1] = None
             raise
 
-    bar = tqdm(total=len(files), desc="decoding", unit="image", leave=False, disable=None)
+    bar = tqdm(total=len(files), desc="decoding", unit="image", leave=False, disable=loudness.hides_bars())
     with bar, ThreadPool(threads - 1, "ttfs-decoding") as pool:
         pool.run([work] * threads)
     first = failures.get(min(failures, default=0))

@@ -58,14 +58,14 @@ def trained_with(
     with the stack."""
     calls, real = itertools.count(1), Checkpoints.within_epoch
 
-    def work(self: Checkpoints, progress: Progress) -> None:
+    def work(self: Checkpoints, progress: Progress, told: Callable[[], None]) -> None:
         number = next(calls)
         self.finish()
         if number == first:
             stack.enter_context(trouble(run))
         elif number == last:
             stack.close()
-        real(self, progress)
+        real(self, progress, told)
         self.finish()
         # whatever came of it
         checkpoint.load(run / "last.safetensors")

@@ -181,6 +181,29 @@ def test_initial_weights_are_where_a_run_begins(short_run: Path, tmp_path: Path)
     assert metrics(run)[-1]["test_accuracy"] == metrics(short_run)[-1]["test_accuracy"]
 
 
+@pytest.mark.parametrize("normalization", ["none", "weight"])
+def test_weights_of_a_kept_epoch(normalization: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"network__normalization": normalization, "training__epochs": 3}
+    run = run_small(tmp_path / "run", training__keep="{every: 1}", **settings)
+    (best,) = {line["best_epoch"] for line in metrics(run) if "best_epoch" in line}
+    of_best, of_first = evaluate(run), evaluate(run, "--epoch", "1")
+    assert (of_first.code, of_first.err) == (0, "")
+    assert f"weights        {run}/checkpoints/epoch-0001.safetensors, epoch 1\n" in of_first.out
+    # the best ones are those of that epoch
+    of_kept = evaluate(run, "--epoch", str(best))
+    assert of_kept.out.split("test images")[1] == of_best.out.split("test images")[1]
+    assert of_first.out.split("test images")[1] != of_best.out.split("test images")[1]
+    refused(evaluate(run, "--epoch", "4"), f"'{run}' keeps no checkpoint of epoch 4: there are 1, 2, 3\n")
+    kept = run / "checkpoints/epoch-0002.safetensors"
+    arrays, metadata = checkpoint.load(kept)
+    checkpoint.save(kept, {name: array for name, array in arrays.items() if "conv1" not in name}, metadata)
+    refused(evaluate(run, "--epoch", "2"), f"the weights in '{kept}' do not fit: weights 'conv1.")
+
+
+def test_no_kept_epoch(short_run: Path) -> None:
+    refused(evaluate(short_run, "--epoch", "1"), "keeps no checkpoint of epoch 1: training.keep asked for none")
+
+
 def test_the_first_epoch_has_no_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
 
@@ -293,10 +316,10 @@ def test_a_second_signal_whenever_it_comes(
 
 
 # Killed at the writing of: the config; the split; what to go on from, at the start and in the first epoch; the first
-# best weights, and the metrics of their epoch
+# best weights, and the metrics of their epoch, and the table of them
 
 
-@pytest.mark.parametrize("fsyncs", [1, 2, 3, 4, 15, 16])
+@pytest.mark.parametrize("fsyncs", [1, 2, 3, 4, 16, 17, 18])
 def test_what_a_killed_run_leaves_is_cleared(fsyncs: int, kills: Kills, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert killed(kills.start(run, 0), fsyncs=fsyncs, folder=tmp_path).code == -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ttfs_cupy.experiment.config import Config, changes, load_config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.files.metrics import AFTER, MetricsFile
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 
 def resume(run: Path, *assignments: str, **options: Any) -> Any:
@@ -139,9 +141,7 @@ def test_fewer_epochs_than_were_meant(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "test_accuracy" in metrics(run)[-1]
 
 
-def test_no_changes_while_the_best_weights_are_of_an_epoch_that_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_best_weights_of_an_epoch_that_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after best.safetensors, before last.safetensors: they would be the best of a run that never had them."""
     run, real = tmp_path / "run", checkpoint.save
 
@@ -156,13 +156,61 @@ def test_no_changes_while_the_best_weights_are_of_an_epoch_that_is_lost(
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(checkpoint, "save", save)
         train(*small(run))
-    _, metadata = checkpoint.load(run / "best.safetensors")
-    assert metadata["epoch"] == 2
-    refused(
-        resume(run, "optimizer.lr=1e-4"), "is of epoch 2, and the run goes on from its epoch 1: go on without changes"
-    )
-    assert resume(run).code == 0
-    assert resume(run, "optimizer.lr=1e-4", "training.epochs=3").code == 0
+    assert checkpoint.metadata(run / "best.safetensors")["epoch"] == 2
+    assert len(metrics(run)) == 2
+    # nothing is learnt any more: the epoch is as accurate as the one before, and not the lost one
+    outcome = resume(run, "optimizer.lr=1e-30")
+    assert outcome.code == 0
+    assert f"the best weights so far are of another run from here on, and do not count: {run}/best" in outcome.out
+    lines = metrics(run)
+    assert [line.get("epoch", line.get(AFTER)) for line in lines] == [1, 1, 2, None]
+    assert lines[0]["validation_accuracy"] == lines[2]["validation_accuracy"]
+    assert evaluate(run).code == 0
+
+
+def test_another_psp_slope_has_other_best_weights(short_run: Path, tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run")
+    refused(resume(run, "network.psp_slope=0.5"), "the run is over, and with these settings would have no best weights")
+    outcome = resume(run, "network.psp_slope=0.5", "training.epochs=3")
+    assert outcome.code == 0 and "do not count" in outcome.out
+    metadata = checkpoint.metadata(run / "best.safetensors")
+    assert (metadata["epoch"], metadata["psp_slope"]) == (3, 0.5)
+    assert metrics(run)[-1]["best_epoch"] == 3
+
+
+def test_settings_of_a_run_that_was_killed_before_its_first_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr("ttfs_cupy.train._train", killed)
+        patch.setattr(RunDirectory, "discard", lambda _: None)
+        train(*small(run))
+    assert {path.name for path in run.iterdir()} == {"config.yaml"}
+    assert resume(run, "training.epochs=1", "optimizer.lr=1e-4").code == 0
+    config = load_config(run / "config.yaml")
+    assert (config.training.epochs, config.optimizer.lr) == (1, 1e-4)
+    assert len(metrics(run)) == 2 and changes_of(run) == []
+
+
+def test_a_change_stays_on_record_where_the_run_falls_back(tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", training__epochs=3, training__keep="{every: 1}")
+    assert resume(run, "optimizer.lr=1e-4", "training.epochs=4").code == 0
+    assert [line[AFTER] for line in changes_of(run)] == [3]
+    # the newest two are lost
+    (run / "last.safetensors").unlink()
+    shutil.copy(run / "checkpoints/epoch-0002.safetensors", run / "previous.safetensors")
+    assert train("--resume", run).code == 0
+    (line,) = changes_of(run)
+    assert (line[AFTER], line["step"]) == (2, 2 * STEPS)
+    assert [line.get("epoch", line.get(AFTER)) for line in metrics(run)] == [1, 2, 2, 3, 4, None]
 
 
 def test_a_record_that_cannot_be_written(short_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,4 +296,13 @@ def test_lines_of_changes_are_cut_with_their_epochs(tmp_path: Path) -> None:
     lines: list[dict[str, Any]] = [{"epoch": 1}, {AFTER: 1}, {"epoch": 2}, {AFTER: 2}, {"test_accuracy": 1}]
     for line in lines:
         file.add(**line)
-    assert [len(MetricsFile.of_epochs(path, epochs).lines) for epochs in (0, 1, 2)] == [0, 2, 4]
+    # what was changed later is in force from there on
+    found = [MetricsFile.of_epochs(path, epochs).lines for epochs in (0, 1, 2)]
+    assert found == [
+        [{AFTER: 0}, {AFTER: 0}],
+        [{"epoch": 1}, {AFTER: 1}, {AFTER: 1}],
+        [{"epoch": 1}, {AFTER: 1}, {"epoch": 2}, {AFTER: 2}],
+    ]
+    file.add(**{AFTER: 2, "step": 25})
+    assert MetricsFile.of_epochs(path, 2, 22).lines[-1] == {AFTER: 2, "step": 22}
+    assert MetricsFile.of_epochs(path, 2, 26).lines[-1] == {AFTER: 2, "step": 25}

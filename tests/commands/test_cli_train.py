@@ -94,10 +94,13 @@ def test_metrics_have_a_line_for_each_epoch(quickstart: Path) -> None:
             *("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "firing_rates"),
             *("learning_rate", "psp_slope", "seconds", "images_per_second", "skipped_steps", "clipped_steps"),
             *("averaged", "current_validation_loss", "current_validation_accuracy"),
-            *("average_validation_loss", "average_validation_accuracy"),
+            *("average_validation_loss", "average_validation_accuracy", "saturations"),
         } == set(line)
         assert list(line["firing_rates"]) == ["conv1", "conv2", "conv3"]
         assert all(0 < rate < 1 for rate in line["firing_rates"].values())
+        assert list(line["saturations"]) == ["conv1", "conv2", "conv3"]
+        assert all(0 <= share < line["firing_rates"][name] for name, share in line["saturations"].items())
+        assert any(line["saturations"].values())
         assert 0 <= line["train_accuracy"] <= 1
         # accuracies are shares of whole images: 1,437 digits, a tenth of them for validation
         assert (line["validation_accuracy"] * 144) == pytest.approx(round(line["validation_accuracy"] * 144))
@@ -114,7 +117,7 @@ def test_last_line_measures_every_test_image(quickstart: Path) -> None:
     assert last["test_images"] == TEST_IMAGES
     correct = last["test_accuracy"] * TEST_IMAGES
     assert correct == pytest.approx(round(correct))
-    assert {"firing_rates", "best_epoch", "precision", "convolutions", "version"} <= set(last)
+    assert {"firing_rates", "saturations", "best_epoch", "precision", "convolutions", "version"} <= set(last)
 
 
 def test_slope_rises_and_only_epochs_at_its_end_may_be_the_best(quickstart: Path) -> None:

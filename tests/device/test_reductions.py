@@ -47,7 +47,7 @@ class Decision:
 
 def decide(device: Any, grad: np.ndarray, times: int = 1) -> Decision:
     sums, arrived = np.full(reductions.PARTS, np.nan, np.float32), np.zeros(1, np.int32)
-    update, counts = np.zeros(5, np.float32), np.zeros(3, np.int64)
+    update, counts = np.zeros(5, np.float32), np.zeros(reductions.COUNTS, np.int64)
     for _ in range(times):
         state = (np.full(1, 0.25, np.float32), update, counts)
         reductions.prepare_update(device, grad, sums, arrived, *state, SETTINGS)
@@ -69,7 +69,7 @@ def test_the_norm(size: int, seed: int) -> None:
     norm = math.sqrt((grad.astype(np.float64) ** 2).sum())
     assert found.update[1] == pytest.approx(min(1.0, 1 / norm), rel=1e-6)
     clipped = 2 if norm > 1 else 0
-    assert found.counts.tolist() == [2, 0, clipped] and not found.arrived.any()
+    assert found.counts.tolist() == [2, 0, clipped, 0, 0] and not found.arrived.any()
 
 
 @many
@@ -78,7 +78,19 @@ def test_a_gradient_that_is_not_finite_is_skipped(size: int, place: int, value: 
     grad = gradient(size)
     grad[place % size] = value
     found = decide(EmulatedGpu(seed=place), grad)
-    assert found.update[0] == 0 and found.counts.tolist() == [0, 1, 0]
+    assert found.update[0] == 0 and found.counts.tolist() == [0, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("device", [EmulatedGpu(), CpuDevice(1)], ids=["GPU", "CPU"])
+def test_skipped_steps_in_a_row_are_counted(device: Any) -> None:
+    good, bad = np.ones(3, np.float32), np.full(3, np.nan, np.float32)
+    sums, arrived = np.zeros(reductions.PARTS, np.float32), np.zeros(1, np.int32)
+    update, counts = np.zeros(5, np.float32), np.zeros(reductions.COUNTS, np.int64)
+    rows = []
+    for grad in (bad, bad, bad, good, bad, bad, good, good):
+        reductions.prepare_update(device, grad, sums, arrived, np.ones(1, np.float32), update, counts, SETTINGS)
+        rows.append(counts[3:].tolist())
+    assert rows == [[1, 1], [2, 2], [3, 3], [0, 3], [1, 3], [2, 3], [0, 3], [0, 3]]
 
 
 def test_it_decides_as_a_cpu_does() -> None:
@@ -109,7 +121,8 @@ def loss(
     rows = len(potentials)
     grad = np.full(potentials.shape, np.nan, np.float32) if grad is None else grad
     row_loss = np.full(rows, np.nan, np.float32)
-    row_correct, totals, arrived = np.full(rows, -1, np.int32), np.zeros(3), np.zeros(1, np.int32)
+    row_correct, arrived = np.full(rows, -1, np.int32), np.zeros(1, np.int32)
+    totals = np.zeros(reductions.TOTALS)
     outputs = (np.zeros(1, np.int32), grad, row_loss, row_correct, arrived, totals)
     reductions.cross_entropy(device, potentials, labels, *mixed, smoothing, weights, *outputs)
     assert not arrived.any()
@@ -140,7 +153,7 @@ def test_the_loss(batch: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     np.testing.assert_allclose(row_loss, expected, rtol=1e-6, atol=1e-6)
     assert (row_correct == (m.argmax(axis=1) == labels)).all()
     assert totals[0] == pytest.approx(row_loss.sum(dtype=np.float64), rel=1e-12)
-    assert totals[1:].tolist() == [row_correct.sum(), rows]
+    assert totals[1:].tolist() == [row_correct.sum(), rows, 0, 0, 0]
 
 
 @many
@@ -179,7 +192,7 @@ def test_the_loss_of_soft_targets_with_class_weights(
         assert totals[0] == pytest.approx(row_loss.sum(dtype=np.float64), rel=1e-12)
         mostly = np.where(shares >= 0.5, labels, others)
         assert (row_correct == (m.argmax(axis=1) == mostly)).all()
-        assert totals[1:].tolist() == [row_correct.sum(), rows]
+        assert totals[1:].tolist() == [row_correct.sum(), rows, 0, 0, 0]
 
 
 @many
@@ -232,6 +245,12 @@ def test_what_is_not_finite_shows_in_the_loss(batch: tuple[np.ndarray, np.ndarra
         for on_gpu, on_cpu in zip(*results, strict=True):
             # with smoothing a thousand distances are added, in the two targets' order
             np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-6 if smoothing == 0 else 5e-6, atol=1e-6)
+        for _, row_loss, row_correct, totals in results:
+            # a batch that is not finite is kept apart from those that are
+            counted, nothing = [row_correct.sum(), len(labels)], [0, 0]
+            is_finite = bool(np.isfinite(row_loss).all())
+            assert totals[1:].tolist() == [*(counted + nothing if is_finite else nothing + counted), not is_finite]
+            assert is_finite or totals[0] == 0
 
 
 # Spikes
@@ -243,10 +262,11 @@ def test_spikes_are_counted_exactly(size: int, seed: int, share: float) -> None:
     random = np.random.default_rng(seed)
     earliness = np.where(random.random(size) < share, random.standard_normal(size), 0).astype(np.float32)
     earliness[-1] = np.nan  # fired, if anything
-    counts = np.full(reductions.PARTS, 2**40, np.int64)
+    counts = np.full((reductions.PARTS, 2), 2**40, np.int64)
     for _ in range(2):
-        reductions.count_spikes(EmulatedGpu(seed=seed), earliness, counts)
-    assert int((counts - 2**40).sum()) == 2 * np.count_nonzero(earliness)
+        reductions.count_spikes(EmulatedGpu(seed=seed), earliness, 0.5, counts)
+    found = (counts - 2**40).sum(axis=0)
+    assert found.tolist() == [2 * np.count_nonzero(earliness), 2 * np.count_nonzero(earliness >= 0.5)]
 
 
 @many
@@ -279,8 +299,8 @@ def test_the_size_of_the_grid_does_not_matter(blocks: int) -> None:
     earliness = np.maximum(gradient(20_003, 1), 0)
 
     def results(device: EmulatedGpu) -> list[bytes]:
-        counts, spiked = np.zeros(reductions.PARTS, np.int64), np.full(59, np.nan, np.float32)
-        reductions.count_spikes(device, earliness, counts)
+        counts, spiked = np.zeros((reductions.PARTS, 2), np.int64), np.full(59, np.nan, np.float32)
+        reductions.count_spikes(device, earliness, 1.0, counts)
         reductions.find_spikes(device, np.maximum(potentials - 2, 0), spiked)
         found = [each.tobytes() for each in loss(device, potentials, labels)]
         return [decide(device, grad).bits, counts.tobytes(), spiked.tobytes(), *found]
@@ -349,7 +369,7 @@ def share_of_sectors(report: Report) -> float:
 def test_a_warp_reads_neighbouring_addresses() -> None:
     device, size = EmulatedGpu(), 50_000
     decide(device, aligned(size))
-    reductions.count_spikes(device, aligned(size), np.zeros(reductions.PARTS, np.int64))
+    reductions.count_spikes(device, aligned(size), 1.0, np.zeros((reductions.PARTS, 2), np.int64))
     reductions.find_spikes(device, aligned(100, 64), np.zeros(100, np.float32))
     loss(device, aligned(64, 1024), np.zeros(64, np.int32), aligned(64, 1024))
     assert len(device.reports) == 4
@@ -362,7 +382,7 @@ def test_a_warp_reads_neighbouring_addresses() -> None:
 
 FLAT = [
     ("sum_squares", lambda values: (np.zeros(reductions.PARTS, np.float32), reductions.PARTS, values.size)),
-    ("count_spikes", lambda values: (np.zeros(256, np.int64), 256, values.size)),
+    ("count_spikes", lambda values: (np.zeros((256, 2), np.int64), 1.0, 256, values.size)),
     ("find_spikes", lambda values: (np.zeros(values.size // 64, np.float32), values.size // 64, 64)),
 ]
 

@@ -13,7 +13,7 @@ from reference.comparison import DEVICE, host
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
+from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd, StepCounts
 from ttfs_cupy.experiment.config.keys import OptimizerConfig
 
 STEPS = 12
@@ -163,6 +163,18 @@ def test_counts_tell_applied_skipped_and_clipped_steps() -> None:
     run(optimizer, [short, long, long, broken, short, broken, broken])
     counts = optimizer.counts
     assert (counts.applied, counts.skipped, counts.clipped) == (4, 3, 2)
+    assert (counts.in_a_row, counts.longest_row) == (2, 2)
+    run(optimizer, [short, broken])
+    assert (optimizer.counts.in_a_row, optimizer.counts.longest_row) == (1, 2)
+
+
+def test_counts_of_earlier_versions_have_no_rows() -> None:
+    net = network()
+    optimizer = Sgd(net.device, net.parameters, 0.1)
+    optimizer.load_state_dict({**optimizer.state_dict(), "counts": np.array([4, 3, 2])})
+    assert optimizer.counts == StepCounts(4, 3, 2, 0, 0)
+    with pytest.raises(ValueError, match=r"'counts' must be int64 \(5,\), not int64 \(4,\)"):
+        optimizer.load_state_dict({**optimizer.state_dict(), "counts": np.array([4, 3, 2, 1])})
 
 
 @pytest.mark.parametrize("kind", [Adam, Sgd])

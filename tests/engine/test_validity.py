@@ -1,6 +1,7 @@
 """Batches that are none: shapes and types are refused at once, values as soon as somebody could know."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ from cuda_stand_in import Machine, device_of
 from helpers.small_network import CLASSES, SHAPE, SPEC, bits, build, images, on
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.comparison import host
 
 from ttfs_cupy import Batches, Encoder, ImageSet, models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import Device
+from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Sgd
 from ttfs_cupy.engine.steps.evaluation import Evaluator
@@ -366,3 +369,22 @@ def test_a_loss_that_nothing_was_added_to(device: str | Device) -> None:
     net = on(device)
     assert net.loss.read().images == 0
     assert copy.deepcopy(net).loss.read().images == 0
+
+
+def test_a_batch_whose_loss_is_not_finite_is_kept_apart() -> None:
+    net = build()
+    net.plan(3, training=True)
+    add, finite, broken = net.loss.add, np.zeros((3, CLASSES), np.float32), np.zeros((2, CLASSES), np.float32)
+    finite[:, 1], broken[0, 0] = 1.0, np.inf
+    labels = net.device.to_device(np.array([1, 1, 0], np.int32))
+    add(net.device.to_device(finite), labels)
+    before = net.loss.read()
+    assert before == net.loss.read_finite() and before.accuracy == pytest.approx(2 / 3) and before.not_finite == 0
+    assert np.isnan(host(add(net.device.to_device(broken), labels[:2]))).any()
+    assert net.loss.read_finite() == replace(before, not_finite=1)
+    whole = net.loss.read()
+    assert not np.isfinite(whole.loss) and (whole.images, whole.not_finite) == (5, 1)
+    add(net.device.to_device(finite), labels)
+    assert net.loss.read_finite() == replace(before, images=6, not_finite=1)
+    net.loss.reset()
+    assert net.loss.read() == net.loss.read_finite() == Totals(0.0, 0.0, 0)

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from helpers.changing_run import CHANGING
+from helpers.commands import run_small
 from helpers.configs import MINIMAL
 
 
@@ -16,3 +18,8 @@ def minimal(tmp_path: Path) -> Path:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "my.yaml"
+
+
+@pytest.fixture(scope="module")
+def whole_changing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_small(tmp_path_factory.mktemp("whole") / "run", **CHANGING)

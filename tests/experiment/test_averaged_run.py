@@ -1,5 +1,6 @@
 """Runs with averaged weights: the better ones are kept, training is as without them, and a resumed run the same."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ def test_a_run_goes_on_as_it_began(
 
 
 def evaluation(correct: int, loss: float = 1.0) -> Evaluation:
-    return Evaluation(Totals(loss, correct / 100, 100), {"conv1": correct / 100}, ClassTotals((100,), (correct,)))
+    rates = {"conv1": correct / 100}
+    return Evaluation(Totals(loss, correct / 100, 100), rates, ClassTotals((100,), (correct,)), dict(rates))
 
 
 def test_which_is_the_better_one() -> None:
@@ -152,5 +154,5 @@ def test_no_pass_more_without_an_average() -> None:
             assert description == "validation"
             return evaluation(3)
 
-    found = validate(Counting(), None, None)  # type: ignore[arg-type]
+    found = validate(Counting(), None, None, nullcontext)  # type: ignore[arg-type]
     assert found.average is None

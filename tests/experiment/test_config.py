@@ -64,6 +64,7 @@ DEFAULTS = {
         "label_smoothing": 0.0,
         "average": None,
         "accumulate": 1,
+        "max_skipped": 20,
         "checkpoint_every": {"minutes": 10.0, "steps": None},
         "keep": None,
     },
@@ -89,6 +90,7 @@ DEFAULTS = {
         "start_factor": 0.04,
         "end_factor": 4e-6,
     },
+    "watch": {"log_every": 60.0, "tensorboard": False, "loggers": ()},
 }
 
 
@@ -213,6 +215,7 @@ WRONG = {
     "training.patience": WHOLE_FROM_1,
     "training.label_smoothing": [*ANY_NUMBER, "1", "-0.1", "null"],
     "training.accumulate": [*WHOLE_FROM_1, "null"],
+    "training.max_skipped": WHOLE_FROM_1,
     "training.checkpoint_every": ["5", "[5]", "often", "{}", "{minutes: 5, steps: 5}", "{minutes: null}"],
     "training.keep": ["5", "[5]", "all", "{}", "{last: null}"],
     "training.average": [*POSITIVE, "1", "1.5", "0.99999999"],
@@ -244,6 +247,9 @@ WRONG = {
     "schedule.rise": [*ANY_NUMBER, "-0.1", "1.1", "null"],
     "schedule.start_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
     "schedule.end_factor": [*ANY_NUMBER, "-0.1", "1.1", "null"],
+    "watch.log_every": [*POSITIVE, "null"],
+    "watch.tensorboard": FLAG,
+    "watch.loggers": ["wandb", "1", "true", "null", "[1]", "[x]", "[wandb, wandb]", "{wandb: 1}", "[[wandb]]"],
 }
 
 
@@ -311,6 +317,7 @@ RIGHT = [
     ("data.class_weights", "[1, 2.5, 1e-3]", (1.0, 2.5, 1e-3)),
     ("data.sampling", "balanced", "balanced"),
     ("training.patience", "null", None),
+    ("training.max_skipped", "null", None),
     ("training.label_smoothing", "0", 0.0),
     ("training.label_smoothing", "1e-1", 0.1),
     ("training.average", "0.999", 0.999),
@@ -364,12 +371,12 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
         "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, accumulate, "
-        "checkpoint_every, keep, not null"
+        "max_skipped, checkpoint_every, keep, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 
 
-@pytest.mark.parametrize("section", ["network", "data", "training", "optimizer", "schedule"])
+@pytest.mark.parametrize("section", ["network", "data", "training", "optimizer", "schedule", "watch"])
 def test_a_section_must_be_one(minimal: Path, section: str) -> None:
     for value in ("null", "3", "[a]", "text"):
         assert f"{section} must be a section with the keys " in mistake(minimal, f"{section}={value}")

@@ -27,6 +27,8 @@ from ttfs_cupy.experiment.config import load_config
         ("schedule.milestone", "schedule.milestones"),
         ("schedule.nmae", "schedule.name"),
         ("optimizer.LR", "optimizer.lr"),
+        ("watch.tensorbord", "watch.tensorboard"),
+        ("log_every", "watch.log_every"),
         # the right key of another section
         ("lr", "optimizer.lr"),
         ("batch_size", "training.batch_size"),

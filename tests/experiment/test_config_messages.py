@@ -25,12 +25,13 @@ ALGORITHMS = (
     f"auto or one of {', '.join(algorithms())}, or three with slashes between them (forward, data gradient, weight "
     "gradient), or such for each layer: {conv1: direct, conv2: gemm}; tensorcore:2 is a variant"
 )
-KEYS = "seed, device, threads, tune, output, network, data, training, optimizer, schedule"
+KEYS = "seed, device, threads, tune, output, network, data, training, optimizer, schedule, watch"
 NETWORK = (
     "model, t_win, psp_slope, clip, grad_clip, readout, encoding, standardize, weight_mean, weight_std, "
     "normalization, initial_potential, initial_weights, convolution, precision"
 )
 OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, clip_norm, weight_clip, fixed_sign"
+LOGGERS = "a list of wandb and mlflow, each once at most, such as [wandb]"
 BUNDLED = (
     "fmnist, quickstart, small_fmnist, t2fsnn_vgg11_cifar10, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist, "
     "wei_vgg11_cifar10, wei_vgg16_cifar100"
@@ -127,6 +128,12 @@ VALUES = {
         "schedule.milestones must be a list of increasing epochs, such as [15, 30, 40], not [3, 2]"
     ),
     "schedule.milestones=[3000000000]": "schedule.milestones must be at most 1000000000, not 3000000000",
+    "watch.log_every=0": "watch.log_every must be a number above 0, not 0",
+    "watch.tensorboard=1": "watch.tensorboard must be true or false, not 1",
+    "watch.loggers=wandb": f"watch.loggers must be {LOGGERS}, not 'wandb'",
+    "watch.loggers=[wandb, neptune]": f"watch.loggers must be {LOGGERS}, not ['wandb', 'neptune']",
+    "watch.loggers=[mlflow, mlflow]": f"watch.loggers must be {LOGGERS}, not ['mlflow', 'mlflow']",
+    "watch.loggers=[3]": f"watch.loggers must be {LOGGERS}, not [3]",
     "schedule.annealing=0": "schedule.annealing must be a number above 0, up to 1, not 0",
     "schedule.warmup=-1": "schedule.warmup must be a whole number from 0, not -1",
     "epoch=3": "epoch is not a key: did you mean training.epochs?",

@@ -97,6 +97,14 @@ contents = st.fixed_dictionaries(
                 "milestones": st.lists(whole(1), min_size=1, max_size=4, unique=True).map(sorted),
             }
         ),
+        "watch": st.fixed_dictionaries(
+            {},
+            optional={
+                "log_every": positive,
+                "tensorboard": st.booleans(),
+                "loggers": st.lists(st.sampled_from(["wandb", "mlflow"]), unique=True),
+            },
+        ),
     },
 )
 
@@ -181,6 +189,7 @@ training:
   label_smoothing: 0.0
   average: null
   accumulate: 1
+  max_skipped: 20
   checkpoint_every:
     minutes: 10.0
     steps: null
@@ -205,5 +214,9 @@ schedule:
   rise: 0.3
   start_factor: 0.04
   end_factor: 4.0e-06
+watch:
+  log_every: 60.0
+  tensorboard: false
+  loggers: []
 """
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.children import Child
+from helpers.commands import FILES
 from helpers.privileges import open_folder, without_privileges
 from reference.comparison import DEVICE
 
@@ -31,9 +32,7 @@ def test_a_new_run_holds_its_config(tmp_path: Path) -> None:
     assert RunDirectory.existing(run.path) == run
 
 
-@pytest.mark.parametrize(
-    "name", ["config.yaml", "split.json", "metrics.jsonl", "log.txt", "best.safetensors", "last.safetensors"]
-)
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_any_file_of_a_run_keeps_another_one_out(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("old")
     with pytest.raises(UserError, match="already holds a run"):
@@ -259,3 +258,23 @@ def test_firing_rates_are_the_share_of_neurons_that_fired() -> None:
     expected = {"conv1": fired["conv1"] / (91 * 5 * 144), "linear1": fired["linear1"] / (91 * 7)}
     assert rates.read(91) == pytest.approx(expected)
     assert 0 < expected["linear1"] < 1
+
+
+@pytest.mark.parametrize("t_win", [1.0, 0.3])
+def test_saturations_are_the_share_of_neurons_that_fired_as_their_window_opened(t_win: float) -> None:
+    net = models.build([5, "P", {"linear": 7}], (1, 12, 12), 3, DEVICE, t_win=t_win, weight_mean=0.02)
+    rates = FiringRates(net)
+    at_once = {"conv1": 0, "linear1": 0}
+    rng = np.random.default_rng(0)
+    for count in (40, 11):
+        net.run(net.encode(rng.random((count, 1, 12, 12))), watch=rates.watch)
+        times = net.spike_times()
+        for name in at_once:
+            at_once[name] += int((times[name] == 0).sum())
+    expected = {"conv1": at_once["conv1"] / (51 * 5 * 144), "linear1": at_once["linear1"] / (51 * 7)}
+    assert rates.read_saturations(51) == pytest.approx(expected)
+    fired = rates.read(51)
+    for name, share in expected.items():
+        assert 0 < share < fired[name]
+    rates.reset()
+    assert set(rates.read_saturations(51).values()) == {0.0}

@@ -8,6 +8,7 @@ from helpers.commands import metrics, run_small, small, timeless
 
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.metrics_table import as_csv
 
 # All that a step depends on changes, there are checkpoints within an epoch and kept ones, and only the last two epochs
 # may be the best.
@@ -63,6 +64,7 @@ class Runs:
         assert _names(run) == _names(whole), sorted({*_names(run)} ^ {*_names(whole)})
         assert load_config(run / "config.yaml").seed == seed
         assert timeless(run) == timeless(whole)
+        assert (run / "metrics.csv").read_text() == as_csv(metrics(run))
         for path in whole.rglob("*.safetensors"):
             ours = run / path.relative_to(whole)
             if path.name != "previous.safetensors":

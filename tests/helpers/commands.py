@@ -37,7 +37,7 @@ SMALL = {
 STEPS = 11  # of a small run's epoch
 # of a run's directory
 FILES = {
-    *("config.yaml", "split.json", "metrics.jsonl", "log.txt"),
+    *("config.yaml", "split.json", "metrics.jsonl", "metrics.csv", "log.txt"),
     *("best.safetensors", "last.safetensors", "previous.safetensors"),
 }
 

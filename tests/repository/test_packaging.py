@@ -195,6 +195,7 @@ def test_the_installed_package_trains_without_repository_and_compiler(installed:
         "split.json",
         "previous.safetensors",
         "metrics.jsonl",
+        "metrics.csv",
         "log.txt",
         "best.safetensors",
         "last.safetensors",

@@ -192,6 +192,17 @@ def test_control_c_has_the_runs_save_and_a_second_sweep_is_refused(tmp_path: Pat
     assert [row["status"] for row in table(folder)] == ["not finished"] * 4
 
 
+def test_sigusr1_has_the_runs_save(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    with at_work(*small(folder, training__epochs=100_000)) as process:
+        waiting.wait_until(begun(folder, least=2))
+        process.send_signal(signal.SIGUSR1)
+        waiting.wait_until(lambda: all("saved: " in (folder / name / "log.txt").read_text() for name in NAMES[:2]))
+        assert process.poll() is None and len(runs_of(process)) == 2
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     with at_work(*small(folder, training__epochs=100_000)) as process:

@@ -12,6 +12,8 @@ spikes, wait some 600 ns for each of their 1,235, or 45,056, sectors, one after 
 
 import math
 
+import numpy as np
+
 from ttfs_cupy.device.arrays import Array
 from ttfs_cupy.device.compilation.source import Variant
 from ttfs_cupy.device.gpu_limits import WARP
@@ -21,12 +23,21 @@ from ttfs_cupy.device.parts import parts
 # Partial sums of an array: enough to occupy any CPU's threads and any GPU's multiprocessors.
 PARTS = 1024
 
+# Of the decisions about steps, and of a loss: how many numbers are counted (kernels/decide_update.h, cross_entropy.h).
+COUNTS = 5
+TOTALS = 6
+
 # Of a GPU's block. By each of its rounds its threads read 4 values each.
 THREADS = 256
 ROUND = 4 * THREADS
 
 # Of a part on a GPU: what a block reads at once if its threads are to wait for memory only once.
 FEWEST_ROUNDS = 4
+
+# Of a histogram of spike times (kernels/spike_times.cu), and its partial counts on a GPU, a thread each: enough of them
+# to keep memory busy while each waits for it.
+SPIKE_TIME_BINS = 32
+GPU_HISTOGRAM_PARTS = 1 << 14
 
 # On a GPU, for work of a warp each; more work is done in turns, whose count must not overflow 32 bits.
 MOST_BLOCKS = 1 << 16
@@ -66,7 +77,8 @@ def prepare_update(
 ) -> None:
     """Decides about a step by the norm of its gradients: update and counts are those of kernels/decide_update.h.
 
-    sums: float32 (PARTS,), scratch. arrived: int32 (1,), 0 before the first call. settings: clip_norm, beta1, beta2.
+    sums: float32 (PARTS,), scratch. counts: int64 (COUNTS,). arrived: int32 (1,), 0 before the first call. settings:
+    clip_norm, beta1, beta2.
     """
     size = int(gradients.size)
     if device.gpu is None:
@@ -95,6 +107,8 @@ def cross_entropy(
 ) -> None:
     """The gradient of the rows' mean weighted cross-entropy; the totals grow by losses, correct predictions, rows.
 
+    totals: float64 (TOTALS,), these three of batches whose loss is finite; of the others correct, rows and batches.
+
     A row's target is its label, in shares of 1 or, float32 (rows,), `shares`, for the rest the label in `others`; and
     of all that `smoothing`, in [0, 1], evenly every class. Correct is the label of the larger share. weights: float32
     (classes,), None for 1; a row's loss is multiplied by its label's, of two labels by theirs in their shares.
@@ -114,14 +128,29 @@ def cross_entropy(
     device.launch_blocks(CROSS_ENTROPY, blocks_of_warps(rows), 0, *arguments)
 
 
-def count_spikes(device: Device, earliness: Array, counts: Array) -> None:
-    """Adds how many neurons fired to counts, int64 (PARTS,), whose sum is the number."""
+def count_spikes(device: Device, earliness: Array, t_win: float, counts: Array) -> None:
+    """Adds how many neurons fired, and how many of them as their window opened, to counts, int64 (PARTS, 2), whose sums
+    over the parts are the numbers."""
     size = int(earliness.size)
     if device.gpu is None:
-        device.launch("count_spikes", size, earliness, counts, PARTS, size)
+        device.launch("count_spikes", size, earliness, counts, t_win, PARTS, size)
         return
-    arguments = (earliness, counts, blocks_of_parts(size), part_size(size), size)
+    arguments = (earliness, counts, t_win, blocks_of_parts(size), part_size(size), size)
     device.launch_blocks(COUNT_SPIKES, blocks_of_parts(size), 0, *arguments)
+
+
+def spike_time_counts(device: Device) -> Array:
+    """Zeros for `count_spike_times`: int64 (parts, SPIKE_TIME_BINS)."""
+    return device.xp.zeros((PARTS if device.gpu is None else GPU_HISTOGRAM_PARTS, SPIKE_TIME_BINS), np.int64)
+
+
+def count_spike_times(device: Device, earliness: Array, window: float, counts: Array) -> None:
+    """Adds how many neurons fired in each of SPIKE_TIME_BINS equal shares of [0, window] to counts, whose sum over the
+    parts is the histogram: those of `spike_time_counts`."""
+    size, rows = int(earliness.size), len(counts)
+    # a CPU's thread has neighbouring values, a GPU's neighbouring threads have
+    work, turn = (size, parts(size, rows)) if device.gpu is None else (rows, 1)
+    device.launch("count_spike_times", work, earliness, counts, window, SPIKE_TIME_BINS / window, turn, rows, size)
 
 
 def find_spikes(device: Device, images: Array, spiked: Array) -> None:

@@ -10,8 +10,8 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.neuron import PotentialReadout, PspSlope
 
 
-def first_non_finite_layer(network: Network, inputs: Array) -> str:
-    """The name of the first layer whose membrane potentials overflow on these encoded inputs, else the readout's.
+def first_non_finite_layer(network: Network, inputs: Array) -> str | None:
+    """The name of the first layer whose membrane potentials overflow on these encoded inputs; None if none's do.
 
     Spiking hides it (an infinite potential fires at once, a NaN never), so the potentials are made anew.
     """
@@ -33,7 +33,7 @@ def first_non_finite_layer(network: Network, inputs: Array) -> str:
         below = output
 
     network.run(inputs, watch=watch)
-    return overflowing[0] if overflowing else network.layers[-1].name
+    return overflowing[0] if overflowing else None
 
 
 def silent_layers(firing_rates: Mapping[str, float]) -> list[str]:

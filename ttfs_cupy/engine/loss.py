@@ -1,5 +1,6 @@
 """Cross-entropy of the readout's potentials, and running totals that stay on the device until somebody reads them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,18 @@ CLASS_WEIGHTS = (1e-6, 1e6)
 
 @dataclass(frozen=True)
 class Totals:
-    """Since the last reset: mean loss and accuracy over the images seen."""
+    """Since the last reset: mean loss and accuracy over the images seen. not_finite: batches with such a loss."""
 
     loss: float
     accuracy: float
     images: int
+    not_finite: int = 0
+
+    @classmethod
+    def of_sums(cls, loss: float, correct: float, images: float, not_finite: float) -> "Totals":
+        """Of nothing, 0."""
+        count = images or 1.0
+        return cls(loss / count, correct / count, int(images), int(not_finite))
 
 
 def check_smoothing(value: Any) -> float:
@@ -65,7 +73,7 @@ class CrossEntropy:
         self._row_loss = xp.empty(batch_size, np.float32)
         self._row_correct = xp.empty(batch_size, np.int32)
         self._arrived = xp.zeros(1, np.int32)
-        self._totals = xp.zeros(3, np.float64)
+        self._totals = xp.zeros(reductions.TOTALS, np.float64)
 
     @in_turn
     def add(
@@ -101,9 +109,15 @@ class CrossEntropy:
     @in_turn
     def read(self) -> Totals:
         """The totals so far; waits for the device. Raises ValueError if a batch since the last reading was none."""
-        self._validity.raise_if_marked()
-        loss, correct, images = (float(value) for value in self._device.to_host(self._totals))
-        return Totals(loss / images, correct / images, int(images)) if images else Totals(0.0, 0.0, 0)
+        loss, correct, images, other_correct, other_images, not_finite = self.sums()
+        whole = math.nan if not_finite else loss
+        return Totals.of_sums(whole, correct + other_correct, images + other_images, not_finite)
+
+    @in_turn
+    def read_finite(self) -> Totals:
+        """The same of the batches whose loss is finite alone; without any, the loss is NaN."""
+        loss, correct, images, *_, not_finite = self.sums()
+        return Totals.of_sums(loss if images or not not_finite else math.nan, correct, images, not_finite)
 
     @in_turn
     def sums(self) -> list[float]:

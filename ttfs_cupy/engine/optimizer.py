@@ -34,11 +34,16 @@ NORM_BOUNDS = (1e-6, LARGEST)
 
 @dataclass(frozen=True)
 class StepCounts:
-    """Steps since the start: applied; skipped, their gradient not being finite; scaled down to clip_norm."""
+    """Steps since the start: applied; skipped, their gradient not being finite; scaled down to clip_norm.
+
+    in_a_row: skipped since the last one that was applied. longest_row: the most that ever were.
+    """
 
     applied: int
     skipped: int
     clipped: int
+    in_a_row: int = 0
+    longest_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class Optimizer(ABC):
         self._sums = xp.zeros(reductions.PARTS, np.float32)
         self._arrived = xp.zeros(1, np.int32)
         self.update = xp.zeros(5, np.float32)
-        self._counts = xp.zeros(3, np.int64)
+        self._counts = xp.zeros(reductions.COUNTS, np.int64)
         weights = self.parameters.values[: self.parameters.decayed]
         self._birth_sign = xp.where(weights < 0, -1, 1).astype(np.int8) if fixed_sign else None
 
@@ -191,8 +196,7 @@ class Optimizer(ABC):
 
     @property
     def decided(self) -> tuple[Array, Array]:
-        """On the device, of the last step: `update` as kernels/optimizer.cu takes it, and the steps that were applied,
-        skipped and clipped since the start."""
+        """On the device, of the last step: `update` as kernels/optimizer.cu takes it, and what StepCounts says."""
         return self.update, self._counts
 
     @abstractmethod
@@ -235,6 +239,9 @@ class Optimizer(ABC):
             if name not in targets:
                 raise ValueError(f"the optimiser has no {shown(name)}, only {', '.join(targets)}")
         given = {name: as_array(f"the optimiser's '{name}'", self.device.to_host, state[name]) for name in targets}
+        if given["counts"].shape == (3,):
+            # of earlier versions, which did not count rows of skipped steps
+            given["counts"] = np.append(given["counts"], np.zeros_like(given["counts"], shape=reductions.COUNTS - 3))
         for name, target in targets.items():
             _check_state(name, given[name], target.shape, target.dtype)
         for name, target in targets.items():

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,20 @@ import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import also_called, make_folder
-from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.experiment.config.values import Keep
 from ttfs_cupy.experiment.files import checkpoint
-from ttfs_cupy.experiment.files.progress import EpochLength, Progress
+from ttfs_cupy.experiment.files.progress import EpochLength, Progress, require_progress
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.files.writer import Writer
 
 logger = logging.getLogger("ttfs_cupy")
+
+# characters of a reason, which may name a long path
+MOST = 600
 
 
 class Checkpoints:
@@ -58,29 +61,33 @@ class Checkpoints:
         if progress.epochs and not progress.batches:
             self._keep_epoch(progress.epochs)
 
-    def within_epoch(self, progress: Progress) -> None:
-        """A convenience: the run does not depend on it."""
-        write, epoch = self._last(progress), progress.epochs + 1
+    def within_epoch(self, progress: Progress, told: Callable[[], None]) -> None:
+        """A convenience: the run does not depend on it. told: called once it is on disk."""
+        epoch = progress.epochs + 1
+        try:
+            write = self._last(progress)
+        except MemoryError as error:
+            _warn(epoch, error)
+            return
 
         def work() -> None:
             try:
                 write()
-            except UserError as error:
-                # the reason why the log cannot be written either
-                with suppress(UserError):
-                    logger.warning(
-                        "warning: the checkpoint within epoch %d is not written: %s; the run goes on, and the last "
-                        "checkpoint is whole",
-                        *(epoch, error),
-                        extra=DISPENSABLE,
-                    )
+            except (UserError, MemoryError) as error:
+                _warn(epoch, error)
+            else:
+                told()
 
         self._writer.begin(work)
 
     def after_epoch(
-        self, progress: Progress, write_metrics: Callable[[], None], best: Callable[[], None] | None
+        self,
+        progress: Progress,
+        write_metrics: Callable[[], None],
+        best: Callable[[], None] | None,
+        told: Callable[[], None],
     ) -> None:
-        """best: what best() gave, if the epoch is the best so far."""
+        """best: what best() gave, if the epoch is the best so far. told: called once all is on disk."""
         last, epoch = self._last(progress), progress.epochs
 
         def work() -> None:
@@ -90,6 +97,7 @@ class Checkpoints:
             write_metrics()
             last()
             self._keep_epoch(epoch)
+            told()
 
         self._writer.begin(work)
 
@@ -106,9 +114,16 @@ class Checkpoints:
         """Returns when all is on disk. Raises UserError where it cannot be."""
         self._writer.finish()
 
+    def check(self) -> None:
+        """Waits for nothing. Raises UserError where it is known already that something could not be written."""
+        self._writer.check()
+
     def settle(self) -> None:
-        """Returns when nothing is being written any more, whatever came of it."""
-        self._writer.settle()
+        """Returns when nothing is being written any more. What could not be is a warning: the run ends for another
+        reason."""
+        error = self._writer.settle()
+        if error is not None:
+            logger.warning("warning: %s", message_of(error, MOST), extra=DISPENSABLE)
 
     def load(self, length: EpochLength) -> Progress:
         """Takes the newest checkpoint that is whole; returns where the run stands.
@@ -123,6 +138,7 @@ class Checkpoints:
             self._load_average(_without_prefix(arrays, "average."))
             progress.check_counts(self._optimizer.counts)
             if progress.sums is not None:
+                # the trainer does so again: who plans the network anew gets another loss
                 self._network.loss.restore(progress.sums)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{path}' does not belong to this run's config: {error}") from None
@@ -194,14 +210,18 @@ class Checkpoints:
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Raises UserError, as checkpoint.load does, also for a file that is none of a run's checkpoints.
-
-    Where the header's key of our metadata is damaged, they and their digest are gone.
-    """
+    """Raises UserError, as checkpoint.load does, also for a file that is none of a run's checkpoints."""
     arrays, metadata = checkpoint.load(path)
-    if "progress" not in metadata:
-        raise UserError(f"weights '{path}' cannot be used: they do not say how far the run has come")
+    require_progress(path, metadata)
     return arrays, metadata
+
+
+def _warn(epoch: int, error: UserError | MemoryError) -> None:
+    logger.warning(
+        "warning: the checkpoint within epoch %d is not written: %s; the run goes on, and the last checkpoint is whole",
+        *(epoch, message_of(error, MOST)),
+        extra=DISPENSABLE,
+    )
 
 
 def _require_finite(arrays: Mapping[str, np.ndarray], run: RunDirectory) -> None:

@@ -3,10 +3,12 @@
 import logging
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.writing import written_aside
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.experiment.config import Config, changes
 from ttfs_cupy.experiment.config import text as config_text
-from ttfs_cupy.experiment.files import best_weights
+from ttfs_cupy.experiment.config.values import PspSlopeSchedule
+from ttfs_cupy.experiment.files import best_weights, checkpoint
 from ttfs_cupy.experiment.files.metrics import AFTER
 from ttfs_cupy.experiment.trainer import Trainer
 
@@ -24,10 +26,18 @@ def take_changes(before: Config, trainer: Trainer) -> None:
         return
     _check(before, trainer)
     _, content = config_text.read(run.config)
-    run.write_config(config_text.write(changes.put(content, before, trainer.config)))
-    metrics.add(**{AFTER: progress.epochs}, step=progress.step, changes=found)
+    text = config_text.write(changes.put(content, before, trainer.config))
+    line = {AFTER: progress.epochs, "step": progress.step, "changes": found}
+    with written_aside(run.config, text.encode()):
+        # killed before this block's end, it is there already
+        if line not in metrics.lines:
+            metrics.add(**line)
     told = ", ".join(f"{key} {shown(old)} -> {shown(new)}" for key, (old, new) in found.items())
     logger.info("changed %s: %s", progress.described(trainer.length), told)
+    if best_weights.epoch_of(run) is not None and not _keeps_best(trainer):
+        logger.info("the best weights so far are of another run from here on, and do not count: %s", run.best)
+        progress.best_epoch, progress.best_accuracy = 0, -1.0
+        run.best.unlink()
 
 
 def _check(before: Config, trainer: Trainer) -> None:
@@ -35,10 +45,20 @@ def _check(before: Config, trainer: Trainer) -> None:
     begun = progress.epochs + (progress.batches > 0)
     if epochs < begun and epochs != before.training.epochs:
         raise UserError(f"training.epochs cannot be {epochs}: the run is in its epoch {begun} already")
-    newest = best_weights.epoch_of(trainer.run)
-    if newest is not None and newest > progress.epochs:
-        # they would be called the best of a run that has never had them
+    if progress.epochs >= epochs and not _keeps_best(trainer):
         raise UserError(
-            f"'{trainer.run.best}' is of epoch {newest}, and the run goes on from its epoch {progress.epochs}: go on "
-            "without changes first, until that epoch is over"
+            "the run is over, and with these settings would have no best weights: raise training.epochs, too"
         )
+
+
+def _keeps_best(trainer: Trainer) -> bool:
+    """Whether best.safetensors is of an epoch of this run, with the psp_slope that it will end with.
+
+    Killed after that file, and before last.safetensors, a run goes on from an earlier epoch, and differs from there on.
+    """
+    config, epoch = trainer.config, best_weights.epoch_of(trainer.run)
+    if epoch is None or epoch > trainer.progress.epochs or epoch < best_weights.first_epoch(config):
+        return False
+    slope = config.network.psp_slope
+    final = slope.to if isinstance(slope, PspSlopeSchedule) else slope
+    return bool(checkpoint.metadata(trainer.run.best).get("psp_slope") == final)

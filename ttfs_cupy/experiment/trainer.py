@@ -2,17 +2,16 @@
 
 import logging
 import time
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.command import interruption
-from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
-from ttfs_cupy.engine.diagnosis import first_non_finite_layer, silent_layers
 from ttfs_cupy.engine.loss import Totals
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
@@ -27,16 +26,17 @@ from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.moments import Moments
+from ttfs_cupy.experiment.spoilt import Diagnosis
 from ttfs_cupy.experiment.validation import Validation, validate
-from ttfs_cupy.experiment.watching.silence import silence
+from ttfs_cupy.experiment.watching.display import Display
+from ttfs_cupy.experiment.watching.epochs import new_warnings
+from ttfs_cupy.experiment.watching.loggers import Loggers
+from ttfs_cupy.experiment.watching.losses import chance_loss
 
 logger = logging.getLogger("ttfs_cupy")
 
 # of an epoch's line, what stands out on a terminal
 BEST = {"bold": "(best)"}
-
-# Reading the loss makes the host wait for the device, so it is read for the bar's sake only this often.
-SECONDS_BETWEEN_READINGS = 0.25
 
 
 class Trainer:
@@ -64,6 +64,7 @@ class Trainer:
         self.validation = validation
         self.run = run
         smoothing, decay = config.training.label_smoothing, config.training.average
+        weights = class_weights(config.data.class_weights, training.labels, network.classes)
         self.average = None if decay is None else WeightAverage(optimizer, decay)
         self.step = TrainingStep(
             network,
@@ -71,30 +72,50 @@ class Trainer:
             training.batch_size,
             accumulate=config.training.accumulate,
             label_smoothing=smoothing,
-            class_weights=class_weights(config.data.class_weights, training.labels, network.classes),
+            class_weights=weights,
             average=self.average,
         )
         self.length = EpochLength(len(training), config.training.accumulate)
+        self.loggers = Loggers(config, run)
+        self.display = Display(config.training.epochs, config.watch.log_every)
         # of training's batches: no set has larger ones, so that it serves the test set, too
-        self.evaluator = Evaluator(network, training.batch_size)
+        self.evaluator = Evaluator(network, training.batch_size, spike_times=self.loggers.any)
         self.progress = Progress()
         self.rates = learning_rates(config, self.length.steps)
         self.metrics = MetricsFile(run.metrics)
+        self._chance = chance_loss(
+            training.labels,
+            network.classes,
+            class_weights=weights,
+            smoothing=smoothing,
+            sampling=config.data.sampling,
+        )
+        # the longest row of skipped steps that a resumed run brings along: it was borne
+        self._borne = 0
         names, keep = training.images.class_names, config.training.keep
         self.checkpoints = Checkpoints(run, network, optimizer, self.average, names, keep)
         self.moments = Moments(config.training.checkpoint_every)
-        self._told_silent: set[str] = set()
+        self._has_stepped = False
+        self._diagnosis = Diagnosis(config, network, run)
         self._wishes = interruption.Wishes()
+        # whether network, optimiser and progress are those of one moment
+        self._is_whole = True
 
     def fit(self) -> None:
         """Trains until the last epoch, or until early stopping.
 
         Ctrl-C and SIGTERM have it end the step under way, save, and raise KeyboardInterrupt; SIGUSR1 has it save and go
-        on. However it ends, the run goes on from its last checkpoint. Raises UserError when the loss is no longer
-        finite (the weights on disk are then the last good ones), where another process writes to the run, and where a
-        file cannot be written.
+        on. However it ends, the run goes on from its last checkpoint. Raises UserError when the validation loss is no
+        longer finite, or after training.max_skipped skipped steps in a row (the weights on disk are then the last good
+        ones), where another process writes to the run, and where a file cannot be written.
         """
-        with self.run.claimed(), interruption.wishes() as self._wishes:
+        with self.run.claimed(), interruption.wishes() as self._wishes, self.watched():
+            if not self._is_whole and self.run.has_checkpoint:
+                # an earlier call was broken off
+                self.resume()
+            self._is_whole = False
+            # a plan makes the loss anew, and its sums may be an earlier call's
+            self.network.plan(self.training.batch_size, training=True)
             try:
                 if not self.progress.step:
                     self.checkpoints.begin(self.progress)
@@ -105,15 +126,22 @@ class Trainer:
                     with self.network.turns.take():
                         self._epoch()
                 self.checkpoints.finish()
+                self._is_whole = True
             finally:
                 # nobody else may come in while something is being written
                 self.checkpoints.settle()
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Has the loggers of the config told of what happens in this block; at the end of the outermost one, `fit` is
+        one, they are closed."""
+        return self.loggers.at_work(self.progress.epochs)
 
     def resume(self) -> None:
         """Goes on from the newest checkpoint that is whole. Claims the run: `fit` is to follow."""
         self.run.claim()
         self.progress = self.checkpoints.load(self.length)
-        self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs)
+        self._borne = self.optimizer.counts.longest_row
+        self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs, self.progress.step)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
             self.run.best.unlink(missing_ok=True)
@@ -124,7 +152,8 @@ class Trainer:
         validation = self._validate()
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
-            raise self._not_finite()
+            raise self._diagnosis.not_finite(self.progress.epochs + 1)
+        self._diagnosis.require_finite_weights(self.progress.epochs + 1)
         progress = self.progress
         progress.epochs += 1
         progress.begin_epoch()
@@ -134,13 +163,15 @@ class Trainer:
         counts = self.optimizer.counts
         write_metrics = self.metrics.append(
             epoch=progress.epochs,
-            train_loss=totals.loss,
+            # JSON knows no NaN
+            train_loss=totals.loss if np.isfinite(totals.loss) else None,
             train_accuracy=totals.accuracy,
             validation_loss=kept.totals.loss,
             validation_accuracy=kept.totals.accuracy,
             **validation.by_class(),
             **validation.of_both(),
             firing_rates=kept.firing_rates,
+            saturations=kept.saturations,
             learning_rate=self.optimizer.lr,
             psp_slope=self.network.psp_slope,
             seconds=seconds,
@@ -149,57 +180,59 @@ class Trainer:
             clipped_steps=counts.clipped - progress.clipped,
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
-        self.checkpoints.after_epoch(progress, write_metrics, best)
+        told = partial(self._tell_epoch, self.metrics.lines[-1], is_best, self._new_warnings())
+        self.checkpoints.after_epoch(progress, write_metrics, best, told)
         self.moments.saved()
-        logger.info("%s", _epoch_line(self.metrics.lines[-1], self.config.training.epochs, is_best), extra=BEST)
-        self._warn_of_silence(kept.firing_rates)
+        if self.loggers.any:
+            # where a checkpoint was the epoch's last step, nobody has its gradients any more
+            gradients = self.network.parameters.gradient_dict() if self._has_stepped else {}
+            self.loggers.epoch(self.metrics.lines[-1], gradients, kept.spike_times or {})
+
+    def _new_warnings(self) -> list[str]:
+        return new_warnings(self.metrics.lines, self.config, self._chance)
+
+    def _tell_epoch(self, line: dict[str, Any], is_best: bool, warnings: list[str]) -> None:
+        """Once it is on disk."""
+        logger.info("%s", _epoch_line(line, self.config.training.epochs, is_best), extra=BEST)
+        for warning in warnings:
+            logger.warning("%s", warning)
 
     def _validate(self) -> Validation:
         """Nothing that is trained changes meanwhile: a signal need not wait for its end."""
         try:
-            with self._wishes.at_once():
-                return validate(self.evaluator, self.validation, self.average)
+            return validate(self.evaluator, self.validation, self.average, self._wishes.at_once)
         except KeyboardInterrupt:
-            self._save(is_asked=True)
-            self.checkpoints.finish()
+            # unless it came while the averaged weights were put back
+            if not self.network.parameters.are_displaced:
+                self._save(is_asked=True)
+            self._end()
             raise
-
-    def _warn_of_silence(self, firing_rates: dict[str, float]) -> None:
-        """Once for each layer."""
-        silent = [name for name in silent_layers(firing_rates) if name not in self._told_silent]
-        if silent:
-            logger.warning("%s", silence(silent, "validation", self.config))
-            self._told_silent.update(silent)
 
     def _train(self) -> Totals:
         """The epoch's batches, from where a checkpoint within it left off."""
         network, progress = self.network, self.progress
-        if not progress.batches:
+        if progress.sums is None:
             network.loss.reset()
         else:
+            network.loss.restore(progress.sums)
             # the last step's, which is the epoch's if no batch is left
             self.optimizer.lr = self.rates.at(progress.step - 1)
         # of an epoch that was interrupted
         self.step.drop()
         start, before = time.perf_counter(), progress.seconds
-        last_reading = start
-        description = f"epoch {progress.epochs + 1}/{self.config.training.epochs}"
         first = progress.batches
-        with tqdm(
-            total=len(self.training), initial=first, desc=description, unit="batch", leave=False, disable=None
-        ) as bar:
-            for number, _ in enumerate(self.step.each(self.training, progress.epochs, first), first):
-                if number > first and time.perf_counter() - last_reading > SECONDS_BETWEEN_READINGS:
+        self._has_stepped = first < len(self.training)
+        with self.display.epoch(progress.epochs + 1, len(self.training), first) as shown_epoch:
+            for number, images in enumerate(self.step.each(self.training, progress.epochs, first), first):
+                if shown_epoch.wants_reading():
                     # waits for the step before, while this batch is on its way
-                    totals = self._finite_totals()
-                    last_reading = time.perf_counter()
-                    bar.set_postfix(loss=f"{totals.loss:.4f}", accuracy=f"{totals.accuracy:.4f}")
+                    shown_epoch.tell(self._read_totals())
                 self.optimizer.lr = self.rates.at(progress.step)
                 network.psp_slope = self._slope(progress.step)
                 self.step.run()
                 if number + 1 == len(self.training):
                     self.step.flush()
-                bar.update()
+                shown_epoch.advance(images)
                 if not self.step.has_begun:
                     progress.step += 1
                     progress.batches = number + 1
@@ -207,48 +240,48 @@ class Trainer:
                     self._save_if_asked()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        totals = self._finite_totals()
+        totals = self._read_totals()
         progress.sums = network.loss.sums()
         progress.seconds = before + time.perf_counter() - start
         return totals
 
     def _save_if_asked(self) -> None:
         """Writes a checkpoint where it is time for one, or a signal asks for it; a signal may also ask to end."""
+        self.checkpoints.check()
         wishes, progress = self._wishes, self.progress
         is_asked = wishes.to_end or wishes.to_save
         # after the epoch's last batch there will be one in any case
         is_time = self.moments.has_come(progress.step) and progress.batches < len(self.training)
         if is_asked or is_time:
+            self._read_totals()
+        # while steps are skipped, the weights may be what is wrong: the checkpoint before is the better one
+        if is_asked or (is_time and not self.optimizer.counts.in_a_row):
             wishes.to_save = False
-            self._finite_totals()
             progress.sums = self.network.loss.sums()
             self._save(is_asked=is_asked)
         if wishes.to_end:
-            self.checkpoints.finish()
+            self._end()
             raise KeyboardInterrupt
 
     def _save(self, *, is_asked: bool) -> None:
-        self.checkpoints.within_epoch(self.progress)
+        level, place = logging.INFO if is_asked else logging.DEBUG, self.progress.described(self.length)
+        told = partial(logger.log, level, "saved: %s", place, extra=DISPENSABLE)
+        self.checkpoints.within_epoch(self.progress, told)
         self.moments.saved()
-        level = logging.INFO if is_asked else logging.DEBUG
-        logger.log(level, "saved: %s", self.progress.described(self.length), extra=DISPENSABLE)
 
-    def _finite_totals(self) -> Totals:
-        totals = self.network.loss.read()
-        if not np.isfinite(totals.loss):
-            raise self._not_finite()
+    def _end(self) -> None:
+        """Before the run is interrupted: whoever goes on with this object finds it as it was saved."""
+        self.checkpoints.finish()
+        self._is_whole = True
+
+    def _read_totals(self) -> Totals:
+        """Of the epoch's batches whose loss is finite. Raises UserError after too many skipped steps in a row: the
+        longest row is asked for, so that it does not matter when."""
+        totals, counts = self.network.loss.read_finite(), self.optimizer.counts
+        most = self.config.training.max_skipped
+        if most is not None and counts.longest_row >= max(most, self._borne + 1):
+            raise self._diagnosis.skipped(counts.longest_row, self.progress.epochs + 1)
         return totals
-
-    def _not_finite(self) -> UserError:
-        """The weights at hand are spoilt: last.safetensors stays as the epoch before left it."""
-        assert self.network.last_inputs is not None
-        change = "set" if self.config.optimizer.clip_norm is None else "lower"
-        layer = first_non_finite_layer(self.network, self.network.last_inputs)
-        return UserError(
-            f"the loss is no longer finite in epoch {self.progress.epochs + 1}: the potentials of layer "
-            f"{layer} overflow; the weights before that epoch are in "
-            f"{self.run.last}; try a lower optimizer.lr or {change} optimizer.clip_norm"
-        )
 
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope
@@ -302,8 +335,9 @@ def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
         current, average = (_percent(line[f"{of}_validation_accuracy"]) for of in ("current", "average"))
         bests = ("", best) if line["averaged"] else (best, "")
         validated = f"validation {current}{bests[0]}, averaged {average}{bests[1]}"
+    loss = "not finite" if line["train_loss"] is None else f"{line['train_loss']:.4f}"
     return (
-        f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}, "
+        f"epoch {line['epoch']}/{epochs}: loss {loss}, "
         f"training {100 * line['train_accuracy']:.2f} %, "
         f"{validated}, firing rates {rates}, {line['images_per_second']:.0f} images/s"
     )

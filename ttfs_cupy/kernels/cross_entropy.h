@@ -147,14 +147,21 @@ struct Troubles {
     int no_class, no_share;
 };
 
-// What a batch adds to the totals, {sum of losses, correct predictions, images}: nothing if it is refused. Why is told by
-// the second mark.
+// What a batch adds to the totals: nothing if it is refused. Why is told by the second mark. totals: {sum of losses, correct
+// predictions, images} of batches whose loss is finite, {correct predictions, images, batches} of all others.
 DEVICE void add_batch(double loss, long long correct, const Troubles& troubles, int rows, int* __restrict__ marks,
                       double* __restrict__ totals) {
     if (troubles.no_class) marks[1] |= LABELS_OUTSIDE;
     if (troubles.no_share) marks[1] |= SHARES_OUTSIDE;
     if (troubles.no_class || troubles.no_share || marks[0] != 0) return;
-    totals[0] += loss;
-    totals[1] += (double)correct;
-    totals[2] += (double)rows;
+    // no loss is below 0, and NaN is not below anything
+    if (loss < 1.0e300) {
+        totals[0] += loss;
+        totals[1] += (double)correct;
+        totals[2] += (double)rows;
+    } else {
+        totals[3] += (double)correct;
+        totals[4] += (double)rows;
+        totals[5] += 1.0;
+    }
 }

@@ -53,8 +53,8 @@ KERNEL void cross_entropy(const float* __restrict__ potentials, const int* __res
     }
 }
 
-// totals: {sum of losses, correct predictions, images}, which a batch that was refused leaves as they are. One thread,
-// rows in order: the same bits every time.
+// totals: add_batch's (cross_entropy.h), which a batch that was refused leaves as they are. One thread, rows in order: the
+// same bits every time.
 KERNEL void add_to_totals(const float* __restrict__ row_loss, const int* __restrict__ row_correct,
                           int* __restrict__ marks, double* __restrict__ totals, int rows) {
     GRID_LOOP(only, 1) {
@@ -71,13 +71,19 @@ KERNEL void add_to_totals(const float* __restrict__ row_loss, const int* __restr
     }
 }
 
-// Adds the number of spikes in each of `parts` contiguous shares of an array to counts[part].
-KERNEL void count_spikes(const float* __restrict__ earliness, long long* __restrict__ counts, int parts, int n) {
+// counts: (parts, 2). Adds the number of spikes in each of `parts` contiguous shares of an array, and how many of them come
+// as their window, of length t_win, opens.
+KERNEL void count_spikes(const float* __restrict__ earliness, long long* __restrict__ counts, float t_win, int parts,
+                         int n) {
     GRID_LOOP(part, parts) {
         const int first = part_start(n, part, parts), last = part_start(n, part + 1, parts);
-        int spikes = 0;
-        for (int i = first; i < last; ++i) spikes += earliness[i] != 0.0f;
-        counts[part] += spikes;
+        int spikes = 0, at_once = 0;
+        for (int i = first; i < last; ++i) {
+            spikes += earliness[i] != 0.0f;
+            at_once += earliness[i] >= t_win;
+        }
+        counts[2 * part] += spikes;
+        counts[2 * part + 1] += at_once;
     }
 }
 

@@ -40,6 +40,8 @@ class Child:
         library, parent = ctypes.CDLL(None), os.getpid()
 
         def follow_parent() -> None:
+            # until it has begun to answer it
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             # which may have ended before
             if os.getppid() != parent:
@@ -72,6 +74,10 @@ class Child:
         """It saves first, and takes its time."""
         # SIGTERM, whatever the signal was: who starts in a shell's background ignores Ctrl-C
         self.process.terminate()
+
+    def ask_to_save(self) -> None:
+        """It goes on."""
+        self.process.send_signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """With all that it has started."""

@@ -47,7 +47,8 @@ class Runner:
         """
         self._look_for_finished()
         try:
-            self._work()
+            with interruption.at_wish_to_save(self._have_saved):
+                self._work()
         except KeyboardInterrupt:
             self._end_early()
             interruption.arrived()
@@ -152,6 +153,10 @@ class Runner:
                 file.write(f"{name}:\n{text}\n")
         except OSError as error:
             raise UserError(f"{self._folder.errors} cannot be written: {error.strerror or error}") from None
+
+    def _have_saved(self) -> None:
+        for one in self._at_work:
+            one.child.ask_to_save()
 
     def _end_early(self) -> None:
         """Has the runs at work save and end, and waits for them; a second signal kills them."""

@@ -17,7 +17,6 @@ from helpers.stepping import Training, launched
 from ttfs_cupy.device import CpuDevice, CudaDevice
 from ttfs_cupy.device.streams import Streams
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.experiment import trainer
 
 # The order of copies and steps
 
@@ -93,8 +92,7 @@ def test_the_trainer_sends_a_batch_before_it_waits_for_the_step_before(
 ) -> None:
     """Where the set does not lie on the GPU."""
     machine = machine_of_the_commands(monkeypatch)
-    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_READINGS", -1)
-    assert train(*small(tmp_path / "run", tune=False, data__resident=0)).code == 0
+    assert train(*small(tmp_path / "run", tune=False, data__resident=0, watch__log_every=1e-9)).code == 0
     happened = [kind for kind in kinds(machine) if kind in ("copy in", "graph", "copy to host")]
     # reading after each step: of this step's graph, the next batch, only then the loss
     ahead = ["graph", "copy in", "copy to host"]
@@ -104,8 +102,8 @@ def test_the_trainer_sends_a_batch_before_it_waits_for_the_step_before(
 
 def test_of_a_set_that_lies_on_the_gpu_nothing_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = machine_of_the_commands(monkeypatch)
-    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_READINGS", -1)
-    assert train(*small(tmp_path / "run", tune=False, data__augment="shift_erase")).code == 0
+    arguments = small(tmp_path / "run", tune=False, data__augment="shift_erase", watch__log_every=1e-9)
+    assert train(*arguments).code == 0
     found = kinds(machine)
     assert "copy in" not in found
     places = [place for place, kind in enumerate(found) if kind == "graph"]
@@ -191,8 +189,7 @@ def interrupt_at_step(patch: pytest.MonkeyPatch, number: int) -> None:
 
 def test_an_epoch_reads_nothing_until_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = machine_of_the_commands(monkeypatch)
-    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_READINGS", 1000)
-    assert train(*small(tmp_path / "run", tune=False, training__epochs=2)).code == 0
+    assert train(*small(tmp_path / "run", tune=False, training__epochs=2, watch__log_every=1000)).code == 0
     graphs = [place for place, kind in enumerate(kinds(machine)) if kind == "graph"]
     # of the second epoch, which is replayed from its first step to its last
     second = kinds(machine)[graphs[-11] : graphs[-1]]

@@ -16,6 +16,9 @@ Settings = tuple[float, float, float]
 # Of every kernel by blocks: below the shortest part, no multiple of 4, and several parts of which the last is short
 SIZES = (1, 5, 4_099, 20_003)
 
+# A window that some of KernelTrial.spikes open with, some of which come before it
+T_WIN = 0.75
+
 
 def _zero() -> np.ndarray:
     """How many blocks have come."""
@@ -76,9 +79,11 @@ def prepare_update_by_blocks(trial: KernelTrial) -> None:
 def _decisions(clip_norm: float | None = None) -> Iterator[tuple[np.ndarray, np.ndarray, Settings]]:
     """Learning rates, counts of steps, and clip_norm with the moments' decays."""
     rate = np.full(1, 3e-4, np.float32)
-    at_start, later = np.zeros(3, np.int64), np.array([100_000, 3, 7])
+    at_start, later = np.zeros(5, np.int64), np.array([100_000, 33, 7, 2, 9])
+    in_longest_row = np.array([100_000, 33, 7, 9, 9])
     norms = (np.inf, 1e6, 0.5) if clip_norm is None else (clip_norm,)
-    for counts, norm, betas in itertools.product((at_start, later), norms, ((0.9, 0.999), (0.0, 0.0))):
+    starts = (at_start, later, in_longest_row)
+    for counts, norm, betas in itertools.product(starts, norms, ((0.9, 0.999), (0.0, 0.0))):
         yield rate, counts, (norm, *betas)
 
 
@@ -95,7 +100,9 @@ def _compare_decision(
     norm = np.sqrt(squares)
     finite = bool(np.isfinite(norm))
     clipped = finite and norm > clip_norm
-    trial.compare(counted, counts + np.array([finite, not finite, clipped]), 0.0)
+    row = 0 if finite else counts[3] + 1
+    expected = [*(counts[:3] + np.array([finite, not finite, clipped])), row, max(row, counts[4])]
+    trial.compare(counted, np.array(expected), 0.0)
     trial.compare(update[:1], np.array([finite]), 0.0)
     if finite:
         scale = clip_norm / norm if clipped else 1.0
@@ -131,7 +138,7 @@ def cross_entropy_by_blocks(trial: KernelTrial) -> None:
         potentials, labels = _potentials(trial, rows, classes)
         for targets in _targets(trial, labels, classes):
             outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
-            before = np.array([1e3, 12345.0, 67890.0])
+            before = _totals()
             untold = np.array([0, INPUTS_OUTSIDE], np.int32)  # of an earlier batch, which does not matter to this one
             arguments = (potentials, *targets, untold, *outputs, _zero(), before, rows, classes)
             blocks = reductions.blocks_of_warps(rows)
@@ -139,19 +146,17 @@ def cross_entropy_by_blocks(trial: KernelTrial) -> None:
             trial.compare(marks, untold)
             _compare_loss(trial, potentials, targets, *results)
             _, row_loss, row_correct = results
-            added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
-            trial.compare(totals, before + added)
-            trial.compare(totals[1:], (before + added)[1:], 0.0)
+            _compare_totals(trial, totals, before, row_loss, row_correct)
             trial.compare(arrived, _zero())
     for targets, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
-        arguments = (trial.normal(5, 3), *targets, marks, *outputs, _zero(), np.arange(3.0), 5, 3)
+        arguments = (trial.normal(5, 3), *targets, marks, *outputs, _zero(), _totals(), 5, 3)
         found, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, 1, *arguments)
         _compare_refusal(trial, targets, marks, *results)
         troubles = _troubles(targets)
         told = (-1 in troubles) * LABELS_OUTSIDE | (-2 in troubles) * SHARES_OUTSIDE
         trial.compare(found, np.array([marks[0], marks[1] | told]))
-        trial.compare(totals, np.arange(3.0))
+        trial.compare(totals, _totals(), 0.0)
         trial.compare(arrived, _zero())
 
 
@@ -261,13 +266,18 @@ def add_to_totals(trial: KernelTrial) -> None:
     rows = 70_003
     row_loss = np.abs(trial.normal(rows, scale=3))
     row_correct = trial.random.integers(0, 2, rows).astype(np.int32)
-    before = np.array([1e3, 12345.0, 67890.0])
-    added = np.array([row_loss.sum(dtype=np.float64), row_correct.sum(), rows])
-    for totals_before, marks in ((before, _unmarked()), (np.zeros(3), np.array([0, INPUTS_OUTSIDE], np.int32))):
-        found, totals = trial.launch(1, row_loss, row_correct, marks, totals_before, rows)
-        trial.compare(totals, totals_before + added)
-        trial.compare(totals[1:], (totals_before + added)[1:], 0.0)
-        trial.compare(found, marks)
+    before = _totals()
+    for totals_before, marks in (
+        (before, _unmarked()),
+        (np.zeros(reductions.TOTALS), np.array([0, INPUTS_OUTSIDE], np.int32)),
+    ):
+        for wrong in (None, np.nan, np.inf):
+            losses = row_loss.copy()
+            if wrong is not None:
+                losses[rows // 2] = wrong
+            found, totals = trial.launch(1, losses, row_correct, marks, totals_before, rows)
+            _compare_totals(trial, totals, totals_before, losses, row_correct)
+            trial.compare(found, marks)
     marked = np.full(2, INPUTS_OUTSIDE, np.int32)
     for less, marks in ((0, marked), (1, marked), (1, _unmarked()), (2, _unmarked()), (3, _unmarked())):
         correct = row_correct - less
@@ -275,6 +285,22 @@ def add_to_totals(trial: KernelTrial) -> None:
         told = (-1 in correct) * LABELS_OUTSIDE | (-2 in correct) * SHARES_OUTSIDE
         trial.compare(found, np.array([marks[0], marks[1] | told]))
         trial.compare(totals, before, 0.0)
+
+
+def _totals() -> np.ndarray:
+    """Of batches before, some of which were not finite."""
+    return np.array([1e3, 12345.0, 67890.0, 40.0, 256.0, 2.0])
+
+
+def _compare_totals(
+    trial: KernelTrial, totals: np.ndarray, before: np.ndarray, row_loss: np.ndarray, row_correct: np.ndarray
+) -> None:
+    """A batch adds to the first three if its loss is finite, else to the last three."""
+    loss = row_loss.sum(dtype=np.float64)
+    correct, rows = row_correct.sum(), len(row_loss)
+    expected = before + ([loss, correct, rows, 0, 0, 0] if np.isfinite(loss) else [0, 0, 0, correct, rows, 1])
+    trial.compare(totals, expected)
+    trial.compare(totals[1:], expected[1:], 0.0)
 
 
 # Right predictions by class
@@ -307,26 +333,53 @@ def count_classes(trial: KernelTrial) -> None:
 @check(tolerance=0.0)
 def count_spikes(trial: KernelTrial) -> None:
     for n, parts in ((70_003, 64), (70_003, 1), (5, 8)):
-        earliness, before = _earliness(trial, n), trial.random.integers(0, 2**40, parts)
-        (counts,) = trial.launch(n, earliness, before, parts, n)
+        earliness, before = _earliness(trial, n), trial.random.integers(0, 2**40, (parts, 2))
+        (counts,) = trial.launch(n, earliness, before, T_WIN, parts, n)
         bounds = [n * part // parts for part in range(parts + 1)]
-        spikes = [np.count_nonzero(earliness[first:last]) for first, last in itertools.pairwise(bounds)]
-        trial.compare(counts - before, np.array(spikes))
+        trial.compare(counts - before, _spikes_between(earliness, bounds))
 
 
 @check(tolerance=0.0)
 def count_spikes_by_blocks(trial: KernelTrial) -> None:
     for n in SIZES:
         cut = _blocks_of_parts(n)
-        earliness, before = _earliness(trial, n), trial.random.integers(0, 2**40, cut[0])
-        (counts,) = trial.launch_blocks(reductions.COUNT_SPIKES, cut[0], earliness, before, *cut)
-        trial.compare(counts - before, np.add.reduceat((earliness != 0).astype(np.int64), range(0, n, cut[1])))
+        earliness, before = _earliness(trial, n), trial.random.integers(0, 2**40, (cut[0], 2))
+        (counts,) = trial.launch_blocks(reductions.COUNT_SPIKES, cut[0], earliness, before, T_WIN, *cut)
+        trial.compare(counts - before, _spikes_between(earliness, [*range(0, n, cut[1]), n]))
+
+
+@check(tolerance=0.0)
+def count_spike_times(trial: KernelTrial) -> None:
+    bins = reductions.SPIKE_TIME_BINS
+    # a contiguous part each, neighbours in turn, something in between, and fewer values than parts
+    for n, parts, turn in ((70_003, 64, 1094), (70_003, 1024, 1), (70_003, 7, 100), (5, 8, 1)):
+        for window in (1.0, 0.3, 20.0):
+            earliness = (trial.spikes(n) % np.float32(window)).astype(np.float32)
+            # the ends of the window, and what lies outside it
+            earliness[:5] = window, np.nextafter(np.float32(0), np.float32(1)), window * 1.5, -window, 0
+            before = trial.random.integers(0, 2**40, (parts, bins))
+            arguments = (earliness, before, window, bins / window, turn, parts, n)
+            (counts,) = trial.launch(n, *arguments)
+            times = (np.float32(window) - earliness) * np.float32(bins / window)
+            places = np.clip(times, 0, bins - 1).astype(np.int64)
+            owners = np.arange(n) // turn % parts
+            fired = earliness != 0
+            expected = np.bincount(owners[fired] * bins + places[fired], minlength=parts * bins)
+            trial.compare(counts - before, expected.reshape(parts, bins))
 
 
 def _earliness(trial: KernelTrial, n: int) -> np.ndarray:
     earliness = trial.spikes(n)
     earliness[: n // 3] *= -1  # standardised input leaves the window, and counts as spikes all the same
+    earliness[n // 2] = np.nextafter(np.float32(T_WIN), np.float32(0))  # almost as the window opens
+    earliness[-1] = np.nan
     return earliness
+
+
+def _spikes_between(earliness: np.ndarray, bounds: list[int]) -> np.ndarray:
+    """For each stretch, how many spikes there are, and how many at the window's opening or before: (stretches, 2)."""
+    stretches = [earliness[first:last] for first, last in itertools.pairwise(bounds)]
+    return np.array([[np.count_nonzero(each), np.count_nonzero(each >= np.float32(T_WIN))] for each in stretches])
 
 
 @check(tolerance=0.0)

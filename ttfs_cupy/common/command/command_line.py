@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ttfs_cupy.common.command import colours
 from ttfs_cupy.common.command.interruption import Interruptions, ToldInterrupt
+from ttfs_cupy.common.command.loudness import Loudness
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import path_trouble
 from ttfs_cupy.common.machine import address_space
@@ -87,15 +88,16 @@ def say(*lines: str) -> None:
         raise _unwritable(sys.stdout, error) from None
 
 
-def run(command: Callable[[], int | None], *, process_ends: bool = False) -> int:
+def run(command: Callable[[], int | None], *, process_ends: bool = False, level: int = logging.INFO) -> int:
     """Runs a command; returns the process's exit code: the command's own, if it returns one.
 
-    process_ends: nothing is left to do after it. Ctrl-C and SIGTERM are ignored from then on.
+    process_ends: nothing is left to do after it. Ctrl-C and SIGTERM are ignored from then on. level: of logging, from
+    which on the console is told (loudness.py).
     """
     interruptions = Interruptions()
     try:
         interruptions.install()
-        code = _outcome(command)
+        code = _outcome(command, level)
         interruptions.arrived()
     except KeyboardInterrupt as interrupt:
         interruptions.arrived()
@@ -108,11 +110,12 @@ def run(command: Callable[[], int | None], *, process_ends: bool = False) -> int
     return code
 
 
-def _outcome(command: Callable[[], int | None]) -> int:
+def _outcome(command: Callable[[], int | None], level: int) -> int:
     """The exit code of a command that is not interrupted."""
     _open_streams()
-    logger.setLevel(logging.INFO)
+    logger.setLevel(min(level, logging.INFO))
     console = _Console(sys.stdout)
+    console.addFilter(Loudness(level))
     logger.addHandler(console)
     try:
         with warnings.catch_warnings():

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -158,26 +158,23 @@ def wishes() -> Iterator[Wishes]:
         if not asked.took_end():
             signal.default_int_handler(number, frame)
 
-    def save(_number: int, _frame: FrameType | None) -> None:
+    def save() -> None:
         asked.to_save = True
 
-    before: dict[int, Any] = {signal.SIGUSR1: signal.getsignal(signal.SIGUSR1)}
     outer = _INSTALLED[-1] if _INSTALLED else None
+    is_pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if outer is not None:
         outer.wishes = asked
-    elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        before[signal.SIGINT] = signal.default_int_handler
+    elif is_pythons:
         signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGUSR1, save)
     try:
-        yield asked
+        with at_wish_to_save(save):
+            yield asked
     finally:
         if outer is not None:
             outer.wishes = None
-        for number, answer in before.items():
-            # None: installed by no Python code
-            if answer is not None:
-                signal.signal(number, answer)
+        elif is_pythons:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     if asked.to_end:
         raise KeyboardInterrupt
 
@@ -215,3 +212,19 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, answer)
         for first, frame in came[:1]:
             ours[first](first, frame)
+
+
+@contextmanager
+def at_wish_to_save(answer: Callable[[], None]) -> Iterator[None]:
+    """SIGUSR1 calls that in this block. Outside the main thread it does not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: answer())
+    try:
+        yield
+    finally:
+        # None: installed by no Python code
+        if before is not None:
+            signal.signal(signal.SIGUSR1, before)

@@ -4,8 +4,8 @@ import glob
 import os
 import secrets
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
@@ -48,22 +48,38 @@ def write_atomically(path: Path, *pieces: bytes | memoryview, previous: Path | N
     A new file's permissions are those that the umask leaves. previous: what the file that was there is called from now
     on; None: it goes.
     """
+    with written_aside(path, *pieces, previous=previous):
+        pass
+
+
+@contextmanager
+def written_aside(path: Path, *pieces: bytes | memoryview, previous: Path | None = None) -> Iterator[None]:
+    """As write_atomically; but it is renamed at the end of the block, unless something is raised there: for what must
+    not be written before something else is, and needs the same room."""
     temporary = _temporary(path)
     try:
-        with temporary.open("xb") as file:
+        with _refused(path), temporary.open("xb") as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            also_called(path, previous)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        yield
+        with _refused(path):
+            if previous is not None and path.exists():
+                also_called(path, previous)
+            temporary.replace(path)
     finally:
         # after the renaming there is none
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def also_called(path: Path, name: Path) -> None:

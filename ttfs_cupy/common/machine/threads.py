@@ -39,7 +39,7 @@ class PoolEndedError(RuntimeError):
 
 
 class Task(Generic[T]):
-    """A call that a thread of a pool makes. error: what it raised, when it is over."""
+    """A call that a thread of a pool makes. is_over: whether it is over; error: what it raised then."""
 
     def __init__(self, call: Callable[[], T]):
         self._call: Callable[[], T] | None = call
@@ -50,7 +50,7 @@ class Task(Generic[T]):
         # held until it is over, which the flag says for good: whoever is interrupted may leave the lock held
         self._running = threading.Lock()
         self._running.acquire()
-        self._is_over = False
+        self.is_over = False
 
     def run(self) -> None:
         """Makes the call, unless it has been dropped."""
@@ -74,7 +74,7 @@ class Task(Generic[T]):
 
     def wait(self) -> None:
         """Returns when the call is over. No other thread is to wait for it."""
-        if not self._is_over:
+        if not self.is_over:
             with self._running:
                 pass
 
@@ -99,7 +99,7 @@ class Task(Generic[T]):
 
     def _end(self) -> None:
         self._call = None
-        self._is_over = True
+        self.is_over = True
         self._running.release()
 
 

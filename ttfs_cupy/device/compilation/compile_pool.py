@@ -14,6 +14,7 @@ from typing import IO, NoReturn
 
 from tqdm import tqdm
 
+from ttfs_cupy.common.command import loudness
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import import_path, make_folder
 from ttfs_cupy.common.machine.cores import available_cores
@@ -56,7 +57,7 @@ def compile_jobs(requests: Sequence[Request], *, progress: bool) -> None:
         unit="kernel",
         leave=False,
         delay=SECONDS_WITHOUT_BAR,
-        disable=None if progress else True,
+        disable=loudness.hides_bars() if progress else True,
     )
     with (
         bar,

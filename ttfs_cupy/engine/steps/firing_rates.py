@@ -1,4 +1,4 @@
-"""The share of neurons that fired."""
+"""The share of neurons that fired, and of those that did as their window opened."""
 
 import numpy as np
 
@@ -12,9 +12,11 @@ class FiringRates:
 
     def __init__(self, network: Network):
         self._device = network.device
+        self._t_win = network.t_win
         self._layers = [layer for layer in network.layers if layer.is_spiking]
+        shape = (reductions.PARTS, 2)
         with network.device.current():
-            self._counts = {layer.name: network.device.xp.zeros(reductions.PARTS, np.int64) for layer in self._layers}
+            self._counts = {layer.name: network.device.xp.zeros(shape, np.int64) for layer in self._layers}
 
     def reset(self) -> None:
         for counts in self._counts.values():
@@ -23,11 +25,19 @@ class FiringRates:
     def watch(self, layer: Layer, output: Array) -> None:
         """Counts the spikes of a layer's output, (batch, height, width, channels): a watcher of Network.run."""
         if layer.is_spiking:
-            reductions.count_spikes(self._device, output, self._counts[layer.name])
+            reductions.count_spikes(self._device, output, self._t_win, self._counts[layer.name])
 
     def read(self, images: int) -> dict[str, float]:
         """The rates by layer, over so many images; waits for the device."""
+        return self._shares(0, images)
+
+    def read_saturations(self, images: int) -> dict[str, float]:
+        """Likewise the share of neurons that fired as the window opened, at x = T, where no gradient passes."""
+        return self._shares(1, images)
+
+    def _shares(self, column: int, images: int) -> dict[str, float]:
         return {
-            layer.name: int(self._device.to_host(self._counts[layer.name]).sum()) / max(1, images * layer.neurons)
+            layer.name: int(self._device.to_host(self._counts[layer.name])[:, column].sum())
+            / max(1, images * layer.neurons)
             for layer in self._layers
         }

@@ -61,4 +61,6 @@ def predict(
             counts.add(batch.labels)
             classes.append(device.to_host(readout).argmax(axis=1))
         totals = network.loss.read()
-    return Predictions(np.concatenate(classes), Evaluation(totals, rates.read(totals.images), counts.read()))
+    images = totals.images
+    evaluation = Evaluation(totals, rates.read(images), counts.read(), rates.read_saturations(images))
+    return Predictions(np.concatenate(classes), evaluation)

@@ -46,6 +46,7 @@ from ttfs_cupy.experiment.config.values import (
     GainBound,
     HeldOut,
     Keep,
+    Loggers,
     Mean,
     Milestones,
     Model,
@@ -161,8 +162,9 @@ class TrainingConfig(Section):
     """How long, and towards what; patience is the number of epochs without a better validation accuracy after which to
     stop, label_smoothing the share of a target that all classes have evenly, average the decay of a moving average of
     the weights, which is validated beside them (null for none). accumulate: how many batches make a step of the
-    optimiser; schedules and psp_slope go by these steps. checkpoint_every: how often, within an epoch, the run writes
-    what it would go on from; keep: which epochs' checkpoints stay on disk."""
+    optimiser; schedules and psp_slope go by these steps. max_skipped: after how many steps in a row that were
+    skipped, their gradients not being finite, the run ends; null for never. checkpoint_every: how often, within an
+    epoch, the run writes what it would go on from; keep: which epochs' checkpoints stay on disk."""
 
     epochs: Count
     batch_size: Count
@@ -170,6 +172,7 @@ class TrainingConfig(Section):
     label_smoothing: ShareBelowOne = 0.0
     average: Decay | None = None
     accumulate: Count = 1
+    max_skipped: Count | None = 20
     checkpoint_every: Annotated[CheckpointEvery | None, Field(description="{minutes: 10}, {steps: 500}, or null")] = (
         CheckpointEvery(minutes=10)
     )
@@ -223,6 +226,15 @@ class ScheduleConfig(Section):
         return self
 
 
+class WatchConfig(Section):
+    """What a run tells while it goes on (docs/watching.md). log_every: seconds between two lines of an epoch, where
+    there is no terminal; tensorboard: whether it writes event files; loggers: who else is told."""
+
+    log_every: Positive = 60.0
+    tensorboard: Flag = False
+    loggers: Loggers = ()
+
+
 class Config(Section):
     """One experiment. output: the run's directory; null leaves it to the command. tune: whether network.convolution
     auto times algorithms on the device; without, it goes by a layer's shape."""
@@ -239,6 +251,7 @@ class Config(Section):
     training: TrainingConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    watch: WatchConfig = WatchConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "Config":

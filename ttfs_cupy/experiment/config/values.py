@@ -271,6 +271,23 @@ def _increasing(milestones: tuple[int, ...]) -> tuple[int, ...]:
     return milestones
 
 
+# Of watch.loggers: what takes a run's numbers beside its own files (experiment/watching/).
+LOGGERS = ("wandb", "mlflow")
+
+
+def _distinct_loggers(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names) or not set(names) <= set(LOGGERS):
+        raise ValueError("unknown, or twice")
+    return names
+
+
+Loggers = Annotated[
+    tuple[Annotated[str, Field(strict=True)], ...],
+    AfterValidator(_distinct_loggers),
+    Field(description=f"a list of {' and '.join(LOGGERS)}, each once at most, such as [{LOGGERS[0]}]"),
+]
+
+
 def _held_out_kind(value: Any) -> str:
     if isinstance(value, str):
         return "file"

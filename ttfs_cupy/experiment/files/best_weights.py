@@ -5,6 +5,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.experiment.config import Config, load_config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.progress import saved
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
 
 
@@ -53,15 +54,14 @@ def _reason(config: Config, epochs: int) -> str:
 
 def _progress(run: RunDirectory) -> tuple[int, int]:
     """How many epochs are over, and which of them is the best, 0 for none."""
-    last = run.last if run.last.exists() else run.previous
-    if not last.exists():
+    if not run.has_checkpoint:
         return 0, 0
-    progress = checkpoint.metadata(last).get("progress")
+    progress = saved(run)
     epochs, best = (progress.get(key) if isinstance(progress, dict) else None for key in ("epochs", "best_epoch"))
     try:
         return check_count("epochs", epochs, least=0), check_count("best_epoch", best, least=0)
     except UserError as error:
-        raise UserError(f"'{last}' is not the file that ttfs-train wrote: its {error}") from None
+        raise UserError(f"'{run.last}' is not the file that ttfs-train wrote: its {error}") from None
 
 
 def epoch_of(run: RunDirectory) -> int | None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,9 @@ from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.shown import message_of, shown
+from ttfs_cupy.experiment.files.run_directory import DISPENSABLE
+
+logger = logging.getLogger("ttfs_cupy")
 
 # The types that NumPy has, by safetensors's names. bfloat16 is the upper half of a float32, and is read as that.
 _NUMPY = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
@@ -33,10 +38,13 @@ def save(
 
     previous: what the file that was there is called from now on. Raises UserError, leaving all as it was.
     """
+    start = time.perf_counter()
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     signed = {**metadata, _DIGEST: _digest(contiguous, metadata)}
     content = safetensors.numpy.save(contiguous, {_KEY: json.dumps(signed)})
     write_atomically(path, content, previous=previous)
+    size, seconds = len(content) / 1e6, time.perf_counter() - start
+    logger.debug("%s is written: %.1f MB in %.2f s", path, size, seconds, extra=DISPENSABLE)
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,15 +1,16 @@
-"""What a run says about itself: the lines of metrics.jsonl."""
+"""What a run says about itself: the lines of metrics.jsonl, and the same as a table, metrics.csv."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ttfs_cupy.common.checks import check_count
+from ttfs_cupy.common.checks import check_count, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import read_own
 from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.experiment.files.metrics_table import as_csv
 
 # bytes; an epoch's line has some hundreds
 LARGEST = 1 << 28
@@ -19,8 +20,8 @@ AFTER = "changed_after_epoch"
 
 
 class MetricsFile:
-    """metrics.jsonl: a line an epoch, one where the run's config was changed, then one with the test set's; the file is
-    whole at any time."""
+    """metrics.jsonl: a line an epoch, one where the run's config was changed, then one with the test set's; and beside
+    it the epochs' and the test set's as a table, metrics.csv. Either file is whole at any time."""
 
     def __init__(self, path: Path, lines: list[dict[str, Any]] | None = None):
         self.path = path
@@ -31,16 +32,33 @@ class MetricsFile:
         self.append(**values)()
 
     def append(self, **values: Any) -> Callable[[], None]:
-        """A line more; returns what writes the file as it is now, and raises UserError."""
+        """A line more; returns what writes the files as they are now, and raises UserError."""
         self.lines.append(values)
         content = "".join(json.dumps(line) + "\n" for line in self.lines).encode()
-        return lambda: write_atomically(self.path, content)
+        table = as_csv(self.lines).encode()
+
+        def write() -> None:
+            write_atomically(self.path, content)
+            write_atomically(self.path.with_suffix(".csv"), table)
+
+        return write
 
     @classmethod
-    def of_epochs(cls, path: Path, epochs: int) -> "MetricsFile":
-        """The file as it was after so many epochs, for a run that goes on from there. Raises UserError."""
+    def of_epochs(cls, path: Path, epochs: int, step: int | None = None) -> "MetricsFile":
+        """The file as it was after so many epochs, and at that step, for a run that goes on from there.
+
+        What was changed later is in force from there on. Raises UserError.
+        """
         lines = [_line(path, number, text) for number, text in enumerate(_texts(path), 1) if text.strip()]
-        return cls(path, [line for line in lines if line.get("epoch", line.get(AFTER, epochs + 1)) <= epochs])
+        kept = [line for line in lines if line.get("epoch", 0 if AFTER in line else epochs + 1) <= epochs]
+        return cls(path, [_in_force(line, epochs, step) if AFTER in line else line for line in kept])
+
+
+def _in_force(change: dict[str, Any], epochs: int, step: int | None) -> dict[str, Any]:
+    """A line of a change, as it is for a run that has come so far, not further."""
+    at = change.get("step")
+    earlier = {"step": step} if step is not None and is_whole(at) and int(at) > step else {}
+    return {**change, AFTER: min(change[AFTER], epochs), **earlier}
 
 
 def _texts(path: Path) -> list[str]:

@@ -1,12 +1,17 @@
 """Where a run stands, also within an epoch, and whether what a file says of it can be true."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ttfs_cupy.common.checks import check_count, check_number, is_number
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.engine.optimizer import StepCounts
+from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 
 
 class EpochLength(NamedTuple):
@@ -82,6 +87,11 @@ class Progress:
             raise ValueError(
                 f"its optimiser counts {counts.applied} steps and {counts.skipped} skipped ones after step {self.step}"
             )
+        if not 0 <= counts.in_a_row <= counts.longest_row <= counts.skipped:
+            raise ValueError(
+                f"its optimiser counts {counts.in_a_row} steps skipped in a row, {counts.longest_row} at most, and "
+                f"{counts.skipped} in all"
+            )
 
     def _check(self, length: EpochLength) -> None:
         if self.batches > length.batches:
@@ -101,6 +111,32 @@ class Progress:
         ):
             if getattr(self, name) > most:
                 raise ValueError(f"its {name} is {getattr(self, name)}, and can be {most} at most")
+
+
+def require_progress(path: Path, metadata: Mapping[str, Any]) -> Any:
+    """What a checkpoint's metadata say of the progress. Raises UserError where they say nothing of it.
+
+    Where the header's key of our metadata is damaged, they are gone, and with them the digest that would tell.
+    """
+    if "progress" not in metadata:
+        raise UserError(f"weights '{path}' cannot be used: they do not say how far the run has come")
+    return metadata["progress"]
+
+
+def saved(run: RunDirectory) -> Any:
+    """What the newest checkpoint that can be read says of its progress. Raises UserError if there is none."""
+    try:
+        return require_progress(run.last, checkpoint.metadata(run.last))
+    except UserError:
+        if not run.previous.exists():
+            raise
+        return require_progress(run.previous, checkpoint.metadata(run.previous))
+
+
+def has_steps(run: RunDirectory) -> bool:
+    """Whether there is a checkpoint of more than the beginning."""
+    progress = saved(run) if run.has_checkpoint else None
+    return isinstance(progress, dict) and progress.get("step") != 0
 
 
 def _check_sums(value: Any) -> None:

@@ -1,10 +1,11 @@
-"""A run's directory: config.yaml, split.json, metrics.jsonl, log.txt, weights, and checkpoints."""
+"""A run's directory: config.yaml, split.json, metrics.jsonl and .csv, log.txt, weights, and checkpoints."""
 
 import json
 import logging
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -154,6 +155,11 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def table(self) -> Path:
+        """The same as a table, for spreadsheets and pandas."""
+        return self.path / "metrics.csv"
+
+    @property
     def log(self) -> Path:
         """What the console showed, with times."""
         return self.path / "log.txt"
@@ -178,6 +184,11 @@ class RunDirectory:
         """A folder: those that training.keep asks for."""
         return self.path / "checkpoints"
 
+    @property
+    def loggers(self) -> Path:
+        """A folder: what loggers write that the config asks for (experiment/watching/loggers/)."""
+        return self.path / "loggers"
+
     def kept(self, epoch: int) -> Path:
         """The checkpoint after that epoch."""
         return self.checkpoints / f"epoch-{epoch:04}.safetensors"
@@ -190,8 +201,9 @@ class RunDirectory:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that a run may write, but for kept checkpoints."""
-        return self.config, self.split, self.metrics, self.log, self.best, self.last, self.previous
+        """All that a run may write, but for kept checkpoints, and for what loggers write."""
+        weights = (self.best, self.last, self.previous)
+        return self.config, self.split, self.metrics, self.table, self.log, *weights
 
     @property
     def resume_command(self) -> str:
@@ -220,7 +232,7 @@ class RunDirectory:
     def _refuse_another(self, owner: str | None = None) -> None:
         """Raises TakenError if a run is there. owner: the process that writes there."""
         try:
-            is_there = any(file.exists() for file in self.files)
+            is_there = any(file.exists() for file in (*self.files, self.loggers))
         except OSError as error:
             raise self._no_output(error) from None
         if is_there:
@@ -295,6 +307,7 @@ class RunDirectory:
             with self.claimed():
                 for file in (*self.files, *map(self.kept, self.kept_epochs)):
                     file.unlink(missing_ok=True)
+                shutil.rmtree(self.loggers, ignore_errors=True)
                 if self.checkpoints.is_dir():
                     with suppress(OSError):
                         self.checkpoints.rmdir()

@@ -20,9 +20,16 @@ class Writer:
         """Begins a piece once the one before is over; where no thread can be started, does it here."""
         self.finish()
         try:
-            self._task = self._pool.submit(work)
+            # else a task might be begun of which nobody knows
+            with uninterrupted():
+                self._task = self._pool.submit(work)
         except ThreadStartError:
             work()
+
+    def check(self) -> None:
+        """Waits for nothing. Raises what the last piece raised, if it is over."""
+        if self._task is not None and self._task.is_over:
+            self.finish()
 
     def finish(self) -> None:
         """Returns when all is written. Raises what the last piece raised."""
@@ -31,8 +38,11 @@ class Writer:
             task, self._task = self._task, None
             task.result()
 
-    def settle(self) -> None:
-        """Returns when nothing is being written any more, whatever comes in between, and whatever came of it."""
+    def settle(self) -> BaseException | None:
+        """Returns when nothing is being written any more, whatever comes in between: what the last piece raised."""
         with uninterrupted():
-            if self._task is not None:
-                self._task.wait()
+            if self._task is None:
+                return None
+            self._task.wait()
+            task, self._task = self._task, None
+            return task.error

@@ -2,15 +2,23 @@
 
 #include "block_sums.h"
 
-// Adds the number of spikes in each part of earliness (n), of part_size values, a multiple of 4, to counts[part].
+// counts: (parts, 2). Adds the number of spikes in each part of earliness (n), of part_size values, a multiple of 4, and how
+// many of them come as their window, of length t_win, opens.
 KERNEL void __launch_bounds__(THREADS) count_spikes_by_blocks(const float* __restrict__ earliness,
-                                                             long long* __restrict__ counts, int parts, int part_size,
-                                                             int n) {
+                                                             long long* __restrict__ counts, float t_win, int parts,
+                                                             int part_size, int n) {
     for (int part = blockIdx.x; part < parts; part += gridDim.x) {
-        int spikes = 0;
-        each_of_part(earliness, part, part_size, n, [&](float value) { spikes += value != 0.0f; });
+        int spikes = 0, at_once = 0;
+        each_of_part(earliness, part, part_size, n, [&](float value) {
+            spikes += value != 0.0f;
+            at_once += value >= t_win;
+        });
         spikes = block_sum(spikes);
-        if (threadIdx.x == 0) counts[part] += spikes;
+        at_once = block_sum(at_once);
+        if (threadIdx.x == 0) {
+            counts[2 * part] += spikes;
+            counts[2 * part + 1] += at_once;
+        }
     }
 }
 

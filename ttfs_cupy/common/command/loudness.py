@@ -1,0 +1,37 @@
+"""How much a command says on the console: --quiet and --verbose. A log file gets everything."""
+
+import argparse
+import logging
+
+logger = logging.getLogger("ttfs_cupy")
+
+# logging's `extra` of a line that --quiet leaves: what the command was started for
+RESULT = {"is_result": True}
+
+
+def add_options(parser: argparse.ArgumentParser, quiet: str) -> None:
+    """--quiet and --verbose, which exclude each other; `level` of what is parsed is that of the console. quiet: what is
+    left then."""
+    level = parser.add_mutually_exclusive_group()
+    add = level.add_argument
+    add("--quiet", dest="level", action="store_const", const=logging.WARNING, help=f"say nothing but {quiet}")
+    add("--verbose", dest="level", action="store_const", const=logging.DEBUG, help="say more: files, times, choices")
+    parser.set_defaults(level=logging.INFO)
+
+
+class Loudness(logging.Filter):
+    """Of a console: lines from that level on, and results."""
+
+    def __init__(self, level: int):
+        super().__init__()
+        self.level = level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= self.level or getattr(record, "is_result", False)
+
+
+def hides_bars() -> bool | None:
+    """What tqdm takes as `disable`: True where the console is quiet, else None, which leaves it to whether there is a
+    terminal."""
+    filters = (one for handler in logger.handlers for one in handler.filters)
+    return True if any(isinstance(one, Loudness) and one.level > logging.INFO for one in filters) else None
