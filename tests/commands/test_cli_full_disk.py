@@ -86,7 +86,7 @@ def test_a_run_outlives_trouble_within_an_epoch(
     with ExitStack() as stack:
         outcome = trained_with(trouble, first, first + 2, run, monkeypatch, stack)
     assert (outcome.code, outcome.err) == (0, "")
-    told = [line for line in outcome.out.splitlines() if line.startswith("warning: ")]
+    told = [line for line in outcome.out.splitlines() if line.startswith("warning: the checkpoint ")]
     assert told == 2 * [
         f"warning: the checkpoint within epoch {1 + (first > WITHIN)} is not written: {run / 'last.safetensors'} "
         f"cannot be written: {reason}; the run goes on, and the last checkpoint is whole"
