@@ -164,7 +164,7 @@ class RunDirectories:
             changed = {name for name in before if after.get(name) != before[name] and not KEPT.fullmatch(name)}
             allowed = {"log.txt"}
             if outcome.out.startswith("changed ") or "\nchanged " in outcome.out:
-                allowed |= {"config.yaml", "metrics.jsonl"}
+                allowed |= {"config.yaml", "metrics.jsonl", "metrics.csv"}
             assert changed <= allowed, (told, changed)
 
     def _check_bits(self, outcome: Outcome, run: Path, whole: Path, told: str) -> None:
@@ -235,6 +235,7 @@ def _is_too_much(run: Path, assignments: list[str]) -> bool:
     model = config.network.model
     return (
         config.data.download
+        or config.watch.loggers
         or config.tune
         or config.data.dataset != "mnist"
         or not isinstance(model, list)
