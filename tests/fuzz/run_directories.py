@@ -32,8 +32,8 @@ LONGEST_SENTENCE = 600
 KEPT = re.compile(r"checkpoints(/epoch-\d{4}\.safetensors)?")
 # Where one of them is damaged, the other serves
 CHECKPOINTS = {"last.safetensors", "previous.safetensors"}
-# Damage with a digest that is right: nobody can tell
-FORGED = (run_damage.arrays, run_damage.metadata, run_damage.progress)
+# Damage with a digest that is right, or an earlier checkpoint, as before other settings: nobody can tell
+FORGED = (run_damage.arrays, run_damage.metadata, run_damage.progress, run_damage.another)
 KEYS = tuple(config_keys.dotted())
 # What may well be asked of a run that goes on
 ASSIGNMENTS = (
