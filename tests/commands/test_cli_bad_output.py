@@ -131,3 +131,12 @@ def test_writing_is_all_or_nothing(fails: str, here: Path, monkeypatch: pytest.M
         with pytest.raises(UserError, match="file cannot be written: No space left on device"):
             write_atomically(path, b"x" * 100_000)
     assert tree(here) == {"file": b"the old content"}
+
+
+def test_a_name_that_cannot_be_had_leaves_nothing_either(here: Path) -> None:
+    path, name = here / "file", here / "name"
+    write_atomically(path, b"the old content")
+    name.mkdir()
+    with pytest.raises(UserError, match="name cannot be written: Is a directory"):
+        write_atomically(path, b"new", previous=name)
+    assert tree(here) == {"file": b"the old content", "name": None}

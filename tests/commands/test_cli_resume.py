@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fuzz.runs import SETTINGS, Kills, Signals, killed
+from fuzz.kills import Kills, Survival, killed
+from fuzz.runs import Signals
 from helpers.commands import (
     FILES,
     STEPS,
@@ -314,18 +315,19 @@ def test_a_second_signal_whenever_it_comes(
         assert list(tmp_path.iterdir()) == []
 
 
-# Killed at the writing of: the config; the split; what to go on from; the second epoch's best weights, its metrics
+# Killed at the writing of: the config; the split; what to go on from, at the start and in the first epoch; the first
+# best weights, and the table of metrics with their epoch
 
 
-@pytest.mark.parametrize("fsyncs", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("fsyncs", [1, 2, 3, 4, 16, 17])
 def test_what_a_killed_run_leaves_is_cleared(fsyncs: int, kills: Kills, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert killed(run, 0, fsyncs=fsyncs, folder=tmp_path).code == -signal.SIGKILL
-    left = {file.name for file in run.iterdir()} - FILES
+    assert killed(kills.start(run, 0), fsyncs=fsyncs, folder=tmp_path).code == -signal.SIGKILL
+    left = {file.name for file in run.iterdir()} - {*FILES, "checkpoints"}
     assert len(left) == 2  # the lock and the half-written file
     (run / ".config.yaml-notes").write_text("not ours")
     assert (run / "config.yaml").exists() == (fsyncs > 1)
-    again = ["--resume", str(run)] if fsyncs > 1 else small(run, seed=0, **SETTINGS)
+    again = ["--resume", str(run)] if fsyncs > 1 else kills.start(run, 0)
     assert train(*again).code == 0
     assert (run / ".config.yaml-notes").read_text() == "not ours"
     (run / ".config.yaml-notes").unlink()
@@ -339,6 +341,11 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> Kills:
 
 def test_killed_at_random(kills: Kills) -> None:
     assert len({kills.attempt(random.Random(seed)) for seed in range(4)}) > 1
+
+
+def test_many_kills_of_one_run(tmp_path: Path) -> None:
+    survival = Survival(tmp_path, kills=6)
+    assert survival.attempt(random.Random(0)).startswith("6 kills: ")
 
 
 def test_two_signals_within_a_millisecond(tmp_path: Path) -> None:

@@ -226,6 +226,17 @@ def test_a_record_that_cannot_be_written(short_run: Path, tmp_path: Path, monkey
     assert {**tree(run), "log.txt": b""} == {**before, "log.txt": b""}
 
 
+def test_nothing_is_recorded_where_the_best_weights_are_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    cut_short(monkeypatch, STEPS + 5, *small(run))
+    (run / "best.safetensors").write_bytes(b"damaged")
+    before = tree(run)
+    refused(resume(run, "optimizer.lr=0.01"), f"weights '{run / 'best.safetensors'}' cannot be read")
+    assert {**tree(run), "log.txt": b""} == {**before, "log.txt": b""}
+
+
 def test_a_device_of_another_name_is_a_change_too(tmp_path: Path) -> None:
     run = run_small(tmp_path / "run")
     content = yaml.safe_load((run / "config.yaml").read_text())

@@ -24,7 +24,9 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return run
 
 
-@pytest.mark.parametrize("damage", ["a bit", "metadata", "half of it", "nothing left", "gone"])
+@pytest.mark.parametrize(
+    "damage", ["a bit", "metadata", "its key", "other weights", "half of it", "nothing left", "gone"]
+)
 def test_a_damaged_checkpoint_is_passed_over(damage: str, stopped: Path, whole_changing: Path) -> None:
     last = stopped / "last.safetensors"
     content = bytearray(last.read_bytes())
@@ -33,6 +35,11 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, stopped: Path, whole_c
     elif damage == "metadata":
         place = content.index(b'\\"step\\": ') + len(b'\\"step\\": ')
         content[place] ^= 1
+    elif damage == "its key":
+        # a digest is no longer found, either
+        content[content.index(b'"ttfs_cupy"') + 1] ^= 1
+    elif damage == "other weights":
+        content = bytearray((whole_changing / "best.safetensors").read_bytes())
     elif damage == "half of it":
         del content[len(content) // 2 :]
     else:
@@ -60,6 +67,12 @@ def test_the_checkpoint_before_is_not_lost_for_a_damaged_one(stopped: Path, monk
     checkpoint.load(stopped / "last.safetensors")
     cut_short(monkeypatch, 3, "--resume", stopped)
     assert (stopped / "previous.safetensors").read_bytes() == newest
+
+
+def test_what_is_said_of_a_run_whose_newest_checkpoint_is_damaged(stopped: Path) -> None:
+    last = stopped / "last.safetensors"
+    last.write_bytes(last.read_bytes().replace(b'"ttfs_cupy"', b'"utfs_cupy"'))
+    refused(evaluate(stopped), f"'{stopped}' has no best weights yet: psp_slope moves until epoch 2 of 2 (over: 1)")
 
 
 def test_both_checkpoints_are_damaged(stopped: Path) -> None:
@@ -136,6 +149,22 @@ def test_kept_checkpoints_of_epochs_that_are_done_anew(tmp_path: Path, monkeypat
     assert sorted(kept[1].parent.iterdir()) == [kept[1], kept[2]]
     assert train("--resume", run).code == 0
     assert {epoch: path.read_bytes() for epoch, path in kept.items()} == whole
+
+
+@pytest.mark.parametrize("newest", ["whole", "damaged"])
+def test_a_run_that_was_killed_before_it_kept_a_checkpoint(newest: str, tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", training__epochs=3, training__keep="{last: 2}")
+    kept = {epoch: run / "checkpoints" / f"epoch-{epoch:04}.safetensors" for epoch in (1, 2, 3)}
+    whole = {epoch: kept[epoch].read_bytes() for epoch in (2, 3)}
+    # as after a kill, right after the checkpoint was written
+    kept[3].rename(kept[1])
+    if newest == "damaged":
+        (run / "last.safetensors").replace(run / "previous.safetensors")
+        (run / "last.safetensors").write_bytes(b"damaged")
+    assert train("--resume", run).code == 0
+    assert {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()} == {
+        kept[epoch].name: content for epoch, content in whole.items()
+    }
 
 
 def test_what_is_kept() -> None:

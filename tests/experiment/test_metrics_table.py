@@ -1,12 +1,16 @@
 """metrics.csv: the lines of metrics.jsonl as a table."""
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 from helpers.commands import TIMES, cut_short, run_small, small, train
+from helpers.refusals import tree
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.metrics_table import as_csv
 
@@ -90,3 +94,21 @@ def test_pandas_reads_it(whole: Path) -> None:
     assert list(epochs.epoch) == [1, 2] and epochs["firing_rates.conv1"].between(0, 1).all()
     assert epochs.select_dtypes("number").shape[1] > 8
     assert frame.test_accuracy.notna().sum() == 1
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_without_room_for_both_files_neither_is_written(
+    last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, left = MetricsFile(tmp_path / "metrics.jsonl"), iter(range(last))
+    file.add(epoch=1)
+    before = tree(tmp_path)
+
+    def fsync(_: int) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        file.add(epoch=2)
+    assert tree(tmp_path) == before and len(before) == 2

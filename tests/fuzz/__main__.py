@@ -20,9 +20,15 @@ WITHIN = {
     "configs": "fuzz.configs:Configs",
     "run_directories": "fuzz.run_directories:RunDirectories",
     "data_files": "fuzz.data_files:DataFiles",
+    "weight_files": "fuzz.weight_files:WeightFiles",
 }
 # Attempts of several processes, which compare the bits of whole runs
-WHOLE_RUNS = {"pairs": "fuzz.runs:Pairs", "kills": "fuzz.runs:Kills", "signals": "fuzz.runs:Signals"}
+WHOLE_RUNS = {
+    "pairs": "fuzz.runs:Pairs",
+    "signals": "fuzz.runs:Signals",
+    "kills": "fuzz.kills:Kills",
+    "survival": "fuzz.kills:Survival",
+}
 TOPICS = WITHIN | WHOLE_RUNS
 
 
@@ -42,6 +48,7 @@ def main() -> int:
     parser.add_argument("--attempts", type=int, default=10**9, help="of each topic at most")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="another one, other attempts")
     parser.add_argument("--first", type=int, default=0, help="the number of the first attempt: repeats one")
+    parser.add_argument("--kills", type=int, default=100, help="of each run of survival")
     parser.add_argument("--plain", action="store_true", help="kernels without sanitizers, which need g++")
     parsed = parser.parse_args()
     topics = parsed.topics or list(TOPICS)
@@ -56,8 +63,9 @@ def main() -> int:
                 Task(
                     *(TOPICS[topic], folder, parsed.seed, parsed.first, parsed.attempts),
                     seconds=parsed.seconds / len(topics),
-                    limit=10 if is_within else 120,
+                    limit=10 if is_within else 120 + (10 * parsed.kills if topic == "survival" else 0),
                     sanitized=is_within and not parsed.plain,
+                    options={"kills": parsed.kills} if topic == "survival" else {},
                 )
             )
         print(f"{topic}: {result.text} ({time.monotonic() - start:.0f} s, seed {parsed.seed})", flush=True)

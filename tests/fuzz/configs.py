@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from helpers.environments import REPOSITORY
 
+from fuzz import config_keys
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
@@ -32,6 +33,8 @@ SMALL = [
     "data: {dataset: digits}\nnetwork: {model: [4, P]}\n"
     "training: {epochs: 2, batch_size: 8, accumulate: 3, average: 0.99}\n"
     "schedule: {name: onecycle, rise: 0.2, start_factor: 0.1, end_factor: 0}\n",
+    "data: {dataset: digits, validation: 100}\nnetwork: {model: [4, P], initial_weights: x.safetensors}\n"
+    "training:\n  epochs: 2\n  batch_size: 8\n  checkpoint_every: {steps: 3}\n  keep: {last: 2, every: 5}\n",
     "x: &b {epochs: 1, batch_size: 8}\ndata: {dataset: digits}\ntraining: {<<: *b, epochs: 2}\n",
 ]
 MODEL = "layers: [4, P, {linear: 6}]\nencoding: latency\n"
@@ -109,6 +112,7 @@ TAGS = (
 )
 NODES = (
     *("[]", "{}", "[[]]", "{a: {b: c}}", "{linear:3}", "[" * 50, "{a: " * 50, "[" * 3000, "- " * 500, "? " * 100),
+    *("{steps: 3}", "{minutes: 0.5}", "{minutes: 1, steps: 2}", "{last: 2, every: 3}", "{last: 0}", "{every: 1e9}"),
     *("{from: 0, to: 1}", "{from: 1, to: 0, start: 1, end: 0}", "[1, 2]", "[2, 1]", "[-1, 1]", "[1e39, 1e40]"),
     "[1" + ", 1" * 9000 + "]",
 )
@@ -158,7 +162,7 @@ class Configs:
         self.folder = folder
         self.texts = [*SMALL, *((CONFIGS / f"{name}.yaml").read_text() for name in config_text.names())]
         self.model_texts = [MODEL, *(f"layers: {layers}\n" for layers in ("[4, 4, P]", "[{linear: 3}]"))]
-        self.keys = sorted(_keys(yaml_text.parse(dump_config(load_config("quickstart")))))
+        self.keys = sorted(config_keys.dotted())
         device, _ = get_device("cpu", 1)
         assert isinstance(device, CpuDevice)
         device.free_bytes = lambda: MEMORY  # type: ignore[method-assign]
@@ -319,12 +323,3 @@ def _places(content: Any, depth: int) -> Any:
     for key, value in list(content.items()) if isinstance(content, dict) else list(enumerate(content))[:100]:
         yield content, key
         yield from _places(value, depth - 1)
-
-
-def _keys(content: dict[str, Any], above: str = "") -> list[str]:
-    keys: list[str] = []
-    for key, value in content.items():
-        keys.append(above + key)
-        if isinstance(value, dict):
-            keys += _keys(value, f"{above}{key}.")
-    return keys

@@ -113,7 +113,7 @@ class DataFiles:
         elif path.suffix == ".npz":
             kinds += [_columns, _columns]
         elif path.suffix in ("", ".meta"):
-            kinds += [_opcodes, _opcodes, _content, _content]
+            kinds += [opcodes, opcodes, _content, _content]
         random.choice(kinds)(path, random)
 
     def _judge(self, sentence: str, name: str, damaged: list[str]) -> None:
@@ -277,7 +277,7 @@ def _members(path: Path, random: random.Random) -> None:
     path.write_bytes(gzip.compress(written.getvalue() + bytes(1024), 1))
 
 
-def _opcodes(path: Path, random: random.Random) -> None:
+def opcodes(path: Path, random: random.Random) -> None:
     """Another opcode, or another number behind one, in a pickle."""
     content = bytearray(path.read_bytes())
     places = [place for _, _, place in pickletools.genops(bytes(content)) if place is not None]

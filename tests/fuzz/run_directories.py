@@ -1,39 +1,79 @@
 """Damaged run directories: `evaluate` and `--resume` take them or say in one line what is wrong, and harm nothing."""
 
-import json
 import random
+import re
 import shutil
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
-import yaml
-from helpers.commands import FILES, Outcome, evaluate, run_small, small, train
-from helpers.damage import content_of, damaged_bytes, nasty, put_instead, remove
+from helpers.commands import FILES, Outcome, evaluate, run_small, small, timeless, train
+from helpers.damage import content_of, remove
 from helpers.datasets_on_disk import write_mnist
-from pydantic import BaseModel
 
+from fuzz import config_keys, run_damage
+from fuzz.configs import NASTY
+from fuzz.whole_runs import contents
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.experiment.config import Config, load_config
-from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.experiment.checkpoints import Checkpoints
+from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.trainer import Trainer
 
 EPOCHS = 3
+# batches of an epoch, each with a checkpoint after it
+BATCHES = 4
 # more than any training of an undamaged run has left to do
 MOST_EPOCHS = 5
 LONGEST_SENTENCE = 600
+KEPT = re.compile(r"checkpoints(/epoch-\d{4}\.safetensors)?")
+# Where one of them is damaged, the other serves
+CHECKPOINTS = {"last.safetensors", "previous.safetensors"}
+# Damage with a digest that is right, or an earlier checkpoint, as before other settings: nobody can tell
+FORGED = (run_damage.arrays, run_damage.metadata, run_damage.progress, run_damage.another)
+KEYS = tuple(config_keys.dotted())
+# What may well be asked of a run that goes on
+ASSIGNMENTS = (
+    *("training.epochs=4", "training.epochs=2", "training.patience=1", "training.keep={last: 1}", "training.keep=null"),
+    *("training.checkpoint_every={steps: 3}", "training.checkpoint_every=null", "training.label_smoothing=0.2"),
+    *("network.psp_slope={from: 0, to: 1}", "network.psp_slope=0.5", "network.clip=none", "network.convolution=gemm"),
+    *("optimizer.lr=0.01", "optimizer.clip_norm=1", "optimizer.weight_clip=[-1, 1]", "schedule.name=cosine"),
+    *("data.augment=shift_erase", "data.mix=both", "data.class_weights=balanced", "data.root=elsewhere", "threads=2"),
+)
 
 
 class EnoughError(BaseException):
     """Ends a training whose damaged config asks for many epochs."""
 
 
+@dataclass
+class _Done:
+    """What a training has got done. written: checkpoints within an epoch."""
+
+    epochs: int = 0
+    written: int = 0
+
+
+@dataclass
+class _Damage:
+    """What was done to a run: the damaged files' paths in it, and those whose damage nobody can tell."""
+
+    files: set[str] = field(default_factory=set)
+    forged: set[str] = field(default_factory=set)
+
+    def leaves_a_checkpoint(self, run: Path) -> bool:
+        """Whether the run must go on to its bits: at most one of both checkpoints is damaged, and nothing else."""
+        only_these = all(name in CHECKPOINTS or KEPT.fullmatch(name) for name in self.files)
+        folders = any((run / name).is_dir() for name in self.files)
+        return only_these and not folders and not self.forged and len(self.files & CHECKPOINTS) <= 1
+
+
 class RunDirectories:
-    """A run that is finished and one that stopped after an epoch; an attempt damages a copy of one of them."""
+    """Runs that are finished, or stopped after an epoch or within one, also with other settings than they began with;
+    an attempt damages a copy of one of them."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -44,220 +84,164 @@ class RunDirectories:
             "network__model": "[2, P]",
             "training__epochs": EPOCHS,
             "training__batch_size": 10,
+            "training__checkpoint_every": "{steps: 1}",
+            "training__keep": "{last: 2}",
+            "training__average": 0.9,
             "threads": 1,
             "tune": False,
         }
-        self._runs = [run_small(folder / "finished", **settings)]
-        with _at_most(1), suppress(EnoughError):
-            train(*small(folder / "stopped", **settings))
-        self._runs.append(folder / "stopped")
+        whole = run_small(folder / "finished", **settings)
+        # each with the one that was never stopped
+        self._runs = [(whole, whole)]
+        for name, steps in (("after an epoch", BATCHES), ("within an epoch", BATCHES + 2)):
+            _stop_after(steps, *small(folder / name, **settings))
+            self._runs.append((folder / name, whole))
+        longer = ("--set", f"training.epochs={EPOCHS + 1}", "--set", "optimizer.lr=0.01")
+        steered, stopped = folder / "steered", folder / "steered, and stopped"
+        for run in (steered, stopped):
+            shutil.copytree(whole, run)
+        assert train("--resume", steered, *longer).code == 0
+        _stop_after(3, "--resume", stopped, *longer)
+        self._runs += [(steered, steered), (stopped, steered)]
+        self._may_be_there = FILES.union(*(content_of(run) for run, _ in self._runs))
 
     def attempt(self, random: random.Random) -> str:
         run = self._folder / "run"
         remove(run)
-        shutil.copytree(random.choice(self._runs), run)
-        damaged = {self._damage(run, random) for _ in range(random.choice([1, 1, 1, 2]))}
-        if _is_too_much(run):
+        undamaged, whole = random.choice(self._runs)
+        shutil.copytree(undamaged, run)
+        damage = _Damage()
+        for _ in range(random.choice([1, 1, 1, 2])):
+            self._damage(run, damage, random)
+        command = random.choice(["evaluate", "evaluate an epoch", "resume", "resume", "resume with others"])
+        assignments: list[str] = []
+        if command == "resume with others":
+            assignments = [_assignment(run, random) for _ in range(random.choice([1, 1, 2, 3]))]
+        if _is_too_much(run, assignments):
             return "too much"
-        before = content_of(run)
-        command = random.choice([evaluate, lambda path: train("--resume", path)])
+        about = "checkpoint" if any(name.endswith("s") for name in damage.files) else "metrics or other"
+        before, must_go_on = content_of(run), command == "resume" and damage.leaves_a_checkpoint(run)
         with _at_most(MOST_EPOCHS) as done:
             try:
-                outcome = command(run)
+                if command.startswith("evaluate"):
+                    chosen = ["--epoch", str(random.randint(0, EPOCHS + 1))] if command != "evaluate" else []
+                    outcome = evaluate(run, *chosen)
+                else:
+                    outcome = train("--resume", run, *(part for one in assignments for part in ("--set", one)))
             except EnoughError:
-                return "trained on"
-        self._judge(outcome, run, before, damaged, done[0])
-        return "refused" if outcome.code else "taken"
+                return f"{about}: trained on"
+        told = f"{outcome}\n{damage}\n{command} {assignments}"
+        self._judge(outcome, run, before, done, told)
+        if must_go_on:
+            self._check_bits(outcome, run, whole, told)
+            return f"{about}: the same bits"
+        return f"{about}: {'refused' if outcome.code else 'taken'}"
 
-    def _damage(self, run: Path, random: random.Random) -> str:
-        path = run / random.choice(sorted(FILES - {"log.txt"}) * 4 + ["log.txt"])
+    def _damage(self, run: Path, damage: _Damage, random: random.Random) -> None:
+        files = sorted(path for path in run.rglob("*") if path.name != "checkpoints")
+        path = random.choice([path for path in files for _ in range(1 if path.name == "log.txt" else 4)])
         if not path.is_file() or path.is_symlink():
-            return path.name
-        kinds: list[Callable[[Path, random.Random], None]] = [_bytes, _bytes, put_instead, _another]
-        if path.suffix == ".safetensors":
-            kinds += [_header, _header, _arrays, _metadata, _metadata]
-        elif path.suffix == ".jsonl":
-            kinds += [_lines] * 3
-        elif path.suffix == ".yaml":
-            kinds += [_keys] * 3
-        random.choice(kinds)(path, random)
-        return path.name
+            return
+        name, kind = str(path.relative_to(run)), random.choice(run_damage.kinds_of(path))
+        kind(path, random)
+        damage.files.add(name)
+        if kind in FORGED:
+            damage.forged.add(name)
 
-    def _judge(
-        self, outcome: Outcome, run: Path, before: dict[str, bytes | str], damaged: set[str], epochs: int
-    ) -> None:
-        told = (outcome, sorted(damaged))
+    def _judge(self, outcome: Outcome, run: Path, before: dict[str, bytes | str], done: _Done, told: str) -> None:
         assert outcome.code in (0, 2), told
         assert "Traceback" not in outcome.out + outcome.err, told
         after = content_of(run)
-        assert set(after) <= FILES | {"nothing"} | set(before), (told, sorted(after))
+        new = set(after) - self._may_be_there - {"nothing"} - set(before)
+        assert all(KEPT.fullmatch(name) for name in new), (told, sorted(new))
         if outcome.code == 0:
             return
         assert outcome.err.startswith("error: ") and outcome.err.endswith("\n") and outcome.err.count("\n") == 1, told
         assert len(outcome.err) <= LONGEST_SENTENCE + 2 * len(str(run)), told
         assert _names_something(outcome.err), told
-        if not epochs:
-            # a log says what was tried
-            for name in set(before) - {"log.txt"}:
-                assert after.get(name) == before[name], (told, name)
+        if done == _Done():
+            # a log says what was tried; the checkpoint at hand may be kept anew
+            changed = {name for name in before if after.get(name) != before[name] and not KEPT.fullmatch(name)}
+            allowed = {"log.txt"}
+            if outcome.out.startswith("changed ") or "\nchanged " in outcome.out:
+                allowed |= {"config.yaml", "metrics.jsonl", "metrics.csv"}
+            if before.get("metrics.csv") == "no file":
+                # a folder, of which is known at the end alone that it is in the way
+                allowed.add("metrics.jsonl")
+            assert changed <= allowed, (told, changed)
+
+    def _check_bits(self, outcome: Outcome, run: Path, whole: Path, told: str) -> None:
+        """Of a run that has gone on: those of one that was never damaged."""
+        assert outcome.code == 0, told
+        assert timeless(run) == timeless(whole), told
+        for name in ("best.safetensors", "last.safetensors"):
+            assert contents(run / name) == contents(whole / name), (told, name)
 
 
 def _names_something(sentence: str) -> bool:
     """A file of the run, the run itself, the data, or a key of the config."""
-    return any(name in sentence for name in (*FILES, "/run'", "/data/", *_KEYS))
+    keys = {part for key in KEYS for part in key.split(".")}
+    return any(name in sentence for name in (*FILES, "/run'", "/run/", "/data/", "--set", "--epoch", *keys))
 
 
-def _keys_of(section: type[BaseModel]) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys_of(field.annotation)
-
-
-_KEYS = tuple(_keys_of(Config))
+def _assignment(run: Path, random: random.Random) -> str:
+    """What `--set` is given: something sensible, or not."""
+    kind = random.random()
+    if kind < 0.4:
+        return random.choice(ASSIGNMENTS)
+    return f"{random.choice(KEYS)}={random.choice(NASTY) if kind < 0.8 else random.choice(ASSIGNMENTS).split('=')[1]}"
 
 
 @contextmanager
-def _at_most(epochs: int) -> Iterator[list[int]]:
-    """So many epochs of a training; yields a list of how many there were."""
-    real, done = Trainer._epoch, [0]
+def _at_most(epochs: int) -> Iterator[_Done]:
+    """So many epochs of a training; yields what it gets done."""
+    done, epoch, within = _Done(), Trainer._epoch, Checkpoints.within_epoch
 
     def counted(trainer: Trainer) -> None:
-        if done[0] >= epochs:
+        if done.epochs >= epochs:
             raise EnoughError
-        real(trainer)
-        done[0] += 1
+        epoch(trainer)
+        done.epochs += 1
 
-    with mock.patch.object(Trainer, "_epoch", counted):
+    def noted(checkpoints: Checkpoints, *arguments: Any) -> None:
+        done.written += 1
+        within(checkpoints, *arguments)
+
+    with mock.patch.object(Trainer, "_epoch", counted), mock.patch.object(Checkpoints, "within_epoch", noted):
         yield done
 
 
-def _is_too_much(run: Path) -> bool:
+def _stop_after(steps: int, *arguments: str | Path) -> None:
+    """Trains until so many steps are over."""
+    real, left = TrainingStep.run, steps
+
+    def counted(step: TrainingStep) -> None:
+        nonlocal left
+        if not left:
+            raise EnoughError
+        left -= 1
+        real(step)
+
+    with mock.patch.object(TrainingStep, "run", counted), suppress(EnoughError):
+        train(*arguments)
+    assert not left
+
+
+def _is_too_much(run: Path, assignments: list[str]) -> bool:
     """A config that asks for what would take long, or for the network: that is another fuzzer's affair."""
     if not (run / "config.yaml").is_file():
         return False
     try:
-        config = load_config(run / "config.yaml")
+        config = load_config(run / "config.yaml", assignments)
     except UserError:
         return False
     model = config.network.model
     return (
         config.data.download
+        or config.watch.loggers
         or config.tune
         or config.data.dataset != "mnist"
         or not isinstance(model, list)
         or len(model) > 4
         or any(not isinstance(layer, (int, str)) or (isinstance(layer, int) and layer > 9) for layer in model)
     )
-
-
-# Kinds of damage
-
-
-def _bytes(path: Path, random: random.Random) -> None:
-    path.write_bytes(damaged_bytes(path.read_bytes(), random))
-
-
-def _another(path: Path, random: random.Random) -> None:
-    """Another of the run's files."""
-    other = path.with_name(random.choice(sorted(FILES)))
-    if other.is_file():
-        path.write_bytes(other.read_bytes())
-
-
-def _header(path: Path, random: random.Random) -> None:
-    """Something else in the header of a safetensors file."""
-    content = path.read_bytes()
-    try:
-        (size,) = struct.unpack("<Q", content[:8])
-        header = json.loads(content[8 : 8 + size])
-        entry = header[random.choice(sorted(header))]
-        key = random.choice(sorted(entry))
-        types = ["F64", "F32", "F16", "BF16", "F8_E4M3", "F4", "I8", "I64", "BOOL", "C64", "F6_E2M3"]
-        entry[key] = random.choice([nasty(random), random.choice(types), [0, 8], str(nasty(random))])
-        text = json.dumps(header).encode()
-    except (ValueError, TypeError, KeyError, IndexError, struct.error, RecursionError):
-        return
-    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
-
-
-def _arrays(path: Path, random: random.Random) -> None:
-    """An array of other numbers, of another type or shape, none at all, or one too many."""
-    arrays, metadata = _loaded(path)
-    if not arrays:
-        return
-    name = random.choice(sorted(arrays))
-    array = arrays[name]
-    kind = random.choice(["number", "type", "shape", "gone", "more"])
-    if kind == "number" and array.size:
-        values = [np.nan, np.inf, -np.inf, 1e38, -1e30, 1e-40, -1.0, 2.0**62]
-        with np.errstate(all="ignore"):
-            array.flat[random.randrange(array.size)] = np.array(random.choice(values)).astype(array.dtype)
-    elif kind == "type":
-        with np.errstate(all="ignore"):
-            arrays[name] = array.astype(random.choice(["f8", "f2", "i8", "i1", "u4", "?"]))
-    elif kind == "shape":
-        shapes = [(1, *array.shape), array.shape[::-1], (array.size,), (1,), (0,), ()]
-        shape = random.choice(shapes)
-        arrays[name] = np.resize(array, shape)
-    elif kind == "gone":
-        del arrays[name]
-    else:
-        arrays[random.choice(["x", f"{name}.weight", "optimizer.velocity", "network.conv9.weight"])] = array
-    checkpoint.save(path, arrays, metadata)
-
-
-def _metadata(path: Path, random: random.Random) -> None:
-    """Something else in the metadata of a checkpoint."""
-    arrays, metadata = _loaded(path)
-    part = metadata
-    while part:
-        key = random.choice(sorted(part))
-        if not isinstance(part[key], dict) or random.random() < 0.3:
-            part[key] = nasty(random)
-            break
-        part = part[key]
-    with suppress(RecursionError):
-        checkpoint.save(path, arrays, metadata)
-
-
-def _loaded(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    try:
-        return checkpoint.load(path)
-    except UserError:
-        return {}, {}
-
-
-def _lines(path: Path, random: random.Random) -> None:
-    """Something else in a line of metrics.jsonl."""
-    lines = path.read_bytes().split(b"\n")
-    number = random.randrange(len(lines))
-    try:
-        line = json.loads(lines[number])
-        line[random.choice(sorted(line))] = nasty(random)
-        lines[number] = json.dumps(random.choice([line, line, nasty(random)])).encode()
-    except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
-        lines[number] = random.choice([b"7", b"[]", b"null", b"[" * 9000, b"{" * 9000, b"\xff", b"1" * 5000, b'"x"'])
-    path.write_bytes(b"\n".join(lines))
-
-
-def _keys(path: Path, random: random.Random) -> None:
-    """Something else in a key of config.yaml."""
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return
-    part = content
-    while isinstance(part, dict) and part:
-        key = random.choice(sorted(part, key=str))
-        if isinstance(part[key], dict) and random.random() < 0.8:
-            part = part[key]
-        else:
-            kind = random.choice(["value", "value", "gone", "more"])
-            if kind == "gone":
-                del part[key]
-            else:
-                part[key if kind == "value" else "more"] = nasty(random)
-            break
-    with suppress(RecursionError):
-        path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False))

@@ -1,5 +1,5 @@
-"""Starts at once, kills and signals: no two runs in one directory, the bits of a run that was never stopped, and what
-an interruption promises.
+"""Starts at once and signals: no two runs in one directory, the bits of a run that was never stopped, and what an
+interruption promises.
 """
 
 import os
@@ -9,68 +9,36 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from helpers.children import Child, training
-from helpers.commands import FILES, Outcome, evaluate, run_small, small, timeless, train
+from helpers.children import Child
+from helpers.commands import Outcome, evaluate, train
 from helpers.processes import started
 
+from fuzz.kills import killed
+from fuzz.whole_runs import SEEDS, Runs
 from ttfs_cupy import train as train_command
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.files import checkpoint
 
-# All that a step depends on changes, and only the last two epochs may be the best.
-SETTINGS: dict[str, Any] = {
-    "training__epochs": 4,
-    "network__psp_slope": "{from: 0, to: 1, end: 0.6}",
-    "network__model": "[4, P]",
-    "optimizer__fixed_sign": True,
-    "threads": 1,
-}
-SEEDS = 3
 
-
-class _Runs:
-    """Whole runs of a few seeds to compare with, and a fresh folder for each attempt."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.whole = [run_small(folder / f"whole-{seed}", seed=seed, **SETTINGS) for seed in range(SEEDS)]
-        self._attempts = 0
-
-    def fresh(self) -> Path:
-        self._attempts += 1
-        path = self.folder / f"attempt-{self._attempts}"
-        path.mkdir()
-        return path
-
-    def check(self, run: Path, seed: int) -> None:
-        """That the run has the bits of one that was alone and was never stopped, and nothing else in its directory."""
-        whole = self.whole[seed]
-        assert {file.name for file in run.iterdir()} == FILES, sorted(run.iterdir())
-        assert load_config(run / "config.yaml").seed == seed
-        assert timeless(run) == timeless(whole)
-        for name in ("best.safetensors", "last.safetensors"):
-            assert (run / name).read_bytes() == (whole / name).read_bytes(), (run, name)
-
-
-class Pairs(_Runs):
+class Pairs(Runs):
     """Two commands at once: starts with one output, or with the default one; two that go on with one run, or one that
     does beside a start with its directory as output."""
 
     def attempt(self, random: random.Random) -> str:
-        kind = random.choice(["output", "default", "resume", "beside"])
+        # two of three are plain starts
+        kind = random.choice(["output", "output", "default", "default", "resume", "beside"])
         here = self.fresh()
         seeds = random.sample(range(SEEDS), 2)
         if kind in ("resume", "beside"):
             seeds = [seeds[0]] * 2
             # the first is the config's
-            killed(here / "run", seeds[0], fsyncs=random.randint(2, 12), folder=here)
+            killed(self.start(here / "run", seeds[0]), fsyncs=random.randint(2, 20), folder=here)
         arguments = {
-            "output": [small(here / "run", seed=seed, **SETTINGS) for seed in seeds],
-            "default": [without_output(small(here, seed=seed, **SETTINGS)) for seed in seeds],
+            "output": [self.start(here / "run", seed) for seed in seeds],
+            "default": [without_output(self.start(here, seed)) for seed in seeds],
             "resume": [["--resume", str(here / "run")]] * 2,
-            "beside": [["--resume", str(here / "run")], small(here / "run", seed=seeds[1], **SETTINGS)],
+            "beside": [["--resume", str(here / "run")], self.start(here / "run", seeds[1])],
         }[kind]
         late = [random.choice([0.0, random.uniform(0, 0.003)]) for _ in seeds]
         outcomes = at_once(arguments, late, here)
@@ -83,7 +51,7 @@ class Pairs(_Runs):
             for run in runs:
                 self.check(run, load_config(run / "config.yaml").seed)
             assert {load_config(run / "config.yaml").seed for run in runs} == set(seeds)
-            return "two directories"
+            return f"{kind}: two directories"
         if codes == [0, 0]:
             # one began as the other had ended
             assert kind == "resume", outcomes
@@ -95,38 +63,16 @@ class Pairs(_Runs):
             # a start that comes too late is in nobody's way
             assert kind != "beside" or codes[0] == 0, outcomes
         self.check(here / "run", seeds[codes.index(0)])
-        return "one refused" if 2 in codes else "one after the other"
+        return f"{kind}: {'one refused' if 2 in codes else 'one after the other'}"
 
 
-class Kills(_Runs):
-    """SIGKILLs at any moment of a run and of what goes on with it."""
-
-    def attempt(self, random: random.Random) -> str:
-        here, seed = self.fresh(), random.randrange(SEEDS)
-        run, kills = here / "run", 0
-        for _ in range(random.randint(1, 3)):
-            if random.random() < 0.5:
-                outcome = killed(run, seed, fsyncs=random.randint(1, 16), folder=here)
-            else:
-                child = training(*next_command(run, seed), folder=here)
-                time.sleep(random.uniform(0, 0.5))
-                child.kill()
-                outcome = child.wait()
-            assert outcome.code in (0, -signal.SIGKILL), outcome
-            kills += outcome.code != 0
-        outcome = training(*next_command(run, seed), folder=here).wait()
-        assert (outcome.code, outcome.err) == (0, ""), outcome
-        self.check(run, seed)
-        return f"{kills} kills"
-
-
-class Signals(_Runs):
+class Signals(Runs):
     """Two signals within a millisecond, sent to the real command."""
 
     def attempt(self, random: random.Random) -> str:
         here, seed = self.fresh(), random.randrange(SEEDS)
         run = here / "run"
-        process = started([sys.executable, "-m", "ttfs_cupy.train", *small(run, seed=seed, **SETTINGS)])
+        process = started([sys.executable, "-m", "ttfs_cupy.train", *self.start(run, seed)])
         try:
             assert process.stdout
             awaited = random.choice(["total", *(f"epoch {epoch}/" for epoch in range(1, 4))])
@@ -178,33 +124,6 @@ class Signals(_Runs):
 def without_output(arguments: Sequence[str]) -> list[str]:
     place = arguments.index("--output")
     return [*arguments[:place], *arguments[place + 2 :]]
-
-
-def next_command(run: Path, seed: int) -> list[str]:
-    """What begins the run, or goes on with it."""
-    if (run / "config.yaml").exists():
-        return ["--resume", str(run)]
-    return small(run, seed=seed, **SETTINGS)
-
-
-def killed(run: Path, seed: int, *, fsyncs: int, folder: Path) -> Outcome:
-    """What begins the run, or goes on with it, killed as it would write its file of that number."""
-    arguments = next_command(run, seed)
-
-    def work() -> int:
-        real, left = os.fsync, fsyncs
-
-        def fsync(descriptor: int) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            real(descriptor)
-
-        os.fsync = fsync
-        return train_command.main(arguments)
-
-    return Child(work, folder / "said").wait()
 
 
 def at_once(commands: Sequence[Sequence[str]], late: Sequence[float], here: Path) -> list[Outcome]:

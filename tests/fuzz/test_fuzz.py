@@ -10,7 +10,7 @@ from fuzz.__main__ import WITHIN, run
 from fuzz.worker import Task
 
 # Of those whose attempts are short; the others have tests of their own that use them
-SECONDS = {"api": 12.0, "configs": 6.0, "run_directories": 8.0, "data_files": 4.0}
+SECONDS = {"api": 12.0, "configs": 6.0, "run_directories": 8.0, "data_files": 4.0, "weight_files": 4.0}
 
 sanitized = pytest.mark.skipif(trouble() is not None, reason=trouble() or "")
 

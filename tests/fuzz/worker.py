@@ -10,7 +10,7 @@ import random
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ BYTES = 1 << 30
 
 
 class Fuzzer(Protocol):
-    """What the classes of this folder are; each is made with a folder to work in."""
+    """What the classes of this folder are; each is made with a folder to work in, and its options."""
 
     def attempt(self, chance: random.Random) -> str:
         """One random attempt, a function of `chance` alone; returns a word for what came out. Raises AssertionError,
@@ -45,6 +45,7 @@ class Task:
     seconds: float = 3600.0
     limit: float = 10.0
     sanitized: bool = False
+    options: dict[str, int] = field(default_factory=dict)
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
@@ -57,7 +58,7 @@ def main(task: Task) -> None:
     else:
         _build_with_sanitizers()
     module, _, name = task.fuzzer.partition(":")
-    fuzzer: Fuzzer = getattr(import_module(module), name)(folder)
+    fuzzer: Fuzzer = getattr(import_module(module), name)(folder, **task.options)
     outcomes: Counter[str] = Counter()
     end = time.monotonic() + task.seconds
     usual = 0

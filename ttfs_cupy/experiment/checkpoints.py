@@ -16,7 +16,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.experiment.config.values import Keep
 from ttfs_cupy.experiment.files import checkpoint
-from ttfs_cupy.experiment.files.progress import EpochLength, Progress
+from ttfs_cupy.experiment.files.progress import EpochLength, Progress, require_progress
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.files.writer import Writer
 
@@ -55,6 +55,11 @@ class Checkpoints:
         """Of a run that begins: on disk when this returns."""
         self._writer.begin(self._last(progress))
         self.finish()
+
+    def go_on(self, progress: Progress) -> None:
+        """Of a run that was loaded: does what may not have been done after the checkpoint that it goes on from."""
+        if progress.epochs and not progress.batches:
+            self._keep_epoch(progress.epochs)
 
     def within_epoch(self, progress: Progress, told: Callable[[], None]) -> None:
         """A convenience: the run does not depend on it. told: called once it is on disk."""
@@ -145,11 +150,11 @@ class Checkpoints:
     def _newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
         run = self._run
         try:
-            return (*checkpoint.load(run.last), run.last)
+            return (*_load(run.last), run.last)
         except UserError as error:
             if not run.previous.exists():
                 raise
-            found = checkpoint.load(run.previous)
+            found = _load(run.previous)
             logger.warning("warning: %s: the run goes on from the checkpoint before it, %s", error, run.previous)
             return (*found, run.previous)
 
@@ -171,14 +176,15 @@ class Checkpoints:
         return write
 
     def _keep_epoch(self, epoch: int) -> None:
-        """Gives the checkpoint after that epoch its name among the kept ones, and removes those that are no longer."""
+        """Gives the newest checkpoint, of that epoch, its name among the kept ones, and removes those that are no
+        longer."""
         run, keep = self._run, self._keep
         if keep is None:
             return
         try:
             if keep.keeps(epoch, epoch):
                 make_folder(run.checkpoints)
-                also_called(run.last, run.kept(epoch))
+                also_called(run.last if self._newest_is_whole else run.previous, run.kept(epoch))
             for earlier in run.kept_epochs:
                 # later ones are of before the run went on from an earlier one
                 if earlier > epoch or not keep.keeps(earlier, epoch):
@@ -201,6 +207,13 @@ class Checkpoints:
             raise UserError(
                 f"this run was begun with the classes {shown(trained)}, and the data now have {shown(names)}"
             )
+
+
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Raises UserError, as checkpoint.load does, also for a file that is none of a run's checkpoints."""
+    arrays, metadata = checkpoint.load(path)
+    require_progress(path, metadata)
+    return arrays, metadata
 
 
 def _warn(epoch: int, error: UserError | MemoryError) -> None:

@@ -25,6 +25,8 @@ def take_changes(before: Config, trainer: Trainer) -> None:
     if not found:
         return
     _check(before, trainer)
+    # reads a file, which may be damaged: before anything is written
+    loses_best = best_weights.epoch_of(run) is not None and not _keeps_best(trainer)
     _, content = config_text.read(run.config)
     text = config_text.write(changes.put(content, before, trainer.config))
     line = {AFTER: progress.epochs, "step": progress.step, "changes": found}
@@ -34,7 +36,7 @@ def take_changes(before: Config, trainer: Trainer) -> None:
             metrics.add(**line)
     told = ", ".join(f"{key} {shown(old)} -> {shown(new)}" for key, (old, new) in found.items())
     logger.info("changed %s: %s", progress.described(trainer.length), told)
-    if best_weights.epoch_of(run) is not None and not _keeps_best(trainer):
+    if loses_best:
         logger.info("the best weights so far are of another run from here on, and do not count: %s", run.best)
         progress.best_epoch, progress.best_accuracy = 0, -1.0
         run.best.unlink()

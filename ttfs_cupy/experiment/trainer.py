@@ -119,6 +119,8 @@ class Trainer:
             try:
                 if not self.progress.step:
                     self.checkpoints.begin(self.progress)
+                else:
+                    self.checkpoints.go_on(self.progress)
                 while self.progress.epochs < self.config.training.epochs and not self._out_of_patience():
                     # other threads wait: what they ask for, or load, is no part of an epoch
                     with self.network.turns.take():

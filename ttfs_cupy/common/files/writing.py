@@ -85,7 +85,7 @@ def _refused(path: Path) -> Iterator[None]:
 def also_called(path: Path, name: Path) -> None:
     """Gives a file a second name, in place of whatever has it; without links on the file system it is copied.
 
-    Raises OSError, and UserError where a copy cannot be written.
+    Raises OSError, and UserError where that name cannot be had.
     """
     temporary = _temporary(name)
     try:
@@ -95,9 +95,14 @@ def also_called(path: Path, name: Path) -> None:
     except OSError:
         write_atomically(name, path.read_bytes())
         return
-    temporary.replace(name)
-    # two names of one file already: then nothing is renamed
-    temporary.unlink(missing_ok=True)
+    try:
+        temporary.replace(name)
+    except OSError as error:
+        raise UserError(f"{name} cannot be written: {error.strerror or error}") from error
+    finally:
+        # of two names of one file nothing is renamed
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _temporary(path: Path) -> Path:

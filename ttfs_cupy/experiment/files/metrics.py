@@ -9,7 +9,7 @@ from ttfs_cupy.common.checks import check_count, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import read_own
-from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.common.files.writing import write_atomically, written_aside
 from ttfs_cupy.experiment.files.metrics_table import as_csv
 
 # bytes; an epoch's line has some hundreds
@@ -38,8 +38,9 @@ class MetricsFile:
         table = as_csv(self.lines).encode()
 
         def write() -> None:
-            write_atomically(self.path, content)
-            write_atomically(self.path.with_suffix(".csv"), table)
+            # where there is no room for both, there is neither
+            with written_aside(self.path.with_suffix(".csv"), table):
+                write_atomically(self.path, content)
 
         return write
 

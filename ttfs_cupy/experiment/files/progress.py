@@ -1,7 +1,9 @@
 """Where a run stands, also within an epoch, and whether what a file says of it can be true."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ttfs_cupy.common.checks import check_count, check_number, is_number
@@ -111,14 +113,24 @@ class Progress:
                 raise ValueError(f"its {name} is {getattr(self, name)}, and can be {most} at most")
 
 
+def require_progress(path: Path, metadata: Mapping[str, Any]) -> Any:
+    """What a checkpoint's metadata say of the progress. Raises UserError where they say nothing of it.
+
+    Where the header's key of our metadata is damaged, they are gone, and with them the digest that would tell.
+    """
+    if "progress" not in metadata:
+        raise UserError(f"weights '{path}' cannot be used: they do not say how far the run has come")
+    return metadata["progress"]
+
+
 def saved(run: RunDirectory) -> Any:
     """What the newest checkpoint that can be read says of its progress. Raises UserError if there is none."""
     try:
-        return checkpoint.metadata(run.last).get("progress")
+        return require_progress(run.last, checkpoint.metadata(run.last))
     except UserError:
         if not run.previous.exists():
             raise
-        return checkpoint.metadata(run.previous).get("progress")
+        return require_progress(run.previous, checkpoint.metadata(run.previous))
 
 
 def has_steps(run: RunDirectory) -> bool:
