@@ -71,7 +71,7 @@ def test_quiet_leaves_warnings_and_errors(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_quiet_run_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ttfs_cupy.experiment.trainer.Trainer._warn_of_silence", interrupted)
+    monkeypatch.setattr("ttfs_cupy.experiment.trainer.Trainer._end_if_asked", interrupted)
     outcome = train(*small(tmp_path / "run"), "--quiet")
     (line,) = outcome.out.splitlines()
     assert line.startswith("interrupted: ") and "--resume" in line

@@ -134,7 +134,7 @@ def test_the_end_waits_for_what_is_under_way_and_begins_nothing() -> None:
     pool.end()
     assert done == ["slow"] and under_way.result() is None
     # whoever waits for it learns that
-    wait_until(lambda: waiting._is_over)
+    wait_until(lambda: waiting.is_over)
     with pytest.raises(PoolEndedError):
         waiting.result()
 
