@@ -93,7 +93,7 @@ def _measured(device: Device, task: Task, rounds: int, folder: Path | None) -> t
         checkpoints.begin(progress)
 
         def copied_beside_a_step() -> None:
-            seconds.copy.append(_seconds(lambda: checkpoints.within_epoch(progress, lambda: None)))
+            seconds.copy.append(_seconds(lambda: checkpoints.within_epoch(progress, "", is_asked=False)))
             seconds.beside.append(_seconds(ours.finished_step))
             checkpoints.finish()
 

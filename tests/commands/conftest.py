@@ -6,15 +6,6 @@ import pytest
 from helpers.commands import run_small
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, so that whatever is written by default is seen."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_small(tmp_path_factory.mktemp("good") / "run", training__epochs=1)

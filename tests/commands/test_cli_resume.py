@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fuzz.kills import Kills, Survival, killed
 from fuzz.runs import Signals
+from helpers import changing_run
 from helpers.commands import (
     FILES,
     STEPS,
@@ -56,16 +57,7 @@ def test_control_c_ends_with_the_best_weights_on_disk(tmp_path: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
 
 
-# slope and learning rate change at every step, moments and signs are remembered, images are changed and mixed
-CHANGING: dict[str, Any] = {
-    "training__epochs": 3,
-    "network__psp_slope": "{from: 0, to: 1, end: 0.6}",
-    "optimizer__fixed_sign": True,
-    "data__augment": "shift_erase",
-    "data__mix": "both",
-    "data__mix_alpha": "0.4",
-    "training__label_smoothing": "0.1",
-}
+CHANGING: dict[str, Any] = {**changing_run.CHANGING, "training__epochs": 3, "training__average": "null"}
 
 
 @pytest.fixture(scope="module")

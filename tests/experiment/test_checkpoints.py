@@ -3,7 +3,6 @@
 import itertools
 import shutil
 import signal
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,7 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("ttfs_cupy.common.command.interruption.SECONDS_TOGETHER", 0.0)
     run, whole = tmp_path / "run", run_small(tmp_path / "whole")
 
-    def again(*_: object) -> None:
+    def again(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
         raise AssertionError
 
@@ -175,9 +174,9 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytes
 def test_signals_that_come_together_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, real = tmp_path / "run", Checkpoints.within_epoch
 
-    def again(self: Checkpoints, progress: Progress, told: Callable[[], None]) -> None:
+    def again(self: Checkpoints, progress: Progress, place: str, *, is_asked: bool) -> None:
         signal.raise_signal(signal.SIGTERM)
-        real(self, progress, told)
+        real(self, progress, place, is_asked=is_asked)
 
     with raising_in_steps(monkeypatch, {5: signal.SIGINT}), monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "within_epoch", again)

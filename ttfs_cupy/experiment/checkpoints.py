@@ -50,6 +50,7 @@ class Checkpoints:
         self._keep = keep
         self._writer = Writer()
         self._newest_is_whole = True
+        self._told_trouble_in = 0
 
     def begin(self, progress: Progress) -> None:
         """Of a run that begins: on disk when this returns."""
@@ -61,22 +62,35 @@ class Checkpoints:
         if progress.epochs and not progress.batches:
             self._keep_epoch(progress.epochs)
 
-    def within_epoch(self, progress: Progress, told: Callable[[], None]) -> None:
-        """A convenience: the run does not depend on it. told: called once it is on disk."""
+    def within_epoch(self, progress: Progress, place: str, *, is_asked: bool) -> None:
+        """A convenience: the run does not depend on it. place: how far the run has come, for the log. is_asked: whether
+        somebody waits for it; else what cannot be written is told once an epoch."""
         epoch = progress.epochs + 1
+        tells_trouble = is_asked or self._told_trouble_in != epoch
+
+        def trouble(error: UserError | MemoryError) -> None:
+            self._told_trouble_in = epoch
+            logger.log(
+                logging.WARNING if tells_trouble else logging.DEBUG,
+                "warning: the checkpoint within epoch %d is not written: %s; the run goes on, and the last checkpoint "
+                "is whole",
+                *(epoch, message_of(error, MOST)),
+                extra=DISPENSABLE,
+            )
+
         try:
             write = self._last(progress)
         except MemoryError as error:
-            _warn(epoch, error)
+            trouble(error)
             return
 
         def work() -> None:
             try:
                 write()
             except (UserError, MemoryError) as error:
-                _warn(epoch, error)
+                trouble(error)
             else:
-                told()
+                logger.log(logging.INFO if is_asked else logging.DEBUG, "saved: %s", place, extra=DISPENSABLE)
 
         self._writer.begin(work)
 
@@ -214,14 +228,6 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     arrays, metadata = checkpoint.load(path)
     require_progress(path, metadata)
     return arrays, metadata
-
-
-def _warn(epoch: int, error: UserError | MemoryError) -> None:
-    logger.warning(
-        "warning: the checkpoint within epoch %d is not written: %s; the run goes on, and the last checkpoint is whole",
-        *(epoch, message_of(error, MOST)),
-        extra=DISPENSABLE,
-    )
 
 
 def _require_finite(arrays: Mapping[str, np.ndarray], run: RunDirectory) -> None:

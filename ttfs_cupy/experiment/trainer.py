@@ -24,7 +24,7 @@ from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import best_weights
 from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress
-from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.moments import Moments
 from ttfs_cupy.experiment.spoilt import Diagnosis
 from ttfs_cupy.experiment.validation import Validation, validate
@@ -269,9 +269,7 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _save(self, *, is_asked: bool) -> None:
-        level, place = logging.INFO if is_asked else logging.DEBUG, self.progress.described(self.length)
-        told = partial(logger.log, level, "saved: %s", place, extra=DISPENSABLE)
-        self.checkpoints.within_epoch(self.progress, told)
+        self.checkpoints.within_epoch(self.progress, self.progress.described(self.length), is_asked=is_asked)
         self.moments.saved()
 
     def _end(self) -> None:
