@@ -13,6 +13,7 @@ from helpers.refusals import refused, tree
 
 from ttfs_cupy.device import Device
 from ttfs_cupy.experiment.config import dump_config, load_config
+from ttfs_cupy.experiment.files.metrics import AFTER
 from ttfs_cupy.experiment.prepare import prepare
 
 MODEL = "[8, P, 16, P]"
@@ -59,8 +60,16 @@ def test_a_gpu_s_run_on_the_cpu(run: Path) -> None:
     # what it went on with is what it is evaluated, and resumed, with from now on
     used = metrics(run)[-1]["convolutions"]
     assert algorithms(run) == {name: used[name] for name in named}
+    # on record, layer by layer
+    (change,) = [line for line in metrics(run) if AFTER in line]
+    assert change[AFTER] == 1
+    assert change["changes"] == {
+        f"network.convolution.{name}": [named[name], used[name]] for name in named if named[name] != used[name]
+    }
+    assert {f"network.convolution.{name}" for name in foreign} <= change["changes"].keys()
     line_about(evaluate(run), {})
     line_about(train("--resume", run), {})
+    assert [line for line in metrics(run) if AFTER in line] == [change]
 
 
 def test_a_run_that_goes_on_elsewhere_keeps_the_rest_of_its_config(good_run: Path, tmp_path: Path) -> None:
