@@ -95,6 +95,7 @@ def test_metrics_have_a_line_for_each_epoch(quickstart: Path) -> None:
             *("learning_rate", "psp_slope", "seconds", "images_per_second", "skipped_steps", "clipped_steps"),
             *("averaged", "current_validation_loss", "current_validation_accuracy"),
             *("average_validation_loss", "average_validation_accuracy", "saturations"),
+            *("current_firing_rates", "current_saturations"),
         } == set(line)
         assert list(line["firing_rates"]) == ["conv1", "conv2", "conv3"]
         assert all(0 < rate < 1 for rate in line["firing_rates"].values())

@@ -4,6 +4,7 @@ import fcntl
 import importlib
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -121,6 +122,9 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     code, text = on_a_terminal(*small(tmp_path / "run"))
     assert code == 0
     assert "epoch 1/2:   0%|" in text and "/11 batches [" in text and "left of the epoch" not in text
+    # what is said stands on a row of its own, whatever the next epoch's bar shows by then
+    before = re.findall(r"(.)epoch \d/2: loss", text, re.DOTALL)
+    assert len(before) == 2 and set(before) <= set("\r\n"), text
 
 
 def test_no_bar_on_a_terminal_that_is_to_be_quiet(tmp_path: Path) -> None:

@@ -173,8 +173,8 @@ def test_counts_of_earlier_versions_have_no_rows() -> None:
     optimizer = Sgd(net.device, net.parameters, 0.1)
     optimizer.load_state_dict({**optimizer.state_dict(), "counts": np.array([4, 3, 2])})
     assert optimizer.counts == StepCounts(4, 3, 2, 0, 0)
-    with pytest.raises(ValueError, match=r"'counts' must be int64 \(5,\), not int64 \(4,\)"):
-        optimizer.load_state_dict({**optimizer.state_dict(), "counts": np.array([4, 3, 2, 1])})
+    with pytest.raises(ValueError, match=r"'counts' must be int64 \(4,\), not int64 \(5,\)"):
+        optimizer.load_state_dict({**optimizer.state_dict(), "counts": np.array([4, 3, 2, 1, 1])})
 
 
 @pytest.mark.parametrize("kind", [Adam, Sgd])

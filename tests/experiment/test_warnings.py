@@ -68,6 +68,13 @@ def test_a_layer_that_falls_silent_is_told_of_by_degrees_and_once() -> None:
     ]
 
 
+def test_an_average_hides_no_silent_layer() -> None:
+    """A line's rates are those of the better weights, which may be old ones for long."""
+    of_current = {"current_firing_rates": [{"conv1": 0.5}, {"conv1": 0.0}], "current_saturations": [{}, {}]}
+    after = told(lines(firing_rates=[{"conv1": 0.5}] * 2, saturations=[{}, {}], **of_current))
+    assert after[0] == [] and after[1][0].startswith("warning: layer conv1 never fires on the validation images")
+
+
 def test_a_layer_that_never_fired_is_not_told_to_fire_too_little_later() -> None:
     after = told(lines(firing_rates=[{"conv1": 0.0}, {"conv1": 0.003}], saturations=[{}, {}]))
     assert len(after[0]) == 1 and after[1] == []

@@ -32,6 +32,10 @@ EPSILONS = (1e-20, 1.0)
 NORM_BOUNDS = (1e-6, LARGEST)
 
 
+# Of StepCounts, as they lie on the device: the places of the last two
+_IN_A_ROW, _LONGEST_ROW = 3, 4
+
+
 @dataclass(frozen=True)
 class StepCounts:
     """Steps since the start: applied; skipped, their gradient not being finite; scaled down to clip_norm.
@@ -216,11 +220,9 @@ class Optimizer(ABC):
 
     @in_turn
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all that the next step depends on, NumPy."""
-        arrays = {**self._moments, "counts": self._counts}
-        if self._birth_sign is not None:
-            arrays["birth_sign"] = self._birth_sign
-        return {name: self.device.to_host(array).copy() for name, array in arrays.items()}
+        """Copies of all that the next step depends on, NumPy. Of the counts the longest row is not among them: rows are
+        counted anew, from the one that has begun."""
+        return {name: self.device.to_host(array).copy() for name, array in self._state.items()}
 
     @in_turn
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
@@ -228,9 +230,7 @@ class Optimizer(ABC):
 
         Raises ValueError, changing nothing, that names the first one that is missing, unknown or unlike it.
         """
-        targets = {**self._moments, "counts": self._counts}
-        if self._birth_sign is not None:
-            targets["birth_sign"] = self._birth_sign
+        targets = self._state
         if not isinstance(state, Mapping):
             raise ValueError(f"the state must be a mapping from names to arrays, not {type(state).__name__}")
         for name in [*targets, *state]:
@@ -241,11 +241,18 @@ class Optimizer(ABC):
         given = {name: as_array(f"the optimiser's '{name}'", self.device.to_host, state[name]) for name in targets}
         if given["counts"].shape == (3,):
             # of earlier versions, which did not count rows of skipped steps
-            given["counts"] = np.append(given["counts"], np.zeros_like(given["counts"], shape=reductions.COUNTS - 3))
+            given["counts"] = np.append(given["counts"], np.zeros_like(given["counts"], shape=1))
         for name, target in targets.items():
             _check_state(name, given[name], target.shape, target.dtype)
         for name, target in targets.items():
             target[...] = self.device.to_device(given[name])
+        self._counts[_LONGEST_ROW] = self._counts[_IN_A_ROW]
+
+    @property
+    def _state(self) -> dict[str, Array]:
+        """By name, the arrays that a saved state has, or views of them."""
+        arrays = {**self._moments, "counts": self._counts[:_LONGEST_ROW]}
+        return arrays if self._birth_sign is None else {**arrays, "birth_sign": self._birth_sign}
 
     @property
     def _limit_arguments(self) -> tuple[float, float, float]:

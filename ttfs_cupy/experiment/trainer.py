@@ -2,7 +2,7 @@
 
 import logging
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
 
@@ -90,7 +90,7 @@ class Trainer:
             smoothing=smoothing,
             sampling=config.data.sampling,
         )
-        # the longest row of skipped steps that a resumed run brings along: it was borne
+        # skipped steps in a row that a resumed run brings along: they were borne
         self._borne = 0
         names, keep = training.images.class_names, config.training.keep
         self.checkpoints = Checkpoints(run, network, optimizer, self.average, names, keep)
@@ -109,10 +109,13 @@ class Trainer:
         longer finite, or after training.max_skipped skipped steps in a row (the weights on disk are then the last good
         ones), where another process writes to the run, and where a file cannot be written.
         """
-        with self.run.claimed(), interruption.wishes() as self._wishes, self.watched():
+        with ExitStack() as work:
+            work.enter_context(self.run.claimed())
+            self._wishes = work.enter_context(interruption.wishes())
             if not self._is_whole and self.run.has_checkpoint:
                 # an earlier call was broken off
                 self.resume()
+            work.enter_context(self.watched())
             self._is_whole = False
             # a plan makes the loss anew, and its sums may be an earlier call's
             self.network.plan(self.training.batch_size, training=True)
@@ -141,7 +144,7 @@ class Trainer:
         """Goes on from the newest checkpoint that is whole. Claims the run: `fit` is to follow."""
         self.run.claim()
         self.progress = self.checkpoints.load(self.length)
-        self._borne = self.optimizer.counts.longest_row
+        self._borne = self.optimizer.counts.in_a_row
         self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs, self.progress.step)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
@@ -173,10 +176,11 @@ class Trainer:
             **validation.of_both(),
             firing_rates=kept.firing_rates,
             saturations=kept.saturations,
+            **validation.of_current(),
             learning_rate=self.optimizer.lr,
             psp_slope=self.network.psp_slope,
             seconds=seconds,
-            images_per_second=totals.images / seconds,
+            images_per_second=len(self.training.members) / seconds,
             skipped_steps=counts.skipped - progress.skipped,
             clipped_steps=counts.clipped - progress.clipped,
         )

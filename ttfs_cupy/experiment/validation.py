@@ -40,6 +40,16 @@ class Validation:
         classes = self.kept.classes
         return {"validation_balanced_accuracy": classes.balanced_accuracy} if classes.are_uneven else {}
 
+    def of_current(self) -> dict[str, Any]:
+        """For metrics.jsonl, beside the rates of the better ones: those of the weights that are trained on. An average
+        may hide for long that a layer has fallen silent. Nothing without an average."""
+        if self.average is None:
+            return {}
+        return {
+            "current_firing_rates": self.current.firing_rates,
+            "current_saturations": self.current.saturations,
+        }
+
     def of_both(self) -> dict[str, Any]:
         """For metrics.jsonl, beside what is told of the better ones; nothing without an average."""
         if self.average is None:

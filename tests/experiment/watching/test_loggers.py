@@ -125,6 +125,17 @@ def test_tensorboards_curves_are_not_doubled(run: RunDirectory, warnings: list[l
     assert len(list(run.loggers.iterdir())) == 3
 
 
+def test_a_file_of_tensorboards_that_was_removed(run: RunDirectory, warnings: list[logging.LogRecord]) -> None:
+    pytest.importorskip("tensorboard")
+    config = config_of(run, "watch.tensorboard=true")
+    for epoch in (1, 2):
+        told(config, run, range(epoch, epoch + 1), ends=False)
+    first, _ = sorted(run.loggers.glob("events.*"))
+    first.unlink()
+    told(config, run, range(3, 4), ends=False)
+    assert warnings == [] and len(list(run.loggers.glob("events.*"))) == 2
+
+
 def told_again(config: Config, run: RunDirectory, epochs: int) -> None:
     """A resumed run that had ended after so many epochs."""
     loggers = Loggers(config, run)
@@ -226,6 +237,13 @@ def test_mlflow_goes_on_with_its_run(
     history = [(metric.step, metric.value) for metric in client.get_metric_history(identity, "loss/training")]
     assert history == [(epoch, 1 / epoch) for epoch in range(1, 6)]
     assert [metric.value for metric in client.get_metric_history(identity, "accuracy/test")] == [0.5]
+    # trained longer, with other settings and another accuracy
+    longer = config_of(run, "watch.loggers=[mlflow]", "training.epochs=77")
+    monkeypatch.setitem(TEST, "test_accuracy", 0.75)
+    told(longer, run, range(6, 7), ends=True)
+    found = client.get_run(identity)
+    assert found.data.metrics["accuracy/test"] == 0.75
+    assert found.data.tags["now.training.epochs"] == "77" and found.data.params["training.epochs"] != "77"
     # nothing beside the run's directory
     assert {path.name for path in run.path.parent.iterdir()} == {"run", "my.yaml"}
 

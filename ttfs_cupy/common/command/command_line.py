@@ -183,6 +183,12 @@ class _Console(logging.StreamHandler):
         super().__init__(stream)
         self._unsaid: logging.LogRecord | None = None
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """On a row of its own, also while a bar is shown, and by whichever thread."""
+        bars = sys.modules.get("tqdm")
+        with contextlib.nullcontext() if bars is None else bars.tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
     def format(self, record: logging.LogRecord) -> str:
         message = super().format(record)
         if record.levelno >= logging.WARNING:

@@ -29,4 +29,4 @@ class SpikeTimes:
 
     def read(self) -> dict[str, np.ndarray]:
         """By layer, from time 0 to the window's end: int64 (SPIKE_TIME_BINS,). Waits for the device."""
-        return {name: self._device.to_host(counts).sum(axis=0) for name, counts in self._counts.items()}
+        return {name: self._device.to_host(counts.sum(axis=0)) for name, counts in self._counts.items()}

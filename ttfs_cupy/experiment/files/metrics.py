@@ -34,10 +34,12 @@ class MetricsFile:
     def append(self, **values: Any) -> Callable[[], None]:
         """A line more; returns what writes the files as they are now, and raises UserError."""
         self.lines.append(values)
-        content = "".join(json.dumps(line) + "\n" for line in self.lines).encode()
-        table = as_csv(self.lines).encode()
+        # what comes later is none of it; each line stays as it is
+        lines = list(self.lines)
 
         def write() -> None:
+            content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+            table = as_csv(lines).encode()
             # where there is no room for both, there is neither
             with written_aside(self.path.with_suffix(".csv"), table):
                 write_atomically(self.path, content)

@@ -40,11 +40,7 @@ class Display:
             self._between = now - self._ended
         has_bar = loudness.hides_bars() is None and sys.stderr is not None and sys.stderr.isatty()
         name = f"epoch {number}/{self._epochs}"
-        bar = (
-            tqdm(total=batches, initial=begun_at, desc=name, bar_format=_BAR, leave=False, disable=None)
-            if has_bar
-            else None
-        )
+        bar = tqdm(total=batches, initial=begun_at, desc=name, bar_format=_BAR, leave=False) if has_bar else None
         interval = SECONDS_BETWEEN_READINGS if has_bar else self._log_every
         try:
             yield ShownEpoch(name, batches, begun_at, self._epochs - number, self._between, interval, bar)

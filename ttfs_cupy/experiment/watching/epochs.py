@@ -76,10 +76,11 @@ def _chance(loss: float, chance: float, config: Config) -> str:
 
 
 def _rise(losses: Sequence[float], config: Config) -> str:
-    last = ", ".join(f"{loss:.4f}" for loss in losses[-RISES:])
-    return (
-        f"warning: the training loss rises, from {min(losses):.4f} to {last}; {advice.joined(advice.for_steps(config))}"
-    )
+    best = min(losses)
+    # behind the last one that was as low
+    after = losses[len(losses) - losses[::-1].index(best) :]
+    last = ", ".join(f"{loss:.4f}" for loss in after[-RISES:])
+    return f"warning: the training loss rises, from {best:.4f} to {last}; {advice.joined(advice.for_steps(config))}"
 
 
 def _skipped(line: Line, config: Config) -> str:
@@ -91,7 +92,9 @@ def _skipped(line: Line, config: Config) -> str:
 
 
 def _of_layers(line: Line) -> tuple[dict[str, float], dict[str, float]]:
-    rates, saturations = (_numbers(line.get(key)) for key in ("firing_rates", "saturations"))
+    """Rates and saturations of the weights that are trained on; with an average they stand beside the better ones'."""
+    kept = ("firing_rates", "saturations")
+    rates, saturations = (_numbers(line.get(f"current_{key}", line.get(key))) for key in kept)
     return rates, saturations
 
 

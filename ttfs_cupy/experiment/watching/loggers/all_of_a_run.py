@@ -61,15 +61,17 @@ class Loggers:
             return
         report = RunReport(self._run.path.absolute().name, self._config.model_dump(by_alias=True), epochs)
         self._is_at_work, self._test = True, None
-        if self._loggers:
-            make_folder(self._run.loggers)
         with ExitStack() as ends:
             # each of them, also where a warning about another one finds the console gone
             for name in self._loggers:
                 ends.callback(self._end, name)
             ends.callback(setattr, self, "_is_at_work", False)
-            self._each(lambda one: one.begin(report))
+            self._each(lambda one: self._begin(one, report))
             yield
+
+    def _begin(self, one: Logger, report: RunReport) -> None:
+        make_folder(self._run.loggers)
+        one.begin(report)
 
     def epoch(
         self, line: Mapping[str, Any], gradients: Mapping[str, np.ndarray], spike_times: Mapping[str, np.ndarray]

@@ -38,30 +38,39 @@ class MlflowStore:
         self._database, self._identities = database, identities
         self._client: Any = None
         self._run = ""
-        self._told = 0
+        self._told = self._epochs = 0
 
     def begin(self, run: RunReport) -> None:
         import mlflow
+        from mlflow.entities import Param
 
         address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self._database.absolute()}"
         client = mlflow.MlflowClient(tracking_uri=address)
 
+        params = {key: shortened(str(value), LONGEST) for key, value in _flat(run.config)}
+
         def made() -> str:
-            return str(client.create_run(_experiment(client), run_name=run.name).info.run_id)
+            made = str(client.create_run(_experiment(client), run_name=run.name).info.run_id)
+            # before the identity is kept: a run has its parameters, or is no run
+            client.log_batch(made, params=[Param(key, value) for key, value in params.items()])
+            return made
 
         is_new = not self._identities.has("mlflow")
         self._run = self._identities.of("mlflow", made)
-        self._client = client
-        if is_new:
-            for key, value in _flat(run.config):
-                client.log_param(self._run, key, shortened(str(value), LONGEST))
-        else:
+        self._client, self._epochs = client, run.epochs
+        if not is_new:
             client.update_run(self._run, status="RUNNING")
+            begun_with = client.get_run(self._run).data.params
+            for key, value in params.items():
+                if begun_with.get(key) != value:
+                    # a parameter cannot change
+                    client.set_tag(self._run, f"now.{key}", value)
             history = client.get_metric_history(self._run, "loss/training")
             self._told = max((metric.step for metric in history), default=0)
         logger.info("MLflow has the run %s in %s", self._run, address)
 
     def epoch(self, epoch: EpochReport) -> None:
+        self._epochs = epoch.number
         # it would show both, where an epoch that was told is done anew
         if epoch.number > self._told:
             self._tell(epoch.values, epoch.number)
@@ -71,8 +80,8 @@ class MlflowStore:
             return
         # of a run that had ended before, and has now done so again
         known = self._client.get_run(self._run).data.metrics
-        if test is not None and not test.keys() <= known.keys():
-            self._tell(test, 0)
+        if test is not None and any(known.get(name) != value for name, value in test.items()):
+            self._tell(test, self._epochs + 1)
         self._client.set_terminated(self._run, "KILLED" if test is None else "FINISHED")
 
     def _tell(self, values: Mapping[str, float], step: int) -> None:

@@ -44,7 +44,8 @@ class TensorBoardFiles:
 
         self._epochs = run.epochs
         # readers take files in the order of their names; numbered, since a clock may stand still or go back
-        number = 1 + len(list(self._folder.glob(_NAME.format("*"))))
+        numbers = (path.name.split(".")[-2] for path in self._folder.glob(_NAME.format("*")))
+        number = 1 + max((int(found) for found in numbers if found.isdecimal()), default=0)
         self._writer = RecordWriter((self._folder / _NAME.format(f"{number:010d}")).open("xb"))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         start = SessionLog(status=SessionLog.START)
