@@ -46,9 +46,8 @@ def with_slope_kept(before: Config, after: Config, overrides: Sequence[str]) -> 
     is_set = any(override.startswith("network.psp_slope") for override in overrides)
     if old == new or is_set or not isinstance(slope, PspSlopeSchedule):
         return after
-    # rounded, it would end an epoch later
-    first = next(epoch for epoch in range(1, old + 1) if slope.at(epoch / old) == slope.at(1.0))
-    end = min(1.0, slope.end * old / new, first / new)
+    # rounded, it might come to rest an epoch later
+    end = min(1.0, slope.end * old / new, slope.rests_after(old) / new)
     shares = {"start": min(end, slope.start * old / new), "end": end}
     network = after.network.model_copy(update={"psp_slope": slope.model_copy(update=shares)})
     return after.model_copy(update={"network": network})

@@ -179,6 +179,10 @@ class PspSlopeSchedule(Section):
         done = (progress - self.start) / (self.end - self.start)
         return (1 - done) * self.from_ + done * self.to
 
+    def rests_after(self, epochs: int) -> int:
+        """After which epoch, counted from 1, of a run of so many the slope is where it will stay."""
+        return next(epoch for epoch in range(1, epochs + 1) if self.at(epoch / epochs) == self.at(1.0))
+
 
 class CheckpointEvery(Section):
     """How often a checkpoint is written within an epoch: minutes of training, or steps of the optimiser."""

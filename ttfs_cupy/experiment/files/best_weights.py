@@ -12,10 +12,8 @@ from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
 def first_epoch(config: Config) -> int:
     """The first, counted from 1, that may be the best. While psp_slope still moves, the network is not yet the one that
     will be used."""
-    slope, epochs = config.network.psp_slope, config.training.epochs
-    if not isinstance(slope, PspSlopeSchedule):
-        return 1
-    return next(epoch for epoch in range(1, epochs + 1) if slope.at(epoch / epochs) == slope.at(1.0))
+    slope = config.network.psp_slope
+    return slope.rests_after(config.training.epochs) if isinstance(slope, PspSlopeSchedule) else 1
 
 
 def standing(config: Config, run: RunDirectory) -> str:
