@@ -203,9 +203,9 @@ def _at_most(epochs: int) -> Iterator[_Done]:
         epoch(trainer)
         done.epochs += 1
 
-    def noted(checkpoints: Checkpoints, *arguments: Any) -> None:
+    def noted(checkpoints: Checkpoints, *arguments: Any, **options: Any) -> None:
         done.written += 1
-        within(checkpoints, *arguments)
+        within(checkpoints, *arguments, **options)
 
     with mock.patch.object(Trainer, "_epoch", counted), mock.patch.object(Checkpoints, "within_epoch", noted):
         yield done
