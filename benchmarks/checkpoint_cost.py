@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = "python -m ttfs_cupy.benchmarks.checkpoint_cost"
     parser = command_line.Parser(prog=name, description=__doc__.split("\n")[0])
     options.add_networks_and_batch_sizes(parser, [32])
-    parser.add_argument("--device", default="cpu", help="auto, cuda, cuda:N or cpu (default: cpu)")
-    parser.add_argument("--rounds", type=options.count, default=5, metavar="N", help="turns of each (default: 5)")
+    options.add_device_and_rounds(parser, rounds=5)
     parser.add_argument(
         "--folder",
         type=command_line.path,

@@ -54,6 +54,12 @@ def add_networks_and_batch_sizes(parser: argparse.ArgumentParser, batch_sizes: l
     )
 
 
+def add_device_and_rounds(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """Where sides take turns, and how often. rounds: the default."""
+    parser.add_argument("--device", default="cpu", help="auto, cuda, cuda:N or cpu (default: cpu)")
+    parser.add_argument("--rounds", type=count, default=rounds, metavar="N", help=f"turns of each (default: {rounds})")
+
+
 def check_files(json: Path | None, plot: Path | None) -> None:
     """Raises UserError where one of the files could not be written, or the plot not drawn."""
     if json is not None:

@@ -32,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = "python -m ttfs_cupy.benchmarks.standardized_weights"
     parser = command_line.Parser(prog=name, description=__doc__.split("\n")[0])
     options.add_networks_and_batch_sizes(parser, [32])
-    parser.add_argument("--device", default="cpu", help="auto, cuda, cuda:N or cpu (default: cpu)")
-    parser.add_argument("--rounds", type=options.count, default=7, metavar="N", help="turns of each (default: 7)")
+    options.add_device_and_rounds(parser, rounds=7)
     parsed = parser.parse_args(arguments)
 
     def work() -> None:

@@ -37,13 +37,7 @@ def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("evaluate"), description=__doc__)
     parser.add_argument("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY.SUB=VALUE",
-        help="a key of the config, such as data.root=DIR",
-    )
+    parser.add_overrides("a key of the config, such as data.root=DIR")
     add = parser.add_argument
     add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
     add("--jitter", type=float, default=0.0, metavar="SHARE", help="jitters spike times: sigma, as a share of t_win")

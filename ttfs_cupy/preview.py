@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, metavar="N", help=f"how many of the first epochs, a column each (default: {EPOCHS})")
     add("--device", help="auto, cuda, cuda:N or cpu")
     add("--seed", type=int, help="of the validation split, the images' order and augmentation")
-    add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="any key of the config; may be repeated")
+    parser.add_overrides("any key of the config; may be repeated")
     return parser
 
 

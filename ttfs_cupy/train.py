@@ -55,19 +55,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="weights to begin with: a run's directory, .safetensors, or a PyTorch state_dict in .pt or .pth",
     )
-    parser.add_argument(
-        "--no-tune", action="store_true", help="choose convolutions by their shapes, not by timing them on the device"
-    )
+    parser.add_no_tune()
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be trained and how long it would take; write nothing"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY.SUB=VALUE",
-        help="any key of the config; may be repeated",
-    )
+    parser.add_overrides("any key of the config; may be repeated")
     loudness.add_options(parser, "warnings, errors, and the test accuracy")
     return parser
 

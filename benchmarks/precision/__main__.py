@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         default=["split", "tf32", "half", "bf16x2"],
         help="what networks trained in float32 are evaluated with, too (default: split tf32 half bf16x2)",
     )
-    add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="any key of the config; may be repeated")
+    parser.add_overrides("any key of the config; may be repeated")
     add("--runs", type=Path, default=Path("runs/precision"), metavar="DIR", help="default: runs/precision")
     add("--json", type=Path, metavar="FILE", help="writes all numbers there")
     return parser

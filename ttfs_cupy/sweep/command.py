@@ -34,12 +34,8 @@ def parser() -> argparse.ArgumentParser:
     )
     which.add_argument("--resume", type=command_line.path, metavar="DIR", help="go on with the sweep in that folder")
     parser.add_argument("--seeds", metavar="SEEDS", help="such as 0-4, or 0,3,7 (default: the config's)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY.SUB=VALUE,VALUE",
-        help="any key of the config, with one value or several; may be repeated",
+    parser.add_overrides(
+        "any key of the config, with one value or several; may be repeated", metavar="KEY.SUB=VALUE,VALUE"
     )
     parser.add_argument(
         "--output",
@@ -50,9 +46,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--devices", metavar="DEVICES", help="such as cuda:0,cuda:1 or cpu,cpu: one run at a time on each"
     )
-    parser.add_argument(
-        "--no-tune", action="store_true", help="choose convolutions by their shapes, not by timing them on the device"
-    )
+    parser.add_no_tune()
     parser.add_argument("--dry-run", action="store_true", help="say which runs there would be, and change nothing")
     return parser
 

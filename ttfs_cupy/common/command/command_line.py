@@ -45,6 +45,18 @@ class Parser(argparse.ArgumentParser):
         said = colours.painted(f"error: {sentence}: see {self.prog} --help", colours.RED, sys.stderr)
         self.exit(USER_ERROR, f"{said}\n")
 
+    def add_overrides(self, about: str, metavar: str = "KEY.SUB=VALUE") -> None:
+        """Adds --set, which may be repeated: keys of a config."""
+        self.add_argument("--set", action="append", default=[], metavar=metavar, help=about)
+
+    def add_no_tune(self) -> None:
+        """Adds --no-tune."""
+        self.add_argument(
+            "--no-tune",
+            action="store_true",
+            help="choose convolutions by their shapes, not by timing them on the device",
+        )
+
     def _print_message(self, message: str, file: Any = None) -> None:
         stream = file or sys.stderr
         # closed
