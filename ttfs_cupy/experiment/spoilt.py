@@ -1,7 +1,5 @@
 """A training that has come to nothing: which layer it was, and what is left."""
 
-import numpy as np
-
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.engine.diagnosis import first_non_finite_layer
 from ttfs_cupy.engine.network import Network
@@ -27,8 +25,9 @@ class Diagnosis:
     def require_finite_weights(self, epoch: int) -> None:
         """Raises UserError before others are written. An infinite one of a neuron that fires all the same shows in no
         loss."""
-        parameters, to_host = self._network.parameters, self._network.device.to_host
-        if not all(np.isfinite(to_host(array)).all() for array in (parameters.trained, parameters.values)):
+        parameters, isfinite = self._network.parameters, self._network.device.xp.isfinite
+        arrays = [parameters.trained, parameters.values] if parameters.is_standardized else [parameters.values]
+        if not all(bool(isfinite(array).all()) for array in arrays):
             raise self._error("the weights are no longer finite", epoch, self._overflowing_layer())
 
     def _overflowing_layer(self) -> str | None:

@@ -24,9 +24,14 @@ def take_changes(before: Config, trainer: Trainer) -> None:
     found = changes.record(before, trainer.config)
     if not found:
         return
-    _check(before, trainer)
+    _check_epochs(before, trainer)
     # reads a file, which may be damaged: before anything is written
-    loses_best = best_weights.epoch_of(run) is not None and not _keeps_best(trainer)
+    keeps_best = _keeps_best(trainer)
+    loses_best = not keeps_best and best_weights.epoch_of(run) is not None
+    if progress.epochs >= trainer.config.training.epochs and not keeps_best:
+        raise UserError(
+            "the run is over, and with these settings would have no best weights: raise training.epochs, too"
+        )
     _, content = config_text.read(run.config)
     text = config_text.write(changes.put(content, before, trainer.config))
     line = {AFTER: progress.epochs, "step": progress.step, "changes": found}
@@ -42,15 +47,11 @@ def take_changes(before: Config, trainer: Trainer) -> None:
         run.best.unlink()
 
 
-def _check(before: Config, trainer: Trainer) -> None:
+def _check_epochs(before: Config, trainer: Trainer) -> None:
     epochs, progress = trainer.config.training.epochs, trainer.progress
     begun = progress.epochs + (progress.batches > 0)
     if epochs < begun and epochs != before.training.epochs:
         raise UserError(f"training.epochs cannot be {epochs}: the run is in its epoch {begun} already")
-    if progress.epochs >= epochs and not _keeps_best(trainer):
-        raise UserError(
-            "the run is over, and with these settings would have no best weights: raise training.epochs, too"
-        )
 
 
 def _keeps_best(trainer: Trainer) -> bool:

@@ -185,16 +185,14 @@ class Trainer:
             clipped_steps=counts.clipped - progress.clipped,
         )
         progress.skipped, progress.clipped = counts.skipped, counts.clipped
-        told = partial(self._tell_epoch, self.metrics.lines[-1], is_best, self._new_warnings())
+        warnings = new_warnings(self.metrics.lines, self.config, self._chance)
+        told = partial(self._tell_epoch, self.metrics.lines[-1], is_best, warnings)
         self.checkpoints.after_epoch(progress, write_metrics, best, told)
         self.moments.saved()
         if self.loggers.any:
             # where a checkpoint was the epoch's last step, nobody has its gradients any more
             gradients = self.network.parameters.gradient_dict() if self._has_stepped else {}
             self.loggers.epoch(self.metrics.lines[-1], gradients, kept.spike_times or {})
-
-    def _new_warnings(self) -> list[str]:
-        return new_warnings(self.metrics.lines, self.config, self._chance)
 
     def _tell_epoch(self, line: dict[str, Any], is_best: bool, warnings: list[str]) -> None:
         """Once it is on disk."""
