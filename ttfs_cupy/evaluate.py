@@ -12,17 +12,14 @@ from collections.abc import Sequence
 
 from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
-from ttfs_cupy.common.shown import one_line, shown
+from ttfs_cupy.common.shown import one_line
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.noise import Noise
 from ttfs_cupy.engine.steps.prediction import predict
-from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.files import best_weights, run_directory
-from ttfs_cupy.experiment.files.run_directory import RunDirectory
-from ttfs_cupy.experiment.prepare import load_best, load_kept, prepare
 from ttfs_cupy.experiment.watching.layers import layer_warnings
+from ttfs_cupy.trained.opening import open_run
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -50,24 +47,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _evaluate(parsed: argparse.Namespace) -> None:
     noise = Noise(parsed.jitter, parsed.time_bits, parsed.weight_bits, parsed.noise_seed)
-    run = RunDirectory.existing(parsed.run)
-    if parsed.epoch is None:
-        best_weights.require(run)
-    config = load_config(run.config, [run_directory.OWN_WEIGHTS, *parsed.set], {"device": parsed.device})
-    # whoever names an algorithm here gets that one, or is refused it
-    of_run = not any(item.startswith("network.convolution") for item in parsed.set)
-    experiment = prepare(config, training=False, of_run=of_run)
-    is_known = run.check_split(experiment.fingerprint)
-    network = experiment.network
-    for layer, algorithms in network.algorithms.items():
-        logger.debug("%s is convolved by %s", layer, algorithms)
-    if parsed.epoch is None:
-        path, (epoch, are_averaged, trained) = run.best, load_best(network, run.best)
-    else:
-        path, (epoch, are_averaged, trained) = run.kept(parsed.epoch), load_kept(network, run, parsed.epoch)
-    names = experiment.dataset.class_names
-    if trained is not None and names is not None and names != trained:
-        logger.warning("the run was trained on the classes %s, and these data have %s", shown(trained), shown(names))
+    opened = open_run(parsed.run, parsed.set, parsed.device, parsed.epoch)
+    experiment, network, names = opened.experiment, opened.network, opened.class_names
     if noise.is_on:
         quiet, noisy = predict(network, experiment.test), predict(network, experiment.test, noise)
         result = noisy.evaluation
@@ -75,9 +56,13 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
-    logger.info("weights        %s, epoch %d%s", path, epoch, ", averaged" if are_averaged else "")
-    if not is_known:
-        logger.info("data           unknown to the run, which has no %s: it may have seen others", run.split.name)
+    run, weights = opened.run, opened.weights
+    averaged = ", averaged" if weights.are_averaged else ""
+    logger.info("weights        %s, epoch %d%s", opened.path, weights.epoch, averaged)
+    if not opened.is_known:
+        logger.info(
+            "data           unknown to the run, which has no %s: it may have seen others", opened.run.split.name
+        )
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     percent = f"{100 * result.totals.accuracy:.2f} %"
@@ -90,7 +75,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         logger.info("without noise  %.2f %%; %.2f %% of predictions change", 100 * accuracy, 100 * changed)
     for name, rate in result.firing_rates.items():
         logger.info("firing rate    %-8s %.3f", name, rate)
-    for warning in layer_warnings(result.firing_rates, result.saturations, "test", config):
+    for warning in layer_warnings(result.firing_rates, result.saturations, "test", experiment.config):
         logger.warning("%s", warning)
 
 

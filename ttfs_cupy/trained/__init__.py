@@ -1,0 +1,1 @@
+"""A run's network, opened to be used."""
