@@ -56,7 +56,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
-    run, weights = opened.run, opened.weights
+    weights, split = opened.weights, opened.run.split
     averaged = ", averaged" if weights.are_averaged else ""
     logger.info("weights        %s, epoch %d%s", opened.path, weights.epoch, averaged)
     if not opened.is_known:
