@@ -60,9 +60,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     averaged = ", averaged" if weights.are_averaged else ""
     logger.info("weights        %s, epoch %d%s", opened.path, weights.epoch, averaged)
     if not opened.is_known:
-        logger.info(
-            "data           unknown to the run, which has no %s: it may have seen others", opened.run.split.name
-        )
+        logger.info("data           unknown to the run, which has no %s: it may have seen others", split.name)
     logger.info("test images    %d", result.totals.images)
     logger.info("test loss      %.4f", result.totals.loss)
     percent = f"{100 * result.totals.accuracy:.2f} %"
