@@ -1,1 +1,1 @@
-"""Trained networks for other runtimes: ONNX, NIR, and C."""
+"""A run's network, taken away: into formats of others, and into C."""
