@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.network_kinds import CLASSES, KINDS, STATISTICS, images, network
+from helpers.network_kinds import KINDS, STATISTICS, images, network
 
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.export.about import About
