@@ -13,7 +13,7 @@ from ttfs_cupy.common.shown import listed
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.export.onnx_graph import IMAGES, ONNX, Graph, readout_name
-from ttfs_cupy.export.rounding import Outcomes, compared
+from ttfs_cupy.exchange.rounding import Outcomes, compared
 
 RUNTIME = ("onnxruntime, which the file is checked with,", "pip install 'ttfs-cupy[onnx]'")
 
