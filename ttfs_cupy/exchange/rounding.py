@@ -14,7 +14,7 @@ from ttfs_cupy.engine.layers import Layer, Weighted
 # Outputs that are so close, as a share of T or of the largest potential above 1, need no explanation.
 CLOSE = 1e-5
 # The error of a sum of products in float32, relative to the largest input times the sum of the weights' magnitudes.
-ERROR = 1e-6
+ERROR = 5e-7
 # Neurons whose sums are made at once.
 MOST = 1024
 

@@ -19,7 +19,7 @@ from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.experiment.config import changes, load_config
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
 from ttfs_cupy.export import nir_graph, onnx_check, onnx_graph
-from ttfs_cupy.export.onnx_graph import About
+from ttfs_cupy.export.about import About
 from ttfs_cupy.trained.opening import OpenedRun, open_run
 
 # A file is compared with the network in float32, whatever the run was trained with.
@@ -40,9 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
     add("--onnx", type=command_line.path, metavar="FILE", help="the network as a graph of standard ONNX operators")
     add("--nir", type=command_line.path, metavar="FILE", help="its neurons as a graph of standard NIR nodes")
-    add(
-        "--images", type=int, default=IMAGES, metavar="N", help=f"test images of the comparison (default: {IMAGES})"
-    )
+    add("--images", type=int, default=IMAGES, metavar="N", help=f"test images of the comparison (default: {IMAGES})")
     add("--force", action="store_true", help="write over files that are there")
     add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
     add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
@@ -59,7 +57,7 @@ class Made:
     is_good: bool = True
 
 
-# What makes a file of an opened run; and what has to be installed, as imported() takes it.
+# What makes a file of an opened run, comparing it on that many images.
 _Maker = Callable[[OpenedRun, int], Made]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -49,9 +50,13 @@ class Agreement:
             f"potentials differ by {self.largest:.1e} at most"
         )
         if self.neurons:
-            said += f"; layer by layer, at the same input, {self.explained} of {self.neurons} outputs differ by rounding"
+            said += (
+                f"; layer by layer, at the same input, {self.explained} of {self.neurons} outputs differ by rounding"
+            )
         if self.unexplained:
-            said += f", and more than rounding explains {listed(f'{n} of {name}' for name, n in self.unexplained.items())}"
+            said += (
+                f", and more than rounding explains {listed(f'{n} of {name}' for name, n in self.unexplained.items())}"
+            )
         return said
 
 
@@ -64,8 +69,8 @@ def check_graph(graph: Graph) -> None:
 def agreement(network: Network, graph: Graph, images: np.ndarray, threads: int) -> Agreement:
     """Runs both on float32 images (N, C, H, W) in [0, 1]. Raises UserError where onnxruntime is not installed.
 
-    While psp_slope is 0 nothing explained, and potentials say all. Otherwise rounding may decide whether a neuron spikes,
-    and then moves what it feeds (docs/model.md, "Sensitivity"): so each layer is compared by itself, too.
+    While psp_slope is 0 nothing jumps, and potentials say all. Otherwise rounding may decide whether a neuron
+    spikes, and then moves what it feeds (docs/model.md, "Sensitivity"): so each layer is compared by itself, too.
     """
     runtime = imported("onnxruntime", *RUNTIME)
     whole = _session(runtime, graph.content, threads)
@@ -138,7 +143,7 @@ class _Layers:
         names = [graph.encoded, *graph.outputs.values()]
         self._pieces = [
             _session(runtime, cut.extract_model([below], [name]).SerializeToString(), threads)
-            for below, name in zip(names, names[1:], strict=False)
+            for below, name in pairwise(names)
         ]
         self._encoder = None
         if graph.encoded != IMAGES:

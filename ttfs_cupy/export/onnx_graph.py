@@ -1,7 +1,5 @@
 """A network as a graph of standard ONNX operators, for inference (docs/export.md)."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -13,6 +11,7 @@ from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.layers import MaxPool, Weighted
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.export.about import About, facts
 from ttfs_cupy.neuron.encoding import Encoder
 
 ONNX = ("onnx, which writes the file,", "pip install 'ttfs-cupy[onnx]'")
@@ -27,14 +26,6 @@ MOST_BYTES = (1 << 31) - (1 << 20)
 IMAGES = "images"
 # The readout that spikes, and the one that does not.
 EARLINESS, POTENTIALS = "earliness", "potentials"
-
-
-@dataclass(frozen=True)
-class About:
-    """What the file says of itself. source: what it was written from; class_names: None where the run has none."""
-
-    source: str
-    class_names: Sequence[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +46,11 @@ class Graph:
 
 
 def onnx_graph(network: Network, about: About) -> Graph:
-    """Standard operators alone, any batch size: `images` float32 (N, C, H, W) in [0, 1] become the readout, (N, classes).
+    """Standard operators alone, for batches of any size: of `images`, float32 (N, C, H, W) in [0, 1], the readout.
 
-    The readout is called `potentials`, or `earliness` where it spikes; beside it are its softmax, `probabilities`, and
-    its argmax, `class`, int64 (N,). Raises UserError where onnx is not installed, or the weights exceed what a file
-    may hold.
+    The readout, float32 (N, classes), is called `potentials`, or `earliness` where it spikes; beside it are its
+    softmax, `probabilities`, and its argmax, `class`, int64 (N,). Raises UserError where onnx is not installed, or the
+    weights exceed what a file may hold.
     """
     onnx = imported("onnx", *ONNX)
     if 4 * sum(layer.shape.weights for layer in network.layers if isinstance(layer, Weighted)) > MOST_BYTES:
@@ -85,23 +76,15 @@ def readout_name(network: Network) -> str:
     return EARLINESS if network.layers[-1].is_spiking else POTENTIALS
 
 
-def metadata(network: Network, about: About) -> dict[str, str]:
-    """The file's metadata: text by key."""
-    readout = readout_name(network)
+def _metadata(network: Network, about: About, readout: str) -> dict[str, str]:
     means = {
         POTENTIALS: "potentials: membrane potentials of the readout as its window ends; the largest is the prediction",
         EARLINESS: "earliness: t_win - t of the readout's spikes, 0 for none; the largest is the prediction",
     }
-    names = {} if about.class_names is None else {"class_names": json.dumps(list(about.class_names))}
     return {
-        "producer": f"ttfs_cupy {__version__}",
-        "source": about.source,
-        "t_win": repr(float(network.t_win)),
-        "psp_slope": repr(float(network.psp_slope)),
-        "encoding": network.encoder.encoding,
+        **facts(network, about),
         "input": "images: float32 (N, C, H, W), pixels in [0, 1]",
         "outputs": f"{means[readout]}; probabilities: their softmax; class: the prediction's number",
-        **names,
     }
 
 
@@ -126,7 +109,7 @@ def _model(onnx: ModuleType, drawn: "_Drawing", network: Network, about: About, 
         producer_version=__version__,
         doc_string=said,
     )
-    helper.set_model_props(model, metadata(network, about))
+    helper.set_model_props(model, _metadata(network, about, readout))
     return model
 
 
@@ -170,7 +153,7 @@ class _Drawing:
         """What the first layer gets (docs/model.md, "Input encoders"): earliness, or with a direct code pixels."""
         value = IMAGES
         if encoder.standardizes:
-            mean, std = (np.reshape(statistic, (1, -1, 1, 1)) for statistic in (encoder.mean, encoder.std))
+            mean, std = (np.asarray(statistic).reshape(1, -1, 1, 1) for statistic in (encoder.mean, encoder.std))
             less = self.add("Sub", [value, self.constant("mean", mean)], "centred")
             value = self.add("Div", [less, self.constant("std", std)], "standardised")
         if encoder.encoding == "latency" and encoder.t_win != 1:
@@ -187,13 +170,15 @@ class _Drawing:
         drive = self._drive(layer, value)
         if not layer.neuron.needs_weight_sum:
             return self._constant_potential(layer, drive, name)
-        spiked = self.add("Not", [self.add("Equal", [value, self.zero], f"{layer.name}.silent")], f"{layer.name}.spiked")
+        spiked = self.add(
+            "Not", [self.add("Equal", [value, self.zero], f"{layer.name}.silent")], f"{layer.name}.spiked"
+        )
         mask = self.add("Cast", [spiked], f"{layer.name}.mask", to=1)
         weight_sum = self._product(layer, mask, f"{layer.name}.weight_sum")
         return self._sloped(layer, drive, weight_sum, name)
 
     def _flat(self, layer: Weighted, value: str) -> str:
-        """A full connection's inputs, in the order (C, H, W) of its weights. Of what is flat already nothing changes."""
+        """A full connection's inputs, in the order (C, H, W) of its weights; what is flat stays as it is."""
         return self.add("Flatten", [value], f"{layer.name}.inputs", axis=1) if layer.flat else value
 
     def _product(self, layer: Weighted, value: str, name: str) -> str:
