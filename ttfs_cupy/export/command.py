@@ -1,7 +1,7 @@
-"""Writes a run's network for other runtimes: python -m ttfs_cupy.export RUN_DIR --onnx FILE."""
+"""Writes a run's network for other runtimes, and in C: python -m ttfs_cupy.export RUN_DIR --onnx FILE."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from ttfs_cupy.experiment.config import changes, load_config
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
 from ttfs_cupy.export import nir_graph, onnx_check, onnx_graph
 from ttfs_cupy.export.about import About
+from ttfs_cupy.export.c.export import c_files, check_folder, write_files
 from ttfs_cupy.trained.opening import OpenedRun, open_run
 
 # A file is compared with the network in float32, whatever the run was trained with.
 _IN_FLOAT32 = ("network.precision=float32", "network.convolution=auto", "tune=false")
 # of the test set, in that comparison
-IMAGES = 256
+IMAGES = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
     add("--onnx", type=command_line.path, metavar="FILE", help="the network as a graph of standard ONNX operators")
     add("--nir", type=command_line.path, metavar="FILE", help="its neurons as a graph of standard NIR nodes")
+    add("--c", type=command_line.path, metavar="DIR", help="a folder of C files: in float32, and in 8-bit integers")
     add("--images", type=int, default=IMAGES, metavar="N", help=f"test images of the comparison (default: {IMAGES})")
     add("--force", action="store_true", help="write over files that are there")
     add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
@@ -50,9 +52,10 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Made:
-    """A file's content, what is said of it, and whether it is as it should be."""
+    """A file's content, or that of a folder's files by their names, what is said of it, and whether it is as it should
+    be."""
 
-    content: bytes
+    content: bytes | Mapping[str, bytes]
     said: str
     is_good: bool = True
 
@@ -69,13 +72,15 @@ def _export(parsed: argparse.Namespace) -> int:
     if parsed.nir is not None:
         imported("nir", *nir_graph.NIR)
         wanted.append(("--nir", parsed.nir, _nir))
+    if parsed.c is not None:
+        wanted.append(("--c", parsed.c, _c))
     if not wanted:
-        raise UserError("nothing is to be written: name a file with --onnx or --nir")
+        raise UserError("nothing is to be written: name a file with --onnx or --nir, or a folder with --c")
     check_count("--images", parsed.images)
     for option, output, _ in wanted:
         _check_output(option, output, force=parsed.force)
     if len({output.resolve() for _, output, _ in wanted}) < len(wanted):
-        raise UserError("--onnx and --nir name one file: name two")
+        raise UserError("--onnx, --nir and --c name one file twice: name one for each")
     _check_overrides(parsed.run, parsed.set)
     opened = open_run(parsed.run, [*_IN_FLOAT32, *parsed.set], parsed.device, parsed.epoch)
     # made before anything is written: all of the files, or none
@@ -86,12 +91,22 @@ def _export(parsed: argparse.Namespace) -> int:
     if wrong:
         return 1
     for output, file in made:
-        write_atomically(output, file.content)
+        _write(output, file.content)
         command_line.say(f"{output}: {file.said}")
     return 0
 
 
+def _write(output: Path, content: bytes | Mapping[str, bytes]) -> None:
+    if isinstance(content, bytes):
+        write_atomically(output, content)
+    else:
+        write_files(output, content)
+
+
 def _check_output(option: str, output: Path, *, force: bool) -> None:
+    if option == "--c":
+        check_folder(output, force=force)
+        return
     check_writable(output)
     if is_there(output) and not force:
         raise UserError(f"{option} '{shown_path(output)}' is there already: name another file, or add --force")
@@ -123,6 +138,11 @@ def _onnx(opened: OpenedRun, images: int) -> Made:
 def _nir(opened: OpenedRun, _images: int) -> Made:
     content = nir_graph.content(opened.network, _about(opened))
     return Made(content, f"the neurons of {opened.path}, in NIR's nodes")
+
+
+def _c(opened: OpenedRun, images: int) -> Made:
+    made = c_files(opened, images)
+    return Made(made.content, "\n  ".join((f"the network of {opened.path}", *made.said)), made.is_good)
 
 
 def _about(opened: OpenedRun) -> About:

@@ -9,7 +9,7 @@ units of T s_i / unit (each side multiplied by `fine`, which makes room for frac
     growth     g = slope n                  slope = fine unit λ; by it the potential grows, and D = (U + g) / U
 
     p >= U                    q = 255
-    U + g > 0 and p + g > 0   q = 255 (p + g) / (U + g), to the nearest
+    U + g > 0 and p + g > 0   q = 255 (p + g) / (U + g), to the nearest; at λ > 0 to 1 at least, since q also counts
     otherwise                 q = 0
 
 so T cancels, and U, initial and slope, rounded to integers, are all that is stored.
@@ -41,7 +41,8 @@ CODE_STEPS = 2047
 @dataclass(frozen=True)
 class IntegerNeurons:
     """A layer in integers: weights int8 (out, inputs); threshold and initial int32 (out,); slope; scale float64 (out,),
-    s_i above. most: what no potential, growth or divisor of its neurons exceeds in magnitude."""
+    s_i above. counts_spikes: whether what spikes has one step at least, since it is also counted (in n of the next
+    layer). most: what no potential, growth or divisor of its neurons exceeds in magnitude."""
 
     layer: Neurons
     weights: NDArray[np.int8]
@@ -49,6 +50,7 @@ class IntegerNeurons:
     threshold: NDArray[np.int64]
     initial: NDArray[np.int64]
     slope: int
+    counts_spikes: bool
     most: int
 
 
@@ -79,7 +81,7 @@ def integers_of(stages: Stages) -> IntegerStages:
     is_whole = all((unit * layer.slope).is_integer() for layer, unit in zip(stages.weighted, units, strict=True))
     fine = 1 if is_whole and fewest >= FEW_UNITS else FINE
     layers = {
-        layer.name: _integers(layer, scale, fine, unit, most)
+        layer.name: _integers(layer, scale, fine, unit, most, stages.is_sloped)
         for layer, scale, unit, most in zip(stages.weighted, scales, units, largest, strict=True)
     }
     readout = layers[stages.readout.name]
@@ -128,7 +130,7 @@ def _scale(layer: Neurons, unit: float, most: int) -> NDArray[np.float64]:
 
 
 def _integers(
-    layer: Neurons, scale: NDArray[np.float64], fine: int, unit: float, largest: int
+    layer: Neurons, scale: NDArray[np.float64], fine: int, unit: float, largest: int, counts_spikes: bool
 ) -> IntegerNeurons:
     weights = np.rint(layer.rows.astype(np.float64) / scale[:, np.newaxis]).clip(-LEVELS, LEVELS).astype(np.int8)
     exact = fine * unit / scale
@@ -139,4 +141,4 @@ def _integers(
     slope = round(fine * unit * layer.slope)
     sums = np.abs(weights.astype(np.int64)).sum(axis=1)
     most = int((fine * largest * sums + np.abs(initial) + slope * sums + threshold).max())
-    return IntegerNeurons(layer, weights, scale, threshold, initial, slope, most)
+    return IntegerNeurons(layer, weights, scale, threshold, initial, slope, counts_spikes, most)

@@ -19,7 +19,7 @@ HEADER, FLOAT32, INT8, MAIN, MAKEFILE, README = (
 def files_of(integers: IntegerStages, source: str, class_names: Sequence[str] | None) -> dict[str, bytes]:
     """By name, what the folder holds. source: what the network comes from, as comments name it."""
     stages = integers.stages
-    kinds = _kinds(stages)
+    kinds = kinds_of(stages)
     about = {"version": __version__, "source": harmless(source)}
     float32, int8 = _Float32(stages), _Int8(integers)
     height, width, channels = stages.input_shape
@@ -32,6 +32,7 @@ def files_of(integers: IntegerStages, source: str, class_names: Sequence[str] | 
         maximum=stages.maximum,
         classes=stages.classes,
         one=integers.one,
+        t_win=real(stages.t_win)[:-1],
         **about,
     )
     readme = filled(
@@ -59,6 +60,15 @@ def files_of(integers: IntegerStages, source: str, class_names: Sequence[str] | 
     return {name: text.encode() for name, text in texts.items()}
 
 
+def memory_said(integers: IntegerStages) -> list[str]:
+    """A line for each file."""
+    float32, int8 = _Float32(integers.stages), _Int8(integers)
+    return [
+        f"{name}: {of.flash:,} bytes of constants (flash), {of.ram:,} of activations (RAM)"
+        for name, of in ((FLOAT32, float32), (INT8, int8))
+    ]
+
+
 def multiplications(stages: Stages) -> int:
     """Of a weight by an earliness, for one image, as the files compute it: kernels that reach beyond an image, too."""
     each = 0
@@ -68,7 +78,7 @@ def multiplications(stages: Stages) -> int:
     return each
 
 
-def _kinds(stages: Stages) -> set[str]:
+def kinds_of(stages: Stages) -> set[str]:
     """What templates ask of a network."""
     weighted, encoder = stages.weighted, stages.encoder
     hidden = [layer for layer in weighted if layer is not stages.readout]
@@ -167,11 +177,11 @@ class _Int8:
 
     def text(self, kinds: set[str], about: dict[str, str]) -> str:
         integers, stages = self.integers, self.integers.stages
-        kinds = kinds | {"fine" if integers.fine != 1 else "coarse"}
+        kinds = kinds | ({"fine"} if integers.fine != 1 else set())
         spikes = {"suffix": "", "type": "uint8_t", "inputs": "inputs", "of_pixels": ""}
         codes = {"suffix": "_code", "type": "int16_t", "inputs": "pixels", "of_pixels": " over pixels"}
         kept = [spikes] if integers.code is None else [spikes, codes]
-        adds = [filled("int8_add.c", kinds, **{k: v for k, v in values.items()}) for values in kept]
+        adds = [filled("int8_add.c", kinds, **values) for values in kept]
         first = stages.stages[0]
         convolutions = list[str]()
         if any(layer.kernel is not None and (layer is not first or integers.code is None) for layer in stages.weighted):
@@ -192,6 +202,9 @@ class _Int8:
             kinds,
             memory=_memory_said(self.flash, self.ram),
             fine=FINE,
+            drive="(wide_t)sums.drive * FINE" if "fine" in kinds else "(wide_t)sums.drive",
+            of_rule=", rule, neuron" if "potential" in kinds else "",
+            of_layer=", &layer->rule, neuron" if "potential" in kinds else "",
             wide_type="int64_t" if integers.is_wide else "int32_t",
             wide_reason=(
                 "Sums of these weights, times the steps of a spike time, need more than 32 bits."

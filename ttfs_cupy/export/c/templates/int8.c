@@ -15,7 +15,7 @@
 
 #define STEPS 255 /* of a spike time in its window */
 //if fine
-#define FINE @fine /* what a sum of weight x earliness of 1 is in a neuron's potential */
+#define FINE @fine /* the unit of weight x earliness in potentials, which have fractions of it */
 //end
 
 /* @wide_reason */
@@ -81,25 +81,20 @@ typedef struct {
 
 @adds
 /* A neuron's potential as its window opens. */
+//if potential
 static wide_t potential_of(Sums sums, const Rule *rule, int32_t neuron)
 {
-//if fine
-    const wide_t potential = (wide_t)sums.drive * FINE;
-//end
-//if coarse
-    const wide_t potential = sums.drive;
-//end
-
-//if potential
-    return potential + rule->initial[neuron];
-//end
-//if no_potential
-    (void)rule;
-    (void)neuron;
-    return potential;
-//end
+    return @drive + rule->initial[neuron];
 }
 
+//end
+//if no_potential
+static wide_t potential_of(Sums sums)
+{
+    return @drive;
+}
+
+//end
 //if any_fires
 //if sloped
 /* The earliness of a spike, at the first moment in which the potential, which grows in proportion to the time, meets
@@ -108,7 +103,7 @@ static wide_t potential_of(Sums sums, const Rule *rule, int32_t neuron)
 static wide_t fire(Sums sums, const Rule *rule, int32_t neuron, wide_t steps)
 {
     const wide_t threshold = rule->threshold[neuron];
-    const wide_t potential = potential_of(sums, rule, neuron);
+    const wide_t potential = potential_of(sums@of_rule);
     const wide_t growth = (wide_t)rule->slope * sums.weight_sum;
     const wide_t reached = potential + growth; /* the potential as the window closes */
     const wide_t divisor = threshold + growth;
@@ -127,7 +122,7 @@ static wide_t fire(Sums sums, const Rule *rule, int32_t neuron, wide_t steps)
 static wide_t fire(Sums sums, const Rule *rule, int32_t neuron, wide_t steps)
 {
     const wide_t threshold = rule->threshold[neuron];
-    const wide_t potential = potential_of(sums, rule, neuron);
+    const wide_t potential = potential_of(sums@of_rule);
 
     if (potential >= threshold) return steps;
     if (potential <= 0) return 0;
@@ -193,10 +188,10 @@ static void read_out(const Linear *layer, const uint8_t *inputs, int32_t *potent
         const int64_t threshold = layer->rule.threshold[neuron];
 //if sloped
         const int64_t growth = (int64_t)layer->rule.slope * sums.weight_sum;
-        const int64_t scaled = (potential_of(sums, &layer->rule, neuron) + growth) * TTFS_INT8_ONE;
+        const int64_t scaled = (potential_of(sums@of_layer) + growth) * TTFS_INT8_ONE;
 //end
 //if flat
-        const int64_t scaled = (int64_t)potential_of(sums, &layer->rule, neuron) * TTFS_INT8_ONE;
+        const int64_t scaled = (int64_t)potential_of(sums@of_layer) * TTFS_INT8_ONE;
 //end
 
         /* to the nearest; C divides towards 0 */
