@@ -41,9 +41,7 @@ def layer_by_layer(
     below = CODE
     for stage in stages.stages:
         layer, output = layers[stage.name], next(outputs)
-        total += compared(
-            layer, state, _public(values[below]), _own(layer, values[stage.name]), layer.public(output)
-        )
+        total += compared(layer, state, _public(values[below]), _own(layer, values[stage.name]), layer.public(output))
         below = stage.name
         if isinstance(stage, Neurons) and stage.pool_name is not None:
             pooled = next(outputs)

@@ -318,7 +318,9 @@ def _said(stage: Stage) -> str:
         return f"{stage.name}: the earliest spike of {_by(stage.window.size)}, {shapes}"
     if stage.kernel is None:
         return f"{stage.name}: full connection, {shapes}"
-    joined = "" if stage.pool_name is None else f" and {stage.pool_name}, the earliest spike of {_by(stage.window.size)}"
+    joined = (
+        "" if stage.pool_name is None else f" and {stage.pool_name}, the earliest spike of {_by(stage.window.size)}"
+    )
     return f"{stage.name}: convolution {_by(stage.kernel)}{joined}, {shapes}"
 
 
