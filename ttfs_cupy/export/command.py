@@ -66,12 +66,13 @@ _Maker = Callable[[OpenedRun, int], Made]
 
 def _export(parsed: argparse.Namespace) -> int:
     wanted: list[tuple[str, Path, _Maker]] = []
-    if parsed.onnx is not None:
-        imported("onnx", *onnx_graph.ONNX)
-        wanted.append(("--onnx", parsed.onnx, _onnx))
+    # what may be refused comes first, then what is long compared
     if parsed.nir is not None:
         imported("nir", *nir_graph.NIR)
         wanted.append(("--nir", parsed.nir, _nir))
+    if parsed.onnx is not None:
+        imported("onnx", *onnx_graph.ONNX)
+        wanted.append(("--onnx", parsed.onnx, _onnx))
     if parsed.c is not None:
         wanted.append(("--c", parsed.c, _c))
     if not wanted:

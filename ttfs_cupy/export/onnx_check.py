@@ -12,8 +12,8 @@ from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import listed
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.export.onnx_graph import IMAGES, ONNX, Graph, readout_name
 from ttfs_cupy.exchange.rounding import Outcomes, compared
+from ttfs_cupy.export.onnx_graph import IMAGES, ONNX, Graph, readout_name
 
 RUNTIME = ("onnxruntime, which the file is checked with,", "pip install 'ttfs-cupy[onnx]'")
 
@@ -27,13 +27,15 @@ BATCH = 32
 class Agreement:
     """How the file's results compare with the network's.
 
-    largest: the difference of any potential, relative to the largest potential of all, or to 1 if none is above.
+    readout: its name, potentials or earliness. largest: the difference of any value of it, relative to the largest of
+    all, or to 1 if none is above.
     predictions: how many of the images' predictions differ. neurons: of how many the spikes were compared layer by
     layer, each layer given the network's own input; 0 where that was not needed. explained: of how many of them outputs
     differ as rounding may have them. unexplained: by layer, how many differ by more than rounding explains.
     """
 
     images: int
+    readout: str
     largest: float
     predictions: int
     neurons: int
@@ -46,8 +48,8 @@ class Agreement:
 
     def __str__(self) -> str:
         said = (
-            f"beside it in onnxruntime on {self.images} test images {_differ(self.predictions, 'prediction')}, and "
-            f"potentials differ by {self.largest:.1e} at most"
+            f"beside it in onnxruntime on {self.images} test images {_differ(self.predictions, 'prediction')}, and the "
+            f"largest difference of {self.readout} is {self.largest:.1e}"
         )
         if self.neurons:
             said += (
@@ -90,7 +92,9 @@ def agreement(network: Network, graph: Graph, images: np.ndarray, threads: int) 
     # a NaN is no agreement
     largest = np.nan_to_num(np.abs(own - other).max() / scale, nan=np.inf)
     changed = np.count_nonzero(own.argmax(1) != other.argmax(1))
-    return Agreement(len(own), float(largest), int(changed), total.neurons, total.explained, total.unexplained)
+    return Agreement(
+        len(own), readout_name(network), float(largest), int(changed), total.neurons, total.explained, total.unexplained
+    )
 
 
 def _derived(readout: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Outcomes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.export.rounding import CLOSE, Outcomes, _output, compared
+from ttfs_cupy.exchange.rounding import CLOSE, Outcomes, _output, compared
 
 NUMBERS = st.floats(-4, 4)
 
