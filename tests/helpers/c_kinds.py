@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-from helpers import network_kinds
 
+from helpers import network_kinds
 from ttfs_cupy.data import Batches, ImageSet
 from ttfs_cupy.engine.network import Network
 

@@ -12,6 +12,6 @@ from ttfs_cupy.export.c.memory import in_turn
 def test_an_activation_never_lies_on_the_one_that_it_is_made_from(sizes: list[int]) -> None:
     memory = in_turn(sizes)
     parts = [(place, place + size) for place, size in zip(memory.places, sizes, strict=True)]
-    assert all(0 <= start and end <= memory.size for start, end in parts)
+    assert all(start >= 0 and end <= memory.size for start, end in parts)
     assert all(one[1] <= other[0] or other[1] <= one[0] for one, other in pairwise(parts))
     assert memory.size == max([sizes[0], *(one + other for one, other in pairwise(sizes))])

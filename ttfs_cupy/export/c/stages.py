@@ -69,8 +69,8 @@ Stage = Neurons | Pooling
 
 @dataclass(frozen=True)
 class Stages:
-    """A whole network. maximum: the pixel value that means 1.0. code: what the encoder makes of each pixel value of each
-    channel, float32 (C, maximum + 1): earliness, or for a coding layer real numbers, which count as a share of T there.
+    """A whole network. maximum: the pixel value that means 1.0. code: what the encoder makes of each pixel value of
+    each channel, float32 (C, maximum + 1): earliness, or for a coding layer real numbers, which count as a share of T.
     """
 
     input_shape: Shape
