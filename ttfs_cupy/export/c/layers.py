@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.data import Batches
 from ttfs_cupy.device import Array
-from ttfs_cupy.engine.layers import Layer, Weighted
+from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.exchange.rounding import Outcomes, compared
 from ttfs_cupy.export.c.compiler import Compiler, run

@@ -1,8 +1,8 @@
 """The integers of the int8 file: weights of 8 bits, spike times in 255 steps, and a rule without fractions.
 
 A neuron of channel i has weights w = s_i W, W an integer in [-127, 127], and inputs x = T q / unit, q an integer, of
-spikes in 0..255 with unit 255. With a = sum of W q and n = sum of W over inputs that spiked, docs/model.md's rule is, in
-units of T s_i / unit (each side multiplied by `fine`, which makes room for fractions where they matter):
+spikes in 0..255 with unit 255. With a = sum of W q and n = sum of W over inputs that spiked, docs/model.md's rule is
+in units of T s_i / unit (each side multiplied by `fine`, which makes room for fractions where they matter):
 
     potential  p = fine a + initial         initial = b_i threshold
     threshold  U = fine unit / s_i          T in these units
@@ -76,13 +76,14 @@ def integers_of(stages: Stages) -> IntegerStages:
     code, unit = _code(stages)
     units = [unit, *[float(STEPS)] * (len(stages.weighted) - 1)]
     largest = [STEPS if code is None else int(np.abs(code.astype(np.int64)).max()), *[STEPS] * (len(units) - 1)]
-    scales = [_scale(layer, *of) for layer, *of in zip(stages.weighted, units, largest, strict=True)]
+    inputs = list(zip(stages.weighted, units, largest, strict=True))
+    scales = [_scale(layer, unit, most) for layer, unit, most in inputs]
     fewest = min(float((unit / scale).min()) for unit, scale in zip(units, scales, strict=True))
-    is_whole = all((unit * layer.slope).is_integer() for layer, unit in zip(stages.weighted, units, strict=True))
+    is_whole = all((unit * layer.slope).is_integer() for layer, unit, _ in inputs)
     fine = 1 if is_whole and fewest >= FEW_UNITS else FINE
     layers = {
         layer.name: _integers(layer, scale, fine, unit, most, stages.is_sloped)
-        for layer, scale, unit, most in zip(stages.weighted, scales, units, largest, strict=True)
+        for (layer, unit, most), scale in zip(inputs, scales, strict=True)
     }
     readout = layers[stages.readout.name]
     farthest = readout.most / int(readout.threshold.min())
@@ -123,8 +124,8 @@ def _scale(layer: Neurons, unit: float, most: int) -> NDArray[np.float64]:
     room = INT32 / most - rows.shape[1] / 2
     if room <= 0:
         raise UserError(
-            f"layer {layer.name} has {rows.shape[1]:,} inputs to a neuron, whose sum 32 bits do not hold: the int8 file "
-            f"takes up to {2 * INT32 // most:,}"
+            f"layer {layer.name} has {rows.shape[1]:,} inputs to a neuron, whose sum 32 bits do not hold: the int8 "
+            f"file takes up to {2 * INT32 // most:,}"
         )
     return np.maximum(scale, rows.sum(axis=1) / room)
 

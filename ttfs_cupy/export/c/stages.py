@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
 from ttfs_cupy.engine.layers import Layer, MaxPool, Shape, Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.neuron.encoding import Encoder
@@ -71,8 +69,8 @@ Stage = Neurons | Pooling
 
 @dataclass(frozen=True)
 class Stages:
-    """A whole network. maximum: the pixel value that means 1.0. code: what the encoder makes of each pixel value of each
-    channel, float32 (C, maximum + 1): earliness, or for a coding layer real numbers, which count as a share of T there.
+    """A whole network. maximum: the pixel value that means 1.0. code: what the encoder makes of each pixel value of
+    each channel, float32 (C, maximum + 1): earliness, or for a coding layer real numbers, which count as a share of T.
     """
 
     input_shape: Shape
@@ -105,7 +103,7 @@ class Stages:
 
 
 def stages_of(network: Network, maximum: int) -> Stages:
-    """maximum: the pixel value that means 1.0. Raises UserError for weights that are not finite."""
+    """maximum: the pixel value that means 1.0."""
     layers, made = list(network.layers), list[Stage]()
     for index, layer in enumerate(layers):
         if isinstance(layer, MaxPool):
@@ -135,10 +133,6 @@ def _neurons(network: Network, layer: Weighted, pool: Layer | None) -> Neurons:
     shape, to_host = layer.shape, network.device.to_host
     weights = np.ascontiguousarray(to_host(layer.weights).transpose(3, 0, 1, 2))
     potential = None if layer.potential is None else to_host(layer.potential)
-    for values, what in ((weights, "weight"), (potential, "initial potential")):
-        if values is not None and not np.isfinite(values).all():
-            wrong = values[~np.isfinite(values)][0]
-            raise UserError(f"layer {layer.name} has {shown(float(wrong))} as {what}, which C cannot compute with")
     window = Window(pool.kernel, pool.stride) if isinstance(pool, MaxPool) else Window()
     return Neurons(
         layer.name,

@@ -98,8 +98,8 @@ static wide_t potential_of(Sums sums)
 //if any_fires
 //if sloped
 /* The earliness of a spike, at the first moment in which the potential, which grows in proportion to the time, meets
- * the threshold, which falls to 0 in the window. At once if it is as large already; 0 if they do not meet in the window.
- * Rounded to the nearest of `steps`; but what spikes has one step at least, since the next layer counts its weights. */
+ * the threshold, which falls to 0 in the window. At once if it is as large already; 0 if they do not meet. Rounded to
+ * the nearest of `steps`; but what spikes has one step at least, since its weights count in the next layer. */
 static wide_t fire(Sums sums, const Rule *rule, int32_t neuron, wide_t steps)
 {
     const wide_t threshold = rule->threshold[neuron];

@@ -1,7 +1,7 @@
 /* Classifies raw images that it reads: predict float32|int8 < images
  *
- * An image is TTFS_PIXELS bytes, as network.h says, and one follows the other. For each it prints a line: the class, and
- * the potential of each class.
+ * An image is TTFS_PIXELS bytes, as network.h says, and one follows the other. For each image it prints a line: its
+ * class, and the potential of each class.
  */
 #include <stdio.h>
 #include <string.h>

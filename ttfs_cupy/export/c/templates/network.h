@@ -19,9 +19,9 @@
 /* What the length of a window, @t_win, is in network_int8.c's potentials; in network_float32.c's it is itself. */
 #define TTFS_INT8_ONE @one
 
-/* Both return the class of an image, from 0, and write one potential for each class, of which the class's is largest.
+/* Both return the class of an image, from 0, and write the potential of each class, of which its own is the largest.
 //if fires
- * The readout spikes here: its potentials are earliness, of a spike as its window opens the window's length; 0 is silence.
+ * The readout spikes here: its potentials are earliness, up to the length of a window, and 0 is silence.
 //end
  *
  * pixels: uint8, row by row, the channels of a pixel side by side.
