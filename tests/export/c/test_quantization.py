@@ -1,5 +1,6 @@
 """The integers of the int8 file beside docs/model.md's rule in float64, and the bounds that keep them in 32 bits."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.export.c import reference
-from ttfs_cupy.export.c.quantization import FINE, INT32, LEVELS, STEPS, IntegerStages, integers_of, steps_of
+from ttfs_cupy.export.c.quantization import FINE, INT32, LEVELS, ONE, STEPS, IntegerStages, integers_of, steps_of
 from ttfs_cupy.export.c.stages import Neurons, Stages, stages_of
 from ttfs_cupy.neuron.encoding import Encoder
 
@@ -97,8 +98,8 @@ def worst(integers: IntegerStages) -> None:
             assert max(reached.max(), np.abs(layer.threshold + growth).max()) <= layer.most
         assert layer.threshold.min() >= 1 and layer.threshold.max() <= INT32
         assert np.abs(layer.initial).max() <= INT32 and layer.slope <= INT32
-        if layer.layer.fires and not integers.is_wide:
-            steps = steps_of(layer.layer, integers.stages, integers.one)
+        if not integers.is_wide:
+            steps = steps_of(layer.layer, integers.stages, integers.one) if layer.layer.fires else 0
             assert (steps + 1) * layer.most <= INT32
     readout = integers.readout
     if not readout.layer.fires:
@@ -128,6 +129,18 @@ def test_a_neuron_of_too_many_inputs_is_refused() -> None:
     layer = Neurons("linear1", (1, 1, inputs), (1, 1, 1), rows, None, 0.0, fires=True)
     with pytest.raises(UserError, match=r"^layer linear1 has 16,843,009 inputs to a neuron, whose sum 32 bits do not"):
         integers_of(Stages((1, 1, inputs), 255, Encoder(), CODE, 0.0, (layer, layer)))
+
+
+def test_potentials_are_in_finer_units_the_smaller_they_are() -> None:
+    ones = []
+    for size in (1.0, 1e5, 1e7):
+        stages = one_layer(np.ones((3, 4), np.float32))
+        readout = replace(stages.readout, weights=np.full((2, 3), size, np.float32))
+        ones.append(integers_of(replace(stages, stages=(stages.stages[0], readout))).one)
+    assert ones[0] == ONE > ones[1] > ones[2] >= 1
+    readout = replace(readout, weights=np.full((2, 300), 1e30, np.float32))
+    with pytest.raises(UserError, match=r"^potentials of readout reach 2\.5e\+09 times t_win, more than 32 bits hold$"):
+        integers_of(replace(stages, stages=(stages.stages[0], readout)))
 
 
 def test_fractions_are_kept_where_they_matter() -> None:

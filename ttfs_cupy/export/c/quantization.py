@@ -85,17 +85,21 @@ def integers_of(stages: Stages) -> IntegerStages:
         layer.name: _integers(layer, scale, fine, unit, most, stages.is_sloped)
         for (layer, unit, most), scale in zip(inputs, scales, strict=True)
     }
-    readout = layers[stages.readout.name]
-    farthest = readout.most / int(readout.threshold.min())
-    one = ONE
-    while one > 1 and one * farthest > INT32:
-        one //= 2
-    is_wide = any(
-        max(layer.most, (steps_of(layer.layer, stages, one) + 1) * layer.most) > INT32
-        for layer in layers.values()
-        if layer.layer.fires
-    )
+    one = _one(layers[stages.readout.name])
+    factors = [steps_of(layer, stages, one) + 1 if layer.fires else 1 for layer in stages.weighted]
+    is_wide = any(factor * layer.most > INT32 for factor, layer in zip(factors, layers.values(), strict=True))
     return IntegerStages(stages, layers, code, fine, one, is_wide)
+
+
+def _one(readout: IntegerNeurons) -> int:
+    """What T is in the readout's potentials: ONE, or less where the largest potential would overflow."""
+    farthest = readout.most / int(readout.threshold.min())
+    if farthest > INT32:
+        raise UserError(f"potentials of {readout.layer.name} reach {farthest:.1e} times t_win, more than 32 bits hold")
+    one = ONE
+    while one * farthest > INT32:
+        one //= 2
+    return one
 
 
 def steps_of(layer: Neurons, stages: Stages, one: int) -> int:
