@@ -15,7 +15,18 @@ checkout.make_importable()
 # type checkers take it for true; typing itself is left to what is asked for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
+    from ttfs_cupy.data import (
+        Batch,
+        Batches,
+        Corruption,
+        Dataset,
+        ImageSet,
+        MixedLabels,
+        augmentation,
+        corrupted,
+        load_dataset,
+        mixing,
+    )
     from ttfs_cupy.device import Device, get_device
     from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
@@ -37,10 +48,12 @@ _ROOMS = {
     "data": (
         "Batch",
         "Batches",
+        "Corruption",
         "Dataset",
         "ImageSet",
         "MixedLabels",
         "augmentation",
+        "corrupted",
         "load_dataset",
         "mixing",
     ),
@@ -67,6 +80,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Config",
+    "Corruption",
     "Dataset",
     "Device",
     "Encoder",
@@ -90,6 +104,7 @@ __all__ = [
     "__version__",
     "augmentation",
     "build",
+    "corrupted",
     "dump_config",
     "get_device",
     "load_config",
