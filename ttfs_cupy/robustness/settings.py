@@ -1,0 +1,59 @@
+"""Which runs were made by the same settings, and what each group of them is called."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ttfs_cupy.common.shown import one_line, shown
+from ttfs_cupy.experiment.config import Config
+from ttfs_cupy.experiment.config.changes import of_results
+from ttfs_cupy.robustness.measurement import Measured
+
+# characters of a group's name
+WIDEST = 60
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """name: its directory, as it was typed. epoch: after which its weights were taken."""
+
+    name: str
+    config: Config
+    epoch: int
+    device: str
+    precision: str
+    measured: Measured
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seeds at most. label: what tells it from the other groups; empty if it is the only
+    one."""
+
+    label: str
+    runs: tuple[MeasuredRun, ...]
+
+
+def groups(runs: Sequence[MeasuredRun]) -> list[Group]:
+    """In the order of their first runs."""
+    first = runs[0].config
+    differences = [_differences(first, run.config) for run in runs]
+    varied = list(dict.fromkeys(key for found in differences for key in found))
+    of_first = {key: old for found in differences for key, (old, _) in found.items()}
+    grouped: dict[str, list[MeasuredRun]] = {}
+    for run, found in zip(runs, differences, strict=True):
+        values = {key: found[key][1] if key in found else of_first[key] for key in varied}
+        grouped.setdefault(_label(values), []).append(run)
+    return [Group(one_line(label, WIDEST), tuple(own)) for label, own in grouped.items()]
+
+
+def _differences(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    return {key: values for key, values in of_results(before, after).items() if key != "seed"}
+
+
+def _label(values: Mapping[str, Any]) -> str:
+    """By the keys' last parts where these are enough to tell them apart."""
+    last = [key.rpartition(".")[2] for key in values]
+    are_enough = len(set(last)) == len(last)
+    names = last if are_enough else list(values)
+    return ", ".join(f"{name}={shown(value)}" for name, value in zip(names, values.values(), strict=True))
