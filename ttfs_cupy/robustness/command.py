@@ -79,10 +79,11 @@ def _robustness(parsed: argparse.Namespace) -> None:
     if not parsed.no_figure:
         figure.require()
     found = groups(_measured(parsed, levels, seeds))
-    for line in table.lines(found):
-        logger.info("%s", line, extra=loudness.RESULT)
     contents = {"csv": table.csv_text(found).encode(), "json": table.json_text(found).encode()}
     _write(folder, files, contents if parsed.no_figure else contents | figure.pictures(found))
+    # after the files: whoever reads the table may leave before its end
+    for line in table.lines(found):
+        logger.info("%s", line, extra=loudness.RESULT)
     logger.info("written to %s: %s", shown_path(folder), ", ".join(file.name for file in files.values()))
 
 

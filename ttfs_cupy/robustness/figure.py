@@ -48,8 +48,8 @@ def pictures(groups: Sequence[Group]) -> dict[str, bytes]:
 
 def _figure(of_figures: Any, groups: Sequence[Group]) -> Any:
     names = list(dict.fromkeys(point.kind for point in groups[0].runs[0].measured.points))
-    columns = min(MOST_COLUMNS, len(names))
-    rows = -(-len(names) // columns)
+    rows = -(-len(names) // MOST_COLUMNS)
+    columns = -(-len(names) // rows)
     size = (1.2 + 2.9 * columns, 1.1 + 2.6 * rows)
     figure = of_figures.Figure(figsize=(max(size[0], 6), size[1]), layout="constrained", facecolor="white")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
@@ -74,7 +74,8 @@ def _figure(of_figures: Any, groups: Sequence[Group]) -> Any:
 def _title(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
     what = one_line(runs[0].name, WIDEST) if len(runs) == 1 else f"{len(runs)} runs"
-    return f"{what}: {runs[0].measured.images} test images of {runs[0].config.data.dataset}, disturbed"
+    data = f"{runs[0].measured.images} test images of {one_line(runs[0].config.data.dataset, 30)}"
+    return f"{what}: {data}, disturbed (dashed: undisturbed; bands: sample deviation)"
 
 
 def _panel(axes: Any, kind: Kind, groups: Sequence[Group]) -> None:

@@ -56,4 +56,8 @@ def _label(values: Mapping[str, Any]) -> str:
     last = [key.rpartition(".")[2] for key in values]
     are_enough = len(set(last)) == len(last)
     names = last if are_enough else list(values)
-    return ", ".join(f"{name}={shown(value)}" for name, value in zip(names, values.values(), strict=True))
+    return ", ".join(f"{name}={_shown(value)}" for name, value in zip(names, values.values(), strict=True))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else shown(value)
