@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -110,20 +111,30 @@ def _check_files(folder: Path, files: Mapping[str, Path], *, force: bool) -> Non
 
 
 def _measured(parsed: argparse.Namespace, levels: Levels, seeds: int) -> list[MeasuredRun]:
-    found = []
+    found: list[MeasuredRun] = []
     total = len(parsed.runs) * passes(levels, seeds)
     with tqdm(total=total, unit="pass", leave=False, disable=loudness.hides_bars()) as bar:
-
-        def done(kind: str) -> None:
-            bar.set_description(kind, refresh=False)
-            bar.update()
-
         for path in parsed.runs:
             opened = open_run(path, parsed.set, parsed.device)
             logger.info("%s", _opened(path, opened))
-            found.append(_of_run(path, opened, parsed.images, levels, seeds, done))
+            found.append(_of_run(path, opened, parsed.images, levels, seeds, _Progress(bar).done))
             _check_shapes(found)
     return found
+
+
+class _Progress:
+    """Of one run, on a bar; where there is no terminal, a line as the first pass of each kind is done."""
+
+    def __init__(self, bar: Any):
+        self._bar = bar
+        self._kind = ""
+
+    def done(self, kind: str) -> None:
+        self._bar.set_description(kind, refresh=False)
+        self._bar.update()
+        if self._bar.disable and kind != self._kind:
+            logger.info("  %s", kind)
+        self._kind = kind
 
 
 def _opened(path: Path, opened: OpenedRun) -> str:

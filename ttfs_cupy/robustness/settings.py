@@ -41,10 +41,22 @@ def groups(runs: Sequence[MeasuredRun]) -> list[Group]:
     varied = list(dict.fromkeys(key for found in differences for key in found))
     of_first = {key: old for found in differences for key, (old, _) in found.items()}
     grouped: dict[str, list[MeasuredRun]] = {}
+    labels: dict[str, str] = {}
     for run, found in zip(runs, differences, strict=True):
         values = {key: found[key][1] if key in found else of_first[key] for key in varied}
-        grouped.setdefault(_label(values), []).append(run)
-    return [Group(one_line(label, WIDEST), tuple(own)) for label, own in grouped.items()]
+        whole = repr(values)
+        labels.setdefault(whole, one_line(_label(values), WIDEST))
+        grouped.setdefault(whole, []).append(run)
+    return [Group(label, tuple(grouped[whole])) for whole, label in _told_apart(labels).items()]
+
+
+def _told_apart(labels: Mapping[str, str]) -> dict[str, str]:
+    """Of labels that are the same once they are cut short, each with its number."""
+    found: dict[str, str] = {}
+    for whole, label in labels.items():
+        same = sum(labels[other] == label for other in found)
+        found[whole] = f"{label} ({same + 1})" if same else label
+    return found
 
 
 def _differences(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
@@ -60,4 +72,6 @@ def _label(values: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else shown(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return one_line(value, WIDEST) if isinstance(value, str) else shown(value)
