@@ -6,7 +6,7 @@ from .class_weights import class_weights
 from .corruption import CORRUPTIONS, Corruption, corrupted
 from .mixing import MIXES, MixedLabels, Mixing, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
-from .sources.images import Dataset, ImageSet
+from .sources.images import Dataset, ImageSet, InputDescription
 from .split import Split, fingerprint, split
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Corruption",
     "Dataset",
     "ImageSet",
+    "InputDescription",
     "MixedLabels",
     "Mixing",
     "Source",

@@ -8,6 +8,7 @@ import numpy as np
 
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import one_line
+from ttfs_cupy.plot.canvas import BLUE, GREEN, ORANGE, VERMILION
 from ttfs_cupy.robustness.kinds import KINDS, Kind
 from ttfs_cupy.robustness.measurement import Point
 from ttfs_cupy.robustness.settings import Group, MeasuredRun
@@ -15,8 +16,8 @@ from ttfs_cupy.robustness.settings import Group, MeasuredRun
 MATPLOTLIB = ("matplotlib, which draws the figure,", "pip install 'ttfs-cupy[plot]', or add --no-figure")
 FORMATS = ("png", "svg")
 
-# told apart by colour-blind readers, too (Okabe and Ito); lines and markers go on where they end
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# lines and markers go on where they end
+COLOURS = (BLUE, VERMILION, GREEN, "#cc79a7", ORANGE, "#56b4e9")
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # panels in a row

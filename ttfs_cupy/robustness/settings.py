@@ -10,7 +10,7 @@ from ttfs_cupy.experiment.config.changes import of_results
 from ttfs_cupy.robustness.measurement import Measured
 
 # characters of a group's name
-WIDEST = 60
+WIDEST = 80
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,9 @@ def _differences(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def _label(values: Mapping[str, Any]) -> str:
-    """By the keys' last parts where these are enough to tell them apart."""
+    """By the last part of each key that has it alone."""
     last = [key.rpartition(".")[2] for key in values]
-    are_enough = len(set(last)) == len(last)
-    names = last if are_enough else list(values)
+    names = [key if last.count(short) > 1 else short for key, short in zip(values, last, strict=True)]
     return ", ".join(f"{name}={_shown(value)}" for name, value in zip(names, values.values(), strict=True))
 
 
