@@ -153,6 +153,11 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     assert names(folder) == set()
 
 
+def test_a_run_that_is_named_twice_is_refused(runs: tuple[Path, Path]) -> None:
+    twice = runs[0] / ".." / runs[0].name
+    refused(robustness(*runs, twice, "-o", "out"), f"'{runs[0]}' and '{twice}' are one run: name it once")
+
+
 def test_several_runs_need_a_folder(runs: tuple[Path, Path]) -> None:
     refused(robustness(*runs), "of several runs the table belongs to none: name a folder for it with --output")
 

@@ -73,6 +73,7 @@ def _robustness(parsed: argparse.Namespace) -> None:
     levels, seeds = chosen(parsed.only, parsed.levels), check_count("--seeds", parsed.seeds, most=MOST_SEEDS)
     if parsed.images is not None:
         check_count("--images", parsed.images)
+    _check_runs(parsed.runs)
     folder = _folder(parsed.output, parsed.runs)
     endings = ("csv", "json", *(() if parsed.no_figure else figure.FORMATS))
     files = {ending: folder / f"{NAME}.{ending}" for ending in endings}
@@ -86,6 +87,16 @@ def _robustness(parsed: argparse.Namespace) -> None:
     for line in table.lines(found):
         logger.info("%s", line, extra=loudness.RESULT)
     logger.info("written to %s: %s", shown_path(folder), ", ".join(file.name for file in files.values()))
+
+
+def _check_runs(runs: Sequence[Path]) -> None:
+    """Raises UserError for one that is named twice: it would count twice."""
+    known: dict[Path, Path] = {}
+    for run in runs:
+        other = known.setdefault(run.resolve(), run)
+        if other is not run:
+            names = " and ".join(f"'{shown_path(name)}'" for name in (other, run))
+            raise UserError(f"{names} are one run: name it once")
 
 
 def _folder(output: Path | None, runs: Sequence[Path]) -> Path:
