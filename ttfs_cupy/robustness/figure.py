@@ -75,7 +75,7 @@ def _figure(of_figures: Any, groups: Sequence[Group]) -> Any:
 def _title(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
     what = one_line(runs[0].name, WIDEST) if len(runs) == 1 else f"{len(runs)} runs"
-    data = f"{runs[0].measured.images} test images of {one_line(runs[0].config.data.dataset, 30)}"
+    data = f"{runs[0].measured.images:,} test images of {one_line(runs[0].config.data.dataset, 30)}"
     return f"{what}: {data}, disturbed (dashed: undisturbed; bands: sample deviation)"
 
 
