@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         mixing,
     )
     from ttfs_cupy.device import Device, get_device
+    from ttfs_cupy.energy.counting import count_operations
     from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -59,6 +60,7 @@ _ROOMS = {
         "mixing",
     ),
     "device": ("Device", "get_device"),
+    "energy.counting": ("count_operations",),
     "engine.average": ("WeightAverage",),
     "engine.network": ("Network",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
@@ -108,6 +110,7 @@ __all__ = [
     "augmentation",
     "build",
     "corrupted",
+    "count_operations",
     "dump_config",
     "get_device",
     "load_config",
