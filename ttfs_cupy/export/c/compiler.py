@@ -39,6 +39,7 @@ class Compiler:
 
     def build(self, sources: Sequence[Path], program: Path, includes: Path | None = None) -> Path:
         """Warnings are errors. includes: a folder whose files they may include. Raises BuildError."""
+        program.unlink(missing_ok=True)  # of a compiler that makes nothing, none is left to run
         folders = [] if includes is None else ["-I", str(includes)]
         arguments = [*STRICT, *self.sanitizers, *folders, *map(str, sources), "-o", str(program)]
         status, said = run_compiler([*self.command, *arguments], environment_of(program.parent))
