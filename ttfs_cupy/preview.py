@@ -26,6 +26,7 @@ from ttfs_cupy.data import Batches, augmentation
 from ttfs_cupy.data.examples import Example, available, chosen, in_epoch
 from ttfs_cupy.device import get_device
 from ttfs_cupy.experiment.config import Config, load_config
+from ttfs_cupy.experiment.files.outputs import check_of_no_run
 from ttfs_cupy.experiment.prepare import input_encoder, read_dataset, split_of, training_batches
 from ttfs_cupy.neuron.encoding import Encoder
 from ttfs_cupy.plot.canvas import matplotlib
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _preview(parsed: argparse.Namespace) -> None:
     check_picture("--output", parsed.output)
+    check_of_no_run(parsed.output)
     matplotlib("figure", *MATPLOTLIB)
     config = load_config(parsed.config, parsed.set, {"device": parsed.device, "seed": parsed.seed})
     count, epochs = _sizes(parsed, config)
