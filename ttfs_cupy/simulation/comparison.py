@@ -74,7 +74,11 @@ class LayerComparison:
             self.first = self._told(int(beyond[0]), closed, steps, grid, bounds, first_image)
 
     def add_potentials(
-        self, closed: NDArray[np.float32], potentials: NDArray[np.float64], limit: NDArray[np.float64] | None, first: int
+        self,
+        closed: NDArray[np.float32],
+        potentials: NDArray[np.float64],
+        limit: NDArray[np.float64] | None,
+        first: int,
     ) -> None:
         """Of a readout that does not fire: (images, classes). first: the first image's number."""
         deviation = np.abs(potentials - closed)

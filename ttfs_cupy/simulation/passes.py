@@ -7,6 +7,7 @@
 The first two have a bound for each neuron; a chain of layers, each of them within its bound, is what makes the third.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,23 @@ class Readouts:
     after_closed: NDArray[np.float64]
     simulated: NDArray[np.float64]
     limit: NDArray[np.float64]
+
+    @property
+    def differing(self) -> NDArray[np.intp]:
+        """The images that the simulation predicts otherwise, end to end."""
+        return np.flatnonzero(self.closed.argmax(axis=1) != self.simulated.argmax(axis=1))
+
+    @property
+    def differing_after_closed(self) -> NDArray[np.intp]:
+        """Likewise of a readout given the closed form's spikes."""
+        return np.flatnonzero(self.closed.argmax(axis=1) != self.after_closed.argmax(axis=1))
+
+    def accuracies(self) -> tuple[float, float]:
+        """Of the closed form, and of the simulation end to end."""
+        closed, simulated = (
+            float((readout.argmax(axis=1) == self.labels).mean()) for readout in (self.closed, self.simulated)
+        )
+        return closed, simulated
 
 
 @dataclass(frozen=True)
@@ -176,6 +194,6 @@ def _of_pooling(steps: NDArray[np.int32], delay: float, grid: TimeGrid) -> Bound
     return Bounds(limit, limit, np.full(steps.shape, np.inf))
 
 
-def _on_host(course: Course, host) -> CourseOnHost:  # type: ignore[no-untyped-def]
+def _on_host(course: Course, host: Callable[[Array], np.ndarray]) -> CourseOnHost:
     values = (course.opening, course.closing, course.weight_sum, course.weight_size)
     return CourseOnHost(host(course.steps), *(host(array).astype(np.float64) for array in values))

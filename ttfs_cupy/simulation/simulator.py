@@ -128,8 +128,8 @@ class Simulator:
         sizes = (*shape.in_size, shape.in_channels, *shape.out_size, *shape.kernel, *shape.stride, *shape.padding)
         if isinstance(inputs, Currents):
             currents = xp.empty((rows, patch), np.float32)
-            arguments = (inputs.values, places, steps, currents, counts, rows, *sizes)
-            self._device.launch("deliver_currents", rows, *arguments, each=patch)
+            listed = (inputs.values, places, steps, currents, counts)
+            self._device.launch("deliver_currents", rows, *listed, rows, *sizes, each=patch)
             return Arrivals(places, steps, currents, counts)
         ends, spikes = self._in_order(inputs.steps)
         arguments = (inputs.steps, ends, spikes, places, steps, counts, images, self.grid.window, *sizes)

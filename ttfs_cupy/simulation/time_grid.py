@@ -11,7 +11,7 @@ from ttfs_cupy.common.shown import short
 from ttfs_cupy.device import Array
 
 NO_SPIKE = -1
-# Steps of a window. The threshold falls by one each, and float32 counts as far without a gap, and half a step beside it.
+# Steps of a window. The threshold falls by one each; so far float32 counts without a gap, and knows half a step, too.
 MOST_STEPS = 1_000_000
 # by how much of a step the last one may miss the window's end
 SLACK = 1e-3

@@ -11,8 +11,8 @@ from ttfs_cupy.check.kernels.registry import check
 BATCH = 3
 BLANK = int(np.iinfo(np.int32).max // 3)
 
-# (in_h, in_w, channels, kernel, stride, padding): the usual one; uneven, with strides and rows left over; windows that do
-# not meet; a kernel that covers its input; pixels by themselves
+# (in_h, in_w, channels, kernel, stride, padding): the usual one; uneven, with strides and rows left over; windows that
+# do not meet; a kernel that covers its input; pixels by themselves
 SHAPES = (
     (8, 7, 5, (3, 3), (1, 1), (1, 1)),
     (9, 12, 3, (2, 3), (2, 3), (0, 2)),

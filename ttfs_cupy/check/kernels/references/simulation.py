@@ -7,13 +7,6 @@ import numpy as np
 NO_SPIKE = -1
 
 
-class Patches(NamedTuple):
-    """What each output pixel's patch holds, (rows, patch): steps, NO_SPIKE for silence or padding; values likewise, 0."""
-
-    steps: np.ndarray
-    values: np.ndarray
-
-
 class Arrivals(NamedTuple):
     """places, arrivals (rows, patch) in the order of arrival, the rest left as blank; counts (rows)."""
 
