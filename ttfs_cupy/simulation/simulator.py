@@ -173,6 +173,7 @@ class Simulated:
 def simulate_layer(simulator: Simulator, layer: Layer, inputs: Inputs) -> Simulated:
     """One layer, from spikes that arrive (or currents of the first one) to its own."""
     if isinstance(layer, MaxPool):
+        # no network pools an input code without spikes
         assert isinstance(inputs, Spikes)
         return Simulated(layer, inputs, simulator.pooled(layer, inputs), None)
     assert isinstance(layer, Weighted)

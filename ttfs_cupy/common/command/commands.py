@@ -9,7 +9,7 @@ COMMANDS = {
     "evaluate": ("ttfs_cupy.evaluate", "measures a run's weights on the test set"),
     "preview": ("ttfs_cupy.preview", "draws what training makes of its images"),
     "convert": ("ttfs_cupy.convert", "writes a run's weights and network for PyTorch"),
-    "simulate": ("ttfs_cupy.simulation.command", "steps a run's network through time, beside the closed form"),
+    "simulate": ("ttfs_cupy.simulate", "steps a run's network through time, beside the closed form"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),
     "check": ("ttfs_cupy.check.command", "tells whether all works on this machine"),
     "bench": ("ttfs_cupy.bench", "times training and inference beside PyTorch"),

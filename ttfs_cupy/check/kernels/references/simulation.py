@@ -67,3 +67,9 @@ def course(
         if step < window:
             potential = potential + psp_slope * weight_sum
     return Course(spike_steps, opening, potential, weight_sum, weight_size)
+
+
+def some_steps(random: np.random.Generator, *shape: int, window: int, silent: float = 0.4) -> np.ndarray:
+    """int32, so few of them that spikes often come together; also at both ends of the window."""
+    steps = random.integers(0, window + 1, shape)
+    return np.where(random.random(shape) < silent, NO_SPIKE, steps).astype(np.int32)

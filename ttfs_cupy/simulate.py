@@ -1,4 +1,10 @@
-"""Simulates a trained network in discrete time steps, beside the closed form: python -m ttfs_cupy.simulation RUN_DIR"""
+"""Simulates a trained network in discrete time, beside the closed form: python -m ttfs_cupy.simulate RUN_DIR."""
+
+if __name__ == "__main__":
+    # imports this module by its name, and what it needs, with an answer to Ctrl-C
+    from ttfs_cupy.common.command import entry
+
+    entry.simulate()
 
 import argparse
 import logging

@@ -1,6 +1,0 @@
-"""python -m ttfs_cupy.simulation."""
-
-from ttfs_cupy.common.command import entry
-
-if __name__ == "__main__":
-    entry.simulate()
