@@ -16,8 +16,20 @@ checkout.make_importable()
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ttfs_cupy import plot
-    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
+    from ttfs_cupy.data import (
+        Batch,
+        Batches,
+        Corruption,
+        Dataset,
+        ImageSet,
+        MixedLabels,
+        augmentation,
+        corrupted,
+        load_dataset,
+        mixing,
+    )
     from ttfs_cupy.device import Device, get_device
+    from ttfs_cupy.energy.counting import count_operations
     from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -38,14 +50,17 @@ _ROOMS = {
     "data": (
         "Batch",
         "Batches",
+        "Corruption",
         "Dataset",
         "ImageSet",
         "MixedLabels",
         "augmentation",
+        "corrupted",
         "load_dataset",
         "mixing",
     ),
     "device": ("Device", "get_device"),
+    "energy.counting": ("count_operations",),
     "engine.average": ("WeightAverage",),
     "engine.network": ("Network",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
@@ -70,6 +85,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Config",
+    "Corruption",
     "Dataset",
     "Device",
     "Encoder",
@@ -93,6 +109,8 @@ __all__ = [
     "__version__",
     "augmentation",
     "build",
+    "corrupted",
+    "count_operations",
     "dump_config",
     "get_device",
     "load_config",

@@ -7,10 +7,12 @@ A command's module has `parser()`, which makes its argparse.ArgumentParser, and 
 COMMANDS = {
     "train": ("ttfs_cupy.train", "trains a network as a YAML file says, or goes on with a run"),
     "evaluate": ("ttfs_cupy.evaluate", "measures a run's weights on the test set"),
+    "robustness": ("ttfs_cupy.robustness.command", "measures what disturbances a run's network bears"),
     "preview": ("ttfs_cupy.preview", "draws what training makes of its images"),
     "convert": ("ttfs_cupy.convert", "writes a run's weights and network for PyTorch"),
     "simulate": ("ttfs_cupy.simulate", "steps a run's network through time, beside the closed form"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),
+    "energy": ("ttfs_cupy.energy.command", "estimates the energy of an image, from operations counted"),
     "check": ("ttfs_cupy.check.command", "tells whether all works on this machine"),
     "bench": ("ttfs_cupy.bench", "times training and inference beside PyTorch"),
     "list": ("ttfs_cupy.list", "lists configs, models, data sets and other names"),
