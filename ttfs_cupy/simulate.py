@@ -22,7 +22,7 @@ from ttfs_cupy.data import Batches
 from ttfs_cupy.plot.canvas import matplotlib
 from ttfs_cupy.simulation import report
 from ttfs_cupy.simulation.convergence import row_of
-from ttfs_cupy.simulation.passes import SideBySide, side_by_side
+from ttfs_cupy.simulation.passes import SideBySide, images_at_once, side_by_side
 from ttfs_cupy.simulation.simulator import DTYPES, Simulator
 from ttfs_cupy.simulation.time_grid import TimeGrid, time_grid
 from ttfs_cupy.simulation.trace import picture, traced
@@ -73,7 +73,7 @@ def _simulate(parsed: argparse.Namespace) -> int:
     images = _images(parsed.images, len(test.members))
     _tell_run(opened, images)
     drawn = _picture(parsed, opened, grids[0]) if parsed.plot is not None else b""
-    size = min(test.batch_size, images)
+    size = images_at_once(network, min(test.batch_size, images))
     batches = Batches(test.images, size, encode=network.encoder, members=test.members[:images])
     results = []
     for grid in grids:

@@ -23,6 +23,10 @@ from ttfs_cupy.simulation.simulator import Course, Currents, Inputs, Simulated, 
 from ttfs_cupy.simulation.time_grid import TimeGrid
 
 
+# Of the largest layer, in one batch: each takes some hundred bytes, in the simulation and where it is compared.
+MOST_NEURONS = 1 << 21
+
+
 @dataclass(frozen=True)
 class Readouts:
     """What a readout said of every image, (images, classes), float64: potentials, or earliness where it fires.
@@ -73,6 +77,12 @@ class SideBySide:
     @property
     def agrees(self) -> bool:
         return not any(layer.unexplained for layer in self.bounded)
+
+
+def images_at_once(network: Network, most: int) -> int:
+    """A batch that memory holds, of at most so many images."""
+    largest = max(layer.neurons for layer in network.layers)
+    return min(most, max(1, MOST_NEURONS // largest))
 
 
 def side_by_side(network: Network, batches: Batches, grid: TimeGrid, dtype: str) -> SideBySide:
