@@ -22,7 +22,6 @@ from ttfs_cupy.simulation.comparison import LayerComparison
 from ttfs_cupy.simulation.simulator import Course, Currents, Inputs, Simulated, Simulator, Spikes, simulate_layer
 from ttfs_cupy.simulation.time_grid import TimeGrid
 
-
 # Of the largest layer, in one batch: each takes some hundred bytes, in the simulation and where it is compared.
 MOST_NEURONS = 1 << 21
 
