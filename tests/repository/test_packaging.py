@@ -21,7 +21,7 @@ from ttfs_cupy.common.command import entry
 from ttfs_cupy.device.libraries import cuda_libraries
 
 ROOT = REPOSITORY
-SHIPPED = (".py", ".cu", ".cpp", ".h", ".yaml", ".typed")
+SHIPPED = (".py", ".cu", ".cpp", ".c", ".h", ".txt", ".yaml", ".typed")
 # Building the kernels with zig takes some ten seconds of one core; the rest is for a machine that does much else.
 PATIENCE = 300
 
@@ -74,6 +74,7 @@ def test_every_module_kernel_and_yaml_file_is_in_the_wheel(names: set[str], fold
         "ttfs_cupy/kernels/neuron.cu",
         "ttfs_cupy/kernels/cpu.h",
         "ttfs_cupy/kernels/cuda.h",
+        "ttfs_cupy/export/c/templates/Makefile",
         "ttfs_cupy/models/vgg11.yaml",
         "ttfs_cupy/models/builder.py",
         "ttfs_cupy/configs/quickstart.yaml",
