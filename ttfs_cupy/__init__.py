@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ttfs_cupy.experiment.trainer import Trainer
     from ttfs_cupy.models import build
     from ttfs_cupy.neuron.encoding import Encoder
+    from ttfs_cupy.trained.trained_network import Classification, TrainedNetwork, load
 
 # Where each of these names is, as above
 _ROOMS = {
@@ -59,6 +60,7 @@ _ROOMS = {
     "experiment.trainer": ("Trainer",),
     "models": ("build",),
     "neuron.encoding": ("Encoder",),
+    "trained.trained_network": ("Classification", "TrainedNetwork", "load"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -66,6 +68,7 @@ __all__ = [
     "Adam",
     "Batch",
     "Batches",
+    "Classification",
     "Config",
     "Dataset",
     "Device",
@@ -83,6 +86,7 @@ __all__ = [
     "Predictions",
     "RunDirectory",
     "Sgd",
+    "TrainedNetwork",
     "Trainer",
     "TrainingStep",
     "UserError",
@@ -92,6 +96,7 @@ __all__ = [
     "build",
     "dump_config",
     "get_device",
+    "load",
     "load_config",
     "load_dataset",
     "mixing",

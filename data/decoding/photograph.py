@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,13 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
+class Photograph(NamedTuple):
+    """pixels: uint8 (H, W, C). found: (H, W) of the file's image, upright, before it was resized."""
+
+    pixels: NDArray[np.uint8]
+    found: tuple[int, int]
+
+
 def decode(path: str | Path, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
     """The pixels of an image file, uint8 (H, W, C): upright, by EXIF's orientation; of an animation the first frame.
 
@@ -62,28 +69,41 @@ def decode(path: str | Path, size: tuple[int, int] | None, channels: int | None)
     black, which is silence in a latency code. 16 bits are scaled to 8; floats are to lie in 0 to 1.
     Raises UserError, which names the file. After `load_pillow`, within `quiet`.
     """
+    return decode_file(path, size, channels).pixels
+
+
+def decode_file(path: str | Path, size: tuple[int, int] | None, channels: int | None) -> Photograph:
+    """As `decode`, with what size the file's image had."""
     name = shown_path(path)
     try:
         file = open_file(path)  # type: ignore[arg-type]
     except OSError as error:
         raise UserError(f"{name} cannot be read: {reason(error)}") from None
     with file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise UserError(f"{name} is empty: it has no bytes")
-        try:
-            image = _upright(file)
-            if size is not None:
-                image = _covering(image, size)
-            if channels is not None:
-                image = image.convert("L" if channels == 1 else "RGB")
-            return _channels_last(np.asarray(image))
-        except _UnfitError as error:
-            raise UserError(f"{name} {error}") from None
-        except MemoryError:
-            raise
-        # a damaged image may raise nearly anything
-        except Exception as error:
-            raise UserError(f"{name} {_trouble(error)}") from error
+        return decode_content(file, os.fstat(file.fileno()).st_size, name, size, channels)
+
+
+def decode_content(
+    file: BinaryIO, length: int, name: str, size: tuple[int, int] | None, channels: int | None
+) -> Photograph:
+    """As `decode_file`, of an open file of so many bytes. name: of it, in sentences."""
+    if length == 0:
+        raise UserError(f"{name} is empty: it has no bytes")
+    try:
+        image = _upright(file)
+        found = (image.height, image.width)
+        if size is not None:
+            image = _covering(image, size)
+        if channels is not None:
+            image = image.convert("L" if channels == 1 else "RGB")
+        return Photograph(_channels_last(np.asarray(image)), found)
+    except _UnfitError as error:
+        raise UserError(f"{name} {error}") from None
+    except MemoryError:
+        raise
+    # a damaged image may raise nearly anything
+    except Exception as error:
+        raise UserError(f"{name} {_trouble(error)}") from error
 
 
 class _UnfitError(Exception):
