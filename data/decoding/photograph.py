@@ -74,36 +74,35 @@ def decode(path: str | Path, size: tuple[int, int] | None, channels: int | None)
 
 def decode_file(path: str | Path, size: tuple[int, int] | None, channels: int | None) -> Photograph:
     """As `decode`, with what size the file's image had."""
-    name = shown_path(path)
     try:
         file = open_file(path)  # type: ignore[arg-type]
     except OSError as error:
-        raise UserError(f"{name} cannot be read: {reason(error)}") from None
+        raise UserError(f"{shown_path(path)} cannot be read: {reason(error)}") from None
     with file:
-        return decode_content(file, os.fstat(file.fileno()).st_size, name, size, channels)
+        return decode_content(file, os.fstat(file.fileno()).st_size, path, size, channels)
 
 
 def decode_content(
-    file: BinaryIO, length: int, name: str, size: tuple[int, int] | None, channels: int | None
+    file: BinaryIO, length: int, name: str | Path, size: tuple[int, int] | None, channels: int | None
 ) -> Photograph:
     """As `decode_file`, of an open file of so many bytes. name: of it, in sentences."""
     if length == 0:
-        raise UserError(f"{name} is empty: it has no bytes")
+        raise UserError(f"{shown_path(name)} is empty: it has no bytes")
     try:
         image = _upright(file)
         found = (image.height, image.width)
         if size is not None:
             image = _covering(image, size)
-        if channels is not None:
-            image = image.convert("L" if channels == 1 else "RGB")
+        if channels is not None and image.mode != (mode := "L" if channels == 1 else "RGB"):
+            image = image.convert(mode)
         return Photograph(_channels_last(np.asarray(image)), found)
     except _UnfitError as error:
-        raise UserError(f"{name} {error}") from None
+        raise UserError(f"{shown_path(name)} {error}") from None
     except MemoryError:
         raise
     # a damaged image may raise nearly anything
     except Exception as error:
-        raise UserError(f"{name} {_trouble(error)}") from error
+        raise UserError(f"{shown_path(name)} {_trouble(error)}") from error
 
 
 class _UnfitError(Exception):

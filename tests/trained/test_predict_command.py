@@ -221,7 +221,8 @@ def test_damaged_files_are_named_and_the_rest_is_classified(digits_run: Path, so
     assert last == f"3 images are classified, and {len(told)} are not"
     assert len(sentences) == len(told) > 5
     for sentence, (name, path, words) in zip(sentences, told, strict=True):
-        assert sentence.startswith(path) and words in sentence, name
+        # what a link leads to is looked at as it is opened
+        assert sentence.startswith(path) and ("cannot be read" if "link" in name else words) in sentence, name
 
 
 @pytest.mark.parametrize(
