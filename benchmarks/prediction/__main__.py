@@ -2,9 +2,9 @@
 
     python -m ttfs_cupy.benchmarks.prediction [RUN_DIR] [--images 10000] [--rounds 3] [--root DIR]
 
-The images are the test images of Fashion-MNIST as PNG files, in a temporary folder. The network is the run's, or without
-a run that of the config small_fmnist with drawn weights. Sides take turns in one process, and must tell the same
-classes; --pytorch adds one for the module that `convert` writes.
+The images are the test images of Fashion-MNIST as PNG files, in a temporary folder. The network is the run's, or that
+of the config small_fmnist with drawn weights. Sides take turns in one process, and tell the same classes. The module
+that `convert` writes is a side with --pytorch.
 """
 
 if __name__ == "__main__":

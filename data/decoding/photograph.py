@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -41,8 +42,7 @@ def load_pillow() -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Pillow's warnings, which name no file, off the console. For the whole process: enter it in one thread."""
+def _without_warnings() -> Iterator[None]:
     logger = logging.getLogger("PIL")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -52,6 +52,33 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
+
+
+class _Quiet:
+    """Of the whole process: the first block that is entered silences, and the last that is left undoes it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._undo = ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Keeps Pillow's warnings, which name no file, off the console. Any number of threads may be in such blocks."""
+        with self._lock:
+            if not self._blocks:
+                self._undo.enter_context(_without_warnings())
+            self._blocks += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocks -= 1
+                if not self._blocks:
+                    self._undo.close()
+
+
+quiet = _Quiet()
 
 
 class Photograph(NamedTuple):

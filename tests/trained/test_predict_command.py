@@ -229,7 +229,7 @@ def test_damaged_files_are_named_and_the_rest_is_classified(digits_run: Path, so
     ("arguments", "told"),
     [
         ([], "error: no image is named: give files or folders, - for standard input, or --from-list\n"),
-        ([""], "error: an image's path is empty\n"),
+        ([""], "error: argument IMAGE: it must name a path, and is empty: see"),
         (
             ["gone.png", "nul\0.png"],
             "gone.png cannot be read: no such file\n"

@@ -4,7 +4,7 @@ memory, however many there are."""
 import io
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +50,12 @@ def check_decodable(images: InputDescription) -> None:
 
 def decoded_images(
     sources: Iterable[ImageSource | UserError], images: InputDescription, threads: int, batch_size: int
-) -> Iterator[DecodedImage | UserError]:
+) -> Generator[DecodedImage | UserError, None, None]:
     """Each image at the network's size and channels, as the data set `folder` makes them; in place of one that cannot
     be decoded, and of an error among the sources, the error.
 
-    While the caller works on a batch of that size, the next ones are decoded. Raises UserError where Pillow lacks.
+    While the caller works on a batch of that size, the next ones are decoded, until the generator ends or is closed.
+    Raises UserError where Pillow lacks.
     """
     load_pillow()
 

@@ -2,8 +2,8 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +43,19 @@ def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("predict"), description=__doc__)
     add = parser.add_argument
     add("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
-    add("images", metavar="IMAGE", nargs="*", help="image files; folders, with all below; - for one by standard input")
-    add("--from-list", metavar="FILE", help="also the paths in that file, one a line or ended by NUL; - for stdin")
+    add(
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        type=command_line.file_name,
+        help="image files; folders, with all below; - for one by standard input",
+    )
+    add(
+        "--from-list",
+        metavar="FILE",
+        type=command_line.file_name,
+        help="also the paths in that file, a line each, or ended by NUL; - for standard input",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a line of JSON for each image")
     form.add_argument("--csv", action="store_true", help="print CSV")
@@ -73,8 +84,8 @@ def _predict(parsed: argparse.Namespace) -> int:
     top = min(parsed.top, network.network.classes)
     kind: type[Writer] = JsonLines if parsed.json else Csv if parsed.csv else Table
     counts = _Counts()
-    with _written(parsed.output) as write:
-        for images in batched(_images(parsed, network, counts), parsed.batch_size):
+    with _written(parsed.output) as write, closing(_images(parsed, network, counts)) as decoded:
+        for images in batched(decoded, parsed.batch_size):
             writer = kind(network.class_names, top)
             head = writer.head() if counts.classified == 0 else None
             text = writer.text(_classified(network, images, top))
@@ -106,8 +117,6 @@ def _check(parsed: argparse.Namespace) -> None:
     check_count("--batch-size", parsed.batch_size)
     if not parsed.images and parsed.from_list is None:
         raise UserError("no image is named: give files or folders, - for standard input, or --from-list")
-    if "" in parsed.images or parsed.from_list == "":
-        raise UserError("an image's path is empty")
     if [*parsed.images, parsed.from_list].count(STANDARD_INPUT) > 1:
         raise UserError("standard input (-) is named twice, and can be read once")
     if parsed.output is not None:
@@ -124,19 +133,22 @@ def _tell(opened: OpenedNetwork) -> None:
     logger.debug("images         %d x %d pixels, %s", height, width, "grey" if channels == 1 else "in colour")
 
 
-def _images(parsed: argparse.Namespace, network: TrainedNetwork, counts: _Counts) -> Iterator[DecodedImage]:
+def _images(
+    parsed: argparse.Namespace, network: TrainedNetwork, counts: _Counts
+) -> Generator[DecodedImage, None, None]:
     """Those that can be decoded. The others are told of."""
     named, threads = named_images(parsed.images, parsed.from_list), chosen_threads()[0]
     wanted = network.input_shape[1:]
-    for image in decoded_images(named, network.images, threads, parsed.batch_size):
-        if isinstance(image, UserError):
-            counts.failed += 1
-            logger.error("%s", image)
-            continue
-        if image.found != wanted:
-            sizes = (*image.found, *wanted)
-            logger.debug("%s is resized: %d x %d to %d x %d pixels", shown_path(image.source.name), *sizes)
-        yield image
+    with closing(decoded_images(named, network.images, threads, parsed.batch_size)) as decoded:
+        for image in decoded:
+            if isinstance(image, UserError):
+                counts.failed += 1
+                logger.error("%s", image)
+                continue
+            if image.found != wanted:
+                sizes = (*image.found, *wanted)
+                logger.debug("%s is resized: %d x %d to %d x %d pixels", shown_path(image.source.name), *sizes)
+            yield image
 
 
 def _classified(network: TrainedNetwork, images: Sequence[DecodedImage], top: int) -> list[ClassifiedImage]:

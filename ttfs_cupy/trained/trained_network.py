@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ttfs_cupy.data import InputDescription
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.trained.decision import Decisions, decide
-from ttfs_cupy.trained.image_stream import ImageSource, check_decodable, decoded_images
+from ttfs_cupy.trained.image_stream import DecodedImage, ImageSource, check_decodable, decoded_images
 from ttfs_cupy.trained.opening import open_network
 
 BATCH_SIZE = 128
@@ -70,7 +71,8 @@ class TrainedNetwork:
         Raises ValueError for other arrays, UserError, which names the file, for a path that leads to no image.
         """
         size = check_count("batch_size", batch_size)
-        parts = [self.decide(batch) for batch in self._batches(images, size)]
+        with closing(self._batches(images, size)) as batches:
+            parts = [self.decide(batch) for batch in batches]
         return self._classification(parts)
 
     def decide(self, inputs: Array) -> Decisions:
@@ -85,22 +87,17 @@ class TrainedNetwork:
             pixels = device.to_device(levels).astype(np.float32) / np.float32(self.images.maximum)
             return device.to_device(self.network.encoder(pixels, device.xp))
 
-    def _batches(self, images: Any, size: int) -> Iterator[Array]:
+    def _batches(self, images: Any, size: int) -> Generator[Array, None, None]:
         if hasattr(images, "ndim"):
             self._check_array(images)
             for start in range(0, len(images), size):
                 yield self._encoded(images[start : start + size])
             return
-        for levels in batched(self._levels(_paths(images), size), size):
-            yield self.encode_levels(np.stack(levels))
-
-    def _levels(self, paths: Sequence[str], size: int) -> Iterator[NDArray[np.uint8]]:
+        sources = map(ImageSource, _paths(images))
         check_decodable(self.images)
-        sources = map(ImageSource, paths)
-        for image in decoded_images(sources, self.images, chosen_threads()[0], size):
-            if isinstance(image, UserError):
-                raise image
-            yield image.levels
+        with closing(decoded_images(sources, self.images, chosen_threads()[0], size)) as decoded:
+            for batch in batched(map(_levels, decoded), size):
+                yield self.encode_levels(np.stack(batch))
 
     def _check_array(self, images: Array) -> None:
         if images.ndim != 4 or images.shape[1:] != self.input_shape:
@@ -176,6 +173,12 @@ def _paths(images: Any) -> list[str]:
         if not isinstance(path, (str, os.PathLike)):
             raise ValueError(f"images must be an array, or paths of image files, and one is {shown(path)}")
     return [os.fspath(path) for path in paths]
+
+
+def _levels(image: DecodedImage | UserError) -> NDArray[np.uint8]:
+    if isinstance(image, UserError):
+        raise image
+    return image.levels
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: Any, *shape: int) -> NDArray[Any]:

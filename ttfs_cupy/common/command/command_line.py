@@ -86,6 +86,13 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def file_name(text: str) -> str:
+    """An argument that names a file or a folder, of whatever bytes, or standard input by -."""
+    if not text:
+        raise argparse.ArgumentTypeError("it must name a path, and is empty")
+    return text
+
+
 class OutputError(UserError):
     """What the command says cannot be written."""
 
