@@ -118,7 +118,7 @@ def decode_content(
     try:
         image = _upright(file)
         found = (image.height, image.width)
-        if size is not None:
+        if size is not None and size != found:
             image = _covering(image, size)
         if channels is not None and image.mode != (mode := "L" if channels == 1 else "RGB"):
             image = image.convert(mode)
