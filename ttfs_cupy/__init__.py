@@ -15,8 +15,21 @@ checkout.make_importable()
 # type checkers take it for true; typing itself is left to what is asked for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
+    from ttfs_cupy import plot
+    from ttfs_cupy.data import (
+        Batch,
+        Batches,
+        Corruption,
+        Dataset,
+        ImageSet,
+        MixedLabels,
+        augmentation,
+        corrupted,
+        load_dataset,
+        mixing,
+    )
     from ttfs_cupy.device import Device, get_device
+    from ttfs_cupy.energy.counting import count_operations
     from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -38,14 +51,17 @@ _ROOMS = {
     "data": (
         "Batch",
         "Batches",
+        "Corruption",
         "Dataset",
         "ImageSet",
         "MixedLabels",
         "augmentation",
+        "corrupted",
         "load_dataset",
         "mixing",
     ),
     "device": ("Device", "get_device"),
+    "energy.counting": ("count_operations",),
     "engine.average": ("WeightAverage",),
     "engine.network": ("Network",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
@@ -62,6 +78,8 @@ _ROOMS = {
     "neuron.encoding": ("Encoder",),
     "trained.trained_network": ("Classification", "TrainedNetwork", "load"),
 }
+# rooms that are used as a whole: ttfs_cupy.plot.raster
+_WHOLE_ROOMS = ("plot",)
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
@@ -70,6 +88,7 @@ __all__ = [
     "Batches",
     "Classification",
     "Config",
+    "Corruption",
     "Dataset",
     "Device",
     "Encoder",
@@ -94,18 +113,23 @@ __all__ = [
     "__version__",
     "augmentation",
     "build",
+    "corrupted",
+    "count_operations",
     "dump_config",
     "get_device",
     "load",
     "load_config",
     "load_dataset",
     "mixing",
+    "plot",
     "predict",
     "prepare",
 ]
 
 
 def __getattr__(name: str) -> object:
+    if name in _WHOLE_ROOMS:
+        return import_module(f"{__name__}.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
