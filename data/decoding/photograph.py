@@ -32,7 +32,7 @@ _PLUGINS = ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP")
 MOST_PIXELS = 89_478_485
 
 _GREY = ("1", "L", "LA", "La")
-_ORIENTATION = 274  # EXIF's number of it
+_ORIENTATION, _UPRIGHT = 274, 1  # EXIF's number of it, and of most images its value
 
 
 def load_pillow() -> None:
@@ -166,6 +166,12 @@ def _upright(file: BinaryIO) -> Image:
 
 def _turn(image: Image) -> Any:
     """What brings the image upright; None if it is, or EXIF's data are damaged: the pixels are not to blame."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
+    except Exception:
+        return None
+    if orientation == _UPRIGHT:
+        return None
     from PIL.Image import Transpose
 
     turns = {
@@ -177,10 +183,7 @@ def _turn(image: Image) -> Any:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    try:
-        return turns.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:
-        return None
+    return turns.get(orientation)
 
 
 def _in_eight_bits(image: Image) -> Image:
