@@ -11,6 +11,7 @@ COMMANDS = {
     "robustness": ("ttfs_cupy.robustness.command", "measures what disturbances a run's network bears"),
     "preview": ("ttfs_cupy.preview", "draws what training makes of its images"),
     "convert": ("ttfs_cupy.convert", "writes a run's weights and network for PyTorch"),
+    "export": ("ttfs_cupy.export.command", "writes a run's network for other runtimes: ONNX, NIR, C"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),
     "energy": ("ttfs_cupy.energy.command", "estimates the energy of an image, from operations counted"),
     "check": ("ttfs_cupy.check.command", "tells whether all works on this machine"),
