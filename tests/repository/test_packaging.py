@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from helpers.environments import CODE, REPOSITORY, site_packages
 
+import ttfs_cupy
 from ttfs_cupy.common.command import entry
 from ttfs_cupy.device.libraries import cuda_libraries
 
@@ -100,14 +101,15 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
         lines = archive.read(entry_points).decode().splitlines()
     scripts = dict(line.split(" = ") for line in lines if "=" in line)
     assert scripts.pop("ttfs") == "ttfs_cupy.common.command.entry:front" and "ttfs_cupy/__main__.py" in names
-    commands = ("train", "evaluate", "robustness", "preview", "convert", "export", "simulate", "sweep", "energy")
-    commands += ("check", "bench")
+    at_work = ("train", "evaluate", "predict", "robustness", "preview", "convert", "export", "simulate", "sweep")
+    commands = (*at_work, "energy", "check", "bench")
     assert {f"ttfs-{command}" for command in commands} == set(scripts)
     for name, value in scripts.items():
         command = name.removeprefix("ttfs-")
         assert value == f"ttfs_cupy.common.command.entry:{command}" and callable(getattr(entry, command))
-        # a module, or a package, that can be run by `python -m`, too
-        assert {f"ttfs_cupy/{command}.py", f"ttfs_cupy/{command}/__main__.py"} & names, command
+        # a module, or a package, that can be run by `python -m`, too, but where it would hide the function of that name
+        modules = {f"ttfs_cupy/{command}.py", f"ttfs_cupy/{command}/__main__.py"} & names
+        assert bool(modules) != (command in ttfs_cupy.__all__), command
 
 
 def requirements(wheel: Path, extra: str = "") -> set[str]:
