@@ -128,5 +128,5 @@ def test_without_a_compiler(good_run: Path, here: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(c_export, "find_compiler", lambda scratch: None)
     outcome = export(good_run, "--c", "c")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "not compared with the network: no C compiler was found (install gcc or clang, or set CC)" in outcome.out
+    assert "not compared with the network: no C compiler works here (install gcc or clang, or set CC)" in outcome.out
     assert set(tree(here)) == {"c", *(f"c/{name}" for name in FILES)}

@@ -123,6 +123,8 @@ FAULTS = {
     "pooling": replaced(FLOAT32, "spike > earliest", "i + j == 0"),
     "charge": replaced(FLOAT32, "sums.drive = layer->potential[neuron];", ""),
     "place": replaced(FLOAT32, "memory + ", "memory + 1 + "),
+    "order": replaced(FLOAT32, "convolve(&conv2, conv1_spikes, conv2_spikes);", ""),
+    "float class": replaced(FLOAT32, "return largest(potentials);", "return 1;"),
     "window": replaced(FLOAT32, "#define T 0.5f", "#define T 0.6f"),
     "code": replaced(FLOAT32, "/ (float)TTFS_MAXIMUM", "/ (float)(TTFS_MAXIMUM + 1)"),
     "rounding": replaced(INT8, " + divisor / 2", ""),

@@ -4,7 +4,7 @@ import glob
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -70,6 +70,32 @@ def write_all(contents: Mapping[Path, bytes]) -> None:
     with ExitStack() as all_written:
         for path, content in contents.items():
             all_written.enter_context(written_aside(path, content))
+
+
+@contextmanager
+def opened_aside(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """For what is written piece by piece: gives a function that writes one, to a temporary file beside `path`, which
+    takes its place at the end of the block, unless something is raised there. Raises UserError as write_atomically."""
+    temporary = _temporary(path)
+    try:
+        with _refused(path):
+            file = temporary.open("xb")
+        with file:
+
+            def write(piece: bytes) -> None:
+                with _refused(path):
+                    file.write(piece)
+
+            yield write
+            with _refused(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with _refused(path):
+            temporary.replace(path)
+    finally:
+        # after the renaming there is none
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def c_files(opened: OpenedRun, images: int) -> CFiles:
         scratch = Path(folder)
         compiler = find_compiler(scratch)
         if compiler is None:
-            unchecked = "not compared with the network: no C compiler was found (install gcc or clang, or set CC)"
+            unchecked = "not compared with the network: no C compiler works here (install gcc or clang, or set CC)"
             return CFiles(content, (unchecked, *memory))
         files = scratch / "files"
         write_files(files, content)
@@ -65,6 +65,8 @@ def _said(found: Comparison) -> list[str]:
         f"beside it on {found.images:,} test images, built by {found.compiler}:",
         f"float32: {_differ(float32.predictions)}, and potentials differ by {float32.largest:.1e} at most",
     ]
+    if float32.classes:
+        lines[-1] += f"; on {float32.classes:,} images the class is not that of the largest potential"
     if float32.layers is not None:
         outcomes = float32.layers
         lines[-1] += (

@@ -14,7 +14,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.exchange.rounding import Outcomes, compared
 from ttfs_cupy.export.c.compiler import Compiler, run
 from ttfs_cupy.export.c.memory import elements
-from ttfs_cupy.export.c.stages import Neurons, Pooling, Stages
+from ttfs_cupy.export.c.stages import Neurons, Pooling, Stage, Stages
 from ttfs_cupy.export.c.template import filled
 from ttfs_cupy.export.c.text import kinds_of
 
@@ -57,30 +57,40 @@ def _unit(stages: Stages) -> np.float32:
 
 
 def _driver(stages: Stages) -> str:
-    lines, unpooled = list[str](), list[str]()
+    lines, unpooled, chain = list[str](), list[str](), list[str]()
+    here, there = "inputs", "outputs"
     for stage in stages.stages:
+        function, name = _function(stage), stage.name
         lines.append(f"        receive(inputs, sizeof *inputs, {elements(stage.in_shape)});")
-        function = "pool"
-        if isinstance(stage, Neurons):
-            function = "convolve" if stage.kernel is not None else "connect" if stage.fires else "read_out"
         if function == "convolve":
-            unpooled.append(f"    const Convolution whole_{stage.name} = unpooled({stage.name});")
-            lines.append(f"        convolve(&whole_{stage.name}, inputs, outputs);")
+            unpooled.append(f"    const Convolution whole_{name} = unpooled({name});")
+            lines.append(f"        convolve(&whole_{name}, inputs, outputs);")
             lines.append(f"        send({elements(_whole(stage))});")
         if function != "convolve" or (isinstance(stage, Neurons) and stage.pool_name is not None):
-            lines.append(f"        {function}(&{stage.name}, inputs, outputs);")
+            lines.append(f"        {function}(&{name}, inputs, outputs);")
             lines.append(f"        send({elements(stage.out_shape)});")
+        chain.append(f"    {function}(&{name}, {here}, {'one_by_one' if stage is stages.readout else there});")
+        here, there = there, here
     return filled(
         _DRIVER,
         kinds_of(stages),
-        inputs=max(elements(stage.in_shape) for stage in stages.stages),
-        outputs=max(elements(shape) for _, shape in _outputs(stages)),
+        largest=max(elements(shape) for _, shape in _outputs(stages)),
         unpooled="\n".join(unpooled),
+        chain="\n".join(chain),
         stages="\n".join(lines),
     )
 
 
-def _whole(stage: Neurons | Pooling) -> tuple[int, int, int]:
+def _function(stage: Stage) -> str:
+    """The one of the file that computes it."""
+    if isinstance(stage, Pooling):
+        return "pool"
+    if stage.kernel is not None:
+        return "convolve"
+    return "connect" if stage.fires else "read_out"
+
+
+def _whole(stage: Stage) -> tuple[int, int, int]:
     """The shape of a stage's output before any pooling is joined."""
     if not isinstance(stage, Neurons) or stage.kernel is None:
         return stage.out_shape

@@ -1,13 +1,14 @@
 /* Runs each layer by itself. For each image it reads pixels, and writes their code; then, layer by layer, it reads an
  * input, and writes what the layer makes of it: of a convolution every neuron's spike, and what is left behind the
- * pooling. */
+ * pooling. Then all layers, one after the other, have to give what the network's function does. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "network_float32.c"
 
 static uint8_t pixels[TTFS_PIXELS];
-static float inputs[@inputs], outputs[@outputs];
+static float inputs[@largest], outputs[@largest];
 
 static void receive(void *values, size_t size, size_t count)
 {
@@ -29,6 +30,19 @@ static Convolution unpooled(Convolution layer)
 }
 
 //end
+static void compare_whole(void)
+{
+    float potentials[TTFS_CLASSES], one_by_one[TTFS_CLASSES];
+
+    ttfs_predict_float32(pixels, potentials);
+    encode(pixels, inputs);
+@chain
+    if (memcmp(potentials, one_by_one, sizeof potentials) != 0) {
+        fprintf(stderr, "error: its layers one by one give other potentials than ttfs_predict_float32\n");
+        exit(1);
+    }
+}
+
 int main(void)
 {
 @unpooled
@@ -37,5 +51,6 @@ int main(void)
         encode(pixels, outputs);
         send(TTFS_PIXELS);
 @stages
+        compare_whole();
     }
 }
