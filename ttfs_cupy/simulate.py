@@ -15,10 +15,10 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.shown import shown, shown_path
 from ttfs_cupy.data import Batches
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.plot.canvas import matplotlib
 from ttfs_cupy.simulation import report
 from ttfs_cupy.simulation.convergence import row_of
@@ -107,9 +107,7 @@ def _check(parsed: argparse.Namespace) -> None:
             continue
         if option == "--plot" and file.suffix not in PICTURES:
             raise UserError(f"--plot must end in {' or '.join(PICTURES)}, not '{shown_path(file)}'")
-        check_writable(file)
-        if is_there(file) and not parsed.force:
-            raise UserError(f"'{shown_path(file)}' is there already: name another file, or add --force")
+        check_output(file, force=parsed.force)
     if parsed.plot is not None:
         matplotlib("figure")
         if parsed.json is not None and parsed.json.resolve() == parsed.plot.resolve():

@@ -10,12 +10,13 @@ import pytest
 from helpers import commands
 from helpers.commands import run_small
 
-from ttfs_cupy import UserError
+from ttfs_cupy import UserError, simulate
 from ttfs_cupy.check import command as check_command
 from ttfs_cupy.common.files.writing import check_new_folder, check_writable
 from ttfs_cupy.experiment.files.outputs import check_of_no_run, check_output
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.export import command as export_command
+from ttfs_cupy.trained import predict_command
 from ttfs_cupy.trained.opening import open_run
 
 KEPT = "checkpoints/epoch-0001.safetensors"
@@ -83,6 +84,8 @@ def test_no_command_writes_over_a_kept_checkpoint(run: Path, tmp_path: Path) -> 
         lambda: commands.command(commands.convert_command.main, other, "-o", kept, "--force"),
         lambda: commands.command(commands.convert_command.main, run, "-o", kept, "--force"),
         lambda: commands.command(check_command.main, "--report", kept),
+        lambda: commands.command(predict_command.main, run, "image.png", "-o", kept, "--force"),
+        lambda: commands.command(simulate.main, run, "--json", kept, "--force"),
     ]
     for call in calls:
         outcome = call()
