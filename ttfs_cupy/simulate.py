@@ -70,11 +70,12 @@ def _simulate(parsed: argparse.Namespace) -> int:
     opened = open_run(parsed.run, parsed.set, parsed.device)
     network, test = opened.network, opened.experiment.test
     grids = _grids(parsed, network.t_win)
-    images = _images(parsed.images, len(test.members))
+    first = opened.first_images(min(IMAGES, len(test.images)) if parsed.images is None else parsed.images).images
+    images = len(first)
     _tell_run(opened, images)
     drawn = _picture(parsed, opened, grids[0]) if parsed.plot is not None else b""
     size = images_at_once(network, min(test.batch_size, images))
-    batches = Batches(test.images, size, encode=network.encoder, members=test.members[:images])
+    batches = Batches(first, size, encode=network.encoder)
     results = []
     for grid in grids:
         results.append(side_by_side(network, batches, grid, parsed.dtype))
@@ -127,15 +128,6 @@ def _grids(parsed: argparse.Namespace, t_win: float) -> list[TimeGrid]:
     if len({grid.window for grid in grids}) < max(2, len(grids)):
         raise UserError(f"--convergence must be two or more different time steps, not {shown(parsed.convergence)}")
     return grids
-
-
-def _images(wanted: int | None, there: int) -> int:
-    if wanted is None:
-        return min(IMAGES, there)
-    images = check_count("--images", wanted)
-    if images > there:
-        raise UserError(f"--images {images} is more than the {there} of the test set")
-    return images
 
 
 def _picture(parsed: argparse.Namespace, opened: OpenedRun, grid: TimeGrid) -> bytes:
