@@ -1,5 +1,6 @@
 """ttfs-export --c: a run's network as a folder of C files, checked before it is made."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -18,7 +19,7 @@ from ttfs_cupy.trained.opening import open_run
 
 pytestmark = pytest.mark.usefixtures("here")
 
-FILES = {"network.h", "network_float32.c", "network_int8.c", "main.c", "Makefile", "README.txt"}
+FILES = set(text.FILES)
 
 
 def export(*arguments: str | Path) -> Outcome:
@@ -82,6 +83,32 @@ def test_what_is_refused(good_run: Path, here: Path) -> None:
     refused(export(good_run, "--c", "file", "--force"), "--c 'file' is a file")
     refused(export(good_run, "--c", "missing/c"), "there is no folder missing")
     refused(export(good_run, "--c", "one", "--nir", "one"), "name one file twice")
+    (here / "link").symlink_to("nowhere")
+    for force in ((), ("--force",)):
+        refused(export(good_run, "--c", "link", *force), "link cannot be made: it is a link to what is not there")
+    (here / "link").unlink()
+    assert tree(here) == before
+
+
+def test_where_one_of_its_names_is_taken_nothing_is_written(
+    good_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said before anything is compiled."""
+    (here / "c").mkdir()
+    (here / "c/network.h").write_text("mine")
+    (here / "c/network_int8.c").mkdir()
+    before = tree(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(c_export, "find_compiler", lambda scratch: pytest.fail("a compiler was looked for"))
+        refused(export(good_run, "--c", "c", "--force"), "c/network_int8.c cannot be written: it is a folder")
+        (here / "c/network_int8.c").rmdir()
+        os.mkfifo(here / "c/main.c")
+        refused(export(good_run, "--c", "c", "--force"), "main.c", "pipe")
+    (here / "c/main.c").unlink()
+    # or it is taken while the network is compared
+    (here / "c/network_int8.c").mkdir()
+    monkeypatch.setattr("ttfs_cupy.export.command.check_folder", lambda folder, force: None)
+    refused(export(good_run, "--c", "c", "--force", "--images", "1"), "network_int8.c cannot be written: it is a folder")
     assert tree(here) == before
 
 

@@ -1,6 +1,5 @@
 """A run's network as C files, compared with it; and the folder that they go to."""
 
-import os
 import secrets
 import shutil
 import tempfile
@@ -11,13 +10,14 @@ from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_new_folder, write_atomically
+from ttfs_cupy.common.files.writing import check_new_folder, check_writable, write_all
 from ttfs_cupy.common.shown import shown_path
+from ttfs_cupy.experiment.files.outputs import check_of_no_run
 from ttfs_cupy.export.c.comparison import Comparison, comparison
 from ttfs_cupy.export.c.compiler import BuildError, ProgramError, find_compiler
 from ttfs_cupy.export.c.quantization import integers_of
 from ttfs_cupy.export.c.stages import stages_of
-from ttfs_cupy.export.c.text import files_of, memory_said
+from ttfs_cupy.export.c.text import FILES, files_of, memory_said
 from ttfs_cupy.trained.opening import OpenedRun
 
 
@@ -98,22 +98,25 @@ def check_folder(folder: Path, *, force: bool) -> None:
         raise UserError(f"--c '{shown_path(folder)}' is a file: name a folder, which is made")
     elif not force:
         raise UserError(f"--c '{shown_path(folder)}' is there already: name another folder, or add --force")
-    elif not os.access(folder, os.W_OK):
-        raise UserError(f"--c '{shown_path(folder)}' is write-protected")
+    else:
+        for name in FILES:
+            check_writable(folder / name)
+            check_of_no_run(folder / name)
 
 
 def write_files(folder: Path, content: Mapping[str, bytes]) -> None:
     """Makes the folder with all of the files, or not at all. In one that is there, files of these names are replaced,
-    each whole, and others stay. Raises UserError."""
+    all of them or none, and others stay. Raises UserError."""
     if is_there(folder):
-        for name, data in content.items():
-            write_atomically(folder / name, data)
+        for name in content:
+            # it was right before the network was compared, which takes a while
+            check_writable(folder / name)
+        write_all({folder / name: data for name, data in content.items()})
         return
     aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         aside.mkdir()
-        for name, data in content.items():
-            write_atomically(aside / name, data)
+        write_all({aside / name: data for name, data in content.items()})
         aside.rename(folder)
     except OSError as error:
         raise UserError(f"{shown_path(folder)} cannot be made: {error.strerror or error}") from error

@@ -10,10 +10,8 @@ from ttfs_cupy.export.c.quantization import FINE, STEPS, IntegerStages
 from ttfs_cupy.export.c.stages import Neurons, Pooling, Stage, Stages
 from ttfs_cupy.export.c.template import array, filled, harmless, real, rows, structure
 
-HEADER, FLOAT32, INT8, MAIN, MAKEFILE, README = (
-    *("network.h", "network_float32.c", "network_int8.c"),
-    *("main.c", "Makefile", "README.txt"),
-)
+FILES = ("network.h", "network_float32.c", "network_int8.c", "main.c", "Makefile", "README.txt")
+HEADER, FLOAT32, INT8, MAIN, MAKEFILE, README = FILES
 
 
 def files_of(integers: IntegerStages, source: str, class_names: Sequence[str] | None) -> dict[str, bytes]:
