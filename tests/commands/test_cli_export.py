@@ -175,6 +175,14 @@ def test_what_is_refused(good_run: Path, here: Path) -> None:
     assert export(good_run, "--onnx", "there.onnx", "--force", "--set", "data.root=elsewhere").code == 0
 
 
+def test_a_path_is_shown_on_one_line(good_run: Path, here: Path) -> None:
+    shutil.copytree(good_run, here / "a\nrun")
+    outcome = export("a\nrun", "--onnx", "w\x1b.onnx", "--c", "c\n", "--images", "1")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("w\\x1b.onnx: the network of a\\nrun/best.safetensors; ")
+    assert "\nc\\n: the network of a\\nrun/best.safetensors\n" in outcome.out
+
+
 def test_a_kept_checkpoint(here: Path) -> None:
     run = run_small(here / "run", training__keep="{last: 2}", training__epochs=2)
     assert export(run, "--onnx", "one.onnx", "--epoch", "1").code == 0

@@ -108,7 +108,8 @@ def test_where_one_of_its_names_is_taken_nothing_is_written(
     # or it is taken while the network is compared
     (here / "c/network_int8.c").mkdir()
     monkeypatch.setattr("ttfs_cupy.export.command.check_folder", lambda folder, force: None)
-    refused(export(good_run, "--c", "c", "--force", "--images", "1"), "network_int8.c cannot be written: it is a folder")
+    outcome = export(good_run, "--c", "c", "--force", "--images", "1")
+    refused(outcome, "network_int8.c cannot be written: it is a folder")
     assert tree(here) == before
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttfs_cupy.common.shown import listed
+from ttfs_cupy.common.shown import harmless, listed
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ from ttfs_cupy.common.shown import listed
 )
 def test_names(count: int, shown: str) -> None:
     assert listed(f"conv{number}" for number in range(1, count + 1)) == shown
+
+
+def test_nothing_ends_a_comment_or_a_docstring() -> None:
+    assert harmless('runs/a-1, b@2.pt */ """ \\ \n é') == "runs/a-1, b@2.pt ?/ ??? ? ? é"
+    assert harmless("é", is_ascii=True) == "?"

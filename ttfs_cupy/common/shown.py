@@ -1,5 +1,6 @@
 """What a user gave, or somebody else said, as it may stand in a message: on one line, and not too long."""
 
+import re
 import reprlib
 from collections.abc import Iterable
 
@@ -32,6 +33,11 @@ def one_line(text: str, most: int = 200) -> str:
 def printable(text: str) -> str:
     """With an escape, such as \\x1b, for each character that does not print."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def harmless(text: str, *, is_ascii: bool = False) -> str:
+    """As it may stand in a comment or a docstring of a program, which nothing in it is to end; is_ascii: in ASCII."""
+    return re.sub(r"[^\w ./:+=,@~-]", "?", text, flags=re.ASCII if is_ascii else re.UNICODE)
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -1,8 +1,8 @@
 """A network as the text of a Python file: a torch.nn.Module that computes the same, with PyTorch alone."""
 
-import re
 from collections.abc import Sequence
 
+from ttfs_cupy.common.shown import harmless
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.layers import Layer, MaxPool, Weighted
 from ttfs_cupy.engine.network import Network
@@ -30,23 +30,18 @@ def module_text(network: Network, source: str, weights: str) -> str:
 
 
 def _head(network: Network, source: str, weights: str) -> str:
-    name = _harmless(weights)
+    name = harmless(weights)
     load = f'torch.load("{name}", weights_only=True)'
     if weights.endswith(".safetensors"):
         load = f'safetensors.torch.load_file("{name}")'
     result = "earliness of the readout's spikes" if network.layers[-1].is_spiking else "potentials"
     return parts.HEAD.format(
-        source=_harmless(source),
+        source=harmless(source),
         version=__version__,
         load=load,
         shape=", ".join(map(str, network.input_shape)),
         result=f"{result}, (N, {network.classes})",
     )
-
-
-def _harmless(text: str) -> str:
-    """A name as it may stand in a docstring, which no quote of it is to end."""
-    return re.sub(r"[^\w ./:+=,@~-]", "?", text)
 
 
 def _constants(network: Network) -> str:

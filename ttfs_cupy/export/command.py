@@ -14,6 +14,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.packages import imported
+from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.experiment.config import changes, load_config
 from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
@@ -87,12 +88,12 @@ def _export(parsed: argparse.Namespace) -> int:
     made = [(output, maker(opened, parsed.images)) for _, output, maker in wanted]
     wrong = [(output, file) for output, file in made if not file.is_good]
     for output, file in wrong:
-        command_line.say(f"{output} is not written, as it is wrong: {file.said}")
+        command_line.say(f"{shown_path(output)} is not written, as it is wrong: {file.said}")
     if wrong:
         return 1
     for output, file in made:
         _write(output, file.content)
-        command_line.say(f"{output}: {file.said}")
+        command_line.say(f"{shown_path(output)}: {file.said}")
     return 0
 
 
@@ -121,7 +122,7 @@ def _check_overrides(path: Path, overrides: Sequence[str]) -> None:
 def _onnx(opened: OpenedRun, images: int) -> Made:
     graph = onnx_graph.onnx_graph(opened.network, _about(opened))
     onnx_check.check_graph(graph)
-    network = f"the network of {opened.path}"
+    network = f"the network of {shown_path(opened.path)}"
     try:
         imported("onnxruntime", *onnx_check.RUNTIME)
     except UserError as error:
@@ -135,12 +136,12 @@ def _onnx(opened: OpenedRun, images: int) -> Made:
 
 def _nir(opened: OpenedRun, _images: int) -> Made:
     content = nir_graph.content(opened.network, _about(opened))
-    return Made(content, f"the neurons of {opened.path}, in NIR's nodes")
+    return Made(content, f"the neurons of {shown_path(opened.path)}, in NIR's nodes")
 
 
 def _c(opened: OpenedRun, images: int) -> Made:
     made = c_files(opened, images)
-    return Made(made.content, "\n  ".join((f"the network of {opened.path}", *made.said)), made.is_good)
+    return Made(made.content, "\n  ".join((f"the network of {shown_path(opened.path)}", *made.said)), made.is_good)
 
 
 def _about(opened: OpenedRun) -> About:

@@ -66,8 +66,3 @@ def structure(c_type: str, name: str, members: Mapping[str, object]) -> str:
     """A constant structure, its members by name."""
     items = [f".{member} = {value}" for member, value in members.items()]
     return f"static const {c_type} {name} = {{\n{rows(items)}\n}};\n"
-
-
-def harmless(text: str) -> str:
-    """As it may stand in a comment, which nothing in it is to end."""
-    return re.sub(r"[^\w ./:+=,@~-]", "?", text, flags=re.ASCII).replace("*/", "??").replace("/*", "??")

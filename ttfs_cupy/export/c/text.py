@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ttfs_cupy.common.shown import harmless
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.export.c.memory import Memory, elements, in_turn
 from ttfs_cupy.export.c.quantization import FINE, STEPS, IntegerStages
 from ttfs_cupy.export.c.stages import Neurons, Pooling, Stage, Stages
-from ttfs_cupy.export.c.template import array, filled, harmless, real, rows, structure
+from ttfs_cupy.export.c.template import array, filled, real, rows, structure
 
 FILES = ("network.h", "network_float32.c", "network_int8.c", "main.c", "Makefile", "README.txt")
 HEADER, FLOAT32, INT8, MAIN, MAKEFILE, README = FILES
@@ -18,7 +19,7 @@ def files_of(integers: IntegerStages, source: str, class_names: Sequence[str] | 
     """By name, what the folder holds. source: what the network comes from, as comments name it."""
     stages = integers.stages
     kinds = kinds_of(stages)
-    about = {"version": __version__, "source": harmless(source)}
+    about = {"version": __version__, "source": harmless(source, is_ascii=True)}
     float32, int8 = _Float32(stages), _Int8(integers)
     height, width, channels = stages.input_shape
     header = filled(
@@ -33,6 +34,7 @@ def files_of(integers: IntegerStages, source: str, class_names: Sequence[str] | 
         t_win=real(stages.t_win)[:-1],
         **about,
     )
+    names = [harmless(name, is_ascii=True) for name in class_names or ()]
     readme = filled(
         "README.txt",
         kinds | ({"named"} if class_names else set()),
@@ -44,7 +46,7 @@ def files_of(integers: IntegerStages, source: str, class_names: Sequence[str] | 
         int8_ram=f"{int8.ram:17,}",
         multiplications=f"{multiplications(stages):,}",
         layers="\n".join(f"    {line}" for line in _summary(stages)),
-        class_names="\n".join(f"    {number}  {harmless(name)}" for number, name in enumerate(class_names or ())),
+        class_names="\n".join(f"    {number}  {name}" for number, name in enumerate(names)),
         **about,
     )
     texts = {
