@@ -1,6 +1,8 @@
 """The C files beside the engine, for networks of every kind: compiled with sanitizers where these work."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,15 @@ import pytest
 from helpers import c_kinds, network_kinds
 
 from ttfs_cupy.data import ImageSet
+from ttfs_cupy.energy.counting import fan_out
+from ttfs_cupy.engine.layers import MaxPool, Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.export.c.comparison import Comparison, comparison
 from ttfs_cupy.export.c.compiler import BuildError, Compiler, ProgramError, run
 from ttfs_cupy.export.c.export import write_files
 from ttfs_cupy.export.c.quantization import IntegerStages, integers_of
 from ttfs_cupy.export.c.stages import stages_of
-from ttfs_cupy.export.c.text import FLOAT32, HEADER, INT8, MAIN, MAKEFILE, README, files_of
+from ttfs_cupy.export.c.text import FLOAT32, HEADER, INT8, MAIN, MAKEFILE, README, files_of, multiplications
 
 IMAGES = 12
 SLOPED = {"psp_slope": 1.0, "t_win": 0.5, "initial_potential": True}
@@ -92,6 +96,74 @@ def test_what_it_is_of_cannot_end_a_comment() -> None:
     for text in made.values():
         assert b"*/ int" not in text and b'x"' not in text and b"*/ b" not in text
         assert text.isascii()
+
+
+CPLUSPLUS = """
+#include "network.h"
+int main() {
+    uint8_t pixels[TTFS_PIXELS] = {};
+    int32_t potentials[TTFS_CLASSES];
+    return ttfs_predict_int8(pixels, potentials) < 0;
+}
+"""
+
+
+def test_it_is_called_from_c_plus_plus(compiler: Compiler, tmp_path: Path) -> None:
+    of_cplusplus = shutil.which("g++") or shutil.which("clang++")
+    if of_cplusplus is None or not shutil.which("cc"):
+        pytest.skip("there is no C++ compiler here")
+    write_files(tmp_path / "files", files(network_kinds.network(psp_slope=0.0)))
+    (tmp_path / "files/main.cpp").write_text(CPLUSPLUS)
+    for command in (
+        ["cc", "-std=c99", "-c", "network_int8.c"],
+        [of_cplusplus, "-Wall", "-Wextra", "-Werror", "-pedantic", "main.cpp", "network_int8.o", "-o", "predict"],
+        ["./predict"],
+    ):
+        subprocess.run(command, cwd=tmp_path / "files", check=True)
+
+
+def test_what_readme_shows_is_c_and_c_plus_plus() -> None:
+    readme = files(network_kinds.network(psp_slope=0.0))[README].decode()
+    assert "int prediction = ttfs_predict_int8(pixels, potentials);" in readme
+    assert "(240 bytes)" in readme and "(20 bytes)" in readme
+
+
+@pytest.mark.parametrize("options", c_kinds.KINDS, ids=str)
+def test_multiplications_are_those_inside_of_the_image(options: dict[str, Any]) -> None:
+    """Neuron by neuron, of all that are left by the pooling above: none of its kernel's places outside counts."""
+    net = network_kinds.network(**options)
+    expected = 0
+    for layer, above in zip(net.layers, [*net.layers[1:], None], strict=True):
+        if not isinstance(layer, Weighted):
+            continue
+        shape, places = layer.shape, np.ones(layer.shape.out_size, int)
+        if isinstance(above, MaxPool) and not layer.flat:
+            reached = places_of(above)
+            # windows that overlap are a stage of their own, which reads every neuron
+            places = reached if reached.max() <= 1 else places
+        for y, x in np.argwhere(places):
+            top, left = y * shape.stride[0] - shape.padding[0], x * shape.stride[1] - shape.padding[1]
+            rows = [row for row in range(top, top + shape.kernel[0]) if 0 <= row < shape.in_size[0]]
+            columns = [column for column in range(left, left + shape.kernel[1]) if 0 <= column < shape.in_size[1]]
+            expected += len(rows) * len(columns) * shape.in_channels * shape.out_channels
+    assert multiplications(stages_of(net, 255)) == expected
+
+
+def places_of(pool: MaxPool) -> np.ndarray:
+    """How many windows read each place."""
+    found = np.zeros(pool.in_shape[:2], int)
+    for y in range(pool.out_shape[0]):
+        for x in range(pool.out_shape[1]):
+            top, left = y * pool.stride[0], x * pool.stride[1]
+            found[top : top + pool.kernel[0], left : left + pool.kernel[1]] += 1
+    return found
+
+
+def test_multiplications_are_the_connections_that_energy_counts() -> None:
+    net = network_kinds.network(psp_slope=0.0)
+    layers = [layer for layer in net.layers if isinstance(layer, Weighted)]
+    connections = sum(int(fan_out(layer.shape).sum()) * layer.shape.in_channels for layer in layers)
+    assert multiplications(stages_of(net, 255)) == connections
 
 
 def replaced(name: str, old: str, new: str) -> Callable[[dict[str, bytes]], dict[str, bytes]]:

@@ -44,6 +44,8 @@ def files_of(integers: IntegerStages, source: str, class_names: Sequence[str] | 
         float32_ram=f"{float32.ram:17,}",
         int8_flash=f"{int8.flash:17,}",
         int8_ram=f"{int8.ram:17,}",
+        pixels=f"{elements(stages.input_shape):,} bytes",
+        potentials=f"{4 * stages.classes:,} bytes",
         multiplications=f"{multiplications(stages):,}",
         layers="\n".join(f"    {line}" for line in _summary(stages)),
         class_names="\n".join(f"    {number}  {name}" for number, name in enumerate(names)),
@@ -70,12 +72,25 @@ def memory_said(integers: IntegerStages) -> list[str]:
 
 
 def multiplications(stages: Stages) -> int:
-    """Of a weight by an earliness, for one image, as the files compute it: kernels that reach beyond an image, too."""
-    each = 0
-    for layer in stages.weighted:
-        pooled = layer.window.size[0] * layer.window.size[1]
-        each += elements(layer.out_shape[:2]) * pooled * layer.weights.size
-    return each
+    """Of a weight by an earliness, for one image, as the files compute it: of silent inputs too, but of none that a
+    kernel covers outside of the image, and for no neuron that no pooling reads."""
+    return sum(_multiplications(layer) for layer in stages.weighted)
+
+
+def _multiplications(layer: Neurons) -> int:
+    if layer.kernel is None:
+        return layer.weights.size
+    axes = zip(*(layer.in_shape[:2], layer.out_shape[:2], layer.kernel, layer.stride, layer.padding), strict=True)
+    pooling = zip(layer.window.size, layer.window.stride, strict=True)
+    rows, columns = (_inside(*axis, *pooled) for axis, pooled in zip(axes, pooling, strict=True))
+    return rows * columns * layer.in_shape[2] * len(layer.weights)
+
+
+def _inside(size: int, outputs: int, kernel: int, stride: int, padding: int, pool: int, pool_stride: int) -> int:
+    """Along one axis: how many inputs the kernels of all neurons cover together. outputs: behind the pooling."""
+    neurons = (output * pool_stride + place for output in range(outputs) for place in range(pool))
+    starts = (neuron * stride - padding for neuron in neurons)
+    return sum(max(min(start + kernel, size) - max(start, 0), 0) for start in starts)
 
 
 def kinds_of(stages: Stages) -> set[str]:

@@ -29,7 +29,13 @@
  *
  * Activations lie in a static array of each file: a file's function runs once at a time.
  */
+#ifdef __cplusplus
+extern "C" {
+#endif
 int ttfs_predict_float32(const uint8_t *pixels, float *potentials);
 int ttfs_predict_int8(const uint8_t *pixels, int32_t *potentials);
+#ifdef __cplusplus
+}
+#endif
 
 #endif
