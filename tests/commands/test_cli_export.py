@@ -64,10 +64,11 @@ def test_the_file_works_without_this_package(good_run: Path, here: Path) -> None
     assert f"test accuracy  {accuracy:.2f} %" in evaluate(good_run).out
 
 
-def test_at_slope_0_potentials_say_all(flat_run: Path) -> None:
+def test_at_slope_0_nothing_jumps(flat_run: Path) -> None:
     outcome = export(flat_run, "--onnx", "w.onnx", "--images", "20")
     assert (outcome.code, outcome.err) == (0, "")
-    words = r"on 20 test images no predictions differ, and the largest difference of potentials is \d\.\de-0[678]\n$"
+    words = r"on 20 test images no predictions differ, and the largest difference of potentials is \d\.\de-0[678]; "
+    words += r"layer by layer, at the same input, 0 of \d+ outputs differ by rounding\n$"
     assert re.search(words, outcome.out)
 
 
@@ -121,6 +122,25 @@ def test_a_wrong_file_is_not_written(good_run: Path, here: Path, monkeypatch: py
     assert (outcome.code, outcome.err) == (1, "")
     assert outcome.out.startswith("w.onnx is not written, as it is wrong: the network of ")
     assert re.search(r"and more than rounding explains \d+ of conv2\n$", outcome.out)
+    assert tree(here) == {}
+
+
+def test_a_graph_that_does_not_run_is_not_written(good_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = onnx_graph.onnx_graph
+
+    def wrong(name: str, *arguments: Any) -> onnx_graph.Graph:
+        graph = made(*arguments)
+        (found,) = (each for each in graph.model.graph.node if each.name == "conv2.drive")
+        found.input[0] = name
+        return graph
+
+    # one that its layers do not lead to, one of another shape, one that is not there
+    for name in ("images", "conv1", "nothing"):
+        monkeypatch.setattr(onnx_graph, "onnx_graph", lambda *arguments, name=name: wrong(name, *arguments))
+        outcome = export(good_run, "--onnx", "w.onnx")
+        assert (outcome.code, outcome.err) == (1, "")
+        assert outcome.out.startswith("w.onnx is not written, as it is wrong: the network of ")
+        assert outcome.out.count("\n") == 1
     assert tree(here) == {}
 
 

@@ -43,7 +43,7 @@ def test_the_folder_predicts_what_the_run_does(slope: str, here: Path, compiler:
     assert (outcome.code, outcome.err) == (0, "")
     test = load_dataset("digits", Path("data")).test
     count = len(test)
-    rounding = r"; layer by layer, at the same input, \d+ of [\d,]+ outputs differ by rounding" if slope == "1" else ""
+    rounding = r"; layer by layer, at the same input, \d+ of [\d,]+ outputs differ by rounding"
     said = re.fullmatch(
         rf"c: the network of \S+best\.safetensors\n"
         rf"  beside it on {count} test images, built by {re.escape(str(compiler))}:\n"
@@ -152,8 +152,21 @@ def test_a_wrong_folder_is_not_made(
     assert tree(here) == {}
 
 
+def test_a_cc_that_does_not_work_is_told(
+    good_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch, compiler: Compiler
+) -> None:
+    monkeypatch.setenv("CC", "no-such-cc -O2")
+    outcome = export(good_run, "--c", "c", "--images", "1")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"built by {compiler} (CC='no-such-cc -O2' does not work):\n" in outcome.out
+    monkeypatch.setattr(c_export, "find_compiler", lambda scratch: None)
+    outcome = export(good_run, "--c", "c", "--force")
+    assert "no C compiler works here, nor does CC='no-such-cc -O2' (install" in outcome.out
+
+
 def test_without_a_compiler(good_run: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c_export, "find_compiler", lambda scratch: None)
+    monkeypatch.delenv("CC", raising=False)
     outcome = export(good_run, "--c", "c")
     assert (outcome.code, outcome.err) == (0, "")
     assert "not compared with the network: no C compiler works here (install gcc or clang, or set CC)" in outcome.out

@@ -10,7 +10,7 @@ from helpers.network_kinds import KINDS, STATISTICS, images, network
 
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.export.about import About
-from ttfs_cupy.export.onnx_check import agreement, check_graph
+from ttfs_cupy.export.onnx_check import TOLERANCE, GraphError, agreement, check_graph
 from ttfs_cupy.export.onnx_graph import Graph, onnx_graph, readout_name
 
 onnx = pytest.importorskip("onnx")
@@ -40,7 +40,7 @@ def test_results_are_the_network_s(options: dict[str, Any]) -> None:
     assert (found.images, found.predictions, found.unexplained) == (200, 0, {})
     # networks as shallow as these have hardly a spike that rounding decides about
     assert found.largest < 2e-6 and found.explained == 0
-    assert (found.neurons > 0) == (options["psp_slope"] > 0)
+    assert found.neurons > 0 and found.jumps == (options["psp_slope"] > 0)
     # and it is not that all of them are silent
     readout, probabilities, classes = run(graph.content, images(5))
     assert np.ptp(readout, axis=0).max() > 0.01
@@ -102,6 +102,17 @@ def weight(model: Any, name: str = "conv2.weight") -> None:
     values = constant(model, name)
     values[2, 3, 1, 1] += 0.05
     replace(model, name, values)
+
+
+def small_change_of_all(model: Any) -> None:
+    """By 5e-5 of themselves."""
+    replace(model, "conv2.weight", constant(model, "conv2.weight") * np.float32(1 + 5e-5))
+
+
+def small_change_of_one(model: Any) -> None:
+    values = constant(model, "conv2.weight")
+    values[2, 3, 1, 1] += 5e-5
+    replace(model, "conv2.weight", values)
 
 
 def constant(model: Any, name: str) -> np.ndarray:
@@ -201,3 +212,48 @@ def test_a_fault_is_found(plant: Callable[[Any], None], options: dict[str, Any])
     found = agreement(net, graph, images(50), 1)
     print(found)
     assert not found.is_good
+
+
+@pytest.mark.parametrize("plant", [small_change_of_all, small_change_of_one])
+@pytest.mark.parametrize("options", [FLAT, SLOPED], ids=["flat", "sloped"])
+def test_a_small_fault_is_found(plant: Callable[[Any], None], options: dict[str, Any]) -> None:
+    """Smaller than what potentials of a whole network may be apart."""
+    net = network(**options)
+    graph = made(net)
+    plant(graph.model)
+    found = agreement(net, graph, images(50), 1)
+    assert not found.is_good and set(found.unexplained) == {"conv2"}
+    if not found.jumps:
+        assert found.largest < TOLERANCE
+
+
+def other_input(model: Any) -> None:
+    """Of the same shape but for its channels, so that onnx's own checks pass."""
+    node(model, "pool1").input[0] = "images"
+
+
+def no_input(model: Any) -> None:
+    node(model, "pool1").input[0] = "nothing"
+
+
+def past_pooling(model: Any) -> None:
+    node(model, "conv2.drive").input[0] = "conv1"
+
+
+def no_value(model: Any) -> None:
+    """A layer's output is called otherwise than the graph's maker says."""
+    node(model, "conv2.drive").input[0] = "other"
+    node(model, "pool1").output[0] = "other"
+
+
+@pytest.mark.parametrize("plant", [other_input, no_input, past_pooling, no_value])
+def test_a_graph_that_is_wired_wrongly_is_a_finding(plant: Callable[[Any], None]) -> None:
+    net = network(**FLAT)
+    graph = made(net)
+    plant(graph.model)
+    with pytest.raises(GraphError) as caught:
+        agreement(net, graph, images(5), 1)
+    assert "\n" not in str(caught.value)
+    if plant in (no_input, past_pooling):
+        with pytest.raises(GraphError, match=r"^onnx refuses it: "):
+            check_graph(graph)

@@ -121,17 +121,27 @@ def _check_overrides(path: Path, overrides: Sequence[str]) -> None:
 
 def _onnx(opened: OpenedRun, images: int) -> Made:
     graph = onnx_graph.onnx_graph(opened.network, _about(opened))
-    onnx_check.check_graph(graph)
     network = f"the network of {shown_path(opened.path)}"
+    try:
+        onnx_check.check_graph(graph)
+        found = _beside_it(opened, graph, images)
+    except onnx_check.GraphError as error:
+        return Made(graph.content, f"{network}; {error}", is_good=False)
+    if isinstance(found, UserError):
+        return Made(graph.content, f"{network}, not compared with it: {found}")
+    return Made(graph.content, f"{network}; {found}", found.is_good)
+
+
+def _beside_it(opened: OpenedRun, graph: onnx_graph.Graph, images: int) -> onnx_check.Agreement | UserError:
+    """How it agrees with the network, or why that is not known."""
     try:
         imported("onnxruntime", *onnx_check.RUNTIME)
     except UserError as error:
-        return Made(graph.content, f"{network}, not compared with it: {error}")
+        return error
     test = opened.experiment.dataset.test
     pixels = test.images[:images].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(test.maximum)
     threads, _ = chosen_threads(opened.experiment.config.threads)
-    found = onnx_check.agreement(opened.network, graph, pixels, threads)
-    return Made(graph.content, f"{network}; {found}", found.is_good)
+    return onnx_check.agreement(opened.network, graph, pixels, threads)
 
 
 def _nir(opened: OpenedRun, _images: int) -> Made:

@@ -1,6 +1,7 @@
 """A network's ONNX file beside the network, on the same images: checked by onnx, run by onnxruntime."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -9,18 +10,23 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy.common.packages import imported
-from ttfs_cupy.common.shown import listed
-from ttfs_cupy.engine.layers import Layer
+from ttfs_cupy.common.shown import listed, message_of
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.exchange.layer_values import CODE, layer_values
 from ttfs_cupy.exchange.rounding import Outcomes, compared
 from ttfs_cupy.export.onnx_graph import IMAGES, ONNX, Graph, readout_name
 
 RUNTIME = ("onnxruntime, which the file is checked with,", "pip install 'ttfs-cupy[onnx]'")
 
-# How far potentials may be apart, relative to the largest one, or to 1 if none is above: where nothing explained.
+# How far potentials may be apart, relative to the largest one, or to 1 if none is above, where nothing jumps: the
+# rounding of all layers together. Each by itself is held to less (exchange/rounding.py).
 TOLERANCE = 1e-4
 # Images that pass through both at once.
 BATCH = 32
+
+
+class GraphError(Exception):
+    """A graph that onnx refuses, or that onnxruntime cannot run, whole or layer by layer: what they say of it."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +35,16 @@ class Agreement:
 
     readout: its name, potentials or earliness. largest: the difference of any value of it, relative to the largest of
     all, or to 1 if none is above.
-    predictions: how many of the images' predictions differ. neurons: of how many the spikes were compared layer by
-    layer, each layer given the network's own input; 0 where that was not needed. explained: of how many of them outputs
-    differ as rounding may have them. unexplained: by layer, how many differ by more than rounding explains.
+    jumps: whether rounding may make a neuron spike, so that `largest` says little.
+    predictions: how many of the images' predictions differ. neurons: of how many the outputs were compared layer by
+    layer, each layer given the network's own input. explained: of how many of them outputs differ as rounding may have
+    them. unexplained: by layer, how many differ by more than rounding explains.
     """
 
     images: int
     readout: str
     largest: float
+    jumps: bool
     predictions: int
     neurons: int
     explained: int
@@ -44,17 +52,14 @@ class Agreement:
 
     @property
     def is_good(self) -> bool:
-        return not self.unexplained and (self.neurons > 0 or self.largest <= TOLERANCE)
+        return not self.unexplained and (self.jumps or self.largest <= TOLERANCE)
 
     def __str__(self) -> str:
         said = (
             f"beside it in onnxruntime on {self.images} test images {_differ(self.predictions, 'prediction')}, and the "
-            f"largest difference of {self.readout} is {self.largest:.1e}"
+            f"largest difference of {self.readout} is {self.largest:.1e}; layer by layer, at the same input, "
+            f"{self.explained} of {self.neurons} outputs differ by rounding"
         )
-        if self.neurons:
-            said += (
-                f"; layer by layer, at the same input, {self.explained} of {self.neurons} outputs differ by rounding"
-            )
         if self.unexplained:
             said += (
                 f", and more than rounding explains {listed(f'{n} of {name}' for name, n in self.unexplained.items())}"
@@ -63,38 +68,70 @@ class Agreement:
 
 
 def check_graph(graph: Graph) -> None:
-    """onnx's own checks: operators, types and shapes. Raises what onnx raises where it finds a fault."""
+    """onnx's own checks: operators, types and shapes. Raises GraphError."""
     onnx = imported("onnx", *ONNX)
-    onnx.checker.check_model(graph.model, full_check=True)
+    try:
+        onnx.checker.check_model(graph.model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphError(f"onnx refuses it: {message_of(error)}") from error
 
 
 def agreement(network: Network, graph: Graph, images: np.ndarray, threads: int) -> Agreement:
-    """Runs both on float32 images (N, C, H, W) in [0, 1]. Raises UserError where onnxruntime is not installed.
+    """Runs both on float32 images (N, C, H, W) in [0, 1]; the whole, and each layer by itself.
 
-    While psp_slope is 0 nothing jumps, and potentials say all. Otherwise rounding may decide whether a neuron
-    spikes, and then moves what it feeds (docs/model.md, "Sensitivity"): so each layer is compared by itself, too.
+    While psp_slope is 0 nothing jumps, and potentials of the whole are close. Otherwise rounding may decide whether a
+    neuron spikes, and then moves what it feeds (docs/model.md, "Sensitivity"), so that layers alone say whether they
+    are right. Raises GraphError, and UserError where onnxruntime is not installed.
     """
     runtime = imported("onnxruntime", *RUNTIME)
+    with _as_graph_error(runtime, "onnxruntime does not run it"):
+        return _agreement(runtime, network, graph, images, threads)
+
+
+def _agreement(runtime: ModuleType, network: Network, graph: Graph, images: np.ndarray, threads: int) -> Agreement:
     whole = _session(runtime, graph.content, threads)
-    layers = _Layers(runtime, network, graph, threads) if network.psp_slope else None
+    with _as_graph_error(runtime, "its layers cannot be run one by one", KeyError, ValueError):
+        layers = _Layers(runtime, network, graph, threads)
     ours, theirs, total = [], [], Outcomes()
     for start in range(0, len(images), BATCH):
         pixels = np.ascontiguousarray(images[start : start + BATCH], np.float32)
         readout, *derived = whole.run([readout_name(network), "probabilities", "class"], {IMAGES: pixels})
         theirs.append(readout)
         total += _derived(readout, *derived)
-        values = _values(network, pixels)
-        ours.append(values[network.layers[-1].name])
-        if layers is not None:
-            total += layers.compare(pixels, values)
+        values = layer_values(network, [network.encode(pixels)])
+        last = network.layers[-1]
+        ours.append(last.public(values[last.name]))
+        total += layers.compare(pixels, values)
     own, other = np.concatenate(ours).astype(np.float64), np.concatenate(theirs).astype(np.float64)
     scale = max(1.0, float(np.abs(own).max()))
     # a NaN is no agreement
     largest = np.nan_to_num(np.abs(own - other).max() / scale, nan=np.inf)
     changed = np.count_nonzero(own.argmax(1) != other.argmax(1))
     return Agreement(
-        len(own), readout_name(network), float(largest), int(changed), total.neurons, total.explained, total.unexplained
+        images=len(own),
+        readout=readout_name(network),
+        largest=float(largest),
+        jumps=network.psp_slope != 0,
+        predictions=int(changed),
+        neurons=total.neurons,
+        explained=total.explained,
+        unexplained=total.unexplained,
     )
+
+
+# Of onnxruntime, which has no base of its own for them.
+_FAULTS = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+
+
+@contextmanager
+def _as_graph_error(runtime: ModuleType, said: str, *others: type[Exception]) -> Iterator[None]:
+    """For what onnxruntime raises in the block, and those others."""
+    state = runtime.capi.onnxruntime_pybind11_state
+    faults = (*others, *(getattr(state, name) for name in _FAULTS))
+    try:
+        yield
+    except faults as error:
+        raise GraphError(f"{said}: {message_of(error)}") from error
 
 
 def _derived(readout: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Outcomes:
@@ -114,25 +151,6 @@ def _session(runtime: ModuleType, content: bytes, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-# The code of the images, in what _values returns.
-CODE = ""
-
-
-def _values(network: Network, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """The network's input code, and each layer's output, (N, C, H, W) or (N, n), by layer's name."""
-    device = network.device
-    encoded = network.encode(pixels)
-    values = {CODE: device.to_host(encoded).transpose(0, 3, 1, 2)}
-
-    def keep(layer: Layer, output: Any) -> None:
-        values[layer.name] = layer.public(device.to_host(output)).copy()
-
-    with network.turns.take():
-        network.run(encoded, watch=keep)
-        network.validity.raise_if_marked()
-    return values
 
 
 class _Layers:
@@ -155,14 +173,14 @@ class _Layers:
             self._encoder = _session(runtime, piece, threads)
 
     def compare(self, pixels: np.ndarray, values: dict[str, np.ndarray]) -> Outcomes:
-        """values: of the network, as _values returns them."""
-        below, total = values[CODE], Outcomes()
+        """values: of the network, as layer_values returns them."""
+        below, total = values[CODE].transpose(0, 3, 1, 2), Outcomes()
         code = pixels if self._encoder is None else _run(self._encoder, pixels)
         apart = np.abs(code - below) > 1e-6 * max(1.0, float(np.abs(below).max()))
         if apart.any():
             total += Outcomes(0, 0, {"the input code": int(np.count_nonzero(apart))})
         for layer, piece in zip(self._network.layers, self._pieces, strict=True):
-            own = values[layer.name]
+            own = layer.public(values[layer.name])
             total += compared(layer, self._state, below, own, _run(piece, below))
             below = own
         return total

@@ -2,10 +2,12 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.export.c.compiler import BuildError, Compiler, ProgramError, find_compiler, run
 
 
@@ -28,7 +30,9 @@ def test_one_that_does_not_work_is_passed_over(
 ) -> None:
     for broken in (tmp_path / "missing", script(tmp_path / "broken", "exit 1"), script(tmp_path / "empty", "exit 0")):
         monkeypatch.setenv("CC", str(broken))
-        assert find_compiler(tmp_path) == compiler
+        found = find_compiler(tmp_path)
+        assert found == replace(compiler, instead_of=str(broken))
+        assert str(found) == f"{compiler} (CC={shown(str(broken))} does not work)"
 
 
 def test_without_sanitizers_it_is_taken_too(

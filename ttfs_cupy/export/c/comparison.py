@@ -15,9 +15,10 @@ from ttfs_cupy.export.c.quantization import IntegerStages
 from ttfs_cupy.export.c.reference import potentials as integer_potentials
 from ttfs_cupy.export.c.text import FLOAT32, INT8, MAIN
 
-# How far potentials may be apart, relative to the largest one, or to 1 if none is above, where nothing jumps.
+# How far potentials may be apart, relative to the largest one, or to 1 if none is above, where nothing jumps: the
+# rounding of all layers together. Each by itself is held to less (exchange/rounding.py).
 TOLERANCE = 1e-4
-# Images that are compared layer by layer, where rounding may make a neuron jump
+# Images that are compared layer by layer
 LAYERS_IMAGES = 32
 # Images that pass through at once
 BATCH = 32
@@ -26,19 +27,21 @@ BATCH = 32
 @dataclass(frozen=True)
 class Float32:
     """Beside the engine. classes: of how many images the class is not that of the largest potential. largest: the
-    difference of any potential, relative to the largest of all, or to 1 if none is above. predictions: how many differ.
-    layers: layer by layer, at the same input, where rounding may make a neuron jump; else None."""
+    difference of any potential, relative to the largest of all, or to 1 if none is above. jumps: whether rounding may
+    make a neuron spike, so that `largest` says little. predictions: how many differ. layers: layer by layer, at the
+    same input."""
 
     classes: int
     largest: float
+    jumps: bool
     predictions: int
-    layers: Outcomes | None
+    layers: Outcomes
 
     @property
     def is_good(self) -> bool:
-        if self.classes:
+        if self.classes or self.layers.unexplained:
             return False
-        return self.largest <= TOLERANCE if self.layers is None else not self.layers.unexplained
+        return self.jumps or self.largest <= TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,11 @@ def comparison(
     # a NaN is no agreement
     largest = np.nan_to_num(np.abs(readouts - own).max() / scale, nan=np.inf)
     float32 = Float32(
-        int(np.count_nonzero(classes != readouts.argmax(axis=1))),
-        float(largest),
-        int(np.count_nonzero(classes != own.argmax(axis=1))),
-        layer_by_layer(network, stages, test, min(LAYERS_IMAGES, len(pixels)), folder, scratch, by)
-        if stages.is_sloped
-        else None,
+        classes=int(np.count_nonzero(classes != readouts.argmax(axis=1))),
+        largest=float(largest),
+        jumps=stages.is_sloped,
+        predictions=int(np.count_nonzero(classes != own.argmax(axis=1))),
+        layers=layer_by_layer(network, stages, test, min(LAYERS_IMAGES, len(pixels)), folder, scratch, by),
     )
     classes, readouts = _printed(run(program, "int8", given=pixels.tobytes()), len(pixels))
     exact = np.concatenate(
@@ -110,7 +112,7 @@ def _readouts(network: Network, test: Batches, count: int) -> NDArray[np.float64
     """The engine's own, (count, classes)."""
     found = list[np.ndarray]()
     batches = range(-(-min(count, len(test.images)) // test.batch_size))
-    with network.turns.take(), network.device.current():
+    with network.turns.take():
         for batch in test.epoch(0, network.device, batches):
             found.append(network.device.to_host(network.run(batch.inputs)).copy())
         network.validity.raise_if_marked()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device.compilation.cpu_library import environment_of, run_compiler
 
 STRICT = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion")
@@ -26,16 +27,18 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Compiler:
-    """command calls it; sanitizers are the flags for what it can have programs look for."""
+    """command calls it; sanitizers are the flags for what it can have programs look for. instead_of: what $CC says,
+    where that does not work."""
 
     command: tuple[str, ...]
     sanitizers: tuple[str, ...]
+    instead_of: str | None = None
 
     def __str__(self) -> str:
         name = " ".join(Path(part).name for part in self.command)
-        if not self.sanitizers:
-            return name
-        return f"{name} with {self.sanitizers[0]}"
+        if self.sanitizers:
+            name += f" with {self.sanitizers[0]}"
+        return name if self.instead_of is None else f"{name} (CC={shown(self.instead_of)} does not work)"
 
     def build(self, sources: Sequence[Path], program: Path, includes: Path | None = None) -> Path:
         """Warnings are errors. includes: a folder whose files they may include. Raises BuildError."""
@@ -52,17 +55,16 @@ class Compiler:
 def find_compiler(scratch: Path) -> Compiler | None:
     """$CC, then cc, gcc, clang, then the ziglang wheel: the first that builds a program which runs. scratch: a folder
     in which it may."""
-    for command in _commands():
+    wanted = tuple(os.environ.get("CC", "").split())
+    for command in [wanted] * bool(wanted) + _commands():
         if _works(command, (), scratch):
             sanitizers = next((flags for flags in SANITIZERS if _works(command, flags, scratch)), ())
-            return Compiler(command, sanitizers)
+            return Compiler(command, sanitizers, None if command == wanted or not wanted else " ".join(wanted))
     return None
 
 
 def _commands() -> list[tuple[str, ...]]:
-    wanted = os.environ.get("CC", "").split()
-    found = [tuple(wanted)] if wanted else []
-    found += [(path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
+    found: list[tuple[str, ...]] = [(path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
     if importlib.util.find_spec("ziglang"):
         found.append((sys.executable, "-m", "ziglang", "cc"))
     return found

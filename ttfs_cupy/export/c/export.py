@@ -1,5 +1,6 @@
 """A run's network as C files, compared with it; and the folder that they go to."""
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_there
 from ttfs_cupy.common.files.writing import check_new_folder, check_writable, write_all
-from ttfs_cupy.common.shown import shown_path
+from ttfs_cupy.common.shown import shown, shown_path
 from ttfs_cupy.experiment.files.outputs import check_of_no_run
 from ttfs_cupy.export.c.comparison import Comparison, comparison
 from ttfs_cupy.export.c.compiler import BuildError, ProgramError, find_compiler
@@ -46,7 +47,11 @@ def c_files(opened: OpenedRun, images: int) -> CFiles:
         scratch = Path(folder)
         compiler = find_compiler(scratch)
         if compiler is None:
-            unchecked = "not compared with the network: no C compiler works here (install gcc or clang, or set CC)"
+            wanted = os.environ.get("CC", "").strip()
+            nor = f", nor does CC={shown(wanted)}" if wanted else ""
+            unchecked = (
+                f"not compared with the network: no C compiler works here{nor} (install gcc or clang, or set CC)"
+            )
             return CFiles(content, (unchecked, *memory))
         files = scratch / "files"
         write_files(files, content)
@@ -67,15 +72,14 @@ def _said(found: Comparison) -> list[str]:
     ]
     if float32.classes:
         lines[-1] += f"; on {float32.classes:,} images the class is not that of the largest potential"
-    if float32.layers is not None:
-        outcomes = float32.layers
-        lines[-1] += (
-            f"; layer by layer, at the same input, {outcomes.explained:,} of {outcomes.neurons:,} outputs differ by "
-            "rounding"
-        )
-        if outcomes.unexplained:
-            names = ", ".join(f"{number:,} of {name}" for name, number in outcomes.unexplained.items())
-            lines[-1] += f", and more than rounding explains {names}"
+    outcomes = float32.layers
+    lines[-1] += (
+        f"; layer by layer, at the same input, {outcomes.explained:,} of {outcomes.neurons:,} outputs differ by "
+        "rounding"
+    )
+    if outcomes.unexplained:
+        names = ", ".join(f"{number:,} of {name}" for name, number in outcomes.unexplained.items())
+        lines[-1] += f", and more than rounding explains {names}"
     lines.append(
         f"int8: accuracy {100 * int8.accuracy:.2f} %, the network's {100 * int8.own:.2f} %; {_differ(int8.predictions)}"
     )

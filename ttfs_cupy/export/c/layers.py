@@ -1,5 +1,5 @@
-"""The float32 file layer by layer, each given the engine's own input: for networks in which rounding may make a neuron
-jump, so that whole networks can't be compared closely."""
+"""The float32 file layer by layer, each given the engine's own input: a layer by itself is held to less than the whole,
+in which roundings add up, or make a neuron jump."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.data import Batches
-from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.exchange.layer_values import CODE, layer_values
 from ttfs_cupy.exchange.rounding import Outcomes, compared
 from ttfs_cupy.export.c.compiler import Compiler, run
 from ttfs_cupy.export.c.memory import elements
@@ -21,7 +21,6 @@ from ttfs_cupy.export.c.text import kinds_of
 # What an encoder's values may be apart, relative to the largest
 ENCODED = 1e-6
 
-CODE = ""
 _DRIVER = "layers.c"
 
 
@@ -129,18 +128,10 @@ def _split(written: bytes, stages: Stages, count: int) -> list[np.ndarray]:
 
 
 def _values(network: Network, test: Batches, count: int) -> dict[str, np.ndarray]:
-    """The engine's input code, and each layer's output, float32 (count, height, width, channels), by its name."""
-    found: dict[str, list[np.ndarray]] = {}
-
-    def keep(name: str, output: Array) -> None:
-        found.setdefault(name, []).append(network.device.to_host(output).copy())
-
-    with network.turns.take(), network.device.current():
-        for batch in test.epoch(0, network.device, range(-(-count // test.batch_size))):
-            keep(CODE, batch.inputs)
-            network.run(batch.inputs, watch=lambda layer, output: keep(layer.name, output))
-        network.validity.raise_if_marked()
-    return {name: np.concatenate(parts)[:count] for name, parts in found.items()}
+    """layer_values of the first `count` images."""
+    batches = test.epoch(0, network.device, range(-(-count // test.batch_size)))
+    values = layer_values(network, (batch.inputs for batch in batches))
+    return {name: each[:count] for name, each in values.items()}
 
 
 def _public(values: np.ndarray) -> np.ndarray:
