@@ -10,6 +10,7 @@ COMMANDS = {
     "preview": ("ttfs_cupy.preview", "draws what training makes of its images"),
     "convert": ("ttfs_cupy.convert", "writes a run's weights and network for PyTorch"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),
+    "report": ("ttfs_cupy.report.command", "makes an HTML page of a run, or of several side by side"),
     "check": ("ttfs_cupy.check.command", "tells whether all works on this machine"),
     "bench": ("ttfs_cupy.bench", "times training and inference beside PyTorch"),
     "list": ("ttfs_cupy.list", "lists configs, models, data sets and other names"),

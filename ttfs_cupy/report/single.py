@@ -1,0 +1,93 @@
+"""The page of one run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import message_of
+from ttfs_cupy.common.version import __version__
+from ttfs_cupy.report.charts import Chart, Compiled
+from ttfs_cupy.report.classes import classes, names_of
+from ttfs_cupy.report.curves import changed, curves
+from ttfs_cupy.report.head import head
+from ttfs_cupy.report.layers import layers
+from ttfs_cupy.report.measuring import measure
+from ttfs_cupy.report.mistakes import mistakes
+from ttfs_cupy.report.page import rendered
+from ttfs_cupy.report.reading import RunFiles
+from ttfs_cupy.trained.opening import OpenedRun, open_run
+
+Parts = dict[str, Any]
+# by the id of a section its name in the page's menu, in the page's order
+SECTIONS = {
+    "run": "Run",
+    "curves": "Curves",
+    "layers": "Layers",
+    "classes": "Classes",
+    "decisions": "Decision",
+    "mistakes": "Mistakes",
+    "energy": "Energy",
+}
+
+
+def page(files: RunFiles, overrides: Sequence[str], device: str | None, images: int) -> tuple[bytes, list[str]]:
+    """The page, and the sentences in it that say what is missing. images: how many mistakes it shows at most."""
+    opened, troubles = _opened(files.run.path, overrides, device, files.troubles)
+    parts: Parts = dict.fromkeys(("layers", "classes", "decisions", "mistakes", "energy"))
+    if opened is not None:
+        parts |= _measured(opened, images)
+    found = curves(files)
+    parameters = None if opened is None else _parameters(opened)
+    compiled = Compiled()
+    for chart in [*found, *_charts(parts)]:
+        compiled.add(chart)
+    there = {"run", *(["curves"] if found else []), *(name for name, part in parts.items() if part)}
+    content = {
+        "title": f"{files.name} – ttfs_cupy",
+        "version": __version__,
+        "sections": [(id_, name) for id_, name in SECTIONS.items() if id_ in there],
+        "head": head(files, parameters),
+        "troubles": troubles,
+        "curves": found,
+        "changes": changed(files),
+        **parts,
+    }
+    return rendered("run.html", compiled, content), troubles
+
+
+def _opened(
+    path: Path, overrides: Sequence[str], device: str | None, troubles: Sequence[str]
+) -> tuple[OpenedRun | None, list[str]]:
+    """The run with its weights and data; None, and why, where it lacks one of them."""
+    try:
+        return open_run(path, overrides, device), list(troubles)
+    except UserError as error:
+        said = f"The network was not looked at, nor the test set: {message_of(error, 400)}."
+        return None, [*troubles, said]
+
+
+def _measured(opened: OpenedRun, images: int) -> Parts:
+    measured = measure(opened)
+    names = names_of(opened.network.classes, opened.class_names)
+    return {
+        "layers": layers(opened.network, measured, opened.experiment.config),
+        "classes": classes(measured, names),
+        "mistakes": mistakes(opened, measured, names, images),
+    }
+
+
+def _charts(parts: Parts) -> list[Chart]:
+    found: list[Chart] = []
+    if parts["layers"]:
+        found += [chart for card in parts["layers"].cards for chart in card.charts]
+    if parts["classes"] and parts["classes"].matrix is not None:
+        found.append(parts["classes"].matrix)
+    if parts["mistakes"]:
+        found += [item.chart for item in parts["mistakes"].items]
+    return found
+
+
+def _parameters(opened: OpenedRun) -> int:
+    parameters = opened.network.parameters
+    return sum(array.size for array in parameters.state_dict().values())
