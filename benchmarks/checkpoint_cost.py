@@ -88,7 +88,7 @@ def _measured(device: Device, task: Task, rounds: int, folder: Path | None) -> t
         ours.finished_step()
     with tempfile.TemporaryDirectory(dir=folder) as name:
         run = RunDirectory.create(Path(name, "run"), "")
-        checkpoints, progress = Checkpoints(run, ours.net, ours.optimizer, None, None, None), Progress()
+        checkpoints, progress = Checkpoints(run, ours.net, ours.optimizer, None, {}, None), Progress()
         checkpoints.begin(progress)
 
         def copied_beside_a_step() -> None:

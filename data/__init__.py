@@ -5,7 +5,7 @@ from .batches import Batch, Batches
 from .class_weights import class_weights
 from .mixing import MIXES, MixedLabels, Mixing, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
-from .sources.images import Dataset, ImageSet
+from .sources.images import Dataset, ImageSet, InputDescription
 from .split import Split, fingerprint, split
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Batches",
     "Dataset",
     "ImageSet",
+    "InputDescription",
     "MixedLabels",
     "Mixing",
     "Source",

@@ -149,7 +149,7 @@ def _module(
     """The text of the module, and how it compares with the network on test images."""
     device, _ = get_device(config.device, config.threads)
     dataset = read_dataset(config)
-    network: Network = network_of(config, device, dataset)
+    network: Network = network_of(config, device, dataset.description)
     take_weights(network, file)
     try:
         network.psp_slope = check_number("psp_slope", metadata.get("psp_slope"), 0, 1)

@@ -158,7 +158,7 @@ def collected(config: Config, count: int | None, epochs: int) -> Sheet:
     """Has the kernels make what the training of this config sees of some images. count: None for the default."""
     device, _ = get_device(config.device, config.threads)
     dataset = read_dataset(config)
-    encoder = input_encoder(config, dataset)
+    encoder = input_encoder(config, dataset.description)
     # the same draws, and as code the pixels themselves
     members = split_of(config, dataset).training
     batches, plain = (training_batches(config, dataset, members, code) for code in (encoder, Encoder()))

@@ -113,6 +113,21 @@ def _check_arrays(**arrays: object) -> None:
 
 
 @dataclass(frozen=True, eq=False)
+class InputDescription:
+    """What a network must know of the images that it is for.
+
+    shape: (C, H, W). classes: their number. maximum: the pixel value that means 1.0.
+    mean, std: float32 (C,), over the training pixels scaled to [0, 1]; None where they are not known.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    maximum: int = 255
+    mean: NDArray[np.float32] | None = None
+    std: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set's two halves, as published, with what standardisation needs.
 
@@ -136,6 +151,11 @@ class Dataset:
         """One image as the network's public boundary sees it: (C, H, W)."""
         height, width, channels = self.train.images.shape[1:]
         return channels, height, width
+
+    @property
+    def description(self) -> InputDescription:
+        """What a network for these images must know of them."""
+        return InputDescription(self.input_shape, self.classes, self.train.maximum, self.mean, self.std)
 
 
 def checked(raw: Raw, shape: tuple[int, int, int], classes: int, maximum: int) -> ImageSet:

@@ -139,6 +139,7 @@ def test_slope_rises_and_only_epochs_at_its_end_may_be_the_best(quickstart: Path
         "epoch": best["epoch"],
         "averaged": best["averaged"],
         "class_names": names,
+        "input": metadata["input"],
     }
 
 

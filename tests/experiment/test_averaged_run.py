@@ -42,6 +42,7 @@ def test_both_are_validated_and_the_better_one_is_told_of(run: Path) -> None:
     assert test["best_epoch"] == best["epoch"]
     _, metadata = checkpoint.load(run / "best.safetensors")
     assert metadata.pop("class_names") == list("0123456789")
+    assert metadata.pop("input")["shape"] == [1, 8, 8]
     assert metadata == {"psp_slope": 1.0, "epoch": best["epoch"], "averaged": best["averaged"]}
     log = (run / "log.txt").read_text()
     share = f"{100 * lines[0]['current_validation_accuracy']:.2f} %"

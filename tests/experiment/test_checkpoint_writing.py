@@ -84,7 +84,7 @@ def test_a_checkpoint_within_an_epoch_is_a_convenience(
 def test_weights_that_are_not_finite_replace_no_good_checkpoint(tmp_path: Path) -> None:
     net = build([4], input_shape=(1, 4, 4), classes=2, device=DEVICE)
     optimizer, run = Adam(net.device, net.parameters), RunDirectory.create(tmp_path / "run", "")
-    checkpoints = Checkpoints(run, net, optimizer, None, None, None)
+    checkpoints = Checkpoints(run, net, optimizer, None, {}, None)
     checkpoints.begin(Progress())
     before = run.last.read_bytes()
     net.parameters.values[0] = float("inf")

@@ -298,6 +298,14 @@ class Network:
             inputs = out.output
         return inputs.reshape(-1, self.classes)
 
+    @property
+    def readout_inputs(self) -> Array:
+        """What the readout was given in the last run, (N, height, width, channels); the next one overwrites it."""
+        if self.last_inputs is None or self._plan is None:
+            raise ValueError("readout_inputs are of the last run, and there has been none")
+        below = self._plan.slots[-2:-1]
+        return below[0].output.array[: len(self.last_inputs)] if below else self.last_inputs
+
     @in_turn
     def differentiate(
         self, inputs: Array, labels: Labels, label_smoothing: float = 0.0, class_weights: Array | None = None

@@ -16,6 +16,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.experiment.config.values import Keep
 from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.input_record import CLASS_NAMES
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress, require_progress
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.files.writer import Writer
@@ -39,14 +40,15 @@ class Checkpoints:
         network: Network,
         optimizer: Optimizer,
         average: WeightAverage | None,
-        class_names: tuple[str, ...] | None,
+        about: Mapping[str, Any],
         keep: Keep | None,
     ):
+        """about: what each file's metadata say of the network's input (files/input_record.py)."""
         self._run = run
         self._network = network
         self._optimizer = optimizer
         self._average = average
-        self._names = {} if class_names is None else {"class_names": list(class_names)}
+        self._about = dict(about)
         self._keep = keep
         self._writer = Writer()
         self._newest_is_whole = True
@@ -117,7 +119,7 @@ class Checkpoints:
 
     def best(self, epoch: int, *, of_average: bool) -> Callable[[], None]:
         """Takes the weights, or their average; returns what writes them to best.safetensors."""
-        metadata: dict[str, Any] = {"psp_slope": self._network.psp_slope, "epoch": epoch, **self._names}
+        metadata: dict[str, Any] = {"psp_slope": self._network.psp_slope, "epoch": epoch, **self._about}
         if self._average is not None:
             metadata["averaged"] = of_average
         with self._average.in_place() if self._average is not None and of_average else nullcontext():
@@ -156,7 +158,7 @@ class Checkpoints:
                 self._network.loss.restore(progress.sums)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{path}' does not belong to this run's config: {error}") from None
-        self._check_classes(metadata.get("class_names"))
+        self._check_classes(metadata.get(CLASS_NAMES))
         # the next one takes the place of a damaged one, which is not to be kept in place of this one
         self._newest_is_whole = path == self._run.last
         return progress
@@ -179,7 +181,7 @@ class Checkpoints:
         arrays |= {f"optimizer.{name}": array for name, array in self._optimizer.state_dict().items()}
         if self._average is not None:
             arrays |= {f"average.{name}": array for name, array in self._average.state_dict().items()}
-        metadata = {"psp_slope": self._network.psp_slope, "progress": progress.to_metadata(), **self._names}
+        metadata = {"psp_slope": self._network.psp_slope, "progress": progress.to_metadata(), **self._about}
 
         def write() -> None:
             _require_finite(network, self._run)
@@ -216,7 +218,7 @@ class Checkpoints:
 
     def _check_classes(self, trained: Any) -> None:
         """Raises UserError unless the classes have the names that the run began with, where both are known."""
-        names = self._names.get("class_names", trained)
+        names = self._about.get(CLASS_NAMES, trained)
         if trained is not None and names != trained:
             raise UserError(
                 f"this run was begun with the classes {shown(trained)}, and the data now have {shown(names)}"

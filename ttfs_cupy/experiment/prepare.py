@@ -19,6 +19,7 @@ from ttfs_cupy.data import (
     Batches,
     Dataset,
     ImageSet,
+    InputDescription,
     Split,
     class_weights,
     fingerprint,
@@ -32,6 +33,7 @@ from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.input_record import read_class_names
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.initial_weights import begin_with, parts_of
 from ttfs_cupy.models import build, encoder_of
@@ -89,7 +91,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     check_kind("config", config, Config)
     device, reason = get_device(config.device, config.threads)
     dataset = read_dataset(config)
-    network, lacking = _network_of_run(config, device, dataset) if of_run else (network_of(config, device, dataset), [])
+    images = dataset.description
+    network, lacking = _network_of_run(config, device, images) if of_run else (network_of(config, device, images), [])
     begun_with = _begin(network, config)
     training_images, held_out = split_of(config, dataset)
     batches = training_batches(config, dataset, training_images, network.encoder)
@@ -165,21 +168,33 @@ def training_batches(config: Config, dataset: Dataset, members: NDArray[np.int64
     )
 
 
-def input_encoder(config: Config, dataset: Dataset) -> Encoder:
+def input_encoder(config: Config, images: InputDescription) -> Encoder:
     """The encoder of the network that the config describes, which is not built. Raises UserError if it cannot be."""
-    wanted, channels = config.network, dataset.input_shape[0]
+    wanted, channels = config.network, images.shape[0]
     code = (wanted.t_win, wanted.encoding, wanted.standardize)
-    return encoder_of(wanted.model, channels, *code, dataset.mean, dataset.std)
+    return encoder_of(wanted.model, channels, *code, images.mean, images.std)
 
 
-def _network_of_run(config: Config, device: Device, dataset: Dataset) -> tuple[Network, list[str]]:
+def network_of_run(config: Config, device: Device, images: InputDescription) -> Network:
+    """The network that a run's own config describes, with drawn weights, for inference alone: nothing is timed, and
+    nothing planned. Where the device lacks one of its algorithms, the log says in a line what takes its place.
+
+    Raises UserError if it cannot be built.
+    """
+    network, lacking = _network_of_run(config, device, images)
+    if lacking:
+        logger.info("%s", _chosen_anew(config, network, lacking))
+    return network
+
+
+def _network_of_run(config: Config, device: Device, images: InputDescription) -> tuple[Network, list[str]]:
     """The network with what this device has of the algorithms that a run's config names; and the layers that lack
     theirs, whose algorithms are chosen by shape."""
     wanted, named = config, config.network.convolution
     lacking: list[str] = []
     while True:
         try:
-            return network_of(wanted, device, dataset), lacking
+            return network_of(wanted, device, images), lacking
         except UnavailableError as error:
             # it comes before weights are drawn, so beginning again is cheap
             if isinstance(named, str) or error.layer in lacking:
@@ -209,14 +224,14 @@ def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, netw
     return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident)
 
 
-def network_of(config: Config, device: Device, dataset: Dataset) -> Network:
+def network_of(config: Config, device: Device, images: InputDescription) -> Network:
     """The network that the config describes, with drawn weights. Raises UserError if it cannot be built."""
     wanted = config.network
     slope = wanted.psp_slope
     return build(
         wanted.model,
-        dataset.input_shape,
-        dataset.classes,
+        images.shape,
+        images.classes,
         device,
         seed=config.seed,
         t_win=wanted.t_win,
@@ -226,8 +241,8 @@ def network_of(config: Config, device: Device, dataset: Dataset) -> Network:
         readout=wanted.readout,
         encoding=wanted.encoding,
         standardize=wanted.standardize,
-        mean=dataset.mean,
-        std=dataset.std,
+        mean=images.mean,
+        std=images.std,
         weight_mean=wanted.weight_mean,
         weight_std=wanted.weight_std,
         normalization=wanted.normalization,
@@ -274,10 +289,7 @@ def load_kept(network: Network, run: RunDirectory, epoch: int) -> RunWeights:
 
     Raises UserError if there is none, or it is unfit.
     """
-    path, kept = run.kept(epoch), run.kept_epochs
-    if epoch not in kept:
-        there = f"there are {listed(map(str, kept), 20)}" if kept else "training.keep asked for none"
-        raise UserError(f"'{run.path}' keeps no checkpoint of epoch {epoch}: {there}")
+    path = kept_path(run, epoch)
     arrays, metadata = checkpoint.load(path)
     own, _ = parts_of(arrays)
     try:
@@ -285,6 +297,15 @@ def load_kept(network: Network, run: RunDirectory, epoch: int) -> RunWeights:
     except ValueError as error:
         raise UserError(f"the weights in '{path}' do not fit: {error}") from None
     return _of_run(network, path, metadata, epoch)
+
+
+def kept_path(run: RunDirectory, epoch: int) -> Path:
+    """The checkpoint that a run kept after that epoch. Raises UserError if there is none."""
+    kept = run.kept_epochs
+    if epoch not in kept:
+        there = f"there are {listed(map(str, kept), 20)}" if kept else "training.keep asked for none"
+        raise UserError(f"'{run.path}' keeps no checkpoint of epoch {epoch}: {there}")
+    return run.kept(epoch)
 
 
 def _of_run(network: Network, path: Path, metadata: Mapping[str, Any], epoch: Any) -> RunWeights:
@@ -295,8 +316,7 @@ def _of_run(network: Network, path: Path, metadata: Mapping[str, Any], epoch: An
     except UserError as error:
         raise UserError(f"'{path}' is not the file that ttfs-train wrote: its {error}") from None
     network.psp_slope = slope
-    names = metadata.get("class_names")
-    return RunWeights(epoch, metadata.get("averaged") is True, tuple(names) if isinstance(names, list) else None)
+    return RunWeights(epoch, metadata.get("averaged") is True, read_class_names(metadata))
 
 
 def load_weights(network: Network, path: Path) -> dict[str, Any]:

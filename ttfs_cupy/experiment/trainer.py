@@ -22,6 +22,7 @@ from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import best_weights
+from ttfs_cupy.experiment.files.input_record import recorded
 from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
@@ -92,8 +93,8 @@ class Trainer:
         )
         # skipped steps in a row that a resumed run brings along: they were borne
         self._borne = 0
-        names, keep = training.images.class_names, config.training.keep
-        self.checkpoints = Checkpoints(run, network, optimizer, self.average, names, keep)
+        about = recorded(network, training.images)
+        self.checkpoints = Checkpoints(run, network, optimizer, self.average, about, config.training.keep)
         self.moments = Moments(config.training.checkpoint_every)
         self._has_stepped = False
         self._diagnosis = Diagnosis(config, network, run)

@@ -1,4 +1,4 @@
-"""A run opened: its network with trained weights, and the data that it was made for."""
+"""A run opened: its network with trained weights, with the data that it was made for or without."""
 
 import logging
 from collections.abc import Sequence
@@ -6,11 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttfs_cupy.common.shown import shown
+from ttfs_cupy.data import InputDescription
+from ttfs_cupy.device import get_device
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.files import best_weights
+from ttfs_cupy.experiment.config import Config, load_config
+from ttfs_cupy.experiment.files import best_weights, checkpoint
+from ttfs_cupy.experiment.files.input_record import read_class_names, read_input
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
-from ttfs_cupy.experiment.prepare import Experiment, RunWeights, load_best, load_kept, prepare
+from ttfs_cupy.experiment.prepare import (
+    Experiment,
+    RunWeights,
+    kept_path,
+    load_best,
+    load_kept,
+    network_of_run,
+    prepare,
+    read_dataset,
+)
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -44,10 +56,7 @@ def open_run(
     those of a checkpoint that training.keep kept. The log warns of classes by other names than the run's.
     Raises UserError where there is no such run, or no such weights, or the data are others than the run's.
     """
-    run = RunDirectory.existing(path)
-    if epoch is None:
-        best_weights.require(run)
-    config = load_config(run.config, [OWN_WEIGHTS, *overrides], {"device": device})
+    run, config = _begin(path, overrides, device, epoch)
     # whoever names an algorithm here gets that one, or is refused it
     of_run = not any(item.startswith("network.convolution") for item in overrides)
     experiment = prepare(config, training=False, of_run=of_run)
@@ -55,11 +64,56 @@ def open_run(
     network = experiment.network
     for layer, algorithms in network.algorithms.items():
         logger.debug("%s is convolved by %s", layer, algorithms)
-    if epoch is None:
-        source, weights = run.best, load_best(network, run.best)
-    else:
-        source, weights = run.kept(epoch), load_kept(network, run, epoch)
+    source, weights = _take_weights(network, run, epoch)
     names, trained = experiment.dataset.class_names, weights.class_names
     if trained is not None and names is not None and names != trained:
         logger.warning("the run was trained on the classes %s, and these data have %s", shown(trained), shown(names))
     return OpenedRun(run, experiment, source, weights, is_known)
+
+
+@dataclass(frozen=True)
+class OpenedNetwork:
+    """A run's network with the weights of `path`, without its data. images: what it is for. class_names: by label; None
+    where the data set brought none. Nothing is planned: it takes batches of any size."""
+
+    run: RunDirectory
+    config: Config
+    network: Network
+    images: InputDescription
+    class_names: tuple[str, ...] | None
+    path: Path
+    weights: RunWeights
+
+
+def open_network(
+    path: Path, overrides: Sequence[str] = (), device: str | None = None, epoch: int | None = None
+) -> OpenedNetwork:
+    """The network of the run in that directory. Its data set is read for a run of an earlier version alone, whose files
+    do not say what the network's input is.
+
+    overrides, device, epoch: as `open_run` takes them. Raises UserError where there is no such run, or no such weights.
+    """
+    run, config = _begin(path, overrides, device, epoch)
+    source = run.best if epoch is None else kept_path(run, epoch)
+    metadata = checkpoint.metadata(source)
+    images, names = read_input(source, metadata), read_class_names(metadata)
+    if images is None:
+        dataset = read_dataset(config)
+        images, names = dataset.description, dataset.class_names if names is None else names
+    network = network_of_run(config, get_device(config.device, config.threads)[0], images)
+    source, weights = _take_weights(network, run, epoch)
+    return OpenedNetwork(run, config, network, images, names, source, weights)
+
+
+def _begin(path: Path, overrides: Sequence[str], device: str | None, epoch: int | None) -> tuple[RunDirectory, Config]:
+    run = RunDirectory.existing(path)
+    if epoch is None:
+        best_weights.require(run)
+    return run, load_config(run.config, [OWN_WEIGHTS, *overrides], {"device": device})
+
+
+def _take_weights(network: Network, run: RunDirectory, epoch: int | None) -> tuple[Path, RunWeights]:
+    """epoch: None for the best weights, else those of a kept checkpoint. Raises UserError if they are unfit."""
+    if epoch is None:
+        return run.best, load_best(network, run.best)
+    return run.kept(epoch), load_kept(network, run, epoch)
