@@ -15,6 +15,7 @@ checkout.make_importable()
 # type checkers take it for true; typing itself is left to what is asked for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ttfs_cupy import plot
     from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
     from ttfs_cupy.device import Device, get_device
     from ttfs_cupy.engine.average import WeightAverage
@@ -60,6 +61,8 @@ _ROOMS = {
     "models": ("build",),
     "neuron.encoding": ("Encoder",),
 }
+# rooms that are used as a whole: ttfs_cupy.plot.raster
+_WHOLE_ROOMS = ("plot",)
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
@@ -95,12 +98,15 @@ __all__ = [
     "load_config",
     "load_dataset",
     "mixing",
+    "plot",
     "predict",
     "prepare",
 ]
 
 
 def __getattr__(name: str) -> object:
+    if name in _WHOLE_ROOMS:
+        return import_module(f"{__name__}.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)

@@ -20,7 +20,8 @@ from ttfs_cupy.device.compilation import cpu_library
 FACE = REPOSITORY / "ttfs_cupy" / "__init__.py"
 HEAVY = ("torch", "torchvision", "cupy", "pydantic", "sklearn", "matplotlib")
 SMALL = ["network.model=[8, P]", "training.batch_size=64", "network.psp_slope=0"]
-OBJECTS = sorted(set(ttfs_cupy.__all__) - {"__version__"})
+ROOMS = sorted(ttfs_cupy._WHOLE_ROOMS)
+OBJECTS = sorted(set(ttfs_cupy.__all__) - {"__version__", *ROOMS})
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -28,6 +29,15 @@ def test_every_name_is_there_and_says_what_it_is(name: str) -> None:
     found = getattr(ttfs_cupy, name)
     assert found.__name__ == name
     assert (found.__doc__ or "").strip() and not found.__doc__.startswith(f"{name}("), "a docstring of its own"
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_every_room_is_there_and_says_what_it_is(name: str) -> None:
+    room = getattr(ttfs_cupy, name)
+    assert room.__name__ == f"ttfs_cupy.{name}" and (room.__doc__ or "").strip()
+    for one in room.__all__:
+        found = getattr(room, one)
+        assert found.__name__ == one and (found.__doc__ or "").strip()
 
 
 def test_what_types_see_is_what_is_imported() -> None:
@@ -38,8 +48,9 @@ def test_what_types_see_is_what_is_imported() -> None:
         for node in block.body
         if isinstance(node, ast.ImportFrom)
     }
-    assert seen == {f"ttfs_cupy.{room}": sorted(names) for room, names in ttfs_cupy._ROOMS.items()}
-    assert sorted([*ttfs_cupy._ROOM_OF, "UserError", "__version__"]) == sorted(ttfs_cupy.__all__)
+    expected = {f"ttfs_cupy.{room}": sorted(names) for room, names in ttfs_cupy._ROOMS.items()}
+    assert seen == {"ttfs_cupy": ROOMS, **expected}
+    assert sorted([*ttfs_cupy._ROOM_OF, *ROOMS, "UserError", "__version__"]) == sorted(ttfs_cupy.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -51,7 +62,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_importing_loads_nothing_heavy_and_nor_does_a_network() -> None:
     code = (
         "import sys, ttfs_cupy; first = sorted(sys.modules)\n"
-        "ttfs_cupy.build([4], (1, 8, 8), 10, 'cpu'); ttfs_cupy.Batches; ttfs_cupy.Adam; ttfs_cupy.TrainingStep\n"
+        "ttfs_cupy.build([4], (1, 8, 8), 10, 'cpu'); ttfs_cupy.Batches; ttfs_cupy.plot; ttfs_cupy.TrainingStep\n"
         "import json; print(json.dumps([first, sorted(sys.modules)]))"
     )
     cpu_library.load()  # a build would be told on stderr
@@ -74,7 +85,8 @@ def public_functions() -> list[Any]:
             found += [member for member in computed if inspect.isroutine(member)]
         else:
             found.append(one)
-    return found
+    rooms = (getattr(ttfs_cupy, name) for name in ROOMS)
+    return [*found, *(getattr(room, one) for room in rooms for one in room.__all__)]
 
 
 @pytest.mark.parametrize("function", public_functions(), ids=lambda function: function.__qualname__)

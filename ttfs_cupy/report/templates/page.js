@@ -19,7 +19,7 @@
   tell();
 
   const holder = document.getElementById("charts-data");
-  if (!holder || !window.vega) return;
+  if (!holder || !window.vegaEmbed) return;
   const page = JSON.parse(holder.textContent);
 
   // The values at the pointer: texts, never HTML
@@ -51,20 +51,26 @@
   const objects = ({ columns, rows }) =>
     rows.map((row) => Object.fromEntries(columns.map((column, place) => [column, row[place]])));
 
+  // What a chart shows is put into its specification; expressions are interpreted, so that nothing is evaluated
   const draw = (chart) => {
     const place = document.getElementById(chart.id);
-    if (!place || views.has(chart.id)) return;
-    const view = new vega.View(vega.parse(page.specs[chart.spec]), {
-      renderer: "svg", hover: true, logLevel: vega.Error, tooltip: showTip, description: chart.description,
+    if (!place || views.has(chart.id)) return views.get(chart.id);
+    const specification = structuredClone(page.specs[chart.spec]);
+    for (const source of specification.data) {
+      if (source.name in chart.data) source.values = objects(chart.data[source.name]);
+    }
+    specification.description = chart.description;
+    const drawn = vegaEmbed(place, specification, {
+      mode: "vega", renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: showTip, logLevel: 1,
+    }).then((result) => {
+      place.classList.add("drawn");
+      return result.view;
     });
-    view.description(chart.description);
-    for (const [name, table] of Object.entries(chart.data)) view.data(name, objects(table));
-    views.set(chart.id, view);
-    view.initialize(place).run();
-    place.classList.add("drawn");
+    views.set(chart.id, drawn);
+    return drawn;
   };
 
-  // A chart is drawn when it comes near the window, and all of them before the page is printed
+  // A chart is drawn when it comes near the window; while there is nothing else to do, the others are
   const charts = new Map(page.charts.map((chart) => [chart.id, chart]));
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) {
@@ -73,12 +79,18 @@
         draw(charts.get(entry.target.id));
       }
     }
-  }, { rootMargin: "600px" });
-  const begin = () => {
-    for (const chart of page.charts) {
-      const place = document.getElementById(chart.id);
-      if (place) near.observe(place);
+  }, { rootMargin: "300px" });
+  const later = window.requestIdleCallback || ((work) => setTimeout(work, 50));
+  const rest = (waiting) => {
+    if (waiting.length === 0) {
+      root.dataset.drawn = "all";
+      return;
     }
+    Promise.resolve(draw(waiting[0])).then(() => later(() => rest(waiting.slice(1))));
+  };
+  const begin = () => {
+    for (const chart of page.charts) near.observe(document.getElementById(chart.id));
+    later(() => rest(page.charts));
   };
   requestAnimationFrame(() => setTimeout(begin, 0));
   addEventListener("beforeprint", () => page.charts.forEach(draw));
@@ -87,10 +99,9 @@
   for (const box of document.querySelectorAll("input[data-chart]")) {
     box.addEventListener("change", () => {
       const chart = charts.get(box.dataset.chart);
-      draw(chart);
       const boxes = document.querySelectorAll(`input[data-chart="${CSS.escape(chart.id)}"]`);
       const hidden = [...boxes].filter((one) => !one.checked).map((one) => one.dataset.series);
-      views.get(chart.id).signal("hide", hidden).run();
+      draw(chart).then((view) => view.signal("hide", hidden).runAsync());
     });
   }
 
