@@ -119,7 +119,7 @@ def _heat_map(names: Sequence[str]) -> Specification:
         "mark": {"type": "text", "fontSize": 11, "fill": {"expr": "datum.share > 0.4 ? 'var(--card)' : 'var(--text)'"}},
         "encoding": {"text": {"field": "n", "format": ",", "type": "quantitative"}, "tooltip": tooltip},
     }
-    height = max(240, min(640, 34 * len(names) + 90))
+    height = max(240, min(700, 46 * len(names) + 100))
     return {
         "width": "container",
         "height": height,

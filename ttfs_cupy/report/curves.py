@@ -29,6 +29,9 @@ ACCURACIES = {
 # with an average these say which of the two was the better one, which the other lines show
 KEPT = ("validation_loss", "validation_accuracy")
 
+# charts on which the best epoch is marked
+JUDGED = ("loss", "accuracy")
+
 Values = Mapping[str, Sequence[float | None]]
 
 
@@ -43,10 +46,11 @@ def curves(files: RunFiles) -> list[Chart]:
         _chart(files, epochs, "accuracy", "Accuracy", of_keys(epochs, _without(ACCURACIES, averaged)), "share of images", PERCENT),
         _chart(files, epochs, "rates", "Firing rates", of_layers(epochs, "firing_rates"), "share of neurons", PERCENT, zero=True),
         _chart(files, epochs, "saturations", "Spikes as the window opens", of_layers(epochs, "saturations"), "share of neurons", PERCENT, zero=True),
-        _chart(files, epochs, "lr", "Learning rate", of_keys(epochs, {"learning rate": "learning_rate"}), "learning rate", ".1~e", zero=True),
+        _chart(files, epochs, "lr", "Learning rate", of_keys(epochs, {"learning rate": "learning_rate"}), "learning rate", zero=True),
         _chart(files, epochs, "slope", "psp_slope", _moving(of_keys(epochs, {"psp_slope": "psp_slope"})), "psp_slope λ", zero=True),
         _chart(files, epochs, "seconds", "Time of an epoch", of_keys(epochs, {"training": "seconds"}), "seconds", zero=True),
-        _chart(files, epochs, "steps", "Steps skipped and clipped", _some(of_keys(epochs, {"skipped": "skipped_steps", "clipped": "clipped_steps"})), "steps of the epoch", zero=True),
+        _chart(files, epochs, "skipped", "Skipped steps", _some(of_keys(epochs, {"skipped": "skipped_steps"})), "steps of the epoch", zero=True),
+        _chart(files, epochs, "clipped", "Steps whose gradient was clipped", _some(of_keys(epochs, {"clipped": "clipped_steps"})), "steps of the epoch", zero=True),
     ]
     return [chart for chart in found if chart is not None]
 
@@ -75,10 +79,10 @@ def changed(files: RunFiles) -> list[tuple[int, str]]:
     return [(int(line[AFTER]), ", ".join(_settings(line["changes"]))) for line in files.changes]
 
 
-def marks(files: RunFiles) -> list[tuple[float, str, str]]:
-    """Epochs to be marked: the best one, and those after which settings changed; (x, label, the label's alignment)."""
+def marks(files: RunFiles, *, best: bool) -> list[tuple[float, str, str]]:
+    """Epochs to be marked: those after which settings changed, and the best one; (x, label, the label's alignment)."""
     found = [(epoch + 0.5, "settings changed") for epoch, _ in changed(files)]
-    if files.best_epoch is not None:
+    if best and files.best_epoch is not None:
         found.append((float(files.best_epoch), "best epoch"))
     last = max((line["epoch"] for line in files.epochs), default=1)
     return [(x, label, "right" if x > 0.8 * last else "left" if x < 0.2 * last else "center") for x, label in sorted(found)]
@@ -123,7 +127,7 @@ def _chart(
         title,
         f"{title} by epoch. {_in_words(values, x, number_format)}",
         lines(series, y_title, y_format=number_format, zero=zero, dots=len(x) <= FEW),
-        {"rows": (("x", "y", "s"), rows), "marks": (("x", "label", "align"), marks(files))},
+        {"rows": (("x", "y", "s"), rows), "marks": (("x", "label", "align"), marks(files, best=name in JUDGED))},
         table_of(f"{title} by epoch", "epoch", x, values, number_format, note),
         series,
         toggles=len(series) > 1,

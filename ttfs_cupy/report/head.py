@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.report.reading import RunFiles, number
 
 
@@ -58,7 +58,9 @@ def _about(files: RunFiles) -> str:
 
 
 def _network(model: Any) -> str:
-    return f"The network {shown(model)}" if isinstance(model, str) else f"A network of the layers {shown(model, 120)}"
+    if isinstance(model, list) and all(isinstance(layer, (int, str)) for layer in model):
+        return f"The network {one_line('-'.join(map(str, model)), 120)}"
+    return f"The network {one_line(model, 120) if isinstance(model, str) else shown(model, 120)}"
 
 
 def _tiles(files: RunFiles, parameters: int | None) -> list[Tile]:
@@ -99,7 +101,7 @@ def _facts(files: RunFiles) -> list[tuple[str, str]]:
     if config is not None:
         network, training, optimizer = config.network, config.training, config.optimizer
         facts += [
-            ("data", f"{config.data.dataset}, augmented by {shown(config.data.augment, 120)}, seed {config.seed}"),
+            ("data", f"{config.data.dataset}, augmented by {_plain(config.data.augment)}, seed {config.seed}"),
             ("neuron", f"psp_slope {_slope(network.psp_slope)}, t_win {network.t_win:g}, readout {network.readout}"),
             ("weights", f"normalization {network.normalization}"),
             ("optimiser", f"{optimizer.name}, lr {optimizer.lr:g}, batches of {training.batch_size}, schedule {config.schedule.name}"),
@@ -109,8 +111,12 @@ def _facts(files: RunFiles) -> list[tuple[str, str]]:
         facts.append(("precision", precision if isinstance(precision, str) else str(config.network.precision)))  # type: ignore[union-attr]
     convolutions = None if test is None else test.get("convolutions")
     if isinstance(convolutions, dict):
-        facts.append(("algorithms", ", ".join(f"{layer}: {shown(name)[1:-1]}" for layer, name in convolutions.items())))
+        facts.append(("algorithms", ", ".join(f"{layer}: {_plain(name)}" for layer, name in convolutions.items())))
     return facts
+
+
+def _plain(value: Any) -> str:
+    return one_line(value, 120) if isinstance(value, str) else shown(value, 120)
 
 
 def _slope(value: Any) -> str:

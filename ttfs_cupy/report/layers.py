@@ -67,13 +67,13 @@ def _card(network: Network, place: int, layer: Weighted, measured: Measurements 
 
 
 def _firing(layer: Weighted, measured: Measurements) -> list[tuple[str, str]]:
-    images, name = len(measured.labels), layer.name
+    name = layer.name
     silent, first = _silent(measured, name), _always_first(measured, name)
     return [
         ("firing rate", _percent(measured.evaluation.firing_rates[name])),
-        ("fire as the window opens", _percent(measured.evaluation.saturations[name])),
-        ("never fire", f"{silent:,} of {layer.neurons:,} neurons, on {images:,} images"),
-        ("always the first", f"{first:,} neurons, which fire on every image as the window opens"),
+        ("as the window opens", _percent(measured.evaluation.saturations[name])),
+        ("never fire", f"{silent:,} of {layer.neurons:,}"),
+        ("always first", f"{first:,}"),
     ]
 
 
@@ -88,9 +88,14 @@ def _always_first(measured: Measurements, name: str) -> int:
 def _weights(weights: NDArray[np.float32]) -> list[tuple[str, str]]:
     values = weights.astype(np.float64)
     norms = _norms(weights)
+    mean, deviation = float(values.mean()), float(values.std())
+    # what rounding leaves of a mean of 0
+    shown = 0.0 if abs(mean) < 1e-5 * deviation else mean
     return [
-        ("weights", f"{values.mean():.3g} ± {values.std():.3g} (mean, deviation), {values.min():.3g} to {values.max():.3g}"),
-        ("norm by output channel", f"{norms.mean():.3g} ± {norms.std():.3g}, {norms.min():.3g} to {norms.max():.3g}"),
+        ("weights", f"{shown:.3g} ± {deviation:.3g}"),
+        ("from, to", f"{values.min():.3g}, {values.max():.3g}"),
+        ("norm by channel", f"{norms.mean():.3g} ± {norms.std():.3g}"),
+        ("from, to", f"{norms.min():.3g}, {norms.max():.3g}"),
     ]
 
 

@@ -8,7 +8,7 @@ from ttfs_cupy.report.charts import Series, Specification
 HEIGHT = 220
 # up to so many epochs each has a dot, too
 FEW = 30
-PERCENT, SHORT = ".1%", ".4~g"
+PERCENT, SHORT = ".1~%", ".4~g"
 
 
 def lines(
@@ -61,6 +61,7 @@ def steps(
         "x": {"field": "x", "type": "quantitative", "title": x_title, "axis": {"format": x_format, "tickCount": 6}, "scale": {"nice": False, "zero": False}},
         "x2": {"field": "end"},
         "y": {"field": "y", "type": "quantitative", "title": y_title, "axis": {**_axis(y_format), "tickCount": 4}, "stack": None},
+        "y2": {"datum": 0},
         "color": {"field": "s", "type": "nominal", "legend": None, "scale": _of(keys, [one.colour for one in series])},
         "tooltip": [
             {"field": "x", "title": x_title, "format": x_format},

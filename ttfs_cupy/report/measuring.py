@@ -13,6 +13,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.evaluation import Evaluation
 from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.engine.steps.spike_times import SpikeTimes
+from ttfs_cupy.trained.decision import decide
 from ttfs_cupy.trained.opening import OpenedRun
 
 
@@ -44,6 +45,7 @@ class Measurements:
     labels, predicted: classes, (N,). readout: float32 (N, K), membrane potentials, or earliness where the readout fires.
     fired, at_once: by spiking layer, for each of its neurons on how many images it fired, and fired as its window
     opened, int64 (neurons,). spike_times: by layer, spikes in each of equal shares of the window, int64 (bins,).
+    margins, times: float32 (N,), as Decisions has them; None where a readout is not finite.
     """
 
     labels: NDArray[np.int32]
@@ -53,6 +55,9 @@ class Measurements:
     fired: dict[str, NDArray[np.int64]]
     at_once: dict[str, NDArray[np.int64]]
     spike_times: dict[str, NDArray[np.int64]]
+    psp_slope: float
+    margins: NDArray[np.float32] | None
+    times: NDArray[np.float32] | None
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
@@ -89,9 +94,16 @@ def measure(opened: OpenedRun) -> Measurements:
 
     found = predict(network, test, watch=watch)
     fired, at_once = neurons.read()
-    return Measurements(
-        test.labels, found.classes, np.concatenate(readouts), found.evaluation, fired, at_once, times.read()
-    )
+    readout = np.concatenate(readouts)
+    margins, moments = _decisions(network, test) if np.isfinite(readout).all() else (None, None)
+    counted = (found.evaluation, fired, at_once, times.read())
+    return Measurements(test.labels, found.classes, readout, *counted, network.psp_slope, margins, moments)
+
+
+def _decisions(network: Network, test: Batches) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The margin of each image, and since when its answer stands: one more pass."""
+    made = [decide(network, batch.inputs) for batch in test.epoch(0, network.device)]
+    return np.concatenate([one.margins for one in made]), np.concatenate([one.times for one in made])
 
 
 def confident_mistakes(measured: Measurements, most: int) -> NDArray[np.int64]:

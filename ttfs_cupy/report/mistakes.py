@@ -12,10 +12,11 @@ from ttfs_cupy.report.pictures import picture
 from ttfs_cupy.trained.opening import OpenedRun
 
 # rows of a raster for each layer
-MOST_NEURONS = 40
+MOST_NEURONS = 96
 # between two layers, in rows
-BETWEEN = 4
-ROW = 1.15  # pixels
+BETWEEN = 8
+# pixels of a raster: of a layer, and the least and the most of all
+OF_LAYER, LOWEST, HIGHEST = 46, 160, 380
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def mistakes(opened: OpenedRun, measured: Measurements, names: Sequence[str], mo
         found = [(name, earliness[place]) for name, earliness in layers]
         title = f"Image {image}: {true}, taken for {predicted}"
         uri = picture(test.images[image], test.maximum)
-        items.append(Mistake(title, uri, true, predicted, _facts(measured, int(image)), _chart(opened, place, title, found, samples, specification)))
+        moment = None if measured.times is None else float(measured.times[image]) * opened.network.t_win
+        chart = _chart(opened, f"raster-{place}", title, found, samples, specification, moment)
+        items.append(Mistake(title, uri, true, predicted, _facts(measured, int(image)), chart))
     parts = [f"{len(samples[name]):,} of {earliness.shape[1]:,} neurons of {name}" for name, earliness in layers]
     wrong = int((~measured.is_right).sum())
     about = f"Of {wrong:,} wrong predictions the {len(items)} with the highest probability."
@@ -69,17 +72,21 @@ def _facts(measured: Measurements, image: int) -> list[tuple[str, str]]:
     facts = [("probability", f"{100 * measured.probabilities[image]:.2f} %")]
     if len(values) > 1:
         facts.append(("margin", f"{values[-1] - values[-2]:.3g}"))
+    if measured.times is not None:
+        facts.append(("decided at", f"{measured.times[image]:.3g} windows"))
     return facts
 
 
 def _chart(
     opened: OpenedRun,
-    place: int,
+    name_of_chart: str,
     title: str,
     layers: Sequence[tuple[str, NDArray[np.float32]]],
     samples: dict[str, NDArray[np.int64]],
     specification: Specification,
+    decided: float | None,
 ) -> Chart:
+    """decided: the time since when the answer stands; None where it is not known."""
     t_win, row = opened.network.t_win, 0
     dots: list[list[float | int | None]] = []
     said = []
@@ -93,7 +100,11 @@ def _chart(
         else:
             said.append(f"{name}: no neuron fires")
         row += len(shown) + BETWEEN
-    return Chart(f"raster-{place}", f"Spikes for {title[0].lower()}{title[1:]}", f"{'. '.join(said)}.", specification, {"spikes": (("t", "row"), dots)})
+    if decided is not None:
+        said.append(f"The answer stands from time {decided:.3g} on")
+    data = {"spikes": (("t", "row"), dots), "decided": (("t",), [] if decided is None else [[rounded(decided)]])}
+    called = f"Spikes for {title[0].lower()}{title[1:]}"
+    return Chart(name_of_chart, called, f"{'. '.join(said)}.", specification, data)
 
 
 def raster(t_win: float, layers: Sequence[tuple[str, int]]) -> Specification:
@@ -112,15 +123,19 @@ def raster(t_win: float, layers: Sequence[tuple[str, int]]) -> Specification:
     window_of = {"x": {"field": "from", **time}, "x2": {"field": "to"}, "y": {"field": "top", **rows}, "y2": {"field": "bottom"}}
     text = {"type": "text", "baseline": "middle", "align": {"expr": "datum.align"}, "dx": {"expr": "datum.dx"}}
     named = {"x": {"field": "at", **time}, "y": {"field": "middle", **rows}, "text": {"field": "name"}}
-    dot = {"type": "circle", "size": 7, "fill": "var(--s1)", "opacity": 0.9}
+    rule = {"type": "rule", "stroke": "var(--s2)", "strokeWidth": 2}
+    label = {"type": "text", "text": "decided", "y": -4, "baseline": "bottom", "fill": "var(--s2)"}
+    dot = {"type": "circle", "size": 9, "fill": "var(--s1)", "opacity": 0.9}
     return {
         "width": "container",
-        "height": max(150, round(ROW * (last + 2))),
+        "height": max(LOWEST, min(HIGHEST, OF_LAYER * len(layers))),
         "autosize": {"type": "fit-x", "contains": "padding"},
         "layer": [
             {"data": {"values": bands}, "mark": {"type": "rect", "fill": "var(--band)"}, "encoding": window_of},
             {"data": {"values": bands}, "mark": text, "encoding": named},
             {"data": {"name": "spikes"}, "mark": dot, "encoding": {"x": {"field": "t", **time}, "y": {"field": "row", **rows}}},
+            {"data": {"name": "decided"}, "mark": rule, "encoding": {"x": {"field": "t", **time}}},
+            {"data": {"name": "decided"}, "mark": label, "encoding": {"x": {"field": "t", **time}}},
         ],
     }
 

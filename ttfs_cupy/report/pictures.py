@@ -11,7 +11,7 @@ from PIL import Image
 GAP = 1
 # colours of weights, for every theme: below 0, 0, above 0 (blue, white, orange)
 _LOW, _MIDDLE, _HIGH = (np.array(colour, np.float64) for colour in ((0, 90, 160), (250, 250, 250), (205, 85, 0)))
-_BETWEEN = np.array((120, 130, 145), np.uint8)
+_BETWEEN = np.array((186, 193, 204), np.uint8)
 
 
 def picture(image: NDArray[np.uint8], maximum: int) -> str:

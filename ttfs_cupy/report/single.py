@@ -10,6 +10,7 @@ from ttfs_cupy.common.version import __version__
 from ttfs_cupy.report.charts import Chart, Compiled
 from ttfs_cupy.report.classes import classes, names_of
 from ttfs_cupy.report.curves import changed, curves
+from ttfs_cupy.report.decisions import decisions
 from ttfs_cupy.report.head import head
 from ttfs_cupy.report.layers import layers
 from ttfs_cupy.report.measuring import measure
@@ -73,6 +74,7 @@ def _measured(opened: OpenedRun, images: int) -> Parts:
     return {
         "layers": layers(opened.network, measured, opened.experiment.config),
         "classes": classes(measured, names),
+        "decisions": decisions(measured),
         "mistakes": mistakes(opened, measured, names, images),
     }
 
@@ -83,6 +85,8 @@ def _charts(parts: Parts) -> list[Chart]:
         found += [chart for card in parts["layers"].cards for chart in card.charts]
     if parts["classes"] and parts["classes"].matrix is not None:
         found.append(parts["classes"].matrix)
+    if parts["decisions"]:
+        found += parts["decisions"].charts
     if parts["mistakes"]:
         found += [item.chart for item in parts["mistakes"].items]
     return found
