@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ttfs_cupy import plot
     from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
     from ttfs_cupy.device import Device, get_device
+    from ttfs_cupy.energy.counting import count_operations
     from ttfs_cupy.engine.average import WeightAverage
     from ttfs_cupy.engine.network import Network
     from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -46,6 +47,7 @@ _ROOMS = {
         "mixing",
     ),
     "device": ("Device", "get_device"),
+    "energy.counting": ("count_operations",),
     "engine.average": ("WeightAverage",),
     "engine.network": ("Network",),
     "engine.optimizer": ("Adam", "Limits", "Optimizer", "Sgd"),
@@ -93,6 +95,7 @@ __all__ = [
     "__version__",
     "augmentation",
     "build",
+    "count_operations",
     "dump_config",
     "get_device",
     "load_config",

@@ -1,11 +1,11 @@
 """What is measured of a trained network, and how that is kept as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ttfs_cupy.benchmarks.slope_study.synapses import Operations, SynapticOperations
 from ttfs_cupy.data import Batches
+from ttfs_cupy.energy.counting import LayerOperations, OperationCounter
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.noise import Noise
 from ttfs_cupy.engine.steps.prediction import predict
@@ -14,6 +14,14 @@ JITTER = {"jitter 1 %": Noise(jitter=0.01), "jitter 2 %": Noise(jitter=0.02), "j
 TIME_BITS = {f"times {bits} bits": Noise(time_bits=bits) for bits in (4, 5, 6, 8)}
 WEIGHT_BITS = {f"weights {bits} bits": Noise(weight_bits=bits) for bits in (4, 6, 8)}
 NOISES = {**JITTER, **TIME_BITS, **WEIGHT_BITS}
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Synaptic ones of an image, into one layer. spikes: the mean over a set; dense: if every neuron below spiked."""
+
+    spikes: float
+    dense: int
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,18 @@ class Measured:
 
 def measure(network: Network, test: Batches, *, slope: str, normalization: str, seed: int, best_epoch: int) -> Measured:
     """All of it: a pass over the set as it is, and one under each noise."""
-    counted = SynapticOperations(network)
+    counted = OperationCounter(network)
     plain = predict(network, test, watch=counted.watch)
     noises = {}
     for name, noise in NOISES.items():
         found = predict(network, test, noise)
         noises[name] = UnderNoise(found.evaluation.totals.accuracy, found.changed(plain))
     totals, rates = plain.evaluation.totals, plain.evaluation.firing_rates
-    operations = counted.read(totals.images)
+    operations = of_an_image(counted.read(totals.images), totals.images)
     return Measured(slope, normalization, seed, best_epoch, totals.accuracy, rates, operations, noises)
+
+
+def of_an_image(layers: Sequence[LayerOperations], images: int) -> dict[str, Operations]:
+    """By layer, of those that spikes reach: not of the first one if it reads real numbers, as of a direct code."""
+    reached = (layer for layer in layers if layer.has_weights and not layer.multiply_adds)
+    return {layer.name: Operations(layer.synaptic_operations / images, layer.connections) for layer in reached}

@@ -3,84 +3,14 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers import commands
-from hypothesis import given
-from hypothesis import strategies as st
 from reference.comparison import DEVICE
 
-from ttfs_cupy import Batches, ImageSet, Trainer, models
+from ttfs_cupy import Trainer
 from ttfs_cupy.benchmarks.slope_study import __main__ as slope_study
 from ttfs_cupy.benchmarks.slope_study.measurement import NOISES, Measured
-from ttfs_cupy.benchmarks.slope_study.synapses import SynapticOperations, fan_out
-from ttfs_cupy.convolution.shape import ConvolutionShape
-from ttfs_cupy.device import Array
-from ttfs_cupy.engine.layers import Layer, Weighted
-from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.experiment.config import Config
-
-# Synapses
-
-
-def synapses(shape: ConvolutionShape) -> np.ndarray:
-    """How many leave each place below, (height, width): one by one."""
-    counts = np.zeros(shape.in_size, np.int64)
-    for row, column in np.ndindex(*shape.out_size):
-        for down, right in np.ndindex(*shape.kernel):
-            y = row * shape.stride[0] + down - shape.padding[0]
-            x = column * shape.stride[1] + right - shape.padding[1]
-            if 0 <= y < shape.in_size[0] and 0 <= x < shape.in_size[1]:
-                counts[y, x] += shape.out_channels
-    return counts
-
-
-def pairs(least: int, most: int) -> st.SearchStrategy[tuple[int, int]]:
-    return st.tuples(st.integers(least, most), st.integers(least, most))
-
-
-@given(pairs(4, 7), pairs(1, 4), pairs(1, 3), pairs(0, 3), st.integers(1, 3))
-def test_fan_out_is_that_of_a_loop(
-    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], channels: int
-) -> None:
-    shape = ConvolutionShape(size, 2, channels, kernel, stride, padding)
-    np.testing.assert_array_equal(fan_out(shape), synapses(shape))
-
-
-@pytest.mark.parametrize(
-    ("readout", "encoding"), [("potential", "latency"), ("spike_times", "latency"), ("potential", "direct")]
-)
-def test_operations_of_a_network_are_those_of_a_loop_over_its_spikes(readout: str, encoding: str) -> None:
-    """Of pooled neurons, the spikes that the layer above sees; a full connection reads (height, width, channels).
-    Pixels of a direct code are no spikes."""
-    spec = [4, "P", {"convolution": 3, "kernel": [3, 2], "stride": 2, "padding": 1}, {"linear": 6}]
-    net = models.build(spec, (2, 7, 9), 5, DEVICE, seed=1, readout=readout, encoding=encoding)
-    images = np.random.default_rng(0).integers(0, 256, (6, 7, 9, 2)).astype(np.uint8)
-    images[images < 100] = 0
-    batches = Batches(ImageSet(images, np.zeros(6, np.int32), 255), 4, encode=net.encoder)
-    seen: list[np.ndarray] = []
-    below: dict[str, list[np.ndarray]] = {layer.name: [] for layer in net.layers}
-    counted = SynapticOperations(net)
-
-    def watch(layer: Layer, output: Array) -> None:
-        counted.watch(layer, output)
-        if layer is net.layers[0]:
-            seen.append(net.last_inputs)
-        below[layer.name].append(seen.pop())
-        seen.append(output.copy())
-
-    predict(net, batches, watch=watch)
-    found = counted.read(6)
-    weighted = [layer for layer in net.layers if isinstance(layer, Weighted)][encoding == "direct" :]
-    assert list(found) == [layer.name for layer in weighted]
-    for layer in weighted:
-        inputs = np.concatenate([one.reshape(-1, *layer.in_shape) for one in below[layer.name]])
-        each = synapses(layer.shape)[..., None].repeat(layer.in_shape[2], axis=2)
-        assert len(inputs) == 6
-        assert found[layer.name].spikes == pytest.approx(sum(each[image != 0].sum() for image in inputs) / 6)
-        assert found[layer.name].dense == each.sum()
-        assert 0 < found[layer.name].spikes < found[layer.name].dense
-
 
 # The command
 

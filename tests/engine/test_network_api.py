@@ -1,6 +1,7 @@
 """What `models.build` returns, as notebooks and other programs use it (the issue's Python contract)."""
 
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -101,6 +102,28 @@ def test_summary_has_a_line_for_each_layer(net: Network) -> None:
     assert lines[0].split() == ["layer", "output", "parameters", "forward", "training"]
     starts = ["input", "conv1", "pool1", "linear1", "readout", "total"]
     assert [line.split()[0] for line in lines[2:-1] if not line.startswith("-")] == starts
+
+
+def test_a_notebook_shows_the_summary_as_a_table(net: Network) -> None:
+    net.plan(2)
+    table = ElementTree.fromstring(net._repr_html_())  # well-formed
+    assert table.tag == "table" and [part.tag for part in table] == ["caption", "thead", "tbody", "tfoot"]
+    head, *rows = ([cell.text or "" for cell in row] for row in table.iter("tr"))
+    text = net.summary().splitlines()
+    told = [line.split() for line in text if not line.startswith("-")]
+    assert head == told[0]
+    assert [" ".join(row).split() for row in rows] == told[1 : 1 + len(rows)]
+    assert (table[0].text or "").split("; ") == [text[-2].strip("()"), text[-1]]
+    # each head says what it is the head of
+    heads = {cell.get("scope") for row in table.iter("tr") for cell in row if cell.tag == "th"}
+    assert heads == {"col", "row"} and all(row[0].get("scope") for row in table.iter("tr"))
+    assert repr(net) == object.__repr__(net)
+
+
+def test_a_name_in_the_table_is_escaped(net: Network) -> None:
+    net.layers[0].name = "<b>&"
+    table = ElementTree.fromstring(net._repr_html_())
+    assert [row[0].text for row in table.iter("tr")][2] == "<b>&"
 
 
 # State between calls

@@ -20,7 +20,7 @@ from ttfs_cupy.engine.loss import CrossEntropy, class_weights_on
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.parameters import Parameters
 from ttfs_cupy.engine.plan import Plan, StageSlots, stages_of
-from ttfs_cupy.engine.summary import summary
+from ttfs_cupy.engine.summary import summary, summary_html
 from ttfs_cupy.engine.turns import Turns, in_turn
 from ttfs_cupy.engine.validity import Labels, Validity
 from ttfs_cupy.neuron import PspSlope
@@ -198,6 +198,10 @@ class Network:
     def summary(self) -> str:
         """A table: layer, output shape, parameters, operations per image; and the bytes of what is planned."""
         return summary(self.layers, self.input_shape, self._plan)
+
+    def _repr_html_(self) -> str:
+        """That table, as a notebook shows it of a cell's last expression."""
+        return summary_html(self.layers, self.input_shape, self._plan)
 
     # What the trainer calls: no checks, no copies, nothing allocated once planned
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "convert": ("ttfs_cupy.convert", "writes a run's weights and network for PyTorch"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),
     "report": ("ttfs_cupy.report.command", "makes an HTML page of a run, or of several side by side"),
+    "energy": ("ttfs_cupy.energy.command", "estimates the energy of an image, from operations counted"),
     "check": ("ttfs_cupy.check.command", "tells whether all works on this machine"),
     "bench": ("ttfs_cupy.bench", "times training and inference beside PyTorch"),
     "list": ("ttfs_cupy.list", "lists configs, models, data sets and other names"),

@@ -1,0 +1,1 @@
+"""What an image costs: operations counted spike by spike, and their energy by published figures (docs/energy.md)."""
