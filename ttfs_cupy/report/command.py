@@ -16,7 +16,7 @@ from ttfs_cupy.device import get_device
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS
 from ttfs_cupy.report import page, several, single
-from ttfs_cupy.report.reading import RunFiles, read
+from ttfs_cupy.report.gathering.reading import RunFiles, read
 
 SUFFIXES = (".html", ".htm")
 IMAGES, MOST_IMAGES = 12, 100
@@ -34,8 +34,21 @@ def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("report"), description=__doc__)
     add = parser.add_argument
     add("runs", metavar="RUN_DIR", nargs="+", type=command_line.path, help="the directory that ttfs-train made")
-    add("-o", "--output", type=command_line.path, default=Path("report.html"), metavar="FILE", help="an HTML file (default: report.html)")
-    add("--images", type=int, default=IMAGES, metavar="N", help=f"how many wrong predictions are shown, 0 to {MOST_IMAGES} (default: {IMAGES})")
+    add(
+        "-o",
+        "--output",
+        type=command_line.path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="an HTML file (default: report.html)",
+    )
+    add(
+        "--images",
+        type=int,
+        default=IMAGES,
+        metavar="N",
+        help=f"how many wrong predictions are shown, 0 to {MOST_IMAGES} (default: {IMAGES})",
+    )
     add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
     parser.add_overrides("a key of the config, such as data.root=DIR")
     add("--force", action="store_true", help="write over a file that is there")
@@ -63,7 +76,9 @@ def _report(parsed: argparse.Namespace) -> None:
 
 def _check_output(output: Path, *, force: bool) -> None:
     if output.suffix.lower() not in SUFFIXES:
-        raise UserError(f"--output makes an HTML page, so its name has to end in .html, not '{shown_path(output.name)}'")
+        raise UserError(
+            f"--output makes an HTML page, so its name has to end in .html, not '{shown_path(output.name)}'"
+        )
     check_writable(output)
     if is_there(output) and not force:
         raise UserError(f"'{shown_path(output)}' is there already: name another file, or add --force")

@@ -7,17 +7,17 @@ from typing import Any
 
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.experiment.config import changes
-from ttfs_cupy.report.charts import Chart, Series, Table, rounded
-from ttfs_cupy.report.curves import table_of, text_of
-from ttfs_cupy.report.head import percent
-from ttfs_cupy.report.line_charts import FEW, PERCENT, SHORT, lines
-from ttfs_cupy.report.reading import Line, RunFiles, by_layer, number
+from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, rounded
+from ttfs_cupy.report.drawing.line_charts import FEW, PERCENT, SHORT, lines
+from ttfs_cupy.report.gathering.reading import Line, RunFiles, by_layer, number
+from ttfs_cupy.report.sections.curves import is_wide, table_of, text_of, thinned
+from ttfs_cupy.report.sections.head import percent
 from ttfs_cupy.sweep import table as sweep_table
 
 # points of all lines of a chart, and of one line
 MOST_POINTS, MOST_OF_LINE = 12000, 600
 # characters of a setting's value, and of a group's name
-WIDEST, LONGEST = 60, 80
+WIDEST, LONGEST = 60, 40
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,21 @@ def differing(groups: Sequence[Group]) -> list[str]:
     return list(dict.fromkeys(key for other in known[1:] for key in _differing(known[0], other) or {}))
 
 
-def settings(groups: Sequence[Group]) -> Table:
-    """A row for each group: its settings that differ, its seeds, and its results."""
-    keys = differing(groups)
+def results(groups: Sequence[Group]) -> Table:
+    """A row for each group: its seeds and what came of them."""
     rows = []
     for group in groups:
-        results = [run.result for run in group.runs if run.result is not None]
+        found = [run.result for run in group.runs if run.result is not None]
         seeds = ", ".join(str(run.config.seed) if run.config else "?" for run in group.runs)
-        values = [_value(group.runs[0], key) for key in keys]
-        rows.append([group.label, *values, seeds, f"{len(results)} of {len(group.runs)}", *sweep_table.summary(results)])
-    header = ["group", *keys, "seeds", "finished", "validation %", "test %", "std"]
-    return Table(
-        "Settings and results: means over seeds, and the sample standard deviation (n - 1) of the test accuracy", header, rows
-    )
+        rows.append([group.label, seeds, f"{len(found)} of {len(group.runs)}", *sweep_table.summary(found)])
+    header = ["group", "seeds", "finished", "validation, %", "test, %", "deviation"]
+    return Table("Means over seeds; the sample standard deviation (n - 1) is that of the test accuracy", header, rows)
+
+
+def settings(groups: Sequence[Group]) -> Table | None:
+    """A row for each setting that is not the same in all groups; None without."""
+    rows = [[key, *(_value(group.runs[0], key) for group in groups)] for key in differing(groups)]
+    return Table("Settings that differ", ["setting", *(group.label for group in groups)], rows) if rows else None
 
 
 def each(groups: Sequence[Group]) -> Table:
@@ -72,28 +74,30 @@ def each(groups: Sequence[Group]) -> Table:
     rows = []
     for group in groups:
         for run in group.runs:
-            result, test = run.result, run.test
+            test, result = run.test, run.result
             loss = number(test, "test_loss")
             rows.append(
                 [
                     run.name,
                     group.label,
-                    str(run.config.seed) if run.config else "–",
+                    str(run.config.seed) if run.config else NONE,
                     percent(number(test, "test_accuracy")),
-                    "–" if loss is None else f"{loss:.4f}",
+                    NONE if loss is None else f"{loss:.4f}",
                     percent(result.best_validation_accuracy if result else None),
-                    str(result.best_epoch) if result else "–",
+                    str(result.best_epoch) if result else NONE,
                     str(len(run.epochs)),
                     f"{sum(number(line, 'seconds') or 0 for line in run.epochs):,.1f}",
                 ]
             )
     header = ["run", "group", "seed", "test", "test loss", "validation", "best epoch", "epochs", "seconds"]
-    return Table("The runs", header, rows)
+    return Table("Results of each run", header, rows)
 
 
 def by_class(groups: Sequence[Group], names: Sequence[str] | None) -> Table | None:
-    """The mean test accuracy of each class; None where the runs do not all have the same number of classes."""
-    found = [[run.test["class_accuracies"] for run in group.runs if _has_classes(run)] for group in groups]
+    """The mean test accuracy of each class; None where the runs are not all of one data set."""
+    if len({run.config.data.dataset if run.config else None for group in groups for run in group.runs}) > 1:
+        return None
+    found = [[one for run in group.runs if (one := _class_accuracies(run)) is not None] for group in groups]
     counts = {len(one) for group in found for one in group}
     if len(counts) != 1 or not all(found):
         return None
@@ -106,7 +110,7 @@ def by_class(groups: Sequence[Group], names: Sequence[str] | None) -> Table | No
 
 
 def overlaid(groups: Sequence[Group]) -> list[Chart]:
-    """Curves with a line for each group, the mean of its runs, and a band of one standard deviation."""
+    """Curves with a line for each group, the mean of its runs, and a band from the lowest of them to the highest."""
     wanted: list[tuple[str, str, Callable[[Line], float | None], str, str, bool]] = [
         ("val-accuracy", "Validation accuracy", _of("validation_accuracy"), "share of images", PERCENT, False),
         ("val-loss", "Validation loss", _of("validation_loss"), "cross-entropy", SHORT, False),
@@ -134,36 +138,44 @@ def _overlay(
     epochs = _epochs(groups)
     rows, means, said = [], {}, []
     for one, group in zip(series, groups, strict=True):
-        of_runs = [{int(line["epoch"]): found for line in run.epochs if (found := value(line)) is not None} for run in group.runs]
+        of_runs = [
+            {int(line["epoch"]): found for line in run.epochs if (found := value(line)) is not None}
+            for run in group.runs
+        ]
         column: list[float | None] = []
         for epoch in epochs:
             values = [run[epoch] for run in of_runs if epoch in run]
             mean = _mean(values)
             column.append(mean)
             if mean is not None:
-                spread = statistics.stdev(values) if len(values) > 1 else 0.0
-                rows.append([epoch, rounded(mean), one.key, rounded(mean - spread), rounded(mean + spread)])
+                rows.append([epoch, rounded(mean), one.key, rounded(min(values)), rounded(max(values))])
         means[group.label] = column
         known = [found for found in column if found is not None]
         if known:
             said.append(f"{group.label}: {text_of(known[0], number_format)} to {text_of(known[-1], number_format)}")
-    if not rows or (name == "slope" and len({row[1] for row in rows}) == 1):
+    # what does not move stands among the settings
+    if not rows or (name == "slope" and all(len(set(column)) <= 2 for column in means.values())):
         return None
+    log = name in ("loss", "val-loss") and is_wide(value for row in rows for value in (row[1], row[3]))
     specification = lines(
-        series, y_title, y_format=number_format, zero=zero, dots=len(epochs) <= FEW, band=any(len(group.runs) > 1 for group in groups)
+        series,
+        f"{y_title}, logarithmic" if log else y_title,
+        log=log,
+        y_format=number_format,
+        zero=zero,
+        dots=len(epochs) <= FEW,
+        band=any(len(group.runs) > 1 for group in groups),
     )
     data = {"rows": (("x", "y", "s", "low", "high"), rows), "marks": (("x", "label", "align"), ())}
     description = f"{title} by epoch, the mean of each group's runs. {'; '.join(said)}."
-    table = table_of(f"{title} by epoch, means", "epoch", epochs, means, number_format)
+    table = table_of(f"{title} by epoch, means", epochs, means, number_format)
     return Chart(f"overlay-{name}", title, description, specification, data, table, series, toggles=len(series) > 1)
 
 
 def _epochs(groups: Sequence[Group]) -> list[int]:
     """Which are shown: all that any run has, or every second, third, ... of them, and the last."""
     every = sorted({int(line["epoch"]) for group in groups for run in group.runs for line in run.epochs})
-    most = max(2, min(MOST_OF_LINE, MOST_POINTS // len(groups)))
-    stride = max(1, -(-len(every) // most))
-    return [epoch for place, epoch in enumerate(every) if place % stride == 0 or place == len(every) - 1]
+    return thinned(every, max(2, min(MOST_OF_LINE, MOST_POINTS // len(groups))))
 
 
 def _of(key: str) -> Callable[[Line], float | None]:
@@ -195,10 +207,15 @@ def _value(run: RunFiles, key: str) -> str:
 
 
 def _label(runs: Sequence[RunFiles], keys: Sequence[str]) -> str:
-    if not keys or runs[0].config is None:
-        return one_line(runs[0].name, LONGEST)
-    return one_line(", ".join(f"{key.rpartition('.')[2]}={_value(runs[0], key)}" for key in keys), LONGEST)
+    """The settings that set them apart where that is short; else the name of the first."""
+    if keys and runs[0].config is not None:
+        text = ", ".join(f"{key.rpartition('.')[2]} {_value(runs[0], key)}" for key in keys)
+        if len(text) <= LONGEST:
+            return text
+    name = one_line(runs[0].name, LONGEST)
+    return name if len(runs) == 1 else f"{name} and {len(runs) - 1} more"
 
 
-def _has_classes(run: RunFiles) -> bool:
-    return run.test is not None and isinstance(run.test.get("class_accuracies"), list)
+def _class_accuracies(run: RunFiles) -> list[Any] | None:
+    found = None if run.test is None else run.test.get("class_accuracies")
+    return found if isinstance(found, list) else None

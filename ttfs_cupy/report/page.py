@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from ttfs_cupy.common.packages import imported
-from ttfs_cupy.report.charts import JINJA, VL_CONVERT, Compiled
+from ttfs_cupy.report.drawing.charts import JINJA, VL_CONVERT, Compiled
 
 # what of the bundle the page's script uses: Vega-Embed, which holds Vega
 _VEGA = "window.vegaEmbed = vegaEmbed;"
@@ -42,9 +42,9 @@ def rendered(template: str, charts: Compiled, content: Mapping[str, Any]) -> byt
         "data": safe(in_script(charts.json())),
         "policy": _policy(scripts.values()),
     }
-    text: str = environment.get_template(template).render(**content, **own)
+    html: str = environment.get_template(template).render(**content, **own)
     # halves of characters, as of names of files that are no text, are no UTF-8
-    return text.encode("utf-8", "replace")
+    return html.encode("utf-8", "replace")
 
 
 def in_script(json: str) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.experiment.files import checkpoint
-from ttfs_cupy.report.charts import Compiled, Table
-from ttfs_cupy.report.classes import names_of
-from ttfs_cupy.report.groups import by_class, differing, each, grouped, overlaid, settings
-from ttfs_cupy.report.head import Head, head, percent
+from ttfs_cupy.report.drawing.charts import Compiled, Table
+from ttfs_cupy.report.gathering.reading import RunFiles, by_layer
+from ttfs_cupy.report.groups import by_class, each, grouped, overlaid, results, settings
 from ttfs_cupy.report.page import rendered
-from ttfs_cupy.report.reading import RunFiles, by_layer
+from ttfs_cupy.report.sections.classes import names_of
+from ttfs_cupy.report.sections.head import Head, head, percent
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,19 @@ def page(runs: Sequence[RunFiles]) -> tuple[bytes, list[str]]:
     for chart in charts:
         compiled.add(chart)
     classes = by_class(groups, _names(runs))
-    there = [("results", "Results", True), ("curves", "Curves", charts), ("classes", "Classes", classes), ("runs", "Runs", True)]
+    there = [
+        ("results", "Results", True),
+        ("curves", "Curves", charts),
+        ("classes", "Classes", classes),
+        ("runs", "Runs", True),
+    ]
     content = {
-        "title": f"{len(runs)} runs – ttfs_cupy",
+        "title": f"{len(runs)} runs - ttfs_cupy",
         "version": __version__,
         "sections": [(id_, name) for id_, name, part in there if part],
         "count": len(runs),
-        "differing": differing(groups),
         "groups": groups,
+        "results": results(groups),
         "settings": settings(groups),
         "each": each(groups),
         "curves": charts,

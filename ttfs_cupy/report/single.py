@@ -7,16 +7,17 @@ from typing import Any
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.common.version import __version__
-from ttfs_cupy.report.charts import Chart, Compiled
-from ttfs_cupy.report.classes import classes, names_of
-from ttfs_cupy.report.curves import changed, curves
-from ttfs_cupy.report.decisions import decisions
-from ttfs_cupy.report.head import head
-from ttfs_cupy.report.layers import layers
-from ttfs_cupy.report.measuring import measure
-from ttfs_cupy.report.mistakes import mistakes
+from ttfs_cupy.report.drawing.charts import Chart, Compiled
+from ttfs_cupy.report.gathering.measuring import measure
+from ttfs_cupy.report.gathering.reading import RunFiles
 from ttfs_cupy.report.page import rendered
-from ttfs_cupy.report.reading import RunFiles
+from ttfs_cupy.report.sections.classes import classes, names_of
+from ttfs_cupy.report.sections.curves import changed, curves
+from ttfs_cupy.report.sections.decisions import decisions
+from ttfs_cupy.report.sections.head import head
+from ttfs_cupy.report.sections.layers import layers
+from ttfs_cupy.report.sections.mistakes import mistakes
+from ttfs_cupy.report.sections.operations import energy
 from ttfs_cupy.trained.opening import OpenedRun, open_run
 
 Parts = dict[str, Any]
@@ -45,7 +46,7 @@ def page(files: RunFiles, overrides: Sequence[str], device: str | None, images: 
         compiled.add(chart)
     there = {"run", *(["curves"] if found else []), *(name for name, part in parts.items() if part)}
     content = {
-        "title": f"{files.name} – ttfs_cupy",
+        "title": f"{files.name} - ttfs_cupy",
         "version": __version__,
         "sections": [(id_, name) for id_, name in SECTIONS.items() if id_ in there],
         "head": head(files, parameters),
@@ -75,6 +76,7 @@ def _measured(opened: OpenedRun, images: int) -> Parts:
         "layers": layers(opened.network, measured, opened.experiment.config),
         "classes": classes(measured, names),
         "decisions": decisions(measured),
+        "energy": energy(measured.operations),
         "mistakes": mistakes(opened, measured, names, images),
     }
 
@@ -89,6 +91,8 @@ def _charts(parts: Parts) -> list[Chart]:
         found += parts["decisions"].charts
     if parts["mistakes"]:
         found += [item.chart for item in parts["mistakes"].items]
+    if parts["energy"]:
+        found.append(parts["energy"].chart)
     return found
 
 

@@ -64,6 +64,9 @@
       mode: "vega", renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: showTip, logLevel: 1,
     }).then((result) => {
       place.classList.add("drawn");
+      if (specification.signals && specification.signals.some((signal) => signal.name === "pointer_x")) {
+        place.addEventListener("pointerleave", () => result.view.signal("pointer_x", -1).runAsync());
+      }
       return result.view;
     });
     views.set(chart.id, drawn);

@@ -1,16 +1,16 @@
 """A run's curves over its epochs, from metrics.jsonl alone."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.experiment.files.metrics import AFTER
-from ttfs_cupy.report.charts import Chart, Series, Table, rounded
-from ttfs_cupy.report.line_charts import FEW, PERCENT, SHORT, lines
-from ttfs_cupy.report.reading import Line, RunFiles, by_layer, number
+from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, rounded
+from ttfs_cupy.report.drawing.line_charts import FEW, PERCENT, SHORT, lines
+from ttfs_cupy.report.gathering.reading import Line, RunFiles, by_layer, number
 
 # points of a line, and rows of a table: of more epochs every second, third, ... is shown
-MOST = 600
+MOST_POINTS, MOST_ROWS = 600, 100
 
 # By chart: each line's name and the key of its values
 LOSSES = {
@@ -32,33 +32,97 @@ KEPT = ("validation_loss", "validation_accuracy")
 # charts on which the best epoch is marked
 JUDGED = ("loss", "accuracy")
 
+# those whose scale is logarithmic where they run over WIDE times their least value
+LOGARITHMIC, WIDE = ("loss",), 100
+
+Item = TypeVar("Item")
 Values = Mapping[str, Sequence[float | None]]
 
 
 def curves(files: RunFiles) -> list[Chart]:
     """Those for which the run has numbers."""
-    epochs = thinned(files.epochs)
+    epochs = thinned(files.epochs, MOST_POINTS)
     if not epochs:
         return []
     averaged = any("average_validation_loss" in line for line in epochs)
     found = [
         _chart(files, epochs, "loss", "Loss", of_keys(epochs, _without(LOSSES, averaged)), "cross-entropy"),
-        _chart(files, epochs, "accuracy", "Accuracy", of_keys(epochs, _without(ACCURACIES, averaged)), "share of images", PERCENT),
-        _chart(files, epochs, "rates", "Firing rates", of_layers(epochs, "firing_rates"), "share of neurons", PERCENT, zero=True),
-        _chart(files, epochs, "saturations", "Spikes as the window opens", of_layers(epochs, "saturations"), "share of neurons", PERCENT, zero=True),
-        _chart(files, epochs, "lr", "Learning rate", of_keys(epochs, {"learning rate": "learning_rate"}), "learning rate", zero=True),
-        _chart(files, epochs, "slope", "psp_slope", _moving(of_keys(epochs, {"psp_slope": "psp_slope"})), "psp_slope λ", zero=True),
-        _chart(files, epochs, "seconds", "Time of an epoch", of_keys(epochs, {"training": "seconds"}), "seconds", zero=True),
-        _chart(files, epochs, "skipped", "Skipped steps", _some(of_keys(epochs, {"skipped": "skipped_steps"})), "steps of the epoch", zero=True),
-        _chart(files, epochs, "clipped", "Steps whose gradient was clipped", _some(of_keys(epochs, {"clipped": "clipped_steps"})), "steps of the epoch", zero=True),
+        _chart(
+            files,
+            epochs,
+            "accuracy",
+            "Accuracy",
+            of_keys(epochs, _without(ACCURACIES, averaged)),
+            "share of images",
+            PERCENT,
+        ),
+        _chart(
+            files,
+            epochs,
+            "rates",
+            "Firing rates",
+            of_layers(epochs, "firing_rates"),
+            "share of neurons",
+            PERCENT,
+            zero=True,
+        ),
+        _chart(
+            files,
+            epochs,
+            "saturations",
+            "Spikes as the window opens",
+            of_layers(epochs, "saturations"),
+            "share of neurons",
+            PERCENT,
+            zero=True,
+        ),
+        _chart(
+            files,
+            epochs,
+            "lr",
+            "Learning rate",
+            of_keys(epochs, {"learning rate": "learning_rate"}),
+            "learning rate",
+            zero=True,
+        ),
+        _chart(
+            files,
+            epochs,
+            "slope",
+            "psp_slope",
+            _moving(of_keys(epochs, {"psp_slope": "psp_slope"})),
+            "psp_slope λ",
+            zero=True,
+        ),
+        _chart(
+            files, epochs, "seconds", "Time of an epoch", of_keys(epochs, {"training": "seconds"}), "seconds", zero=True
+        ),
+        _chart(
+            files,
+            epochs,
+            "skipped",
+            "Skipped steps",
+            _some(of_keys(epochs, {"skipped": "skipped_steps"})),
+            "steps of the epoch",
+            zero=True,
+        ),
+        _chart(
+            files,
+            epochs,
+            "clipped",
+            "Steps whose gradient was clipped",
+            _some(of_keys(epochs, {"clipped": "clipped_steps"})),
+            "steps of the epoch",
+            zero=True,
+        ),
     ]
     return [chart for chart in found if chart is not None]
 
 
-def thinned(epochs: Sequence[Line]) -> list[Line]:
-    """At most MOST of them: every one, or every second, third, ... and the last."""
-    stride = -(-len(epochs) // MOST)
-    return [line for place, line in enumerate(epochs) if place % stride == 0 or place == len(epochs) - 1]
+def thinned(many: Sequence[Item], most: int) -> list[Item]:
+    """About so many of them: every one, or every second, third, ... and the last."""
+    stride = max(1, -(-len(many) // most))
+    return [one for place, one in enumerate(many) if place % stride == 0 or place == len(many) - 1]
 
 
 def of_keys(epochs: Sequence[Line], keys: Mapping[str, str]) -> Values:
@@ -74,6 +138,12 @@ def of_layers(epochs: Sequence[Line], key: str) -> Values:
     return {name: [rates.get(name) for rates in every] for name in names}
 
 
+def is_wide(values: Iterable[Any]) -> bool:
+    """Whether a logarithmic scale shows them better: all above 0, the largest WIDE times the least."""
+    found = list(values)
+    return bool(found) and 0 < WIDE * min(found) <= max(found)
+
+
 def changed(files: RunFiles) -> list[tuple[int, str]]:
     """After which epochs settings changed, and which: "training.epochs: 30 → 60"."""
     return [(int(line[AFTER]), ", ".join(_settings(line["changes"]))) for line in files.changes]
@@ -85,19 +155,24 @@ def marks(files: RunFiles, *, best: bool) -> list[tuple[float, str, str]]:
     if best and files.best_epoch is not None:
         found.append((float(files.best_epoch), "best epoch"))
     last = max((line["epoch"] for line in files.epochs), default=1)
-    return [(x, label, "right" if x > 0.8 * last else "left" if x < 0.2 * last else "center") for x, label in sorted(found)]
+    return [
+        (x, label, "right" if x > 0.8 * last else "left" if x < 0.2 * last else "center") for x, label in sorted(found)
+    ]
 
 
 def text_of(value: float | None, number_format: str) -> str:
     """A cell of a table, as the chart's axis would have it."""
     if value is None:
-        return "–"
+        return NONE
     return f"{100 * value:.2f} %" if number_format.endswith("%") else f"{value:.4g}"
 
 
-def table_of(caption: str, x_title: str, x: Sequence[int], values: Values, number_format: str, note: str = "") -> Table:
-    rows = [[str(place), *(text_of(column[row], number_format) for column in values.values())] for row, place in enumerate(x)]
-    return Table(caption, [x_title, *values], rows, note)
+def table_of(caption: str, epochs: Sequence[int], values: Values, number_format: str) -> Table:
+    """A row for each epoch, or for about MOST_ROWS of them."""
+    places = thinned(range(len(epochs)), MOST_ROWS)
+    rows = [[str(epochs[row]), *(text_of(column[row], number_format) for column in values.values())] for row in places]
+    note = "" if len(rows) == len(epochs) else f"{len(rows)} of its epochs; metrics.csv has all of them"
+    return Table(caption, ["epoch", *values], rows, note)
 
 
 def _chart(
@@ -120,15 +195,23 @@ def _chart(
         for epoch, value in zip(x, column, strict=True)
         if value is not None
     ]
+    log = name in LOGARITHMIC and is_wide(row[1] for row in rows)
     left_out = len(files.epochs) - len(epochs)
     note = f"{len(epochs)} of {len(files.epochs)} epochs are shown." if left_out else ""
     return Chart(
         f"curve-{name}",
         title,
         f"{title} by epoch. {_in_words(values, x, number_format)}",
-        lines(series, y_title, y_format=number_format, zero=zero, dots=len(x) <= FEW),
+        lines(
+            series,
+            f"{y_title}, logarithmic" if log else y_title,
+            y_format=number_format,
+            log=log,
+            zero=zero,
+            dots=len(x) <= FEW,
+        ),
         {"rows": (("x", "y", "s"), rows), "marks": (("x", "label", "align"), marks(files, best=name in JUDGED))},
-        table_of(f"{title} by epoch", "epoch", x, values, number_format, note),
+        table_of(f"{title} by epoch", x, values, number_format),
         series,
         toggles=len(series) > 1,
         note=note,
@@ -142,10 +225,9 @@ def _in_words(values: Values, x: Sequence[int], number_format: str) -> str:
         known = [(epoch, value) for epoch, value in zip(x, column, strict=True) if value is not None]
         (first, begin), (last, end) = known[0], known[-1]
         low, high = min(value for _, value in known), max(value for _, value in known)
-        text: Callable[[float], str] = lambda value: text_of(value, number_format)  # noqa: E731
-        said.append(
-            f"{name}: {text(begin)} after epoch {first}, {text(end)} after epoch {last}, between {text(low)} and {text(high)}."
-        )
+        texts = [text_of(value, number_format) for value in (begin, end, low, high)]
+        course = f"{texts[0]} after epoch {first}, {texts[1]} after epoch {last}"
+        said.append(f"{name}: {course}, between {texts[2]} and {texts[3]}.")
     return " ".join(said)
 
 

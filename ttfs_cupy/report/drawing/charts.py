@@ -18,6 +18,12 @@ JINJA = ("jinja2, which the page is made with,", "pip install 'ttfs-cupy[report]
 COLOURS = 8
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
+# A signal: the pointer's place on the x axis; where it is outside
+POINTER, NOWHERE = "pointer_x", -1
+
+# a cell without a value
+NONE = "\N{EN DASH}"
+
 Specification = dict[str, Any]
 Row = Sequence[Any]
 
@@ -105,6 +111,7 @@ class Compiled:
             whole = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": _CONFIG}
             made = vl_convert.vegalite_to_vega({**whole, **chart.specification})
             made.pop("$schema", None)
+            _follow_pointer(made)
             self.specifications.append(made)
         data = {name: {"columns": columns, "rows": rows} for name, (columns, rows) in chart.data.items()}
         spec = self._known[text]
@@ -112,6 +119,14 @@ class Compiled:
 
     def json(self) -> str:
         return json.dumps({"specs": self.specifications, "charts": self.charts}, separators=(",", ":"), allow_nan=False)
+
+
+def _follow_pointer(specification: Specification) -> None:
+    """Gives the signal POINTER, if there is one, its events, for which Vega-Lite has no words."""
+    for signal in specification.get("signals", ()):
+        if signal["name"] == POINTER:
+            # the page's script says when it has left
+            signal["on"] = [{"events": "pointermove", "update": "invert('x', x())"}]
 
 
 def rounded(value: float | None, digits: int = 5) -> float | None:

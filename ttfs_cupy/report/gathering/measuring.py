@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.data import Batches
 from ttfs_cupy.device import Array
+from ttfs_cupy.energy.counting import OperationCounter, Operations
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.evaluation import Evaluation
 from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.engine.steps.spike_times import SpikeTimes
-from ttfs_cupy.trained.decision import decide
+from ttfs_cupy.trained.decision import crossings, decide, readout_window
 from ttfs_cupy.trained.opening import OpenedRun
 
 
@@ -42,7 +43,7 @@ class _Neurons:
 class Measurements:
     """Of N test images, in their order.
 
-    labels, predicted: classes, (N,). readout: float32 (N, K), membrane potentials, or earliness where the readout fires.
+    labels, predicted: classes, (N,). readout: float32 (N, K), membrane potentials, or earliness where it fires.
     fired, at_once: by spiking layer, for each of its neurons on how many images it fired, and fired as its window
     opened, int64 (neurons,). spike_times: by layer, spikes in each of equal shares of the window, int64 (bins,).
     margins, times: float32 (N,), as Decisions has them; None where a readout is not finite.
@@ -58,6 +59,7 @@ class Measurements:
     psp_slope: float
     margins: NDArray[np.float32] | None
     times: NDArray[np.float32] | None
+    operations: Operations
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
@@ -83,25 +85,36 @@ class Measurements:
 def measure(opened: OpenedRun) -> Measurements:
     """Every test image through the network with the run's weights."""
     network, test = opened.network, opened.experiment.test
+    operations = OperationCounter(network)
     neurons, times, last = _Neurons(network), SpikeTimes(network), network.layers[-1]
     readouts: list[np.ndarray] = []
 
     def watch(layer: Layer, output: Array) -> None:
         neurons.watch(layer, output)
         times.watch(layer, output)
+        operations.watch(layer, output)
         if layer is last:
             readouts.append(network.device.to_host(output).reshape(len(output), -1).copy())
 
     found = predict(network, test, watch=watch)
     fired, at_once = neurons.read()
     readout = np.concatenate(readouts)
-    margins, moments = _decisions(network, test) if np.isfinite(readout).all() else (None, None)
+    margins, moments = _decisions(network, test, readout) if np.isfinite(readout).all() else (None, None)
     counted = (found.evaluation, fired, at_once, times.read())
-    return Measurements(test.labels, found.classes, readout, *counted, network.psp_slope, margins, moments)
+    totals = found.evaluation.totals
+    done = Operations(totals.images, network.psp_slope, totals.accuracy, operations.read(totals.images))
+    return Measurements(test.labels, found.classes, readout, *counted, network.psp_slope, margins, moments, done)
 
 
-def _decisions(network: Network, test: Batches) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The margin of each image, and since when its answer stands: one more pass."""
+def _decisions(
+    network: Network, test: Batches, readout: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The margin of each image, and since when its answer stands: where the readout's potentials move, by one more
+    pass."""
+    if network.psp_slope == 0 and not network.layers[-1].is_spiking:
+        second, first = np.partition(readout.astype(np.float64), -2, axis=1)[:, -2:].T
+        times = readout_window(network) + crossings(readout, readout)
+        return (first - second).astype(np.float32), times.astype(np.float32)
     made = [decide(network, batch.inputs) for batch in test.epoch(0, network.device)]
     return np.concatenate([one.margins for one in made]), np.concatenate([one.times for one in made])
 

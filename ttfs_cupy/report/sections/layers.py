@@ -9,10 +9,10 @@ from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.watching.layers import layer_warnings
-from ttfs_cupy.report import pictures
-from ttfs_cupy.report.charts import Chart, Series, Table, rounded
-from ttfs_cupy.report.line_charts import PERCENT, SHORT, steps
-from ttfs_cupy.report.measuring import Measurements
+from ttfs_cupy.report.drawing import pictures
+from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, rounded
+from ttfs_cupy.report.drawing.line_charts import PERCENT, SHORT, steps
+from ttfs_cupy.report.gathering.measuring import Measurements
 
 HEIGHT, BINS = 120, 40
 # a filter of one weight is no picture, and thousands of them none either
@@ -109,11 +109,16 @@ def _times(network: Network, place: int, layer: Weighted, measured: Measurements
     counts = measured.spike_times[layer.name]
     total, width = int(counts.sum()), network.t_win / len(counts)
     shares = counts / max(1, total)
-    rows = [[rounded(k * width), rounded((k + 1) * width), rounded(float(share)), "s0"] for k, share in enumerate(shares)]
+    rows = [
+        [rounded(k * width), rounded((k + 1) * width), rounded(float(share)), "s0"] for k, share in enumerate(shares)
+    ]
     table = Table(
         f"Spike times of {layer.name}",
         ["from", "to", "spikes", "share"],
-        [[f"{k * width:.4g}", f"{(k + 1) * width:.4g}", f"{int(n):,}", _percent(share)] for k, (n, share) in enumerate(zip(counts, shares, strict=True))],
+        [
+            [f"{k * width:.4g}", f"{(k + 1) * width:.4g}", f"{int(n):,}", _percent(share)]
+            for k, (n, share) in enumerate(zip(counts, shares, strict=True))
+        ],
     )
     said = f"When the neurons of {layer.name} fire, in their window of {network.t_win:g}: {total:,} spikes"
     if total:
@@ -122,7 +127,9 @@ def _times(network: Network, place: int, layer: Weighted, measured: Measurements
         said += f", half of them before {half:.3g}, {_percent(shares[0])} of them in the first {width:.3g}"
     series = [Series("s0", layer.name, 0)]
     specification = steps(series, "spike time in the window", "share of spikes", y_format=PERCENT, height=HEIGHT)
-    return Chart(f"times-{place}", "Spike times", f"{said}.", specification, {"rows": (("x", "end", "y", "s"), rows)}, table)
+    return Chart(
+        f"times-{place}", "Spike times", f"{said}.", specification, {"rows": (("x", "end", "y", "s"), rows)}, table
+    )
 
 
 def _distribution(place: int, layer: Weighted, weights: NDArray[np.float32]) -> Chart:
@@ -136,8 +143,13 @@ def _distribution(place: int, layer: Weighted, weights: NDArray[np.float32]) -> 
         ["from", "to", "weights", "share"],
         [[f"{low:.4g}", f"{high:.4g}", f"{count:,}", _percent(share)] for low, high, count, share in bins],
     )
-    said = f"How the {values.size:,} weights of {layer.name} are distributed: mean {values.mean():.3g}, standard deviation {values.std():.3g}."
-    specification = steps([Series("s0", layer.name, 2)], "weight", "share of weights", x_format=SHORT, y_format=PERCENT, height=HEIGHT)
+    mean, deviation = float(values.mean()), float(values.std())
+    said = (
+        f"How the {values.size:,} weights of {layer.name} are distributed: mean {mean:.3g}, deviation {deviation:.3g}."
+    )
+    specification = steps(
+        [Series("s0", layer.name, 2)], "weight", "share of weights", x_format=SHORT, y_format=PERCENT, height=HEIGHT
+    )
     return Chart(f"weights-{place}", "Weights", said, specification, {"rows": (("x", "end", "y", "s"), rows)}, table)
 
 
@@ -146,8 +158,9 @@ def _filters(weights: NDArray[np.float32]) -> Filters | None:
     if min(height, width) < SMALLEST_FILTER or count > MOST_FILTERS:
         return None
     uri, rows, columns = pictures.filters(weights)
-    about = f"The {count} filters of {height} x {width} weights, {rows} rows of {columns}: blue below 0, white 0, orange above 0"
-    return Filters(uri, f"{about}{', the mean over its inputs' if inputs > 1 else ''}.")
+    colours = "blue below 0, white 0, orange above 0"
+    about = f"The {count} filters of {height} x {width} weights, {rows} rows of {columns}: {colours}"
+    return Filters(uri, f"{about}{', the mean over inputs' if inputs > 1 else ''}.")
 
 
 def _table(weighted: list[Weighted], measured: Measurements | None) -> Table:
@@ -164,7 +177,7 @@ def _table(weighted: list[Weighted], measured: Measurements | None) -> Table:
                     f"{_always_first(measured, layer.name):,}",
                 ]
                 if layer.is_spiking
-                else ["–"] * 4
+                else [NONE] * 4
             )
         rows.append(cells)
     header = ["layer", "neurons", "weights"]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttfs_cupy.common.shown import one_line, shown
-from ttfs_cupy.report.reading import RunFiles, number
+from ttfs_cupy.report.drawing.charts import NONE
+from ttfs_cupy.report.gathering.reading import RunFiles, number
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def head(files: RunFiles, parameters: int | None = None) -> Head:
 
 
 def percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f} %"
+    return NONE if share is None else f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
 
 
 def duration(seconds: float) -> str:
@@ -68,11 +69,13 @@ def _tiles(files: RunFiles, parameters: int | None) -> list[Tile]:
     tiles = []
     if test is not None:
         images = number(test, "test_images")
-        tiles.append(Tile("Test accuracy", percent(number(test, "test_accuracy")), f"{images:,.0f} images" if images else ""))
+        tiles.append(
+            Tile("Test accuracy", percent(number(test, "test_accuracy")), f"{images:,.0f} images" if images else "")
+        )
         loss, balanced = number(test, "test_loss"), number(test, "balanced_accuracy")
         if loss is not None:
             tiles.append(Tile("Test loss", f"{loss:.4f}"))
-        if balanced is not None and balanced != number(test, "test_accuracy"):
+        if balanced is not None and percent(balanced) != tiles[0].value:
             tiles.append(Tile("Balanced accuracy", percent(balanced), "mean of the classes"))
     best = [value for line in files.epochs if (value := number(line, "validation_accuracy")) is not None]
     if best:
@@ -104,7 +107,8 @@ def _facts(files: RunFiles) -> list[tuple[str, str]]:
             ("data", f"{config.data.dataset}, augmented by {_plain(config.data.augment)}, seed {config.seed}"),
             ("neuron", f"psp_slope {_slope(network.psp_slope)}, t_win {network.t_win:g}, readout {network.readout}"),
             ("weights", f"normalization {network.normalization}"),
-            ("optimiser", f"{optimizer.name}, lr {optimizer.lr:g}, batches of {training.batch_size}, schedule {config.schedule.name}"),
+            ("optimiser", f"{optimizer.name}, lr {optimizer.lr:g}, schedule {config.schedule.name}"),
+            ("batches", f"of {training.batch_size} images"),
         ]
     precision = None if test is None else test.get("precision")
     if isinstance(precision, str) or config is not None:

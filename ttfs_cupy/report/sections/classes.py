@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.shown import one_line
-from ttfs_cupy.report.charts import Chart, Specification, Table, rounded
-from ttfs_cupy.report.measuring import Measurements
+from ttfs_cupy.report.drawing.charts import NONE, Chart, Specification, Table, rounded
+from ttfs_cupy.report.gathering.measuring import Measurements
 
 # of larger matrices no cell could be seen; in larger ones than the second no number could be read
 MOST_CLASSES, MOST_NUMBERED = 128, 20
@@ -61,12 +61,17 @@ def _confusions(matrix: NDArray[np.int64], images: NDArray[np.int64], names: Seq
     wrong = matrix - np.diag(np.diag(matrix))
     places = [place for place in np.argsort(-wrong.ravel(), kind="stable")[:CONFUSIONS] if wrong.ravel()[place]]
     pairs = [divmod(int(place), len(names)) for place in places]
-    rows = [[names[true], names[taken], f"{int(wrong[true, taken]):,}", _share(int(wrong[true, taken]), int(images[true]))] for true, taken in pairs]
-    return Table("The most frequent confusions", ["class", "taken for", "images", "of its images"], rows) if rows else None
+    rows = [
+        [names[true], names[taken], f"{int(wrong[true, taken]):,}", _share(int(wrong[true, taken]), int(images[true]))]
+        for true, taken in pairs
+    ]
+    return (
+        Table("The most frequent confusions", ["class", "taken for", "images", "of its images"], rows) if rows else None
+    )
 
 
 def _share(part: int, of: int) -> str:
-    return f"{100 * part / of:.1f} %" if of else "–"
+    return f"{100 * part / of:.1f} %" if of else NONE
 
 
 def _chart(matrix: NDArray[np.int64], names: Sequence[str]) -> Chart:
@@ -83,8 +88,8 @@ def _chart(matrix: NDArray[np.int64], names: Sequence[str]) -> Chart:
         [[name, *(str(count) for count in row)] for name, row in zip(names, matrix.tolist(), strict=True)],
     )
     said = (
-        f"A matrix of {len(names)} classes: a row for each true class, a column for each predicted one; the darker a cell, "
-        "the larger its share of the row. "
+        f"A matrix of {len(names)} classes: a row for each true class, a column for each predicted one; the darker a "
+        "cell, the larger its share of the row. "
     )
     least = int(np.argmin(np.where(matrix.sum(axis=1) > 0, np.diag(shares), 2)))
     said += f"Of the class {names[least]} the smallest share is right, {100 * shares[least, least]:.1f} %."
@@ -113,10 +118,19 @@ def _heat_map(names: Sequence[str]) -> Specification:
         {"field": "share", "title": "of the class", "format": ".1%"},
     ]
     # what is rare is to be seen, too
-    opacity = {"field": "share", "type": "quantitative", "legend": None, "scale": {"type": "pow", "exponent": 0.6, "domain": [0, 1], "range": [0.04, 1]}}
+    opacity = {
+        "field": "share",
+        "type": "quantitative",
+        "legend": None,
+        "scale": {"type": "pow", "exponent": 0.6, "domain": [0, 1], "range": [0.04, 1]},
+    }
     cell = {"mark": {"type": "rect", "fill": "var(--s1)"}, "encoding": {"opacity": opacity, "tooltip": tooltip}}
     number = {
-        "mark": {"type": "text", "fontSize": 11, "fill": {"expr": "datum.share > 0.4 ? 'var(--card)' : 'var(--text)'"}},
+        "mark": {
+            "type": "text",
+            "fontSize": {"expr": "width < 300 ? 9 : 11"},
+            "fill": {"expr": "datum.share > 0.4 ? 'var(--card)' : 'var(--text)'"},
+        },
         "encoding": {"text": {"field": "n", "format": ",", "type": "quantitative"}, "tooltip": tooltip},
     }
     height = max(240, min(700, 46 * len(names) + 100))

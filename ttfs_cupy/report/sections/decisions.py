@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.report.charts import Chart, Series, Table, rounded
-from ttfs_cupy.report.line_charts import PERCENT, SHORT, steps
-from ttfs_cupy.report.measuring import Measurements
+from ttfs_cupy.report.drawing.charts import Chart, Series, Table, rounded
+from ttfs_cupy.report.drawing.line_charts import PERCENT, SHORT, steps
+from ttfs_cupy.report.gathering.measuring import Measurements
 
 BINS = 40
 RIGHT, WRONG = Series("s0", "right", 0), Series("s1", "wrong", 1)
@@ -58,7 +58,8 @@ def _chart(right: NDArray[np.bool_], name: str, title: str, values: NDArray[np.f
         ]
         if len(chosen):
             quarters = np.quantile(chosen, (0.25, 0.5, 0.75))
-            said.append(f"{one.label}, {len(chosen):,} images: half of them from {quarters[0]:.3g} to {quarters[2]:.3g}, median {quarters[1]:.3g}")
+            halves = f"half of them from {quarters[0]:.3g} to {quarters[2]:.3g}, median {quarters[1]:.3g}"
+            said.append(f"{one.label}, {len(chosen):,} images: {halves}")
     table = Table(
         f"{title}: images, by whether they are predicted rightly",
         ["from", "to", "right", "wrong"],

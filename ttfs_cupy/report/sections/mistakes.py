@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.report.charts import Chart, Specification, rounded
-from ttfs_cupy.report.measuring import Measurements, confident_mistakes, spikes_of
-from ttfs_cupy.report.pictures import picture
+from ttfs_cupy.report.drawing.charts import Chart, Specification, rounded
+from ttfs_cupy.report.drawing.pictures import picture
+from ttfs_cupy.report.gathering.measuring import Measurements, confident_mistakes, spikes_of
 from ttfs_cupy.trained.opening import OpenedRun
 
 # rows of a raster for each layer
@@ -96,7 +96,9 @@ def _chart(
             dots.append([rounded(t_win * (window + 1) - float(shown[neuron]), 4), row + int(neuron)])
         fired = earliness[earliness != 0]
         if len(fired):
-            said.append(f"{name}: {len(fired):,} of {len(earliness):,} neurons fire, the median at {t_win - float(np.median(fired)):.2f} of its window")
+            median = t_win - float(np.median(fired))
+            count = f"{len(fired):,} of {len(earliness):,} neurons fire"
+            said.append(f"{name}: {count}, the median at {median:.2f} of its window")
         else:
             said.append(f"{name}: no neuron fires")
         row += len(shown) + BETWEEN
@@ -120,7 +122,12 @@ def raster(t_win: float, layers: Sequence[tuple[str, int]]) -> Specification:
     time = {"type": "quantitative", "scale": {"domain": [0, end], "nice": False}}
     time |= {"title": "time, in windows one after the other", "axis": {"values": ticks, "format": "~g"}}
     rows = {"type": "quantitative", "title": None, "scale": {"domain": [last, -2], "nice": False}, "axis": None}
-    window_of = {"x": {"field": "from", **time}, "x2": {"field": "to"}, "y": {"field": "top", **rows}, "y2": {"field": "bottom"}}
+    window_of = {
+        "x": {"field": "from", **time},
+        "x2": {"field": "to"},
+        "y": {"field": "top", **rows},
+        "y2": {"field": "bottom"},
+    }
     text = {"type": "text", "baseline": "middle", "align": {"expr": "datum.align"}, "dx": {"expr": "datum.dx"}}
     named = {"x": {"field": "at", **time}, "y": {"field": "middle", **rows}, "text": {"field": "name"}}
     rule = {"type": "rule", "stroke": "var(--s2)", "strokeWidth": 2}
@@ -133,7 +140,11 @@ def raster(t_win: float, layers: Sequence[tuple[str, int]]) -> Specification:
         "layer": [
             {"data": {"values": bands}, "mark": {"type": "rect", "fill": "var(--band)"}, "encoding": window_of},
             {"data": {"values": bands}, "mark": text, "encoding": named},
-            {"data": {"name": "spikes"}, "mark": dot, "encoding": {"x": {"field": "t", **time}, "y": {"field": "row", **rows}}},
+            {
+                "data": {"name": "spikes"},
+                "mark": dot,
+                "encoding": {"x": {"field": "t", **time}, "y": {"field": "row", **rows}},
+            },
             {"data": {"name": "decided"}, "mark": rule, "encoding": {"x": {"field": "t", **time}}},
             {"data": {"name": "decided"}, "mark": label, "encoding": {"x": {"field": "t", **time}}},
         ],

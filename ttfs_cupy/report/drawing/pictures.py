@@ -34,7 +34,9 @@ def filters(weights: NDArray[np.float32]) -> tuple[str, int, int]:
     canvas = np.empty((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), np.uint8)
     canvas[...] = _BETWEEN
     for place in range(count):
-        top, left = (GAP + part * (size + GAP) for part, size in zip(divmod(place, columns), (height, width), strict=True))
+        top, left = (
+            GAP + part * (size + GAP) for part, size in zip(divmod(place, columns), (height, width), strict=True)
+        )
         canvas[top : top + height, left : left + width] = _coloured(means[..., place] / largest)
     return _uri(canvas), rows, columns
 
