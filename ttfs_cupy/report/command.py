@@ -63,6 +63,8 @@ def _report(parsed: argparse.Namespace) -> None:
     runs = [read(path) for path in parsed.runs]
     _check_runs(runs)
     if len(runs) > 1:
+        if parsed.set or parsed.device:
+            raise UserError("--set and --device are of one run's network, which a page of several does not look at")
         content, troubles = several.page(runs)
     else:
         _check_options(runs[0], parsed)

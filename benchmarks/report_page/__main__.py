@@ -4,7 +4,7 @@ if __name__ == "__main__":
     # imports what it needs with an answer to Ctrl-C
     from ttfs_cupy.common.command import entry
 
-    entry.run("ttfs_cupy.benchmarks.report_page")
+    entry.run("ttfs_cupy.benchmarks.report_page.__main__")
 
 import argparse
 import shutil
