@@ -3,6 +3,7 @@
 from .augmentation import AUGMENTATIONS, Augmentation, augmentation
 from .batches import Batch, Batches
 from .class_weights import class_weights
+from .corruption import CORRUPTIONS, Corruption, corrupted
 from .mixing import MIXES, MixedLabels, Mixing, mixing
 from .sources.datasets import DATASETS, Source, load_dataset
 from .sources.images import Dataset, ImageSet, InputDescription
@@ -10,11 +11,13 @@ from .split import Split, fingerprint, split
 
 __all__ = [
     "AUGMENTATIONS",
+    "CORRUPTIONS",
     "DATASETS",
     "MIXES",
     "Augmentation",
     "Batch",
     "Batches",
+    "Corruption",
     "Dataset",
     "ImageSet",
     "InputDescription",
@@ -24,6 +27,7 @@ __all__ = [
     "Split",
     "augmentation",
     "class_weights",
+    "corrupted",
     "fingerprint",
     "load_dataset",
     "mixing",

@@ -16,7 +16,18 @@ checkout.make_importable()
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ttfs_cupy import plot
-    from ttfs_cupy.data import Batch, Batches, Dataset, ImageSet, MixedLabels, augmentation, load_dataset, mixing
+    from ttfs_cupy.data import (
+        Batch,
+        Batches,
+        Corruption,
+        Dataset,
+        ImageSet,
+        MixedLabels,
+        augmentation,
+        corrupted,
+        load_dataset,
+        mixing,
+    )
     from ttfs_cupy.device import Device, get_device
     from ttfs_cupy.energy.counting import count_operations
     from ttfs_cupy.engine.average import WeightAverage
@@ -39,10 +50,12 @@ _ROOMS = {
     "data": (
         "Batch",
         "Batches",
+        "Corruption",
         "Dataset",
         "ImageSet",
         "MixedLabels",
         "augmentation",
+        "corrupted",
         "load_dataset",
         "mixing",
     ),
@@ -72,6 +85,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Config",
+    "Corruption",
     "Dataset",
     "Device",
     "Encoder",
@@ -95,6 +109,7 @@ __all__ = [
     "__version__",
     "augmentation",
     "build",
+    "corrupted",
     "count_operations",
     "dump_config",
     "get_device",

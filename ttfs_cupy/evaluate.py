@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
-from ttfs_cupy.common.shown import one_line
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import one_line, shown
+from ttfs_cupy.data.corruption import CORRUPTIONS, Corruption, corrupted_batches, described
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.engine.steps.evaluation import Evaluator
@@ -40,20 +42,32 @@ def parser() -> argparse.ArgumentParser:
     add("--jitter", type=float, default=0.0, metavar="SHARE", help="jitters spike times: sigma, as a share of t_win")
     add("--time-bits", type=int, metavar="B", help="rounds spike times to 2^B steps of t_win")
     add("--weight-bits", type=int, metavar="B", help="rounds weights to 2^(B-1)-1 levels a side, by output channel")
-    add("--noise-seed", type=int, default=0, metavar="N", help="of the jitter (default: 0)")
+    add("--drop-spikes", type=float, default=0.0, metavar="P", help="loses each spike with this probability")
+    add(
+        "--corrupt",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "LEVEL"),
+        help=f"corrupts the images: {', '.join(CORRUPTIONS)}, and how much; repeated, one after the other",
+    )
+    add("--noise-seed", type=int, default=0, metavar="N", help="of all of this that is drawn (default: 0)")
     loudness.add_options(parser, "warnings, errors, and the test accuracy")
     return parser
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    noise = Noise(parsed.jitter, parsed.time_bits, parsed.weight_bits, parsed.noise_seed)
+    noise = Noise(parsed.jitter, parsed.time_bits, parsed.weight_bits, parsed.noise_seed, parsed.drop_spikes)
+    corruptions = [_corruption(name, level) for name, level in parsed.corrupt]
     opened = open_run(parsed.run, parsed.set, parsed.device, parsed.epoch)
     experiment, network, names = opened.experiment, opened.network, opened.class_names
-    if noise.is_on:
-        quiet, noisy = predict(network, experiment.test), predict(network, experiment.test, noise)
-        result = noisy.evaluation
+    is_disturbed = noise.is_on or bool(corruptions)
+    if is_disturbed:
+        quiet = predict(network, experiment.test)
+        noisy = predict(network, corrupted_batches(experiment.test, corruptions, noise.seed), noise)
+        result, plain = noisy.evaluation, quiet.evaluation
     else:
-        result = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
+        result = plain = Evaluator(network, experiment.test.batch_size).over(experiment.test, "test")
     logger.info("device         %s (%s)", experiment.device.description, experiment.device_reason)
     logger.info("precision      %s", network.precision)
     weights, split = opened.weights, opened.run.split
@@ -67,13 +81,14 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     logger.info("test accuracy  %s", percent, extra={"bold": percent, **loudness.RESULT})
     if result.classes.are_uneven:
         logger.info("balanced       %s", _by_class(result.classes, names))
-    if noise.is_on:
-        logger.info("noise          %s", _described(noise, network))
-        accuracy, changed = quiet.evaluation.totals.accuracy, noisy.changed(quiet)
+    if is_disturbed:
+        logger.info("noise          %s", _described(noise, corruptions, network))
+        accuracy, changed = plain.totals.accuracy, noisy.changed(quiet)
         logger.info("without noise  %.2f %%; %.2f %% of predictions change", 100 * accuracy, 100 * changed)
     for name, rate in result.firing_rates.items():
         logger.info("firing rate    %-8s %.3f", name, rate)
-    for warning in layer_warnings(result.firing_rates, result.saturations, "test", experiment.config):
+    # of the network as it is: what noise silences is no fault of its training
+    for warning in layer_warnings(plain.firing_rates, plain.saturations, "test", experiment.config):
         logger.warning("%s", warning)
 
 
@@ -87,7 +102,17 @@ def _by_class(classes: ClassTotals, names: tuple[str, ...] | None) -> str:
     )
 
 
-def _described(noise: Noise, network: Network) -> str:
-    """The noise that was on; an input code without spike times is none of its business."""
+def _corruption(name: str, level: str) -> Corruption:
+    try:
+        number = float(level)
+    except ValueError:
+        raise UserError(f"--corrupt {one_line(name, 30)}: the level must be a number, not {shown(level)}") from None
+    return Corruption(name, number)
+
+
+def _described(noise: Noise, corruptions: Sequence[Corruption], network: Network) -> str:
+    """What was on; an input code without spike times is none of the noise's business."""
     spared = noise.moves_spikes and not network.encoder.is_spike_code
-    return f"{noise}{'; the input code has no spike times, and is left as it is' if spared else ''}"
+    parts = [described(corruptions, noise.seed), str(noise) if noise.is_on else ""]
+    what = ", ".join(filter(None, parts))
+    return f"{what}{'; the input code has no spike times, and is left as it is' if spared else ''}"

@@ -104,6 +104,13 @@ def test_mistakes_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_runs_own_files_stay(run: Path) -> None:
+    before = tree(run)
+    outcome = energy(run, "--json", run / "config.yaml", "--force")
+    assert outcome.code == 2 and "config.yaml' is a file of the run itself: name another one" in outcome.err
+    assert tree(run) == before
+
+
 def test_where_there_is_no_run(tmp_path: Path) -> None:
     outcome = energy(tmp_path)
     assert (outcome.code, outcome.out) == (2, "") and outcome.err.startswith("error: ")

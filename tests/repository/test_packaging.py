@@ -99,7 +99,7 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
         lines = archive.read(entry_points).decode().splitlines()
     scripts = dict(line.split(" = ") for line in lines if "=" in line)
     assert scripts.pop("ttfs") == "ttfs_cupy.common.command.entry:front" and "ttfs_cupy/__main__.py" in names
-    commands = ("train", "evaluate", "preview", "convert", "sweep", "report", "energy", "check", "bench")
+    commands = ("train", "evaluate", "robustness", "preview", "convert", "sweep", "report", "energy", "check", "bench")
     assert {f"ttfs-{command}" for command in commands} == set(scripts)
     for name, value in scripts.items():
         command = name.removeprefix("ttfs-")

@@ -20,6 +20,7 @@ from ttfs_cupy.energy import table
 from ttfs_cupy.energy.costs import ACCESS, MEMORY
 from ttfs_cupy.energy.counting import count_operations
 from ttfs_cupy.energy.figure import picture
+from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.plot.canvas import matplotlib
 from ttfs_cupy.trained.opening import OpenedRun, open_run
 
@@ -78,7 +79,11 @@ def _check_files(parsed: argparse.Namespace) -> None:
     if parsed.json is not None and parsed.json != STDOUT:
         check_writable(parsed.json)
     for file in (parsed.json, parsed.plot):
-        if file is not None and file != STDOUT and is_there(file) and not parsed.force:
+        if file is None or file == STDOUT or not is_there(file):
+            continue
+        if any(is_there(own) and file.samefile(own) for own in RunDirectory(parsed.run).files):
+            raise UserError(f"'{shown_path(file)}' is a file of the run itself: name another one")
+        if not parsed.force:
             raise UserError(f"'{shown_path(file)}' is there already: name another file, or add --force")
     if parsed.json is not None and parsed.plot is not None and parsed.json.resolve() == parsed.plot.resolve():
         raise UserError(f"--json and --plot '{shown_path(parsed.plot)}' are one file: name two")

@@ -7,6 +7,7 @@ A command's module has `parser()`, which makes its argparse.ArgumentParser, and 
 COMMANDS = {
     "train": ("ttfs_cupy.train", "trains a network as a YAML file says, or goes on with a run"),
     "evaluate": ("ttfs_cupy.evaluate", "measures a run's weights on the test set"),
+    "robustness": ("ttfs_cupy.robustness.command", "measures what disturbances a run's network bears"),
     "preview": ("ttfs_cupy.preview", "draws what training makes of its images"),
     "convert": ("ttfs_cupy.convert", "writes a run's weights and network for PyTorch"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),

@@ -1,4 +1,4 @@
-"""What imprecise hardware would do to a trained network: spike times that jitter or come in steps, rounded weights.
+"""What imprecise hardware would do to a trained network: spikes that jitter, come in steps, get lost; rounded weights.
 
 Acts between layers, on what neurons fire and before it is pooled, and on the encoded images. No kernel of its own: a
 watcher of Network.run changes each layer's output before the next one reads it.
@@ -30,13 +30,16 @@ class Noise:
     window is clipped to it, and remains a spike. time_bits: spike times are rounded to the nearest of 2^bits steps, so
     that earliness is T k / 2^bits, k from 1 (no spike falls silent) to 2^bits; after any jitter. weight_bits: weights
     are rounded to the nearest of 2^(bits - 1) - 1 levels a side, the largest magnitude of each output channel being
-    the outermost level. seed: of the jitter. The silent stay silent. Raises UserError for what is none of this.
+    the outermost level. drop_spikes: with that probability a spike is lost, each by itself, so that its neuron is
+    silent for all that it feeds; last of all, and what is not lost stays as it is. seed: of what is drawn, jitter and
+    losses. The silent stay silent. Raises UserError for what is none of this.
     """
 
     jitter: float = 0.0
     time_bits: int | None = None
     weight_bits: int | None = None
     seed: int = 0
+    drop_spikes: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("jitter", self.jitter, 0, 1)
@@ -46,6 +49,7 @@ class Noise:
             # one bit is the sign
             check_count("weight_bits", self.weight_bits, least=2, most=MOST_BITS)
         check_count("noise_seed", self.seed, least=0, most=2**64 - 1)
+        check_number("drop_spikes", self.drop_spikes, 0, 1)
 
     @property
     def is_on(self) -> bool:
@@ -53,13 +57,19 @@ class Noise:
 
     @property
     def moves_spikes(self) -> bool:
-        return self.jitter > 0 or self.time_bits is not None
+        return self.jitter > 0 or self.time_bits is not None or self.drop_spikes > 0
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether another seed is another noise."""
+        return self.jitter > 0 or self.drop_spikes > 0
 
     def __str__(self) -> str:
         parts = [
             f"jitter of {self.jitter:g} of the window (seed {self.seed})" if self.jitter else "",
             f"spike times of {self.time_bits} bits" if self.time_bits is not None else "",
             f"weights of {self.weight_bits} bits" if self.weight_bits is not None else "",
+            f"{100 * self.drop_spikes:g} % of spikes lost (seed {self.seed})" if self.drop_spikes else "",
         ]
         return ", ".join(filter(None, parts)) or "none"
 
@@ -86,6 +96,14 @@ def in_steps(earliness: Array, bits: int, t_win: float, xp: ModuleType = np) -> 
     return steps
 
 
+def thinned(earliness: Array, drawn: Array, share: float) -> Array:
+    """Earliness float32 without the spikes whose number is below `share`: these are silent, the others as they were.
+
+    drawn: uniform in [0, 1), float32; at a share of 1 all are lost, at 0 none.
+    """
+    return earliness * (drawn >= np.float32(share))
+
+
 def rounded_weights(weights: Array, bits: int, xp: ModuleType = np) -> Array:
     """float32 (..., out) at the nearest of 2^(bits - 1) - 1 levels a side, for each output channel its own."""
     levels = np.float32(2 ** (bits - 1) - 1)
@@ -98,8 +116,9 @@ def rounded_weights(weights: Array, bits: int, xp: ModuleType = np) -> Array:
 class SpikeNoise:
     """Moves the spikes of a set of images, batch after batch.
 
-    Numbers are drawn on the host, for each layer from a generator of its own: a seed means the same on every device,
-    and with batches of any size.
+    Numbers are drawn on the host, for each layer from generators of its own, one for jitter and one for losses: a seed
+    means the same on every device, with batches of any size, and whatever else is on. Of one seed, what is lost at a
+    low probability is lost at a higher one, too.
     """
 
     def __init__(self, network: Network, noise: Noise):
@@ -109,9 +128,8 @@ class SpikeNoise:
         self._encodes_spikes = network.encoder.is_spike_code
         names = ["", *(layer.name for layer in network.layers if layer.is_spiking)]
         seeds = np.random.SeedSequence(noise.seed).spawn(len(names))
-        self._generators = {
-            name: np.random.Generator(np.random.PCG64(seed)) for name, seed in zip(names, seeds, strict=True)
-        }
+        self._jitters = {name: _generator(seed) for name, seed in zip(names, seeds, strict=True)}
+        self._losses = {name: _generator(seed.spawn(1)[0]) for name, seed in zip(names, seeds, strict=True)}
 
     def encoded(self, inputs: Array) -> Array:
         """The input code, moved too where it consists of spikes: pixels of a direct code, and standardised ones, have
@@ -126,11 +144,18 @@ class SpikeNoise:
     def _moved(self, name: str, earliness: Array) -> Array:
         xp, noise = self._device.xp, self._noise
         if noise.jitter:
-            drawn = self._generators[name].standard_normal(earliness.shape, np.float32)
+            drawn = self._jitters[name].standard_normal(earliness.shape, np.float32)
             earliness = jittered(earliness, self._device.to_device(drawn), noise.jitter * self._t_win, self._t_win)
         if noise.time_bits is not None:
             earliness = in_steps(earliness, noise.time_bits, self._t_win, xp)
+        if noise.drop_spikes:
+            drawn = self._losses[name].random(earliness.shape, np.float32)
+            earliness = thinned(earliness, self._device.to_device(drawn), noise.drop_spikes)
         return earliness
+
+
+def _generator(seed: np.random.SeedSequence) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(seed))
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""What disturbances a trained network bears: accuracy over their levels."""
