@@ -15,7 +15,7 @@ pytest.importorskip("vl_convert", reason=NEEDED)
 pytest.importorskip("jinja2", reason=NEEDED)
 
 # names of classes, and so of folders, that would be HTML, JavaScript, or both
-EVIL = ("<script>alert(1)<", "\"><img src=x onerror=alert(1)>", "'-alert(1)-${alert(1)}")
+EVIL = ("<script>alert(1)<", '"><img src=x onerror=alert(1)>', "'-alert(1)-${alert(1)}")
 
 
 def report(*arguments: str | Path) -> Outcome:

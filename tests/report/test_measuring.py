@@ -33,7 +33,9 @@ def plain(opened: OpenedRun) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return readout, {layer.name: times[layer.name] for layer in network.layers if layer.is_spiking}
 
 
-def test_neurons_are_counted_one_by_one(measured: Measurements, plain: tuple[np.ndarray, dict[str, np.ndarray]]) -> None:
+def test_neurons_are_counted_one_by_one(
+    measured: Measurements, plain: tuple[np.ndarray, dict[str, np.ndarray]]
+) -> None:
     for name, times in plain[1].items():
         # which neuron is which is another order: NHWC
         assert sorted(measured.fired[name]) == sorted(np.isfinite(times).sum(axis=0))
@@ -84,9 +86,7 @@ def test_rasters_have_the_spikes_of_their_images(opened: OpenedRun, measured: Me
     layers = spikes_of(opened, chosen)
     assert [name for name, _ in layers] == ["input", "conv1", "conv2"]
     test = opened.experiment.test.images
-    np.testing.assert_array_equal(
-        layers[0][1], test.images[chosen].reshape(len(chosen), -1) / np.float32(test.maximum)
-    )
+    np.testing.assert_array_equal(layers[0][1], test.images[chosen].reshape(len(chosen), -1) / np.float32(test.maximum))
     (chart,) = (one for one in page.data["charts"] if one["id"] == "raster-0")
     dots = {tuple(dot) for dot in chart["data"]["spikes"]["rows"]}
     expected, row = set(), 0

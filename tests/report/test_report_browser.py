@@ -133,7 +133,9 @@ def test_the_pointer_is_told_the_values(browser: Any, page: Page) -> None:
     (chart,) = find(browser, "#curve-loss")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart)
     # the first move says where, the next one is told
-    over = ActionChains(browser).move_to_element(chart).pause(0.2).move_by_offset(-4, 2).pause(0.2).move_by_offset(-2, 1)
+    over = (
+        ActionChains(browser).move_to_element(chart).pause(0.2).move_by_offset(-4, 2).pause(0.2).move_by_offset(-2, 1)
+    )
     over.pause(0.2).perform()
     (tip,) = find(browser, "#tip")
     waits(tip.is_displayed)

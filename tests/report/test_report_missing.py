@@ -31,8 +31,11 @@ def test_without_data_the_curves_are_there(copy: Path, tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     page = reported(tmp_path, copy)
-    assert sections(page) == ["run", "curves"]
-    assert "The network was not looked at, nor the test set" in troubles(page)
+    assert sections(page) == ["run", "curves", "layers"]
+    assert "The test set was not looked at" in troubles(page)
+    # what the weights alone tell
+    assert page.rows("Layers")[0] == ["layer", "neurons", "weights"]
+    assert [one["id"] for one in page.data["charts"] if "weights-" in one["id"]] == [f"weights-{k}" for k in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,7 @@ def test_without_data_the_curves_are_there(copy: Path, tmp_path: Path, monkeypat
     [
         (lambda run: (run / "best.safetensors").unlink(), "best.safetensors", ["run", "curves"]),
         (lambda run: (run / "best.safetensors").write_bytes(b"x"), "best.safetensors", ["run", "curves"]),
-        (lambda run: (run / "split.json").write_text("{}"), "split.json", ["run", "curves"]),
+        (lambda run: (run / "split.json").write_text("{}"), "split.json", ["run", "curves", "layers"]),
         (lambda run: (run / "metrics.jsonl").unlink(), "There is no metrics.jsonl", None),
         (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\xfe"), "metrics.jsonl", None),
         (lambda run: (run / "log.txt").unlink(), "There is no log.txt", None),

@@ -13,9 +13,10 @@ from helpers.commands import metrics
 from helpers.page import Page
 from PIL import Image
 
-from .conftest import EVIL, reported
 from ttfs_cupy.report.page import in_script
 from ttfs_cupy.trained.opening import open_run
+
+from .conftest import EVIL, reported
 
 SECTIONS = ["run", "curves", "layers", "classes", "decisions", "mistakes", "energy"]
 
@@ -29,7 +30,14 @@ def test_the_page_has_its_sections_and_the_results(page: Page, run: Path) -> Non
     assert f"{100 * test['test_accuracy']:.2f} %" in tiles and f"{test['test_loss']:.4f}" in tiles
     facts = page.section("run").text
     config = (run / "config.yaml").read_text()
-    for said in (str(run), test["device"], test["precision"], test["version"], "conv1", (run / "log.txt").read_text()[:19]):
+    for said in (
+        str(run),
+        test["device"],
+        test["precision"],
+        test["version"],
+        "conv1",
+        (run / "log.txt").read_text()[:19],
+    ):
         assert said in facts
     assert f"ttfs train '{run}/config.yaml' --output '{run}-again'" in facts
     assert " ".join(config.split()) in facts
@@ -45,7 +53,9 @@ def test_it_stands_alone(page: Page) -> None:
     assert "default-src 'none'" in policy and "unsafe-eval" not in policy
     allowed = re.findall(r"'sha256-([^']+)'", policy)
     scripts = ["".join(script.texts) for script in page.root.all("script") if "type" not in script.attributes]
-    assert allowed == [b64encode(sha256(text.encode()).digest()).decode() for text in (scripts[0], scripts[2], scripts[1])]
+    assert allowed == [
+        b64encode(sha256(text.encode()).digest()).decode() for text in (scripts[0], scripts[2], scripts[1])
+    ]
     assert not re.search(r"url\(|@import", page.root.one("style").text)
     assert not re.search(r" on\w+=", re.sub(r"<script.*?</script>", "", page.source, flags=re.DOTALL))
 

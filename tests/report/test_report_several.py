@@ -8,9 +8,10 @@ import pytest
 from helpers.commands import metrics, run_small
 from helpers.page import Page
 
-from .conftest import reported
 from ttfs_cupy.report.gathering.reading import read
 from ttfs_cupy.report.groups import grouped
+
+from .conftest import reported
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,10 @@ def test_results_are_means_over_seeds(page: Page, runs: list[Path]) -> None:
 
 def test_curves_are_means_and_bands(page: Page, runs: list[Path]) -> None:
     (chart,) = (one for one in page.data["charts"] if one["id"] == "overlay-val-loss")
-    drawn = {(x, s): values for x, *values, s in ((x, y, low, high, s) for x, y, s, low, high in chart["data"]["rows"]["rows"])}
+    drawn = {
+        (x, s): values
+        for x, *values, s in ((x, y, low, high, s) for x, y, s, low, high in chart["data"]["rows"]["rows"])
+    }
     for epoch in (1, 2):
         losses = [metrics(runs[place])[epoch - 1]["validation_loss"] for place in (0, 2)]
         assert drawn[epoch, "s0"] == pytest.approx([statistics.fmean(losses), min(losses), max(losses)], rel=1e-4)

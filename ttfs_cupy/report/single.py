@@ -7,6 +7,7 @@ from typing import Any
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.common.version import __version__
+from ttfs_cupy.engine.network import Network
 from ttfs_cupy.report.drawing.charts import Chart, Compiled
 from ttfs_cupy.report.gathering.measuring import measure
 from ttfs_cupy.report.gathering.reading import RunFiles
@@ -18,7 +19,7 @@ from ttfs_cupy.report.sections.head import head
 from ttfs_cupy.report.sections.layers import layers
 from ttfs_cupy.report.sections.mistakes import mistakes
 from ttfs_cupy.report.sections.operations import energy
-from ttfs_cupy.trained.opening import OpenedRun, open_run
+from ttfs_cupy.trained.opening import OpenedRun, open_network, open_run
 
 Parts = dict[str, Any]
 # by the id of a section its name in the page's menu, in the page's order
@@ -27,7 +28,7 @@ SECTIONS = {
     "curves": "Curves",
     "layers": "Layers",
     "classes": "Classes",
-    "decisions": "Decision",
+    "decisions": "Decisions",
     "mistakes": "Mistakes",
     "energy": "Energy",
 }
@@ -35,12 +36,11 @@ SECTIONS = {
 
 def page(files: RunFiles, overrides: Sequence[str], device: str | None, images: int) -> tuple[bytes, list[str]]:
     """The page, and the sentences in it that say what is missing. images: how many mistakes it shows at most."""
-    opened, troubles = _opened(files.run.path, overrides, device, files.troubles)
     parts: Parts = dict.fromkeys(("layers", "classes", "decisions", "mistakes", "energy"))
-    if opened is not None:
-        parts |= _measured(opened, images)
+    network, found_parts, missing = _looked_at(files.run.path, overrides, device, images)
+    parts |= found_parts
+    troubles = [*files.troubles, *missing]
     found = curves(files)
-    parameters = None if opened is None else _parameters(opened)
     compiled = Compiled()
     for chart in [*found, *_charts(parts)]:
         compiled.add(chart)
@@ -49,7 +49,7 @@ def page(files: RunFiles, overrides: Sequence[str], device: str | None, images: 
         "title": f"{files.name} - ttfs_cupy",
         "version": __version__,
         "sections": [(id_, name) for id_, name in SECTIONS.items() if id_ in there],
-        "head": head(files, parameters),
+        "head": head(files, None if network is None else _parameters(network)),
         "troubles": troubles,
         "curves": found,
         "changes": changed(files),
@@ -58,15 +58,24 @@ def page(files: RunFiles, overrides: Sequence[str], device: str | None, images: 
     return rendered("run.html", compiled, content), troubles
 
 
-def _opened(
-    path: Path, overrides: Sequence[str], device: str | None, troubles: Sequence[str]
-) -> tuple[OpenedRun | None, list[str]]:
-    """The run with its weights and data; None, and why, where it lacks one of them."""
+def _looked_at(
+    path: Path, overrides: Sequence[str], device: str | None, images: int
+) -> tuple[Network | None, Parts, list[str]]:
+    """The network, with what can be said of it: all of it with weights and data, without data its weights, and without
+    weights nothing; and why it is not all."""
     try:
-        return open_run(path, overrides, device), list(troubles)
+        opened = open_run(path, overrides, device)
     except UserError as error:
-        said = f"The network was not looked at, nor the test set: {message_of(error, 400)}."
-        return None, [*troubles, said]
+        said = [f"The test set was not looked at: {message_of(error, 400)}."]
+    else:
+        return opened.network, _measured(opened, images), []
+    try:
+        alone = open_network(path, overrides, device)
+    except UserError as error:
+        if message_of(error, 400) not in said[0]:
+            said.append(f"Nor was the network: {message_of(error, 400)}.")
+        return None, {}, said
+    return alone.network, {"layers": layers(alone.network, None, alone.config)}, said
 
 
 def _measured(opened: OpenedRun, images: int) -> Parts:
@@ -96,6 +105,5 @@ def _charts(parts: Parts) -> list[Chart]:
     return found
 
 
-def _parameters(opened: OpenedRun) -> int:
-    parameters = opened.network.parameters
-    return sum(array.size for array in parameters.state_dict().values())
+def _parameters(network: Network) -> int:
+    return sum(array.size for array in network.state_dict().values())

@@ -39,6 +39,7 @@ class Layers:
     cards: list[LayerCard]
     table: Table
     warnings: list[str]
+    is_measured: bool
 
 
 def layers(network: Network, measured: Measurements | None, config: Config) -> Layers:
@@ -49,7 +50,9 @@ def layers(network: Network, measured: Measurements | None, config: Config) -> L
     if measured is not None:
         found = measured.evaluation
         warnings = layer_warnings(found.firing_rates, found.saturations, "test", config)
-    return Layers(cards, _table(weighted, measured), [one.removeprefix("warning: ") for one in warnings])
+    return Layers(
+        cards, _table(weighted, measured), [one.removeprefix("warning: ") for one in warnings], measured is not None
+    )
 
 
 def _card(network: Network, place: int, layer: Weighted, measured: Measurements | None) -> LayerCard:
