@@ -1,6 +1,7 @@
 """A run's page, without a browser: what is in it, that it stands alone, and that what a user gave is text."""
 
 import io
+import itertools
 import json
 import re
 from base64 import b64decode, b64encode
@@ -88,7 +89,7 @@ def test_it_is_made_for_screen_readers(page: Page) -> None:
     for table in root.all("table"):
         assert table.one("caption").text and all("scope" in cell.attributes for cell in table.all("th"))
     levels = [int(tag[1]) for tag in re.findall(r"<(h[1-6])\b", page.source)]
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
 TAGS = ("section", "article", "div", "main", "button", "h2", "h3", "script")
