@@ -14,8 +14,9 @@ from ttfs_cupy.common.packages import imported
 VL_CONVERT = ("vl-convert-python, which brings the charting library Vega,", "pip install 'ttfs-cupy[report]'")
 JINJA = ("jinja2, which the page is made with,", "pip install 'ttfs-cupy[report]'")
 
-# categorical colours of the page (style.css), and what tells lines apart beside them
-COLOURS = 8
+# Categorical colours of the page (style.css). Those of a block are told apart by all eyes; lines of the next block have
+# other dashes.
+COLOURS, BLOCK = 8, 4
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
 # A signal: the pointer's place on the x axis; where it is outside
@@ -64,7 +65,11 @@ class Series:
 
     @property
     def dash(self) -> Sequence[int]:
-        return DASHES[self.place // COLOURS % len(DASHES)]
+        return DASHES[self.place // BLOCK % len(DASHES)]
+
+    @property
+    def is_dashed(self) -> bool:
+        return self.place >= BLOCK
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def raster(t_win: float, layers: Sequence[tuple[str, int]]) -> Specification:
     text = {"type": "text", "baseline": "middle", "align": {"expr": "datum.align"}, "dx": {"expr": "datum.dx"}}
     named = {"x": {"field": "at", **time}, "y": {"field": "middle", **rows}, "text": {"field": "name"}}
     rule = {"type": "rule", "stroke": "var(--s2)", "strokeWidth": 2}
-    label = {"type": "text", "text": "decided", "y": -4, "baseline": "bottom", "fill": "var(--s2)"}
+    label = {"type": "text", "text": "decided", "y": -4, "baseline": "bottom", "fill": "var(--text)"}
     dot = {"type": "circle", "size": 9, "fill": "var(--s1)", "opacity": 0.9}
     return {
         "width": "container",
