@@ -132,7 +132,7 @@ def test_what_a_user_names_is_text(evil_run: Path, tmp_path: Path) -> None:
     """Names that would be elements or scripts: the page has them as texts, and no element of theirs."""
     page = reported(tmp_path, evil_run)
     assert page.root.one("h1").text == evil_run.name
-    names = [row[0] for row in page.rows("Accuracy by class")[1:]]
+    names = [row[0] for row in page.rows("Precision and recall by class")[1:]]
     assert sorted(names) == sorted(name[:24] if len(name) <= 24 else f"{name[:21]}..." for name in EVIL)
     assert page.root.all("b") == [] and len(page.root.all("script")) == 4
     assert all(image.attributes["src"].startswith("data:image/png") for image in page.root.all("img"))

@@ -52,8 +52,8 @@ def _by_class(matrix: NDArray[np.int64], images: NDArray[np.int64], names: Seque
         recall, precision = (_share(right, int(of[k])) for of in (images, predicted))
         both = int(images[k] + predicted[k])
         rows.append([name, f"{int(images[k]):,}", recall, f"{int(predicted[k]):,}", precision, _share(2 * right, both)])
-    header = ["class", "images", "recall (accuracy)", "predicted", "precision", "F1"]
-    return Table("Accuracy by class, on the test set", header, rows)
+    header = ["class", "images", "recall", "predicted", "precision", "F1"]
+    return Table("Precision and recall by class, on the test set; recall is the accuracy on a class", header, rows)
 
 
 def _confusions(matrix: NDArray[np.int64], images: NDArray[np.int64], names: Sequence[str]) -> Table | None:
