@@ -21,7 +21,7 @@ from ttfs_cupy.common.command import entry
 from ttfs_cupy.device.libraries import cuda_libraries
 
 ROOT = REPOSITORY
-SHIPPED = (".py", ".cu", ".cpp", ".h", ".yaml", ".typed")
+SHIPPED = (".py", ".cu", ".cpp", ".h", ".yaml", ".typed", ".html", ".css", ".js")
 # Building the kernels with zig takes some ten seconds of one core; the rest is for a machine that does much else.
 PATIENCE = 300
 
