@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ttfs_cupy.experiment.trainer import Trainer
     from ttfs_cupy.models import build
     from ttfs_cupy.neuron.encoding import Encoder
+    from ttfs_cupy.trained.trained_network import Classification, TrainedNetwork, load
 
 # Where each of these names is, as above
 _ROOMS = {
@@ -75,6 +76,7 @@ _ROOMS = {
     "experiment.trainer": ("Trainer",),
     "models": ("build",),
     "neuron.encoding": ("Encoder",),
+    "trained.trained_network": ("Classification", "TrainedNetwork", "load"),
 }
 # rooms that are used as a whole: ttfs_cupy.plot.raster
 _WHOLE_ROOMS = ("plot",)
@@ -84,6 +86,7 @@ __all__ = [
     "Adam",
     "Batch",
     "Batches",
+    "Classification",
     "Config",
     "Corruption",
     "Dataset",
@@ -102,6 +105,7 @@ __all__ = [
     "Predictions",
     "RunDirectory",
     "Sgd",
+    "TrainedNetwork",
     "Trainer",
     "TrainingStep",
     "UserError",
@@ -113,6 +117,7 @@ __all__ = [
     "count_operations",
     "dump_config",
     "get_device",
+    "load",
     "load_config",
     "load_dataset",
     "mixing",

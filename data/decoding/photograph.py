@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ _PLUGINS = ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP")
 MOST_PIXELS = 89_478_485
 
 _GREY = ("1", "L", "LA", "La")
-_ORIENTATION = 274  # EXIF's number of it
+_ORIENTATION, _UPRIGHT = 274, 1  # EXIF's number of it, and of most images its value
 
 
 def load_pillow() -> None:
@@ -41,8 +42,7 @@ def load_pillow() -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Pillow's warnings, which name no file, off the console. For the whole process: enter it in one thread."""
+def _without_warnings() -> Iterator[None]:
     logger = logging.getLogger("PIL")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -54,6 +54,40 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
+class _Quiet:
+    """Of the whole process: the first block that is entered silences, and the last that is left undoes it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._undo = ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Keeps Pillow's warnings, which name no file, off the console. Any number of threads may be in such blocks."""
+        with self._lock:
+            if not self._blocks:
+                self._undo.enter_context(_without_warnings())
+            self._blocks += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocks -= 1
+                if not self._blocks:
+                    self._undo.close()
+
+
+quiet = _Quiet()
+
+
+class Photograph(NamedTuple):
+    """pixels: uint8 (H, W, C). found: (H, W) of the file's image, upright, before it was resized."""
+
+    pixels: NDArray[np.uint8]
+    found: tuple[int, int]
+
+
 def decode(path: str | Path, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
     """The pixels of an image file, uint8 (H, W, C): upright, by EXIF's orientation; of an animation the first frame.
 
@@ -62,28 +96,40 @@ def decode(path: str | Path, size: tuple[int, int] | None, channels: int | None)
     black, which is silence in a latency code. 16 bits are scaled to 8; floats are to lie in 0 to 1.
     Raises UserError, which names the file. After `load_pillow`, within `quiet`.
     """
-    name = shown_path(path)
+    return decode_file(path, size, channels).pixels
+
+
+def decode_file(path: str | Path, size: tuple[int, int] | None, channels: int | None) -> Photograph:
+    """As `decode`, with what size the file's image had."""
     try:
         file = open_file(path)  # type: ignore[arg-type]
     except OSError as error:
-        raise UserError(f"{name} cannot be read: {reason(error)}") from None
+        raise UserError(f"{shown_path(path)} cannot be read: {reason(error)}") from None
     with file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise UserError(f"{name} is empty: it has no bytes")
-        try:
-            image = _upright(file)
-            if size is not None:
-                image = _covering(image, size)
-            if channels is not None:
-                image = image.convert("L" if channels == 1 else "RGB")
-            return _channels_last(np.asarray(image))
-        except _UnfitError as error:
-            raise UserError(f"{name} {error}") from None
-        except MemoryError:
-            raise
-        # a damaged image may raise nearly anything
-        except Exception as error:
-            raise UserError(f"{name} {_trouble(error)}") from error
+        return decode_content(file, os.fstat(file.fileno()).st_size, path, size, channels)
+
+
+def decode_content(
+    file: BinaryIO, length: int, name: str | Path, size: tuple[int, int] | None, channels: int | None
+) -> Photograph:
+    """As `decode_file`, of an open file of so many bytes. name: of it, in sentences."""
+    if length == 0:
+        raise UserError(f"{shown_path(name)} is empty: it has no bytes")
+    try:
+        image = _upright(file)
+        found = (image.height, image.width)
+        if size is not None and size != found:
+            image = _covering(image, size)
+        if channels is not None and image.mode != (mode := "L" if channels == 1 else "RGB"):
+            image = image.convert(mode)
+        return Photograph(_channels_last(np.asarray(image)), found)
+    except _UnfitError as error:
+        raise UserError(f"{shown_path(name)} {error}") from None
+    except MemoryError:
+        raise
+    # a damaged image may raise nearly anything
+    except Exception as error:
+        raise UserError(f"{shown_path(name)} {_trouble(error)}") from error
 
 
 class _UnfitError(Exception):
@@ -120,6 +166,12 @@ def _upright(file: BinaryIO) -> Image:
 
 def _turn(image: Image) -> Any:
     """What brings the image upright; None if it is, or EXIF's data are damaged: the pixels are not to blame."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, _UPRIGHT)
+    except Exception:
+        return None
+    if orientation == _UPRIGHT:
+        return None
     from PIL.Image import Transpose
 
     turns = {
@@ -131,10 +183,7 @@ def _turn(image: Image) -> Any:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    try:
-        return turns.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:
-        return None
+    return turns.get(orientation)
 
 
 def _in_eight_bits(image: Image) -> Image:

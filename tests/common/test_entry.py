@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,10 @@ def test_while_a_command_is_imported(by: str, number: signal.Signals, command: s
     name, *arguments = [f"ttfs-{command}"] if f"ttfs-{command}" in scripts() else ["ttfs", command]
     module, _, function = scripts()[name].partition(":")
     script = ("-c", f"import sys; from {module} import {function}; sys.exit({function}())", *arguments)
-    line = {"module": ("-m", f"ttfs_cupy.{command}"), "script": script, "front": ("-m", "ttfs_cupy", command)}[by]
+    # where the package has a function of that name, there is no module
+    is_module = find_spec(f"ttfs_cupy.{command}") is not None
+    module_line = ("-m", f"ttfs_cupy.{command}") if is_module else ("-m", "ttfs_cupy", command)
+    line = {"module": module_line, "script": script, "front": ("-m", "ttfs_cupy", command)}[by]
     process = started(*line, first=first)
     code, _, err = interrupted(process, number)
     assert (code, err) == (128 + number, "interrupted\n")

@@ -3,8 +3,10 @@
 TTFS_CUPY_PHOTOGRAPHS is how many good ones the folder holds, some hundreds without it.
 """
 
+import logging
 import os
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -211,3 +213,16 @@ def test_with_bad_ones_among_them_the_first_is_named_and_nothing_kept(tmp_path: 
         refused_dataset(root, "000030 bad.png is damaged", name="folder", size=(8, 8))
     assert tree(root) == before
     assert not list(cache.rglob("*folder*"))
+
+
+def test_the_last_thread_that_leaves_undoes_the_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "filters", ["as before"])
+    level = logging.getLogger("PIL").level
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(photograph.quiet())
+        silent = list(warnings.filters)
+        second.enter_context(photograph.quiet())
+        first.close()
+        assert warnings.filters == silent != ["as before"] and logging.getLogger("PIL").level == logging.CRITICAL
+        second.close()
+        assert warnings.filters == ["as before"] and logging.getLogger("PIL").level == level

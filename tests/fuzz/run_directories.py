@@ -1,4 +1,5 @@
-"""Damaged run directories: `evaluate` and `--resume` take them or say in one line what is wrong, and harm nothing."""
+"""Damaged run directories: `evaluate`, `predict` and `--resume` take them or say in one line what is wrong, and harm
+nothing."""
 
 import random
 import re
@@ -11,8 +12,10 @@ from typing import Any
 from unittest import mock
 
 from helpers.commands import FILES, Outcome, evaluate, run_small, small, timeless, train
+from helpers.commands import command as classify
 from helpers.damage import content_of, remove
 from helpers.datasets_on_disk import write_mnist
+from PIL import Image
 
 from fuzz import config_keys, run_damage
 from fuzz.configs import NASTY
@@ -22,6 +25,7 @@ from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.experiment.checkpoints import Checkpoints
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.trainer import Trainer
+from ttfs_cupy.trained import predict_command
 
 EPOCHS = 3
 # batches of an epoch, each with a checkpoint after it
@@ -78,6 +82,8 @@ class RunDirectories:
     def __init__(self, folder: Path):
         self._folder = folder
         write_mnist(folder / "data", train=40, test=10, zipped=False)
+        self._image = folder / "image.png"
+        Image.new("L", (28, 28), 100).save(self._image)
         settings: dict[str, Any] = {
             "data__dataset": "mnist",
             "data__root": str(folder / "data"),
@@ -113,7 +119,8 @@ class RunDirectories:
         damage = _Damage()
         for _ in range(random.choice([1, 1, 1, 2])):
             self._damage(run, damage, random)
-        command = random.choice(["evaluate", "evaluate an epoch", "resume", "resume", "resume with others"])
+        looks = ["evaluate", "evaluate an epoch", "predict", "predict an epoch"]
+        command = random.choice([*looks, "resume", "resume", "resume with others"])
         assignments: list[str] = []
         if command == "resume with others":
             assignments = [_assignment(run, random) for _ in range(random.choice([1, 1, 2, 3]))]
@@ -123,9 +130,11 @@ class RunDirectories:
         before, must_go_on = content_of(run), command == "resume" and damage.leaves_a_checkpoint(run)
         with _at_most(MOST_EPOCHS) as done:
             try:
+                chosen = ["--epoch", str(random.randint(0, EPOCHS + 1))] if command.endswith("an epoch") else []
                 if command.startswith("evaluate"):
-                    chosen = ["--epoch", str(random.randint(0, EPOCHS + 1))] if command != "evaluate" else []
                     outcome = evaluate(run, *chosen)
+                elif command.startswith("predict"):
+                    outcome = classify(predict_command.main, run, self._image, *chosen)
                 else:
                     outcome = train("--resume", run, *(part for one in assignments for part in ("--set", one)))
             except EnoughError:

@@ -75,6 +75,20 @@ def test_damaged_lines_of_metrics_are_left_out(copy: Path, tmp_path: Path) -> No
     json.dumps(page.data, allow_nan=False)
 
 
+@pytest.mark.parametrize("value", [10**400, 1e308, float("nan"), -1, "<b>", None, [], {"a": 1}])
+def test_numbers_that_are_none(value: object, copy: Path, tmp_path: Path) -> None:
+    """Wherever one stands in the metrics: curves have a gap there, and the head a dash."""
+    (copy / "best.safetensors").unlink()
+    lines = metrics(copy)
+    lines[0] |= dict.fromkeys(("train_loss", "seconds", "firing_rates", "learning_rate"), value)
+    lines[1]["firing_rates"] = dict.fromkeys(lines[1]["firing_rates"], value)
+    lines[-1] |= dict.fromkeys(("test_accuracy", "best_epoch", "class_accuracies", "convolutions"), value)
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = reported(tmp_path, copy)
+    assert page.rows("Accuracy by epoch")[1:]
+    assert sections(page) == ["run", "curves"]
+
+
 def test_a_run_that_was_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_short(monkeypatch, 15, *small(tmp_path / "run"))
     page = reported(tmp_path, tmp_path / "run")

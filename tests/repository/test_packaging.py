@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 from helpers.environments import CODE, REPOSITORY, site_packages
 
+import ttfs_cupy
 from ttfs_cupy.common.command import entry
 from ttfs_cupy.device.libraries import cuda_libraries
 
 ROOT = REPOSITORY
-SHIPPED = (".py", ".cu", ".cpp", ".h", ".yaml", ".typed", ".html", ".css", ".js")
+SHIPPED = (".py", ".cu", ".cpp", ".c", ".h", ".txt", ".yaml", ".typed", ".html", ".css", ".js")
 # Building the kernels with zig takes some ten seconds of one core; the rest is for a machine that does much else.
 PATIENCE = 300
 
@@ -74,6 +75,7 @@ def test_every_module_kernel_and_yaml_file_is_in_the_wheel(names: set[str], fold
         "ttfs_cupy/kernels/neuron.cu",
         "ttfs_cupy/kernels/cpu.h",
         "ttfs_cupy/kernels/cuda.h",
+        "ttfs_cupy/export/c/templates/Makefile",
         "ttfs_cupy/models/vgg11.yaml",
         "ttfs_cupy/models/builder.py",
         "ttfs_cupy/configs/quickstart.yaml",
@@ -99,13 +101,15 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
         lines = archive.read(entry_points).decode().splitlines()
     scripts = dict(line.split(" = ") for line in lines if "=" in line)
     assert scripts.pop("ttfs") == "ttfs_cupy.common.command.entry:front" and "ttfs_cupy/__main__.py" in names
-    commands = ("train", "evaluate", "robustness", "preview", "convert", "sweep", "report", "energy", "check", "bench")
+    at_work = ("train", "evaluate", "predict", "robustness", "preview", "convert", "export", "simulate", "sweep")
+    commands = (*at_work, "report", "energy", "check", "bench")
     assert {f"ttfs-{command}" for command in commands} == set(scripts)
     for name, value in scripts.items():
         command = name.removeprefix("ttfs-")
         assert value == f"ttfs_cupy.common.command.entry:{command}" and callable(getattr(entry, command))
-        # a module, or a package, that can be run by `python -m`, too
-        assert {f"ttfs_cupy/{command}.py", f"ttfs_cupy/{command}/__main__.py"} & names, command
+        # a module, or a package, that can be run by `python -m`, too, but where it would hide the function of that name
+        modules = {f"ttfs_cupy/{command}.py", f"ttfs_cupy/{command}/__main__.py"} & names
+        assert bool(modules) != (command in ttfs_cupy.__all__), command
 
 
 def requirements(wheel: Path, extra: str = "") -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.children import Child
-from helpers.environments import REPOSITORY, python
+from helpers.environments import CODE, REPOSITORY, python
 
 import ttfs_cupy
 from ttfs_cupy.device.compilation import cpu_library
@@ -51,6 +51,26 @@ def test_what_types_see_is_what_is_imported() -> None:
     expected = {f"ttfs_cupy.{room}": sorted(names) for room, names in ttfs_cupy._ROOMS.items()}
     assert seen == {"ttfs_cupy": ROOMS, **expected}
     assert sorted([*ttfs_cupy._ROOM_OF, *ROOMS, "UserError", "__version__"]) == sorted(ttfs_cupy.__all__)
+
+
+def test_no_module_hides_a_public_name() -> None:
+    # once it is imported, by whomever, a module is what its package's attribute of that name is
+    modules = {path.stem for folder, place in CODE.items() for path in folders_below(folder, place)}
+    assert {"train", "engine", "models", "data"} <= modules
+    others = {name for name in ttfs_cupy.__all__ if not inspect.ismodule(getattr(ttfs_cupy, name))}
+    assert "predict" in others and not modules & others
+    after = python(
+        "import ttfs_cupy.trained.predict_command, ttfs_cupy.engine.steps.prediction as prediction, ttfs_cupy\n"
+        "from ttfs_cupy import predict\n"
+        "assert predict is ttfs_cupy.predict is prediction.predict"
+    )
+    assert after.stderr == ""
+
+
+def folders_below(folder: str, place: str) -> list[Path]:
+    """What is imported as ttfs_cupy.NAME: the package's own modules and folders, or a folder that is put there."""
+    top = REPOSITORY / folder
+    return list(top.iterdir()) if place == "ttfs_cupy" else [top]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -161,16 +161,15 @@ NET = """class Net(nn.Module):
 
 def encode(encoder: Encoder) -> str:
     """The function that makes of pixels what the first layer gets."""
-    standardizes = encoder.mean is not None and (encoder.standardize or encoder.encoding == "direct")
     pixels, lines = "images", []
-    if standardizes:
+    if encoder.standardizes:
         for name, values in (("mean", encoder.mean), ("std", encoder.std)):
             numbers = [float(value) for value in np.asarray(values, np.float32)]
             lines.append(f"    {name} = torch.tensor({numbers}, device=images.device).view(-1, 1, 1)")
         pixels = "(images - mean) / std"
     if encoder.encoding == "direct":
         about = "Pixels as real numbers, from which the first layer makes spikes."
-    elif standardizes:
+    elif encoder.standardizes:
         about = "Standardised pixels as earliness, which leaves the window [0, T]."
     else:
         about = "The brighter a pixel, the earlier its spike; a black one is silent."

@@ -275,7 +275,7 @@ class RunWeights(NamedTuple):
 
     epoch: int
     are_averaged: bool
-    class_names: tuple[Any, ...] | None
+    class_names: tuple[str, ...] | None
 
 
 def load_best(network: Network, path: Path) -> RunWeights:

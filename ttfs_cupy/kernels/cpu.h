@@ -56,6 +56,20 @@ typedef float Lanes __attribute__((vector_size(4 * LANES)));
 typedef int LaneNumbers __attribute__((vector_size(4 * LANES)));
 typedef float LanesInMemory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef unsigned char Bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
+typedef double DoubleLanes __attribute__((vector_size(8 * LANES)));
+typedef double DoubleLanesInMemory __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
+
+// A strip of float or double.
+template <typename Scalar>
+struct LanesOf;
+template <>
+struct LanesOf<float> {
+    typedef Lanes Type;
+};
+template <>
+struct LanesOf<double> {
+    typedef DoubleLanes Type;
+};
 
 #define PREFETCH(address) __builtin_prefetch(address)
 
@@ -74,6 +88,7 @@ DEVICE Number at_least(Number value, Number limit) {
 
 DEVICE Lanes broadcast(float value) { return value - Lanes{}; }
 DEVICE LaneNumbers broadcast(int value) { return value - LaneNumbers{}; }
+DEVICE DoubleLanes broadcast(double value) { return value - DoubleLanes{}; }
 
 DEVICE Lanes load(const float* __restrict__ from, int lanes) {
     if (lanes == LANES) return *(const LanesInMemory*)from;
@@ -106,6 +121,24 @@ DEVICE void store(unsigned char* __restrict__ to, LaneNumbers values, int lanes)
     } else {
         for (int lane = 0; lane < lanes; ++lane) to[lane] = (unsigned char)values[lane];
     }
+}
+DEVICE DoubleLanes load(const double* __restrict__ from, int lanes) {
+    if (lanes == LANES) return *(const DoubleLanesInMemory*)from;
+    DoubleLanes values = {};
+    for (int lane = 0; lane < lanes; ++lane) values[lane] = from[lane];
+    return values;
+}
+DEVICE void store(double* __restrict__ to, DoubleLanes values, int lanes) {
+    if (lanes == LANES) {
+        *(DoubleLanesInMemory*)to = values;
+    } else {
+        for (int lane = 0; lane < lanes; ++lane) to[lane] = values[lane];
+    }
+}
+// Whole numbers that a float holds.
+template <typename Number>
+DEVICE void store(int* __restrict__ to, Number values, int lanes) {
+    for (int lane = 0; lane < lanes; ++lane) to[lane] = (int)values[lane];
 }
 
 // Never contracted with an addition into one rounding: the same bits everywhere.

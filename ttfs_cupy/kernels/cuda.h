@@ -34,6 +34,11 @@
 typedef float Lanes;
 typedef int LaneNumbers;
 
+template <typename Scalar>
+struct LanesOf {
+    typedef Scalar Type;
+};
+
 // A GPU hides a load's latency behind other threads.
 #define PREFETCH(address)
 
@@ -63,8 +68,15 @@ DEVICE double rounded_product(double a, double b) {
 
 DEVICE float broadcast(float value) { return value; }
 DEVICE int broadcast(int value) { return value; }
+DEVICE double broadcast(double value) { return value; }
 DEVICE float load(const float* __restrict__ from, int lanes) { return *from; }
 DEVICE float load_strided(const float* __restrict__ from, int step) { return *from; }
 DEVICE void store(float* __restrict__ to, float value, int lanes) { *to = value; }
 DEVICE int load(const unsigned char* __restrict__ from, int lanes) { return *from; }
 DEVICE void store(unsigned char* __restrict__ to, int value, int lanes) { *to = (unsigned char)value; }
+DEVICE double load(const double* __restrict__ from, int lanes) { return *from; }
+DEVICE void store(double* __restrict__ to, double value, int lanes) { *to = value; }
+template <typename Number>
+DEVICE void store(int* __restrict__ to, Number value, int lanes) {
+    *to = (int)value;
+}

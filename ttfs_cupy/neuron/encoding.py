@@ -42,7 +42,7 @@ class Encoder:
         if self.mean is not None and self.std is not None:
             if len(self.mean) != len(self.std):
                 raise UserError(f"mean has {len(self.mean)} channels, std {len(self.std)}")
-            if self._standardises and not (np.asarray(self.std) > 0).all():
+            if self.standardizes and not (np.asarray(self.std) > 0).all():
                 raise UserError("std must be above 0 in every channel")
             if not np.isfinite(self._extremes()).all():
                 raise UserError("std is too small, or mean too large: standardised images would leave float32")
@@ -54,7 +54,7 @@ class Encoder:
         Statistics widen them by what may be rounded differently, by another device or in float64.
         """
         least, most = self._extremes()
-        if self.mean is None or self.std is None or not self._standardises:
+        if self.mean is None or self.std is None or not self.standardizes:
             return least, most
         scale = self.t_win if self.encoding == "latency" else 1.0
         # before it is divided, a mean close to the pixel leaves little but rounding
@@ -70,16 +70,17 @@ class Encoder:
     @property
     def is_spike_code(self) -> bool:
         """Whether its results are earliness in [0, T], of spikes that have a time."""
-        return self.encoding == "latency" and not self._standardises
+        return self.encoding == "latency" and not self.standardizes
 
     @property
-    def _standardises(self) -> bool:
+    def standardizes(self) -> bool:
+        """Whether it reads z, not p."""
         return (self.standardize or self.encoding == "direct") and self.mean is not None
 
     def __call__(self, pixels: Array, xp: ModuleType = np) -> Array:
         """Encodes float32 pixels in [0, 1], channels last, of the array library xp."""
         values = pixels
-        if self._standardises:
+        if self.standardizes:
             mean, std = (xp.asarray(statistic, dtype=np.float32) for statistic in (self.mean, self.std))
             values = (pixels - mean) / std
         if self.encoding == "latency" and self.t_win != 1:

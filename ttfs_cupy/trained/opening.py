@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
-from ttfs_cupy.data import InputDescription
+from ttfs_cupy.data import Dataset, InputDescription
 from ttfs_cupy.device import get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.experiment.config import Config, load_config
@@ -98,11 +99,21 @@ def open_network(
     metadata = checkpoint.metadata(source)
     images, names = read_input(source, metadata), read_class_names(metadata)
     if images is None:
-        dataset = read_dataset(config)
+        dataset = _dataset_of(run, config)
         images, names = dataset.description, dataset.class_names if names is None else names
     network = network_of_run(config, get_device(config.device, config.threads)[0], images)
     source, weights = _take_weights(network, run, epoch)
     return OpenedNetwork(run, config, network, images, names, source, weights)
+
+
+def _dataset_of(run: RunDirectory, config: Config) -> Dataset:
+    try:
+        return read_dataset(config)
+    except UserError as error:
+        raise UserError(
+            f"{error} ('{run.path}' was made by a version that did not record what its network's input is, so its data "
+            "set is needed)"
+        ) from None
 
 
 def _begin(path: Path, overrides: Sequence[str], device: str | None, epoch: int | None) -> tuple[RunDirectory, Config]:

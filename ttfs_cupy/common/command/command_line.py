@@ -86,6 +86,13 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def file_name(text: str) -> str:
+    """An argument that names a file or a folder, of whatever bytes, or standard input by -."""
+    if not text:
+        raise argparse.ArgumentTypeError("it must name a path, and is empty")
+    return text
+
+
 class OutputError(UserError):
     """What the command says cannot be written."""
 
@@ -105,16 +112,23 @@ def say(*lines: str) -> None:
         raise _unwritable(sys.stdout, error) from None
 
 
-def run(command: Callable[[], int | None], *, process_ends: bool = False, level: int = logging.INFO) -> int:
+def run(
+    command: Callable[[], int | None],
+    *,
+    process_ends: bool = False,
+    level: int = logging.INFO,
+    has_output: bool = False,
+) -> int:
     """Runs a command; returns the process's exit code: the command's own, if it returns one.
 
     process_ends: nothing is left to do after it. Ctrl-C and SIGTERM are ignored from then on. level: of logging, from
-    which on the console is told (loudness.py).
+    which on the console is told (loudness.py). has_output: what it prints is for other programs, so that messages go to
+    standard error.
     """
     interruptions = Interruptions()
     try:
         interruptions.install()
-        code = _outcome(command, level)
+        code = _outcome(command, level, has_output=has_output)
         interruptions.arrived()
     except KeyboardInterrupt as interrupt:
         interruptions.arrived()
@@ -127,11 +141,11 @@ def run(command: Callable[[], int | None], *, process_ends: bool = False, level:
     return code
 
 
-def _outcome(command: Callable[[], int | None], level: int) -> int:
+def _outcome(command: Callable[[], int | None], level: int, *, has_output: bool) -> int:
     """The exit code of a command that is not interrupted."""
     _open_streams()
     logger.setLevel(min(level, logging.INFO))
-    console = _Console(sys.stdout)
+    console = _Console(sys.stderr if has_output else sys.stdout)
     console.addFilter(Loudness(level))
     logger.addHandler(console)
     try:

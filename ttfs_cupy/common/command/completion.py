@@ -51,7 +51,7 @@ def _kind(action: argparse.Action, configs: dict[str, Any], shtab: Any) -> dict[
     """What completes an argument, as shtab has it; None leaves that to the argument's choices."""
     if action.dest == "config":
         return configs
-    if action.type not in (command_line.path, Path):
+    if action.type not in (command_line.path, command_line.file_name, Path):
         return None
     found: dict[str, Any] = shtab.DIRECTORY if "DIR" in str(action.metavar) else shtab.FILE
     return found

@@ -27,7 +27,8 @@ def typed(command: str, *arguments: str | Path) -> str:
         words = [_program(script)]
     else:
         python = _program(Path(sys.executable)) if sys.executable else "python"
-        module = [PACKAGE, command] if _is_package(started) else [f"{PACKAGE}.{command}"]
+        by_package = _is_package(started) or not _is_module(command)
+        module = [PACKAGE, command] if by_package else [f"{PACKAGE}.{command}"]
         words = [python, "-m", *module]
     return shlex.join([*words, *(_argument(argument) for argument in arguments)])
 
@@ -50,6 +51,11 @@ def called_front() -> str:
 
 def _started() -> Path:
     return Path(sys.argv[0] if sys.argv else "")
+
+
+def _is_module(command: str) -> bool:
+    """Whether `python -m` runs it by its own name: ttfs_cupy.predict is a function."""
+    return COMMANDS[command][0].startswith(f"{PACKAGE}.{command}")
 
 
 def _is_package(started: Path) -> bool:

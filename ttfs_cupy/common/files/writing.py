@@ -4,7 +4,7 @@ import glob
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -50,6 +50,32 @@ def write_atomically(path: Path, *pieces: bytes | memoryview, previous: Path | N
     """
     with written_aside(path, *pieces, previous=previous):
         pass
+
+
+@contextmanager
+def opened_aside(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """For what is written piece by piece: gives a function that writes one, to a temporary file beside `path`, which
+    takes its place at the end of the block, unless something is raised there. Raises UserError as write_atomically."""
+    temporary = _temporary(path)
+    try:
+        with _refused(path):
+            file = temporary.open("xb")
+        with file:
+
+            def write(piece: bytes) -> None:
+                with _refused(path):
+                    file.write(piece)
+
+            yield write
+            with _refused(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with _refused(path):
+            temporary.replace(path)
+    finally:
+        # after the renaming there is none
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager

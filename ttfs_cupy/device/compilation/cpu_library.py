@@ -109,7 +109,7 @@ def _probe(command: tuple[str, ...]) -> Compiler | None:
                 text=True,
                 timeout=60,
                 check=True,
-                env=_environment(Path(scratch)),
+                env=environment_of(Path(scratch)),
             )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -200,7 +200,7 @@ def _build(code: str, compiler: Compiler, extra_flags: Sequence[str], folder: Pa
             cpp, library = Path(scratch, "kernels.cpp"), Path(scratch, "kernels.so")
             cpp.write_text(code)
             command = [*compiler.command, *compiler.flags, *extra_flags, "-o", str(library), str(cpp), "-lm"]
-            status, said = _run(command, _environment(Path(scratch)))
+            status, said = run_compiler(command, environment_of(Path(scratch)))
             if status and (_NO_SPACE in said or _is_full(folder)):
                 raise OSError(errno.ENOSPC, _NO_SPACE)
             if status:
@@ -212,7 +212,7 @@ def _build(code: str, compiler: Compiler, extra_flags: Sequence[str], folder: Pa
         raise UserError(f"the kernels cannot be built in {folder}: {reason}") from error
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+def run_compiler(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
     """A compiler's exit code, and what it says."""
     pipe = subprocess.PIPE
     # a session of its own: Ctrl-C is for us, and we end the compiler with all that it has started
@@ -228,7 +228,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, s
     return process.returncode, said
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def environment_of(scratch: Path) -> dict[str, str]:
     """A compiler's temporary files go where its result goes, so that nothing of them stays, and one disk has to do."""
     variables = {**os.environ, "TMPDIR": str(scratch)}
     base = user_cache()

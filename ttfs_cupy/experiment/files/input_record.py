@@ -54,10 +54,11 @@ def read_input(path: Path, metadata: Mapping[str, Any]) -> InputDescription | No
         raise UserError(f"'{path}' is not the file that ttfs-train wrote: its {INPUT} {error}") from None
 
 
-def read_class_names(metadata: Mapping[str, Any]) -> tuple[Any, ...] | None:
+def read_class_names(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The names of the classes that a run's file was trained on, by label; None where it does not say."""
     names = metadata.get(CLASS_NAMES)
-    return tuple(names) if isinstance(names, list) else None
+    is_known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if is_known else None  # type: ignore[arg-type]
 
 
 def _read(written: Any) -> InputDescription:

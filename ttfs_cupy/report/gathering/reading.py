@@ -1,6 +1,5 @@
 """What a run's files say; whatever of them is missing or damaged becomes a sentence of the page."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ _LOGGED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} (.*)")
 _BEGINNING = re.compile(r"ttfs_cupy (\S+) on (.+)")
 # no number of a run's is larger
 MOST = 1e300
+MOST_EPOCHS = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class RunFiles:
     def best_epoch(self) -> int | None:
         """As the test set's line says; None while there is none."""
         best = None if self.test is None else self.test.get("best_epoch")
-        return int(best) if is_whole(best) else None
+        return int(best) if is_whole(best) and 0 < int(best) < MOST_EPOCHS else None
 
 
 def read(path: Path) -> RunFiles:
@@ -75,14 +75,21 @@ def read(path: Path) -> RunFiles:
         troubles.append(f"The run is not finished: {_count(len(epochs), 'epoch')} of it, and no test set's line.")
     if test is not None:
         version, device = _text(test, "version") or version, _text(test, "device") or device
-    result = read_result(run)
+    result = _finite(read_result(run))
     return RunFiles(run, text, config, epochs, changes, test, result, began, ended, version, device, troubles)
+
+
+def _finite(result: Result | None) -> Result | None:
+    """None, too, for one of which no mean could be told."""
+    values = () if result is None else (result.test_accuracy, result.best_validation_accuracy, result.seconds)
+    return result if all(abs(value) <= MOST for value in values) else None
 
 
 def number(line: Line | None, key: str) -> float | None:
     """A finite number of a line; None for whatever else is there."""
     value = None if line is None else line.get(key)
-    if not is_number(value) or not math.isfinite(value) or abs(value) > MOST:  # type: ignore[arg-type]
+    # written so that NaN, which compares false to everything, is none
+    if not is_number(value) or not abs(value) <= MOST:  # type: ignore[arg-type]
         return None
     return float(value)  # type: ignore[arg-type]
 
@@ -117,9 +124,9 @@ def _metrics(run: RunDirectory, troubles: list[str]) -> tuple[list[Line], list[L
             damaged.append(place)
             why = why or message_of(error)
             continue
-        if is_whole(line.get("epoch")) and 0 < line["epoch"] < MOST:
+        if is_whole(line.get("epoch")) and 0 < line["epoch"] < MOST_EPOCHS:
             epochs.append(line)
-        elif is_whole(line.get(AFTER)) and isinstance(line.get("changes"), Mapping):
+        elif is_whole(line.get(AFTER)) and 0 <= line[AFTER] < MOST_EPOCHS and isinstance(line.get("changes"), Mapping):
             changes.append(line)
         elif "test_accuracy" in line:
             test = line

@@ -1,0 +1,1 @@
+"""How much sooner many image files are classified together than one by one."""

@@ -1,0 +1,119 @@
+"""Wrong rules planted into the closed form: the simulation, which knows none, has to find each."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.commands import Outcome, command
+
+from ttfs_cupy import simulate
+from ttfs_cupy.neuron.readout import PotentialReadout
+from ttfs_cupy.neuron.spike_time import SpikingNeuron
+
+# A, S, psp_slope and T to earliness
+Rule = Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
+
+
+def closed_form(
+    a: np.ndarray,
+    s: np.ndarray,
+    slope: float,
+    t: float,
+    *,
+    sign: float = 1,
+    at_end: float | None = None,
+    gain: bool = True,
+    masked: bool = True,
+    clipped: bool = True,
+    late: float = 0,
+) -> np.ndarray:
+    """The right rule, unless told otherwise."""
+    growth = 1 + sign * slope * s if gain else np.ones_like(s)
+    numerator = a + sign * slope * (t if at_end is None else at_end) * s
+    fires = growth > 0
+    x = np.where(fires, numerator / np.where(fires, growth, 1), 0)
+    x = np.maximum(x - late, 0) if masked else x
+    return np.where(a >= t, t, np.minimum(x, t)) if clipped else x
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, run: Path, rule: Rule, *options: str) -> Outcome:
+    """The command, while the engine's neurons spike by that rule; gemm is the algorithm that asks them."""
+
+    def output(self: SpikingNeuron, drive: Any, weight_sum: Any, out: Any) -> None:
+        device = self.device
+        a, s = (device.to_host(array).astype(np.float64) for array in (drive, weight_sum))
+        assert self.potential is not None
+        a = self.scale * a + self.t_win * device.to_host(self.potential)
+        out[...] = device.to_device(rule(a, s, float(self.psp_slope.value), self.t_win).astype(np.float32))
+
+    monkeypatch.setattr(SpikingNeuron, "output", output)
+    return command(simulate.main, run, "--images", "40", "--set", "network.convolution=gemm", *options)
+
+
+def test_the_right_rule_is_none_to_find(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+    outcome = planted(monkeypatch, run, closed_form)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "\nthe simulation agrees with the closed form: every spike and every potential" in outcome.out
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sign": -1},
+        # T missing in A + psp_slope T S
+        {"at_end": 1},
+        {"gain": False},
+        # the silent ones are not
+        {"masked": False},
+        # nothing is earlier than the window
+        {"clipped": False},
+        # by a twentieth of a step more than steps explain
+        {"late": 1.05 * 2e-3},
+    ],
+    ids=str,
+)
+def test_a_wrong_rule_is_found(monkeypatch: pytest.MonkeyPatch, run: Path, wrong: dict[str, Any]) -> None:
+    outcome = planted(monkeypatch, run, lambda *given: closed_form(*given, **wrong))
+    assert outcome.code == 1
+    assert re.search(
+        r"the simulation does not agree with the closed form, in \d+ neurons of conv1, [\w, ]* at dt 0.002: "
+        r"in conv1, neuron \d+ of image \d+ (is silent|spikes at [\d.e-]+), by the closed form it "
+        r"(is silent|spikes at [-\d.e]+); (steps explain at most|its margin is [\d.e-]+, and steps explain) [\d.e-]+\n",
+        outcome.out + outcome.err,
+    )
+
+
+def test_weights_of_silent_inputs_that_count_are_found(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+    """S without its mask: as if every input had spiked."""
+
+    def unmasked(a: np.ndarray, s: np.ndarray, slope: float, t: float) -> np.ndarray:
+        # the most that spiked anywhere in a channel
+        return closed_form(a, np.broadcast_to(s[np.abs(s).argmax(axis=0), np.arange(s.shape[1])], s.shape), slope, t)
+
+    assert planted(monkeypatch, run, unmasked).code == 1
+
+
+def test_a_wrong_readout_is_found(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+    """Its potential as its window opens, not as it ends."""
+    right = PotentialReadout.output
+
+    def opening(self: PotentialReadout, drive: Any, weight_sum: Any, out: Any) -> None:
+        right(self, drive, self.device.xp.zeros_like(drive), out)
+
+    monkeypatch.setattr(PotentialReadout, "output", opening)
+    outcome = command(simulate.main, run, "--images", "5", "--set", "network.convolution=gemm", "--quiet")
+    assert outcome.code == 1
+    assert re.fullmatch(
+        r"(error: )?the simulation does not agree with the closed form, in \d+ neurons of readout at dt 0.002: in "
+        r"readout, neuron \d of image 0 ends with the potential [-\d.e]+, by the closed form with [-\d.e]+, and steps "
+        r"explain at most [\d.e-]+\n",
+        outcome.out + outcome.err,
+    )
+
+
+def test_convergence_says_it_too(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+    outcome = planted(monkeypatch, run, lambda *given: closed_form(*given, sign=-1), "--convergence", "2e-2,1e-2")
+    assert outcome.code == 1 and "does not agree" in outcome.out + outcome.err

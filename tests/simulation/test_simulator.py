@@ -1,0 +1,228 @@
+"""Layers in discrete time beside plain loops over neurons, steps and spikes; and what has to hold of any neuron."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import time_stepped
+from reference.comparison import DEVICE
+from reference.specification import LayerSpec, read
+
+from ttfs_cupy import models
+from ttfs_cupy.engine.layers import Weighted
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.simulation import simulator as simulation
+from ttfs_cupy.simulation.simulator import Currents, Simulated, Simulator, Spikes, simulate_layer
+from ttfs_cupy.simulation.time_grid import NO_SPIKE, TimeGrid
+from ttfs_cupy.simulation.trace import integrated
+
+SHAPE = (2, 6, 7)
+CLASSES = 3
+BATCH = 2
+
+# Between them: every kind of layer, rectangular kernels, strides that leave a remainder, overlapping pooling.
+SPECS: dict[str, list[Any]] = {
+    "plain": [4, "P", 3],
+    "rectangular": [{"convolution": 4, "kernel": [3, 2], "stride": [2, 1], "padding": [0, 2]}, {"pool": [2, 3]}],
+    "overlapping": [{"pool": [3, 2], "stride": [1, 2]}, {"convolution": 17, "kernel": 1, "padding": 0}, {"linear": 5}],
+}
+
+
+def built(spec: list[Any], **rule: Any) -> Network:
+    network = models.build(spec, SHAPE, CLASSES, DEVICE, seed=3, **rule)
+    rng = np.random.default_rng(11)
+    state = network.state_dict()
+    potentials = {name: rng.normal(0, 0.2, array.shape) for name, array in state.items() if name.endswith("potential")}
+    network.load_state_dict({**state, **{name: array.astype(np.float32) for name, array in potentials.items()}})
+    return network
+
+
+def images(count: int = BATCH) -> np.ndarray:
+    """With black pixels, which are silent, and white ones, which spike at once."""
+    drawn = np.random.default_rng(5).random((count, *SHAPE), np.float32)
+    return np.where(drawn < 0.2, 0, np.where(drawn > 0.9, 1, drawn)).astype(np.float32)
+
+
+def on_host(network: Network, array: Any) -> np.ndarray:
+    return network.device.to_host(array)
+
+
+def check_layer(network: Network, spec: LayerSpec, done: Simulated, grid: TimeGrid, slack: int) -> set[int]:
+    """slack: by how many steps a spike may be off, where potentials are rounded. Returns what steps there were."""
+    seen: set[int] = set()
+    if spec.kind == "pool":
+        assert isinstance(done.inputs, Spikes) and done.spikes is not None
+        for steps, found in zip(*(on_host(network, side.steps) for side in (done.inputs, done.spikes)), strict=True):
+            wanted = time_stepped.pooling(steps.transpose(2, 0, 1), spec, window=grid.window)
+            assert (found.transpose(2, 0, 1) == wanted).all()
+        return seen
+    layer, course = done.layer, done.course
+    assert isinstance(layer, Weighted) and course is not None
+    state = network.state_dict()
+    weight, initial = state[spec.weight_name], state.get(f"{spec.name}.potential")
+    if isinstance(done.inputs, Currents):
+        values = on_host(network, done.inputs.values).transpose(0, 3, 1, 2)
+        given_steps, currents = np.where(values != 0, 0, NO_SPIKE), done.inputs.scale * values
+    else:
+        given_steps, currents = on_host(network, done.inputs.steps).transpose(0, 3, 1, 2), None
+    if spec.kind in ("linear", "readout"):
+        kernel = given_steps.shape[2:]
+        spec = LayerSpec(spec.name, "convolution", spec.features, kernel)
+        weight = weight.reshape(spec.features, -1, *kernel)
+    slope = float(layer.neuron.psp_slope.value)
+    for image in range(len(given_steps)):
+        wanted = time_stepped.convolution(
+            given_steps[image],
+            weight,
+            spec,
+            window=grid.window,
+            t_win=grid.t_win,
+            psp_slope=slope,
+            initial=initial,
+            currents=None if currents is None else currents[image],
+        )
+        found, opening, closing = (
+            on_host(network, array)[image].transpose(2, 0, 1).reshape(-1)
+            for array in (course.steps, course.opening, course.closing)
+        )
+        tolerance = {"rtol": 1e-5, "atol": 1e-5 * grid.t_win} if slack else {"rtol": 1e-10, "atol": 1e-10}
+        np.testing.assert_allclose(opening, [one.opening for one in wanted], **tolerance)
+        np.testing.assert_allclose(closing, [one.closing for one in wanted], **tolerance)
+        steps = np.array([NO_SPIKE if one.step is None else one.step for one in wanted])
+        assert np.abs(found - steps).max() <= slack
+        seen |= {*steps.tolist()} if layer.is_spiking else set()
+    return seen
+
+
+RULES: list[tuple[dict[str, Any], int]] = [
+    ({"psp_slope": 1.0}, 40),
+    ({"psp_slope": 0.0}, 23),
+    ({"psp_slope": 0.4, "t_win": 2.0, "initial_potential": True}, 31),
+    ({"psp_slope": 1.0, "readout": "spike_times"}, 40),
+]
+# input codes without spikes, which nothing pools
+CODES: list[tuple[dict[str, Any], int]] = [
+    ({"psp_slope": 0.6, "t_win": 0.5, "initial_potential": True, "encoding": "direct"}, 25),
+    ({"psp_slope": 1.0, "t_win": 2.0, "standardize": True}, 25),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "rule", "window"),
+    [(name, *rule) for name in SPECS for rule in (RULES if name == "overlapping" else [*RULES, *CODES])],
+    ids=str,
+)
+def test_layers_are_what_plain_loops_make_of_them(name: str, rule: dict[str, Any], window: int, dtype: str) -> None:
+    if "encoding" in rule or "standardize" in rule:
+        rule = {**rule, "mean": np.array([0.4, 0.6]), "std": np.array([0.5, 0.3])}
+    network = built(SPECS[name], **rule)
+    grid = TimeGrid(network.t_win, window)
+    simulator = Simulator(network, grid, dtype)
+    inputs = simulator.encoded(network.encode(images()))
+    seen: set[int] = set()
+    for spec, layer in zip(read(SPECS[name], CLASSES), network.layers, strict=True):
+        done = simulate_layer(simulator, layer, inputs)
+        seen |= check_layer(network, spec, done, grid, slack=int(dtype == "float32"))
+        if done.spikes is not None:
+            inputs = done.spikes
+    # silence, spikes at once, and many between
+    assert {NO_SPIKE, 0} <= seen and len(seen) > 10
+
+
+def test_images_are_simulated_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many at once, and however few lists fit into memory."""
+    network = built(SPECS["plain"])
+    simulator = Simulator(network, TimeGrid(1.0, 30))
+    layer, encoded = network.layers[0], network.encode(images(5))
+    assert isinstance(layer, Weighted)
+    together = simulator.course(layer, simulator.encoded(encoded))
+    alone = [simulator.course(layer, simulator.encoded(encoded[place : place + 1])) for place in range(5)]
+    monkeypatch.setattr(simulation, "MOST_LISTED", 2 * layer.shape.out_pixels * layer.shape.patch_size)
+    in_parts = simulator.course(layer, simulator.encoded(encoded))
+    for field in ("steps", "opening", "closing", "weight_sum", "weight_size"):
+        bits = on_host(network, getattr(together, field)).tobytes()
+        assert bits == on_host(network, getattr(in_parts, field)).tobytes()
+        assert bits == b"".join(on_host(network, getattr(one, field)).tobytes() for one in alone)
+
+
+# Properties of a neuron with few inputs, whatever they are
+
+WINDOW = 12
+NEURONS = st.lists(
+    st.tuples(st.integers(-1, WINDOW), st.floats(-2, 2, width=32)),
+    min_size=4,
+    max_size=4,
+)
+SLOPES = st.sampled_from([0.0, 0.3, 1.0])
+
+
+@cache
+def with_one_layer() -> Network:
+    return models.build([{"linear": 2}], (4, 1, 1), 2, DEVICE)
+
+
+def one_neuron(inputs: list[tuple[int, float]], psp_slope: float, refined: int = 1) -> tuple[int, np.ndarray, TimeGrid]:
+    """A hidden neuron that the kernel simulates, at a grid `refined` times as fine; and its trace."""
+    network = with_one_layer()
+    network.psp_slope = psp_slope
+    weights = np.array([weight for _, weight in inputs], np.float32)
+    state = network.state_dict()
+    network.load_state_dict({**state, "linear1.weight": np.stack([weights, -weights])})
+    grid = TimeGrid(1.0, WINDOW * refined)
+    steps = np.array([step if step == NO_SPIKE else step * refined for step, _ in inputs], np.int32)
+    layer = network.layers[0]
+    assert isinstance(layer, Weighted)
+    given_spikes = Spikes(network.device.to_device(steps.reshape(1, *layer.in_shape)))
+    course = Simulator(network, grid, "float64").course(layer, given_spikes)
+    order = [place for place in np.argsort(steps, kind="stable") if steps[place] != NO_SPIKE]
+    arrived, doubles = steps[order], weights[order].astype(np.float64)
+    trace = integrated(arrived, np.ones(len(order)), doubles, grid, psp_slope, 0.0)
+    return int(on_host(network, course.steps).reshape(-1)[0]), trace, grid
+
+
+@settings(deadline=None)
+@given(NEURONS, SLOPES)
+def test_a_neuron_spikes_at_the_first_step_that_meets_its_threshold(inputs: Any, psp_slope: float) -> None:
+    step, trace, grid = one_neuron(inputs, psp_slope)
+    own, threshold = trace[grid.window :], grid.t_win - np.arange(grid.window + 1) * grid.dt
+    met = own - threshold
+    if step == NO_SPIKE:
+        assert (met[:-1] < 1e-12).all() and met[-1] <= 1e-12
+    else:
+        assert met[step] >= -1e-12 and (met[:step] < 1e-12).all()
+
+
+@settings(deadline=None)
+@given(NEURONS, SLOPES, st.sampled_from([2, 5]))
+def test_finer_steps_see_a_spike_earlier_by_less_than_a_step(inputs: Any, psp_slope: float, refined: int) -> None:
+    """Inputs on the coarse grid are on the fine one, too, so all that differs is when the spike is noticed."""
+    (coarse, trace, grid), (fine, _, fine_grid) = (one_neuron(inputs, psp_slope, by) for by in (1, refined))
+    brink = max(trace[grid.window] - grid.t_win, trace[-1])
+    if abs(brink) < 1e-9:
+        return
+    assert (coarse == NO_SPIKE) == (fine == NO_SPIKE)
+    if coarse != NO_SPIKE:
+        earlier = coarse * grid.dt - fine * fine_grid.dt
+        assert -1e-9 < earlier < grid.dt + 1e-9
+
+
+@settings(deadline=None)
+@given(NEURONS, SLOPES)
+def test_the_closed_form_lies_within_the_step_before(inputs: Any, psp_slope: float) -> None:
+    step, _, grid = one_neuron(inputs, psp_slope)
+    spiked = [(grid.t_win - step * grid.dt, weight) for step, weight in inputs if step != NO_SPIKE]
+    drive, weight_sum = sum(x * w for x, w in spiked), sum(w for _, w in spiked)
+    growth, at_end = 1 + psp_slope * weight_sum, drive + psp_slope * grid.t_win * weight_sum
+    if min(abs(at_end), abs(drive - grid.t_win), abs(growth)) < 1e-6:
+        return
+    if drive >= grid.t_win:
+        assert step == 0
+    elif growth > 0 and at_end > 0:
+        time = grid.t_win - at_end / growth
+        assert step != NO_SPIKE and -1e-9 < step * grid.dt - time < grid.dt + 1e-9
+    else:
+        assert step == NO_SPIKE

@@ -1,0 +1,1 @@
+"""A network as C without dependencies, in float32 and in integers, checked beside the engine."""

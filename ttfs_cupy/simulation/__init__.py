@@ -1,0 +1,1 @@
+"""A trained network in discrete time steps: membranes integrated from spikes alone, beside the closed form."""
