@@ -125,7 +125,7 @@ def _grids(parsed: argparse.Namespace, t_win: float) -> list[TimeGrid]:
         raise UserError(
             f"--convergence must be time steps, such as 1e-2,1e-3, not {shown(parsed.convergence)}"
         ) from None
-    grids = [time_grid(t_win, step) for step in steps]
+    grids = [time_grid(t_win, step, "--convergence") for step in steps]
     if len({grid.window for grid in grids}) < max(2, len(grids)):
         raise UserError(f"--convergence must be two or more different time steps, not {shown(parsed.convergence)}")
     return grids

@@ -121,13 +121,14 @@ def test_a_neuron_is_drawn_the_same_each_time(run: Path, tmp_path: Path, ending:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--dt", "0.3"], "--dt must divide the window of 2, and 0.3 does not: 0.286 does, with 7 steps"),
+        (["--dt", "0.3"], "--dt must divide the window of 2, and 0.3 does not: 0.2857 does, with 7 steps"),
         (["--dt", "much"], "argument --dt: invalid float value: 'much'"),
         (["--images", "0"], "--images must be a whole number from 1, not 0"),
         (["--images", "100000"], "--images 100000 is more than the 360 of the test set"),
         (["--convergence", "1e-2"], "--convergence must be two or more different time steps, not '1e-2'"),
         (["--convergence", "1e-2,1e-2"], "--convergence must be two or more different time steps"),
         (["--convergence", "1e-2,fine"], "--convergence must be time steps, such as 1e-2,1e-3, not '1e-2,fine'"),
+        (["--convergence", "1e-2,nan"], "--convergence must be a number from 2e-6 to 2, not nan"),
         (["--convergence", "1e-2,1e-3", "--dt", "1e-2"], "--dt is one time step and --convergence several"),
         (["--neuron", "conv1"], "--neuron and --image say what --plot draws: name its file"),
         (["--image", "3"], "--neuron and --image say what --plot draws: name its file"),
@@ -138,6 +139,7 @@ def test_a_neuron_is_drawn_the_same_each_time(run: Path, tmp_path: Path, ending:
         ),
         (["--plot", "a.png", "--neuron", "conv1:x"], "--neuron must be LAYER:NUMBER, such as conv1:0, not 'conv1:x'"),
         (["--plot", "a.png", "--neuron", "conv1:512"], "the number of a neuron of conv1 must be at most 511, not 512"),
+        (["--plot", "a.png", "--neuron", f"conv1:{'9' * 5000}"], "the number of a neuron of conv1 must be at most 511"),
         (["--plot", "a.png", "--neuron", "conv1:-1"], "--neuron must be LAYER:NUMBER"),
         (["--plot", "a.png", "--image", "360"], "--image must be at most 359, not 360"),
         (["--plot", "a.png", "--image", "-1"], "--image must be a whole number from 0 to 359, not -1"),
@@ -146,7 +148,7 @@ def test_a_neuron_is_drawn_the_same_each_time(run: Path, tmp_path: Path, ending:
         (["--json", "a.png", "--plot", "./a.png"], "--json and --plot are one file, 'a.png': name two"),
         (["--dtype", "float16"], "argument --dtype: invalid choice: 'float16'"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_what_is_wrong_is_one_sentence(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], sentence: str

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.device import Array
@@ -73,11 +72,14 @@ def _parsed(wanted: str | None, layers: list[Weighted]) -> tuple[str, int | None
         raise UserError(f"--neuron {one_line(wanted, 60)} names no layer of neurons: there are {', '.join(named)}")
     if not colon:
         return name, None
-    most = named[name].neurons - 1
-    index = int(number) if number.isascii() and number.isdigit() else number
-    if isinstance(index, str):
+    if not (number.isascii() and number.isdigit()):
         raise UserError(f"--neuron must be LAYER:NUMBER, such as {name}:0, not {shown(wanted)}")
-    return name, check_count(f"the number of a neuron of {name}", index, least=0, most=most)
+    most = named[name].neurons - 1
+    digits = number.lstrip("0") or "0"
+    # Python makes no number of thousands of digits
+    if len(digits) > len(str(most)) or int(digits) > most:
+        raise UserError(f"the number of a neuron of {name} must be at most {most}, not {one_line(number, 60)}")
+    return name, int(digits)
 
 
 def _of_neuron(simulator: Simulator, done: Simulated, number: int | None) -> Trace:
