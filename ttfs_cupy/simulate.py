@@ -22,7 +22,8 @@ from ttfs_cupy.data import Batches
 from ttfs_cupy.plot.canvas import matplotlib
 from ttfs_cupy.simulation import report
 from ttfs_cupy.simulation.convergence import row_of
-from ttfs_cupy.simulation.passes import SideBySide, images_at_once, side_by_side
+from ttfs_cupy.simulation.passes import SideBySide, images_at_once, side_by_side, steps_of
+from ttfs_cupy.simulation.progress import progress
 from ttfs_cupy.simulation.simulator import DTYPES, Simulator
 from ttfs_cupy.simulation.time_grid import TimeGrid, time_grid
 from ttfs_cupy.simulation.trace import picture, traced
@@ -73,15 +74,15 @@ def _simulate(parsed: argparse.Namespace) -> int:
     images = _images(parsed.images, len(test.members))
     _tell_run(opened, images)
     drawn = _picture(parsed, opened, grids[0]) if parsed.plot is not None else b""
-    size = images_at_once(network, min(test.batch_size, images))
+    size = images_at_once(network, min(test.batch_size, images), max(grid.window for grid in grids))
     batches = Batches(test.images, size, encode=network.encoder, members=test.members[:images])
     results = []
-    for grid in grids:
-        results.append(side_by_side(network, batches, grid, parsed.dtype))
-        if len(grids) == 1:
-            _tell(results[-1])
-        else:
+    with progress(sum(steps_of(network, images, grid) for grid in grids)) as done:
+        for grid in grids:
             logger.info("time           %s", report.grid_line(grid, parsed.dtype))
+            results.append(side_by_side(network, batches, grid, parsed.dtype, done))
+    if len(grids) == 1:
+        _tell(results[0])
     rows = [row_of(result) for result in results]
     if len(rows) > 1:
         for line in report.convergence_table(rows):
@@ -160,7 +161,6 @@ def _tell_run(opened: OpenedRun, images: int) -> None:
 
 
 def _tell(result: SideBySide) -> None:
-    logger.info("time           %s", report.grid_line(result.grid, result.dtype))
     for line in report.layer_tables(result):
         logger.info("%s", line)
     first, *others = report.prediction_lines(result.readouts)

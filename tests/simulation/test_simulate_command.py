@@ -1,5 +1,6 @@
 """ttfs-simulate on small runs: what it says, what it writes, and what it refuses."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.commands import Outcome, command, evaluate, run_small
+from tqdm import tqdm
 
 from ttfs_cupy import simulate
+from ttfs_cupy.simulation import progress, simulator
 from ttfs_cupy.simulation.convergence import fitted_order
 
 AGREES = "the simulation agrees with the closed form: every spike and every potential is within what a step explains\n"
@@ -38,6 +41,37 @@ def test_it_tells_of_every_layer_and_agrees(run: Path) -> None:
     assert closed == re.findall(r"test accuracy  ([\d.]+) %", evaluate(run).out)
     # no number depends on the day
     assert simulated(run, "--dt", "1e-2").out == outcome.out
+
+
+def test_a_long_simulation_tells_how_far_it_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = (run, "--convergence", "2e-2,1e-2", "--images", "30")
+    assert "to go" not in simulated(*options).out
+    monkeypatch.setattr(progress, "LONG", 0)
+    monkeypatch.setitem(simulator.MOST_STEPPED, "cpu", 1 << 12)
+    outcome = simulated(*options)
+    told = re.findall(r"\n +(\d+) % simulated, about \d\d:\d\d to go(?=\n)", outcome.out)
+    assert told == [str(tenth) for tenth in range(10, 100, 10)]
+    assert simulated(*options, "--quiet").out == AGREES
+
+
+def test_on_a_terminal_there_is_a_bar(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, **options: Any):
+            super().__init__(**{**options, "disable": False, "file": io.StringIO()})
+
+        def close(self) -> None:
+            shown.append(dict(self.format_dict))
+            super().close()
+
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    assert simulated(run, "--convergence", "2e-2,1e-2", "--images", "30").code == 0
+    bar = shown[0]
+    # all of it
+    assert bar["n"] == bar["total"] > 1e6
+    monkeypatch.setattr(progress, "LONG", 0)
+    assert "to go" not in simulated(run, "--convergence", "2e-2,1e-2", "--images", "30").out
 
 
 def test_quiet_says_the_verdict_alone(run: Path) -> None:

@@ -15,6 +15,7 @@ from ttfs_cupy import models
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.simulation import simulator as simulation
+from ttfs_cupy.simulation.passes import MOST_NEURONS, images_at_once
 from ttfs_cupy.simulation.simulator import Currents, Simulated, Simulator, Spikes, simulate_layer
 from ttfs_cupy.simulation.time_grid import NO_SPIKE, TimeGrid
 from ttfs_cupy.simulation.trace import integrated
@@ -142,11 +143,55 @@ def test_images_are_simulated_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     together = simulator.course(layer, simulator.encoded(encoded))
     alone = [simulator.course(layer, simulator.encoded(encoded[place : place + 1])) for place in range(5)]
     monkeypatch.setattr(simulation, "MOST_LISTED", 2 * layer.shape.out_pixels * layer.shape.patch_size)
+    monkeypatch.setitem(simulation.MOST_STEPPED, network.device.target, 7 * 2 * 30)
     in_parts = simulator.course(layer, simulator.encoded(encoded))
     for field in ("steps", "opening", "closing", "weight_sum", "weight_size"):
         bits = on_host(network, getattr(together, field)).tobytes()
         assert bits == on_host(network, getattr(in_parts, field)).tobytes()
         assert bits == b"".join(on_host(network, getattr(one, field)).tobytes() for one in alone)
+
+
+@pytest.mark.parametrize("window", [1, 1000, 1_000_000])
+def test_no_launch_takes_long(monkeypatch: pytest.MonkeyPatch, window: int) -> None:
+    """Ctrl-C is answered between launches, however many steps there are. No kernel runs here."""
+    network, launches, told = built(SPECS["plain"]), [], []
+    simulator = Simulator(network, TimeGrid(1.0, window), done=told.append)
+    layer, images = network.layers[0], 1000
+    assert isinstance(layer, Weighted)
+    device = network.device
+
+    def launch(kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
+        launches.append((kernel, work))
+
+    monkeypatch.setattr(device, "launch", launch)
+    spikes = Spikes(device.xp.zeros((images, *layer.in_shape), np.int32))
+    arrived = Simulator.arrivals
+    listed = []
+
+    def arrivals(self: Simulator, layer: Weighted, inputs: Any) -> Any:
+        listed.append(len(inputs.steps))
+        return arrived(self, layer, inputs)
+
+    monkeypatch.setattr(Simulator, "arrivals", arrivals)
+    simulator.course(layer, spikes)
+    neurons = [work for kernel, work in launches if kernel == "simulate_neurons"]
+    assert sum(neurons) == images * layer.neurons and sum(told) == 2 * window * sum(neurons)
+    channels = layer.shape.out_channels
+    most = simulation.MOST_STEPPED[device.target]
+    assert all(2 * window * (work // channels) <= most for work in neurons)
+    # what lists take, of how many spikes there are up to each step, too
+    of_one = layer.shape.out_pixels * layer.shape.patch_size + window
+    assert sum(listed) == images and all(count == 1 or count * of_one <= simulation.MOST_LISTED for count in listed)
+    assert len(listed) > 1 or window < 1_000_000
+
+
+def test_a_batch_is_as_large_as_memory_allows() -> None:
+    network = built(SPECS["plain"])
+    largest = max(layer.neurons for layer in network.layers)
+    for window in (1, 1000, 1_000_000):
+        at_once = images_at_once(network, 1 << 20, window)
+        assert at_once * (largest + window + 1) <= MOST_NEURONS < (at_once + 1) * (largest + window + 1)
+    assert images_at_once(network, 7, 1000) == 7
 
 
 # Properties of a neuron with few inputs, whatever they are

@@ -80,15 +80,27 @@ class SideBySide:
         return not any(layer.unexplained for layer in self.bounded)
 
 
-def images_at_once(network: Network, most: int) -> int:
-    """A batch that memory holds, of at most so many images."""
-    largest = max(layer.neurons for layer in network.layers)
+def images_at_once(network: Network, most: int, window: int) -> int:
+    """A batch that memory holds, of at most so many images. window: steps of one, each of which takes as much as a
+    neuron at most."""
+    largest = max(layer.neurons for layer in network.layers) + window + 1
     return min(most, max(1, MOST_NEURONS // largest))
 
 
-def side_by_side(network: Network, batches: Batches, grid: TimeGrid, dtype: str) -> SideBySide:
-    """Every image of a set that is not shuffled, by the closed form and step by step. Other threads wait."""
-    passes = _Passes(network, grid, dtype)
+def steps_of(network: Network, images: int, grid: TimeGrid) -> int:
+    """How many steps of neurons side_by_side simulates: two windows of each, twice."""
+    neurons = sum(layer.neurons for layer in network.layers if isinstance(layer, Weighted))
+    return images * neurons * 2 * grid.window * 2
+
+
+def side_by_side(
+    network: Network, batches: Batches, grid: TimeGrid, dtype: str, done: Callable[[int], None] = lambda _: None
+) -> SideBySide:
+    """Every image of a set that is not shuffled, by the closed form and step by step. Other threads wait.
+
+    done: is told of steps of neurons that are simulated, of steps_of() in all, from time to time.
+    """
+    passes = _Passes(network, grid, dtype, done)
     with network.turns.take(), network.device.current():
         network.plan(batches.batch_size)
         for batch in batches.epoch(0, network.device):
@@ -97,9 +109,9 @@ def side_by_side(network: Network, batches: Batches, grid: TimeGrid, dtype: str)
 
 
 class _Passes:
-    def __init__(self, network: Network, grid: TimeGrid, dtype: str):
+    def __init__(self, network: Network, grid: TimeGrid, dtype: str, done: Callable[[int], None]):
         self._network, self._grid, self._dtype = network, grid, dtype
-        self._simulator = Simulator(network, grid, dtype)
+        self._simulator = Simulator(network, grid, dtype, done)
         layers = network.layers
         comparisons = [
             [LayerComparison(layer.name, layer.is_spiking or isinstance(layer, MaxPool)) for layer in layers]
