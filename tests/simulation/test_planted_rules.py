@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import Outcome, command
+from helpers.commands import Outcome, command, run_small
 
 from ttfs_cupy import simulate
 from ttfs_cupy.neuron.readout import PotentialReadout
@@ -95,6 +95,33 @@ def test_a_wrong_rule_is_found(monkeypatch: pytest.MonkeyPatch, run: Path, wrong
         r"(is silent|spikes at [-\d.e]+); (steps explain [\d.e-]+ earlier to [\d.e-]+ later|"
         r"its margin is [\d.e-]+, and steps explain [\d.e-]+)\n",
         outcome.out + outcome.err,
+    )
+
+
+def test_neurons_that_spike_at_once_against_their_growth_are_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A >= T but D <= 0: the potential falls as fast as its threshold, which is met as the window opens or never. To a
+    rule that asks for D > 0 first they are silent."""
+    run = run_small(
+        tmp_path / "run",
+        network__psp_slope=1,
+        network__initial_potential=True,
+        network__weight_std=0.8,
+        training__epochs=1,
+    )
+    against = 0
+
+    def silent(a: np.ndarray, s: np.ndarray, slope: float, t: float) -> np.ndarray:
+        nonlocal against
+        against += int(((a >= t) & (1 + slope * s <= 0)).sum())
+        return closed_form(a, s, slope, t, at_once=False)
+
+    assert planted(monkeypatch, run, closed_form).code == 0
+    outcome = planted(monkeypatch, run, silent)
+    assert against > 10 and outcome.code == 1
+    assert re.search(
+        r"neuron \d+ of image \d+ spikes at 0, by the closed form it is silent; ", outcome.out + outcome.err
     )
 
 
