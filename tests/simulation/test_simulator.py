@@ -18,7 +18,7 @@ from ttfs_cupy.simulation import simulator as simulation
 from ttfs_cupy.simulation.passes import MOST_NEURONS, images_at_once
 from ttfs_cupy.simulation.simulator import Currents, Simulated, Simulator, Spikes, simulate_layer
 from ttfs_cupy.simulation.time_grid import NO_SPIKE, TimeGrid
-from ttfs_cupy.simulation.trace import integrated
+from ttfs_cupy.simulation.trace import integrated, traced
 
 SHAPE = (2, 6, 7)
 CLASSES = 3
@@ -233,7 +233,7 @@ def one_neuron(inputs: list[tuple[int, float]], psp_slope: float, refined: int =
 @given(NEURONS, SLOPES)
 def test_a_neuron_spikes_at_the_first_step_that_meets_its_threshold(inputs: Any, psp_slope: float) -> None:
     step, trace, grid = one_neuron(inputs, psp_slope)
-    own, threshold = trace[grid.window :], grid.t_win - np.arange(grid.window + 1) * grid.dt
+    own, threshold = trace[grid.window + 1 :], grid.t_win - np.arange(grid.window + 1) * grid.dt
     met = own - threshold
     if step == NO_SPIKE:
         assert (met[:-1] < 1e-12).all() and met[-1] <= 1e-12
@@ -246,13 +246,30 @@ def test_a_neuron_spikes_at_the_first_step_that_meets_its_threshold(inputs: Any,
 def test_finer_steps_see_a_spike_earlier_by_less_than_a_step(inputs: Any, psp_slope: float, refined: int) -> None:
     """Inputs on the coarse grid are on the fine one, too, so all that differs is when the spike is noticed."""
     (coarse, trace, grid), (fine, _, fine_grid) = (one_neuron(inputs, psp_slope, by) for by in (1, refined))
-    brink = max(trace[grid.window] - grid.t_win, trace[-1])
+    brink = max(trace[grid.window + 1] - grid.t_win, trace[-1])
     if abs(brink) < 1e-9:
         return
     assert (coarse == NO_SPIKE) == (fine == NO_SPIKE)
     if coarse != NO_SPIKE:
         earlier = coarse * grid.dt - fine * fine_grid.dt
         assert -1e-9 < earlier < grid.dt + 1e-9
+
+
+def test_a_charge_lifts_the_potential_at_once() -> None:
+    """As the window opens, and not on the way from the step before."""
+    grid = TimeGrid(2.0, 4)
+    weights = np.array([0.5, -1.0])
+    course = integrated(np.array([0, 2]), np.ones(2), weights, grid, 1.0, 0.3)
+    np.testing.assert_allclose(course, [0, 0.25, 0.5, 0.25, 0, 0.6, 0.35, 0.1, -0.15, -0.4])
+    network = built(SPECS["plain"], psp_slope=1.0, initial_potential=True)
+    trace = traced(Simulator(network, TimeGrid(1.0, 4)), network.encode(images(1)), "conv1:3")
+    assert trace.times.tolist() == [-1, -0.75, -0.5, -0.25, 0, 0, 0.25, 0.5, 0.75, 1] and len(trace.potential) == 10
+    assert trace.threshold.tolist() == [1, 0.75, 0.5, 0.25, 0]
+    layer = network.layers[0]
+    assert isinstance(layer, Weighted) and layer.potential is not None
+    channel, _ = divmod(3, layer.out_shape[0] * layer.out_shape[1])
+    charge = float(on_host(network, layer.potential)[channel])
+    assert abs(charge) > 1e-3 and trace.potential[5] - trace.potential[4] == pytest.approx(charge)
 
 
 @settings(deadline=None)

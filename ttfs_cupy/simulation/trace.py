@@ -22,7 +22,8 @@ DPI = 144
 
 @dataclass(frozen=True)
 class Trace:
-    """A neuron over its input's window, [-T, 0], and its own, [0, T]. times, potential: (2 window + 1,), float64.
+    """A neuron over its input's window, [-T, 0], and its own, [0, T]. times, potential: (2 window + 2,), float64, two
+    as its window opens: a charge moves its potential at once.
 
     arrivals: when its inputs spiked, in the same time. spike: its own, None for silence, or a neuron that does not
     fire. neuron: its number in its layer, in the order (channel, height, width).
@@ -105,7 +106,8 @@ def _of_neuron(simulator: Simulator, done: Simulated, number: int | None) -> Tra
     potential = integrated(arrived, currents, weights, grid, slope, initial)
     step = int(steps.reshape(-1, channels)[pixel, channel])
     spike = step * grid.dt if layer.is_spiking and step != NO_SPIKE else None
-    times = np.arange(-grid.window, grid.window + 1, dtype=np.float64) * grid.dt
+    before, after = np.arange(-grid.window, 1), np.arange(grid.window + 1)
+    times = np.concatenate([before, after]).astype(np.float64) * grid.dt
     of_inputs = arrived[weights != 0].astype(np.float64) * grid.dt - grid.t_win
     return Trace(layer.name, number, layer.is_spiking, grid.t_win, times, potential, of_inputs, spike)
 
@@ -113,7 +115,8 @@ def _of_neuron(simulator: Simulator, done: Simulated, number: int | None) -> Tra
 def integrated(
     arrived: NDArray[np.int32], currents: Floats, weights: Floats, grid: TimeGrid, psp_slope: float, initial: float
 ) -> Floats:
-    """The potential of a neuron after each step, (2 window + 1,): what kernels/simulation.cu does, in float64.
+    """The potential of a neuron after each step, (2 window + 2,): what kernels/simulation.cu does, in float64. As the
+    window opens there are two, before and after the charge.
 
     arrived: the steps of its inputs, rising; currents: what each weight is multiplied by until the window opens.
     """
@@ -127,7 +130,7 @@ def integrated(
         if step == grid.window:
             # the window opens: charged, and without a spike the slope is what it stays at
             potential += grid.t_win * initial
-            course[-1] = potential
+            course.append(potential)
             slope = psp_slope * after
         potential += slope * grid.dt
         course.append(potential)
