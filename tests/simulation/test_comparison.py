@@ -1,4 +1,4 @@
-"""What deviations are judged by: bounds with two sides, and their median."""
+"""What deviations are judged by: bounds with two sides, and their quantiles."""
 
 import numpy as np
 import pytest
@@ -49,10 +49,18 @@ def test_a_share_is_that_of_the_deviations_own_side() -> None:
     np.testing.assert_array_equal(shares, [0.5, 0.5, np.nan])
 
 
-@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=41))
-def test_the_median_of_bounds_is_right_to_its_class(values: list[float]) -> None:
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=300))
+def test_quantiles_of_bounds_are_right_to_their_class(values: list[float]) -> None:
     comparison = LayerComparison("conv1")
-    assert comparison.median_bound is None
+    assert comparison.median_bound is None and comparison.p99_bound is None
     for value in values:
         comparison._bounds.add(np.array([value]))
-    assert comparison.median_bound == pytest.approx(np.sort(values)[(len(values) - 1) // 2], rel=4e-3)
+    for found, share in ((comparison.median_bound, 0.5), (comparison.p99_bound, 0.99)):
+        wanted = np.quantile(values, share, method="inverted_cdf")
+        assert found == pytest.approx(wanted, rel=4e-3)
+
+
+def test_a_bound_that_is_no_number_is_as_wide_as_any() -> None:
+    comparison = LayerComparison("conv1")
+    comparison._bounds.add(np.array([1.0, np.nan, np.inf]))
+    assert comparison.p99_bound == comparison.median_bound == 2.0**40

@@ -126,6 +126,7 @@ def test_the_json_file_has_what_the_tables_have(run: Path, tmp_path: Path) -> No
         assert f"{layer['largest']:.2e}" in outcome.out
         # of how late a spike may be: the step, and what late inputs and rounding add
         median = layer["median_bound"]
+        assert layer["p99_bound"] is None or median <= layer["p99_bound"]
         assert median is None if layer["layer"] == "readout" else 1 <= median < 20 and f" {median:.3g} " in outcome.out
     before = file.read_bytes()
     assert simulated(run, "--images", "30", "--json", file, "--force").code == 0

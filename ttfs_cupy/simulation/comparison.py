@@ -9,7 +9,7 @@ from ttfs_cupy.simulation.bounds import Between, Bounds
 from ttfs_cupy.simulation.time_grid import NO_SPIKE, TimeGrid
 
 
-class _Median:
+class _Quantiles:
     """Of many positive numbers, of which none is kept: they are counted by size, in classes of a hundredth of an
     octave, so what comes out is right to 0.4 %."""
 
@@ -19,17 +19,17 @@ class _Median:
         self._counts = np.zeros((self._MOST - self._LEAST) * self._FINENESS + 1, np.int64)
 
     def add(self, values: NDArray[np.float64]) -> None:
-        octaves = np.log2(np.clip(values, 2.0**self._LEAST, 2.0**self._MOST))
+        # nan, too, counts as the most
+        octaves = np.log2(np.fmax(np.fmin(values, 2.0**self._MOST), 2.0**self._LEAST))
         places = np.rint((octaves - self._LEAST) * self._FINENESS).astype(np.intp)
         self._counts += np.bincount(places, minlength=len(self._counts))
 
-    @property
-    def value(self) -> float | None:
-        """None of no numbers."""
+    def at(self, percent: int) -> float | None:
+        """Not below so many of a hundred numbers; None of no numbers."""
         upto = self._counts.cumsum()
         if not upto[-1]:
             return None
-        place = int(np.searchsorted(upto, (upto[-1] + 1) // 2))
+        place = int(np.searchsorted(upto, -(-upto[-1] * percent // 100)))
         return float(2.0 ** (place / self._FINENESS + self._LEAST))
 
 
@@ -39,10 +39,11 @@ class LayerComparison:
 
     spikes: of the closed form. both: neurons that spiked on both sides, of which the others tell: the largest and the
     mean deviation of a spike time, early or late, and the largest share that one is of its bound on that side.
-    median_bound: of how late these neurons might have been, in steps; None where nothing bounds them. flips: neurons
-    that spiked on one side alone; widest_flip: the largest margin of one, widest_share the largest as a share of what
-    explains it. For a readout that does not fire, deviations are of its potentials, and there are no flips.
-    unexplained: neurons beyond their bounds; first: a sentence about the first one.
+    median_bound, p99_bound: of how late these neurons might have been, in steps, the median and what all but a
+    hundredth of them are within; None where nothing bounds them. flips: neurons that spiked on one side alone;
+    widest_flip: the largest margin of one, widest_share the largest as a share of what explains it. For a readout that
+    does not fire, deviations are of its potentials, and there are no flips. unexplained: neurons beyond their bounds;
+    first: a sentence about the first one.
     """
 
     layer: str
@@ -61,11 +62,15 @@ class LayerComparison:
     has_bounds: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
-        self._bounds = _Median()
+        self._bounds = _Quantiles()
 
     @property
     def median_bound(self) -> float | None:
-        return self._bounds.value
+        return self._bounds.at(50)
+
+    @property
+    def p99_bound(self) -> float | None:
+        return self._bounds.at(99)
 
     @property
     def mean(self) -> float:

@@ -172,7 +172,7 @@ def _layer(layer: LayerComparison) -> dict[str, Any]:
         for key in ("largest_share", "widest_flip", "widest_share", "unexplained", "first"):
             del values[key]
     else:
-        values["median_bound"] = layer.median_bound
+        values |= {"median_bound": layer.median_bound, "p99_bound": layer.p99_bound}
     return {**values, "mean": _finite(layer.mean)}
 
 
