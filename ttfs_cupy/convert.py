@@ -32,6 +32,7 @@ from ttfs_cupy.exchange.standardized import plain_weights
 from ttfs_cupy.exchange.weight_file import WeightFile, of_arrays
 from ttfs_cupy.experiment.config import Config, changes, load_config
 from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
 from ttfs_cupy.experiment.initial_weights import SAFETENSORS, file_of, parts_of
 from ttfs_cupy.experiment.prepare import network_of, read_dataset
@@ -115,11 +116,9 @@ def _check_output(output: Path, source: Path, *, force: bool) -> None:
     if output.suffix.lower() not in (MODULE, *WEIGHTS):
         raise UserError(f"--output must end in .pt, .safetensors or .py, not '{shown_path(output)}'")
     check_writable(output)
-    if is_there(output):
-        if output.samefile(source):
-            raise UserError(f"--output '{shown_path(output)}' is the file that is converted: name another one")
-        if not force:
-            raise UserError(f"'{shown_path(output)}' is there already: name another file, or add --force")
+    if is_there(output) and output.samefile(source):
+        raise UserError(f"--output '{shown_path(output)}' is the file that is converted: name another one")
+    check_output(output, force=force)
 
 
 def _content(output: Path, weights: Mapping[str, np.ndarray]) -> bytes:

@@ -21,14 +21,15 @@ from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import check_picture, write_atomically
-from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import one_line, short
 from ttfs_cupy.data import Batches, augmentation
 from ttfs_cupy.data.examples import Example, available, chosen, in_epoch
 from ttfs_cupy.device import get_device
 from ttfs_cupy.experiment.config import Config, load_config
+from ttfs_cupy.experiment.files.outputs import check_of_no_run
 from ttfs_cupy.experiment.prepare import input_encoder, read_dataset, split_of, training_batches
 from ttfs_cupy.neuron.encoding import Encoder
+from ttfs_cupy.plot.canvas import matplotlib
 
 IMAGES, EPOCHS = 10, 3
 # of a sheet: what programs still open
@@ -72,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _preview(parsed: argparse.Namespace) -> None:
     check_picture("--output", parsed.output)
-    imported("matplotlib.figure", *MATPLOTLIB)
+    check_of_no_run(parsed.output)
+    matplotlib("figure", *MATPLOTLIB)
     config = load_config(parsed.config, parsed.set, {"device": parsed.device, "seed": parsed.seed})
     count, epochs = _sizes(parsed, config)
     sheet = collected(config, count, epochs)
@@ -228,7 +230,7 @@ class _Scale:
 
 
 def _scale(encoder: Encoder) -> _Scale:
-    colours, mappable = (imported(f"matplotlib.{name}", *MATPLOTLIB) for name in ("colors", "cm"))
+    colours, mappable = (matplotlib(name, *MATPLOTLIB) for name in ("colors", "cm"))
     t_win = encoder.t_win
     if encoder.is_spike_code:
         mapping = mappable.ScalarMappable(colours.Normalize(0, t_win), "viridis_r")
@@ -244,7 +246,7 @@ def _scale(encoder: Encoder) -> _Scale:
 def _lettered(canvas: Pixels, sheet: Sheet, scale: _Scale) -> bytes:
     """The PNG of a canvas whose cells are filled: with titles, captions and the scale of colours."""
     layout, (height, width) = sheet.layout, canvas.shape[:2]
-    figure = imported("matplotlib.figure", *MATPLOTLIB).Figure((width / DPI, height / DPI), DPI)
+    figure = matplotlib("figure", *MATPLOTLIB).Figure((width / DPI, height / DPI), DPI)
     figure.figimage(canvas, origin="upper", zorder=-1)
 
     def write(left: float, top: float, text: str, size: float = NORMAL, **style: Any) -> None:

@@ -15,10 +15,10 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.shown import shown, shown_path
 from ttfs_cupy.data import Batches
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.plot.canvas import matplotlib
 from ttfs_cupy.simulation import report
 from ttfs_cupy.simulation.convergence import row_of
@@ -71,11 +71,12 @@ def _simulate(parsed: argparse.Namespace) -> int:
     opened = open_run(parsed.run, parsed.set, parsed.device)
     network, test = opened.network, opened.experiment.test
     grids = _grids(parsed, network.t_win)
-    images = _images(parsed.images, len(test.members))
+    first = opened.first_images(min(IMAGES, len(test.images)) if parsed.images is None else parsed.images).images
+    images = len(first)
     _tell_run(opened, images)
     drawn = _picture(parsed, opened, grids[0]) if parsed.plot is not None else b""
     size = images_at_once(network, min(test.batch_size, images), max(grid.window for grid in grids))
-    batches = Batches(test.images, size, encode=network.encoder, members=test.members[:images])
+    batches = Batches(first, size, encode=network.encoder)
     results = []
     with progress(sum(steps_of(network, images, grid) for grid in grids)) as done:
         for grid in grids:
@@ -108,9 +109,7 @@ def _check(parsed: argparse.Namespace) -> None:
             continue
         if option == "--plot" and file.suffix not in PICTURES:
             raise UserError(f"--plot must end in {' or '.join(PICTURES)}, not '{shown_path(file)}'")
-        check_writable(file)
-        if is_there(file) and not parsed.force:
-            raise UserError(f"'{shown_path(file)}' is there already: name another file, or add --force")
+        check_output(file, force=parsed.force)
     if parsed.plot is not None:
         matplotlib("figure")
         if parsed.json is not None and parsed.json.resolve() == parsed.plot.resolve():
@@ -130,15 +129,6 @@ def _grids(parsed: argparse.Namespace, t_win: float) -> list[TimeGrid]:
     if len({grid.window for grid in grids}) < max(2, len(grids)):
         raise UserError(f"--convergence must be two or more different time steps, not {shown(parsed.convergence)}")
     return grids
-
-
-def _images(wanted: int | None, there: int) -> int:
-    if wanted is None:
-        return min(IMAGES, there)
-    images = check_count("--images", wanted)
-    if images > there:
-        raise UserError(f"--images {images} is more than the {there} of the test set")
-    return images
 
 
 def _picture(parsed: argparse.Namespace, opened: OpenedRun, grid: TimeGrid) -> bytes:

@@ -2,15 +2,20 @@
 
 import importlib.util
 import json
+import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import commands
 from helpers.commands import Outcome, command
+from helpers.environments import python
 
+from ttfs_cupy import UserError
+from ttfs_cupy.common.files import writing
 from ttfs_cupy.energy import command as energy_command
 from ttfs_cupy.energy.costs import WAYS
 
@@ -106,9 +111,56 @@ def test_mistakes_are_one_sentence(
 
 def test_a_runs_own_files_stay(run: Path) -> None:
     before = tree(run)
-    outcome = energy(run, "--json", run / "config.yaml", "--force")
-    assert outcome.code == 2 and "config.yaml' is a file of the run itself: name another one" in outcome.err
+    for name in ("config.yaml", "checkpoints/epoch-0001.safetensors"):
+        (run / "checkpoints").mkdir(exist_ok=True)
+        outcome = energy(run, "--json", run / name, "--force")
+        sentence = f"error: '{run / name}' is a file of the run in '{run}': name another one\n"
+        assert (outcome.code, outcome.err) == (2, sentence)
+    (run / "checkpoints").rmdir()
     assert tree(run) == before
+
+
+def test_a_pipe_stays_one(run: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    outcome = energy(run, "--json", pipe, "--force")
+    assert (outcome.code, outcome.err) == (2, f"error: {pipe} is a pipe, not a file\n")
+    assert pipe.is_fifo()
+
+
+def test_both_files_are_written_or_neither(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot brings it")
+    text, drawn = tmp_path / "e.json", tmp_path / "e.png"
+    real = writing.written_aside
+
+    def full(path: Path, content: bytes) -> Any:
+        if path == drawn:
+            raise UserError("no space")
+        return real(path, content)
+
+    monkeypatch.setattr(writing, "written_aside", full)
+    outcome = energy(run, "--json", text, "--plot", drawn, "--images", "5")
+    assert (outcome.code, outcome.err) == (2, "error: no space\n")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert energy(run, "--json", text, "--plot", drawn, "--images", "5").code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"e.json", "e.png"}
+
+
+def test_quiet_leaves_the_table(run: Path) -> None:
+    outcome = energy(run, "--quiet", "--images", "5")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "test images" not in outcome.out and re.search("^readout ", outcome.out, re.MULTILINE)
+
+
+def test_of_a_backend_that_there_is_not(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot brings it")
+    code = (
+        f"from ttfs_cupy.energy.command import main; exit(main([{str(run)!r}, '--plot', {str(tmp_path / 'e.png')!r}]))"
+    )
+    result = python(code, variables={"MPLBACKEND": "foo"})
+    assert result.returncode == 2 and result.stderr.startswith("error: matplotlib refuses its settings (")
+    assert result.stderr.count("\n") == 1
 
 
 def test_where_there_is_no_run(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from reference.comparison import DEVICE
 
-from ttfs_cupy import UserError, plot
+from ttfs_cupy import UserError, models, plot
+from ttfs_cupy.plot.spike_times import layers_of
 
 INF = np.inf
 
@@ -74,6 +76,17 @@ def test_no_display_is_needed(tmp_path: Path) -> None:
         assert (result.returncode, result.stderr) == (0, "")
         assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
         (tmp_path / "one.png").unlink()
+
+
+def test_a_backend_that_there_is_not() -> None:
+    code = (
+        "from ttfs_cupy import UserError, plot\n"
+        "try:\n    plot.confusion_matrix([[1]])\nexcept UserError as error:\n    print(error)\n"
+    )
+    result = python(code, variables={"MPLBACKEND": "foo"})
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("matplotlib refuses its settings (")
+    assert result.stdout.endswith("): mend or unset MPLBACKEND=foo\n")
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +151,17 @@ def test_chosen_layers_keep_their_time_and_direct_coding_has_no_window_of_pixels
     assert axes.get_xlim() == (0, 2)
 
 
+@pytest.mark.parametrize(("has_input", "first"), [(False, 1), (True, 1), (False, 0)])
+def test_pooling_that_is_the_first_layer_shares_the_inputs_window(*, has_input: bool, first: int) -> None:
+    shape, classes = small_network.SHAPE, small_network.CLASSES
+    net = models.build(["P", 8, "P"], input_shape=shape, classes=classes, device=DEVICE)
+    net.forward(net.encode(small_network.images(2)))
+    times = {"input": np.zeros((2, 4))} if has_input else {}
+    found = {layer.name: layer.window for layer in layers_of({**times, **net.spike_times()}, net.t_win, first)}
+    # pixels that are no spikes have no window
+    assert found == {**dict.fromkeys(times, 0), "pool1": 0, "conv1": first, "pool2": first}
+
+
 def test_a_decision_in_the_readouts_window_has_that_drawn() -> None:
     axes = plot.raster(spikes(), decision=3.25)
     assert names(axes)[-1] == "readout" and axes.get_xlim() == (1, 4)
@@ -178,6 +202,17 @@ def test_a_histograms_shares_are_those_of_all_neurons(bins: int, t_win: float, s
     assert legend is not None and legend.get_texts()[0].get_text() == f"conv1: {100 * silent:.1f} % silent"
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_all_are_silent_a_histogram_is_empty() -> None:
+    silent = {name: np.full_like(times, INF) for name, times in spikes().items()}
+    axes = plot.spike_time_histogram(silent)
+    axes.figure.savefig(os.devnull, format="png")
+    assert axes.get_yscale() == "linear" and axes.get_ylim() == (0, 1)
+    one_fires = plot.spike_time_histogram({**silent, "linear1": spikes()["linear1"]})
+    one_fires.figure.savefig(os.devnull, format="png")
+    assert one_fires.get_yscale() == "log"
+
+
 # Trace
 
 
@@ -187,6 +222,15 @@ def test_a_trace_marks_the_spike_on_the_threshold() -> None:
     np.testing.assert_allclose([*mark.get_xdata(), *mark.get_ydata()], [0.4, 0.6])
     silent = [plot.potential_trace(TIMES, TIMES, 1 - TIMES, spike, ax=None) for spike in (None, INF)]
     assert all(line.get_marker() != "o" for axes in silent for line in axes.lines)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_threshold_that_is_there_in_its_window_alone_has_gaps() -> None:
+    gap = np.nan
+    axes = plot.potential_trace(TIMES, [0, 0.1, gap, 0.5, 0.6], [gap, gap, 1, 0.8, gap], 0.625)
+    (mark,) = (line for line in axes.lines if line.get_marker() == "o")
+    np.testing.assert_allclose(mark.get_ydata(), [0.9])
+    axes.figure.savefig(os.devnull, format="png")
 
 
 # Confusion matrix
@@ -239,6 +283,7 @@ def changed(**more: Any) -> dict[str, Any]:
         (lambda: plot.raster(spikes(), image=-1), "image must be a whole number from 0"),
         (lambda: plot.raster(spikes(), layers=["conv9"]), r"layers must name some of conv1, pool1, linear1, not \["),
         (lambda: plot.raster(spikes(), layers="conv1"), "layers must name some of conv1, pool1, linear1"),
+        (lambda: plot.raster(spikes(), layers=5), "layers must name some of conv1, pool1, linear1"),  # type: ignore[arg-type]
         (lambda: plot.raster(spikes(), layers=[]), "layers must name some of conv1, pool1, linear1"),
         (lambda: plot.raster(spikes(), decision=5), "decision must be a number from 0 to 4, not 5"),
         (lambda: plot.raster(spikes(), most_neurons=0), "most_neurons must be a whole number from 1"),
@@ -246,8 +291,11 @@ def changed(**more: Any) -> dict[str, Any]:
         (lambda: plot.spike_time_histogram(None), "spike_times must map layers' names"),  # type: ignore[arg-type]
         (lambda: plot.potential_trace([1], [1], [1]), "times must be two or more finite numbers in a row"),
         (lambda: plot.potential_trace([0, 1], [0, 1, 2], [0, 1]), "potential must have a value for each of the 2"),
-        (lambda: plot.potential_trace([0, 1], [0, 1], [0, np.nan]), "threshold must be two or more finite"),
+        (lambda: plot.potential_trace([0, 1], [0, 1], [np.nan, np.nan]), "or more .* where there is a gap, not"),
+        (lambda: plot.potential_trace([0, 1], [0, INF], [0, 1]), "potential must be two or more finite"),
+        (lambda: plot.potential_trace([0, np.nan], [0, 1], [0, 1]), "times must be .* in a row, not"),
         (lambda: plot.potential_trace([1, 0], [0, 1], [0, 1]), "times must rise"),
+        (lambda: plot.potential_trace([1, 1], [0, 1], [0, 1]), "times must rise"),
         (lambda: plot.potential_trace([0, 1], [0, 1], [0, 1], 2), "spike must be a time from 0 to 1, or None or inf"),
         (lambda: plot.potential_trace([0, 1], [0, 1], [0, 1], np.nan), "spike must be a time from 0 to 1"),
         (lambda: plot.confusion_matrix([1, 2]), r"matrix must have shape \(classes, classes\), not \(2,\)"),
@@ -257,6 +305,9 @@ def changed(**more: Any) -> dict[str, Any]:
         (lambda: plot.confusion_matrix(([0, 1], [0])), r"must be as many numbers, in a row, not \(2,\) and \(1,\)"),
         (lambda: plot.confusion_matrix(([0, 1], [0, -1])), "predictions must hold whole numbers from 0"),
         (lambda: plot.confusion_matrix(([0], [10**9])), "a matrix of 1,000,000,001 classes cannot be drawn"),
+        (lambda: plot.confusion_matrix([[1]], 5), "class_names must be a list of names"),  # type: ignore[arg-type]
+        (lambda: plot.confusion_matrix([[1]], {"a"}), "class_names must be a list of names"),  # type: ignore[arg-type]
+        (lambda: plot.confusion_matrix([[1]], "a"), "class_names must be a list of names"),
         (lambda: plot.confusion_matrix([[1]], ["a", "b"]), "class_names must be 1 names, one for each class"),
     ],
 )

@@ -4,17 +4,22 @@ import csv
 import importlib.util
 import io
 import json
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import commands
 from helpers.commands import Outcome, run_small
 from PIL import Image
 
+from ttfs_cupy.common.files import writing
 from ttfs_cupy.robustness import command, measurement
+from ttfs_cupy.trained.opening import OpenedRun
 
 pytest.importorskip("matplotlib", reason="the extra plot brings it")
 
@@ -132,7 +137,7 @@ def test_by_default_in_the_runs_own_directory(runs: tuple[Path, Path]) -> None:
         (["--seeds", "0"], "--seeds must be a whole number from 1 to 1000, not 0"),
         (["--seeds", "5000"], "--seeds must be at most 1000, not 5000"),
         (["--images", "0"], "--images must be a whole number from 1, not 0"),
-        (["--images", "361"], "--images 361 is more than the 360 test images that there are"),
+        (["--images", "361"], "--images 361 is more than the 360 of the test set"),
         (["--set", "nonsense=1"], "--set nonsense=1: "),
         (["--device", "gpu"], "--device gpu: "),
         (["-o", "missing/out"], "missing/out cannot be written: there is no folder missing"),
@@ -165,12 +170,10 @@ def test_several_runs_need_a_folder(runs: tuple[Path, Path]) -> None:
 def test_runs_with_other_test_sets_are_refused(
     runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    real, counts = command._first, iter([50, 60])
-    monkeypatch.setattr(command, "_first", lambda test, _: real(test, next(counts)))
+    real, counts = OpenedRun.first_images, iter([50, 60])
+    monkeypatch.setattr(OpenedRun, "first_images", lambda opened, _: real(opened, next(counts)))
     outcome = robustness(*runs, "-o", tmp_path / "out", "--only", "blur", "--levels", "blur=1")
-    sentence = (
-        f"'{runs[0]}' has 50 test images, and '{runs[1]}' 60: runs of one table need the same ones, or add --images"
-    )
+    sentence = f"'{runs[0]}' has 50 test images, and '{runs[1]}' 60: runs of one table need as many, so add --images"
     refused(outcome, sentence)
     assert names(tmp_path) == set()
 
@@ -212,9 +215,9 @@ def test_all_files_or_none(runs: tuple[Path, Path], tmp_path: Path, monkeypatch:
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "robustness.csv").write_text("before")
-    real = command.written_aside
+    real = writing.written_aside
     monkeypatch.setattr(
-        command, "written_aside", lambda path, content: full() if path.suffix == ".svg" else real(path, content)
+        writing, "written_aside", lambda path, content: full() if path.suffix == ".svg" else real(path, content)
     )
     options = ["--only", "blur", "--levels", "blur=1", "--images", "20", "--force"]
     outcome = robustness(runs[0], "-o", folder, *options)
@@ -222,12 +225,15 @@ def test_all_files_or_none(runs: tuple[Path, Path], tmp_path: Path, monkeypatch:
     assert names(folder) == {"robustness.csv"} and (folder / "robustness.csv").read_text() == "before"
 
 
-def test_nobody_reads_the_table(runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", ["weights of epoch", "  clean", "test images, in %"])
+def test_nobody_reads_the_table(
+    runs: tuple[Path, Path], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The files are there all the same."""
 
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
-            if "test images, in %" in text:
+            if said in text:
                 raise BrokenPipeError
             return super().write(text)
 
@@ -235,3 +241,62 @@ def test_nobody_reads_the_table(runs: tuple[Path, Path], tmp_path: Path, monkeyp
     options = ["--only", "blur", "--levels", "blur=1", "--images", "20", "--no-figure"]
     assert command.main([str(runs[0]), "-o", str(tmp_path / "out"), *options]) == 141
     assert names(tmp_path / "out") == {"robustness.csv", "robustness.json"}
+
+
+def test_nobody_reads_a_pipe(runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its first line on, as with `| true`; the files are the same ones."""
+    options = ["--only", "blur", "--levels", "blur=1", "--images", "20", "--no-figure"]
+    assert robustness(*runs, "-o", tmp_path / "read", *options).code == 0
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert command.main([*map(str, runs), "-o", str(tmp_path / "unread"), *options]) == 141
+    for name in ("robustness.csv", "robustness.json"):
+        assert (tmp_path / "unread" / name).read_bytes() == (tmp_path / "read" / name).read_bytes()
+
+
+def test_no_figure_of_other_numbers_stays(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    options = ["--only", "blur", "--levels", "blur=1", "--images", "20", "-o", tmp_path / "out"]
+    assert robustness(runs[0], *options).code == 0
+    for name in ("robustness.csv", "robustness.json"):
+        (tmp_path / "out" / name).unlink()
+    sentence = f"'{tmp_path}/out/robustness.png' is there already: name another folder with --output, or add --force"
+    refused(robustness(runs[0], *options, "--no-figure"), sentence)
+    outcome = robustness(runs[0], *options, "--no-figure", "--force")
+    assert outcome.code == 0 and outcome.out.endswith("out: robustness.csv, robustness.json\n")
+    assert names(tmp_path / "out") == {"robustness.csv", "robustness.json"}
+
+
+def test_a_folder_that_is_a_link_to_nothing_is_refused_at_once(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+    outcome = robustness(runs[0], "-o", link, *FEW)
+    refused(outcome, f"{link} cannot be made: it is a link to what is not there")
+    assert outcome.out == ""
+
+
+def test_runs_of_other_images_at_another_root_are_another_setting(tmp_path: Path) -> None:
+    """Of files of one's own what lies there is the data set; a copy elsewhere is the same one."""
+    for number, name in enumerate(("one.npz", "other.npz")):
+        drawn = np.random.default_rng(number)
+        images, labels = (drawn.integers(0, 256, (40, 8, 8), np.uint8) for _ in range(2)), np.arange(40) % 2
+        arrays = dict(zip(("images", "test_images"), images, strict=True))
+        np.savez(tmp_path / name, **arrays, labels=labels, test_labels=labels)
+    shutil.copy(tmp_path / "one.npz", tmp_path / "copy.npz")
+    runs = [
+        run_small(
+            tmp_path / f"{name}-{seed}",
+            data__dataset="arrays",
+            data__root=str(tmp_path / f"{name}.npz"),
+            seed=seed,
+            training__epochs=1,
+            training__batch_size=20,
+        )
+        for name, seed in (("one", 0), ("copy", 1), ("other", 0))
+    ]
+    options = ["--only", "blur", "--levels", "blur=1", "--no-figure", "--quiet", "-o", tmp_path / "out"]
+    outcome = robustness(*runs, *options)
+    assert (outcome.code, outcome.err) == (0, "")
+    settings = [run["setting"] for run in json.loads((tmp_path / "out/robustness.json").read_text())["runs"]]
+    assert settings == [f"root={tmp_path / name}.npz" for name in ("one", "one", "other")]

@@ -15,10 +15,11 @@ from ttfs_cupy.check.report import FAILED, Report, remedy
 from ttfs_cupy.common.command import command_line, interruption
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.common.files.writing import check_writable, write_atomically
 from ttfs_cupy.common.machine import address_space
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.device import NAMES
+from ttfs_cupy.experiment.files.outputs import check_of_no_run
 
 __all__ = ["FAILED", "Report", "main", "remedy", "replay_steps"]
 
@@ -73,6 +74,9 @@ def _at_once(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> Cal
         parser.error(f"--report {parsed.report} is no file that could be written")
 
     def work() -> int:
+        if parsed.report is not None:
+            check_writable(parsed.report)
+            check_of_no_run(parsed.report)
         report = Report()
         try:
             return conclude(report, parsed.device)

@@ -6,23 +6,18 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_picture, check_writable, write_atomically
+from ttfs_cupy.common.files.writing import check_picture, write_all
 from ttfs_cupy.common.shown import shown_path
-from ttfs_cupy.data import Batches
 from ttfs_cupy.energy import table
 from ttfs_cupy.energy.costs import ACCESS, MEMORY
 from ttfs_cupy.energy.counting import count_operations
 from ttfs_cupy.energy.figure import picture
-from ttfs_cupy.experiment.files.run_directory import RunDirectory
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.plot.canvas import matplotlib
-from ttfs_cupy.trained.opening import OpenedRun, open_run
+from ttfs_cupy.trained.opening import open_run
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -33,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = parser().parse_args(arguments)
     # of JSON on the standard output nothing else may stand there
-    level = logging.ERROR if parsed.json == STDOUT else logging.INFO
+    level = logging.ERROR if parsed.json == STDOUT else parsed.level
     return command_line.run(lambda: _energy(parsed), process_ends=arguments is None, level=level)
 
 
@@ -49,21 +44,24 @@ def parser() -> argparse.ArgumentParser:
     add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
     add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
     parser.add_overrides("a key of the config, such as data.root=DIR")
+    loudness.add_options(parser, "warnings, errors, and the table")
     return parser
 
 
 def _energy(parsed: argparse.Namespace) -> None:
     _check_files(parsed)
     opened = open_run(parsed.run, parsed.set, parsed.device, parsed.epoch)
-    found = count_operations(opened.network, _batches(opened, parsed.images))
-    if parsed.json is not None:
-        text = json.dumps({"epoch": opened.weights.epoch, **table.content(found, parsed.memory)}, indent=1)
-        if parsed.json == STDOUT:
-            command_line.say(text)
-        else:
-            write_atomically(parsed.json, f"{text}\n".encode())
+    found = count_operations(opened.network, opened.first_images(parsed.images))
+    text = json.dumps({"epoch": opened.weights.epoch, **table.content(found, parsed.memory)}, indent=1)
+    contents: dict[Path, bytes] = {}
+    if parsed.json is not None and parsed.json != STDOUT:
+        contents[parsed.json] = f"{text}\n".encode()
     if parsed.plot is not None:
-        write_atomically(parsed.plot, picture(found, parsed.memory))
+        contents[parsed.plot] = picture(found, parsed.memory)
+    # before anything is said: whoever reads that may leave
+    write_all(contents)
+    if parsed.json == STDOUT:
+        command_line.say(text)
     logger.info("weights        %s, epoch %d", opened.path, opened.weights.epoch)
     logger.info("test images    %d, accuracy %.2f %%", found.images, 100 * found.accuracy)
     logger.info("psp_slope      %g", found.psp_slope)
@@ -76,24 +74,8 @@ def _check_files(parsed: argparse.Namespace) -> None:
     if parsed.plot is not None:
         check_picture("--plot", parsed.plot)
         matplotlib("figure")
-    if parsed.json is not None and parsed.json != STDOUT:
-        check_writable(parsed.json)
     for file in (parsed.json, parsed.plot):
-        if file is None or file == STDOUT or not is_there(file):
-            continue
-        if any(is_there(own) and file.samefile(own) for own in RunDirectory(parsed.run).files):
-            raise UserError(f"'{shown_path(file)}' is a file of the run itself: name another one")
-        if not parsed.force:
-            raise UserError(f"'{shown_path(file)}' is there already: name another file, or add --force")
+        if file is not None and file != STDOUT:
+            check_output(file, force=parsed.force)
     if parsed.json is not None and parsed.plot is not None and parsed.json.resolve() == parsed.plot.resolve():
         raise UserError(f"--json and --plot '{shown_path(parsed.plot)}' are one file: name two")
-
-
-def _batches(opened: OpenedRun, images: int | None) -> Batches:
-    test = opened.experiment.test
-    if images is None:
-        return test
-    count = check_count("--images", images)
-    if count > len(test.members):
-        raise UserError(f"--images {count} is more than the {len(test.members)} of the test set")
-    return Batches(test.images, min(test.batch_size, count), encode=test.encode, members=np.arange(count))

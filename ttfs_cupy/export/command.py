@@ -11,12 +11,11 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.packages import imported
-from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.experiment.config import changes, load_config
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
 from ttfs_cupy.export import nir_graph, onnx_check, onnx_graph
 from ttfs_cupy.export.about import About
@@ -108,9 +107,7 @@ def _check_output(option: str, output: Path, *, force: bool) -> None:
     if option == "--c":
         check_folder(output, force=force)
         return
-    check_writable(output)
-    if is_there(output) and not force:
-        raise UserError(f"{option} '{shown_path(output)}' is there already: name another file, or add --force")
+    check_output(output, force=force, option=option)
 
 
 def _check_overrides(path: Path, overrides: Sequence[str]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.packages import imported
+from ttfs_cupy.common.shown import message_of, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +23,19 @@ SHADE: dict[str, Any] = {"color": GREY, "alpha": 0.12, "linewidth": 0, "zorder":
 SMALL, NORMAL = 8, 9  # points
 
 
-def matplotlib(module: str) -> ModuleType:
-    """A module of matplotlib. Raises UserError where it is not installed."""
-    return imported(f"matplotlib.{module}", *_PACKAGE)
+def matplotlib(module: str, package: str = _PACKAGE[0], install: str = _PACKAGE[1]) -> ModuleType:
+    """A module of matplotlib. package, install: what it is needed for, and what to do, as `imported` takes them.
+
+    Raises UserError where it is not installed, or refuses its settings.
+    """
+    try:
+        return imported(f"matplotlib.{module}" if module else "matplotlib", package, install)
+    except UserError:
+        raise
+    except ValueError as error:
+        backend = os.environ.get("MPLBACKEND")
+        look = f"MPLBACKEND={one_line(backend, 60)}" if backend else "its file matplotlibrc"
+        raise UserError(f"matplotlib refuses its settings ({message_of(error, 160)}): mend or unset {look}") from error
 
 
 def axes_for(ax: Axes | None, width: float, height: float) -> Axes:

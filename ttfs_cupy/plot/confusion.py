@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,7 @@ def confusion_matrix(
     the cells where they can be read.
     Raises UserError (a ValueError) for counts, labels or names that are none.
     """
+    class_names = _in_order(class_names)
     counts = _counts(matrix, class_names)
     classes, images = len(counts), int(counts.sum())
     side = min(8.0, max(4.2, 2.2 + 0.32 * classes))
@@ -59,6 +60,15 @@ def confusion_matrix(
     return axes
 
 
+def _in_order(names: Any) -> list[Any] | None:
+    """Those of a list, a tuple or an array."""
+    if names is None:
+        return None
+    if isinstance(names, str | bytes | Set | Mapping) or not isinstance(names, Iterable):
+        raise UserError(f"class_names must be a list of names, in the order of the classes, not {shown(names)}")
+    return list(names)
+
+
 def _counts(matrix: Any, names: Sequence[str] | None) -> NDArray[np.int64]:
     if isinstance(matrix, tuple) and len(matrix) == 2:
         labels, predictions = (_whole(name, one) for name, one in zip(("labels", "predictions"), matrix, strict=True))
@@ -75,7 +85,7 @@ def _counts(matrix: Any, names: Sequence[str] | None) -> NDArray[np.int64]:
         if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
             raise UserError(f"matrix must have shape (classes, classes), not {counts.shape}")
         _check_classes(len(counts))
-    if names is not None and (isinstance(names, str) or len(names) != len(counts)):
+    if names is not None and len(names) != len(counts):
         raise UserError(f"class_names must be {len(counts)} names, one for each class, not {shown(names)}")
     return counts
 

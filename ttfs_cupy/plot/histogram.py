@@ -33,9 +33,11 @@ def spike_time_histogram(
     # float32 may have rounded a window's end upwards
     counted = np.append(edges[:-1], t_win * (1 + ROUNDING))
     axes = axes_for(ax, 7.5, 3.6)
+    is_silent = True
     colours = depth_colours(found[-1].window - found[0].window + 1)
     for layer in found:
         counts, _ = np.histogram(layer.times[np.isfinite(layer.times)], counted)
+        is_silent = is_silent and not counts.any()
         axes.stairs(
             100 * counts / layer.times.size,
             edges,
@@ -44,12 +46,10 @@ def spike_time_histogram(
             linewidth=1.1 if layer.is_pool else 1.6,
             label=f"{layer.name}: {100 * layer.silent:.1f} % silent",
         )
-    # many neurons fire as their window opens: beside that bar, nothing else would be seen on a linear scale
-    axes.set_yscale("log")
-    ticker = matplotlib("ticker")
-    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    if is_silent:
+        axes.set_ylim(0, 1)
+    else:
+        _scale_by_logarithm(axes)
     axes.set_xlim(0, t_win)
     axes.set_xlabel("spike time since the layer's window opened")
     axes.set_ylabel("neurons per bin, %")
@@ -57,3 +57,12 @@ def spike_time_histogram(
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
     axes.legend(fontsize=SMALL, frameon=False, ncols=1 + (len(found) - 1) // 16, **place)
     return axes
+
+
+def _scale_by_logarithm(axes: Axes) -> None:
+    """Many neurons fire as their window opens: beside that bar, nothing else would be seen on a linear scale."""
+    axes.set_yscale("log")
+    ticker = matplotlib("ticker")
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())

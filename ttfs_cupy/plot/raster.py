@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,9 +79,10 @@ def _chosen(found: list[LayerSpikes], names: Sequence[str] | None) -> list[Layer
     if names is None:
         return found
     known = [layer.name for layer in found]
-    if isinstance(names, str) or not names or not all(name in known for name in names):
+    wanted = [] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+    if not wanted or not all(isinstance(name, str) and name in known for name in wanted):
         raise UserError(f"layers must name some of {listed(known)}, not {shown(names)}")
-    return [layer for layer in found if layer.name in names]
+    return [layer for layer in found if layer.name in wanted]
 
 
 def _spikes(layer: LayerSpikes, image: int, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,8 @@ ROUNDING = 1e-6
 class LayerSpikes:
     """A layer's local spike times, float (N, neurons), inf for silence. window: how many open before its own.
 
-    Pooling takes no time: it lets the earliest spikes of the layer below through, so it shares that layer's window.
+    Pooling takes no time: it lets the earliest spikes of the layer below through, so it shares that layer's window; as
+    the first layer of a network that of the input.
     """
 
     name: str
@@ -58,6 +59,8 @@ def layers_of(spike_times: Mapping[str, ArrayLike], t_win: float, first: int = 1
             f"not {shown(spike_times)}"
         )
     found: list[LayerSpikes] = []
+    # the window that opened last, which is the input's before any layer's
+    window = first - 1
     for name, values in spike_times.items():
         if not isinstance(name, str):
             raise UserError(f"spike_times must map layers' names to their spike times, but has the key {shown(name)}")
@@ -67,9 +70,9 @@ def layers_of(spike_times: Mapping[str, ArrayLike], t_win: float, first: int = 1
                 f"spike_times holds {len(found[0].times)} images of layer {shown(found[0].name)}, "
                 f"but {len(times)} of layer {shown(name)}"
             )
-        opens = 0 if name == INPUT else first
-        window = opens if not found else found[-1].window + (not is_pool(name))
-        found.append(LayerSpikes(name, times, window))
+        window = 0 if name == INPUT and not found else window + (not is_pool(name))
+        # pixels that are no spikes have no window: what is pooled of them is shown in the first one
+        found.append(LayerSpikes(name, times, max(0, window)))
     return found
 
 

@@ -4,13 +4,12 @@ Spike times that jitter, spikes that get lost, few bits, and corrupted images: e
 """
 
 import argparse
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_count
@@ -18,9 +17,9 @@ from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, make_folder, written_aside
+from ttfs_cupy.common.files.writing import check_new_folder, make_folder, write_all
 from ttfs_cupy.common.shown import shown_path
-from ttfs_cupy.data import Batches
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.robustness import figure, table
 from ttfs_cupy.robustness.kinds import KINDS, Levels, chosen
 from ttfs_cupy.robustness.measurement import measure, passes
@@ -75,18 +74,19 @@ def _robustness(parsed: argparse.Namespace) -> None:
         check_count("--images", parsed.images)
     _check_runs(parsed.runs)
     folder = _folder(parsed.output, parsed.runs)
-    endings = ("csv", "json", *(() if parsed.no_figure else figure.FORMATS))
-    files = {ending: folder / f"{NAME}.{ending}" for ending in endings}
+    files = {ending: folder / f"{NAME}.{ending}" for ending in ("csv", "json", *figure.FORMATS)}
     _check_files(folder, files, force=parsed.force)
     if not parsed.no_figure:
         figure.require()
-    found = groups(_measured(parsed, levels, seeds))
-    contents = {"csv": table.csv_text(found).encode(), "json": table.json_text(found).encode()}
-    _write(folder, files, contents if parsed.no_figure else contents | figure.pictures(found))
-    # after the files: whoever reads the table may leave before its end
+    with command_line.readers_may_leave():
+        found = groups(_measured(parsed, levels, seeds))
+        contents = {"csv": table.csv_text(found).encode(), "json": table.json_text(found).encode()}
+        if not parsed.no_figure:
+            contents |= figure.pictures(found)
+        _write(folder, files, contents)
     for line in table.lines(found):
         logger.info("%s", line, extra=loudness.RESULT)
-    logger.info("written to %s: %s", shown_path(folder), ", ".join(file.name for file in files.values()))
+    logger.info("written to %s: %s", shown_path(folder), ", ".join(files[ending].name for ending in contents))
 
 
 def _check_runs(runs: Sequence[Path]) -> None:
@@ -112,13 +112,10 @@ def _check_files(folder: Path, files: Mapping[str, Path], *, force: bool) -> Non
     if not folder.is_dir():
         if is_there(folder):
             raise UserError(f"'{shown_path(folder)}' is no folder: name another one with --output")
-        # as a file in its place could be, it can be made
-        check_writable(folder)
+        check_new_folder(folder)
         return
     for file in files.values():
-        check_writable(file)
-        if is_there(file) and not force:
-            raise UserError(f"'{shown_path(file)}' is there already: name another folder with --output, or add --force")
+        check_output(file, force=force, other="another folder with --output")
 
 
 def _measured(parsed: argparse.Namespace, levels: Levels, seeds: int) -> list[MeasuredRun]:
@@ -158,19 +155,15 @@ def _of_run(
     path: Path, opened: OpenedRun, images: int | None, levels: Levels, seeds: int, done: Callable[[str], None]
 ) -> MeasuredRun:
     network, experiment = opened.network, opened.experiment
-    measured = measure(network, _first(experiment.test, images), levels, seeds, done)
+    measured = measure(network, opened.first_images(images), levels, seeds, done)
     description = experiment.device.description
-    return MeasuredRun(str(path), experiment.config, opened.weights.epoch, description, network.precision, measured)
+    made_with = (opened.weights.epoch, description, network.precision)
+    return MeasuredRun(str(path), experiment.config, *made_with, measured, _images_of(experiment.fingerprint))
 
 
-def _first(test: Batches, count: int | None) -> Batches:
-    """The first so many images of the test set, in its order; None: all of them."""
-    if count is None:
-        return test
-    if count > len(test.images):
-        raise UserError(f"--images {count} is more than the {len(test.images)} test images that there are")
-    images = test.images.take(np.arange(count))
-    return Batches(images, min(test.batch_size, count), encode=test.encode, resident=test.resident)
+def _images_of(fingerprint: Mapping[str, Any]) -> str:
+    """What tells the images and their labels from others; not which were held out, which the seed decides."""
+    return json.dumps({key: value for key, value in fingerprint.items() if key != "held_out"}, sort_keys=True)
 
 
 def _check_shapes(found: Sequence[MeasuredRun]) -> None:
@@ -179,13 +172,17 @@ def _check_shapes(found: Sequence[MeasuredRun]) -> None:
     if first.measured.images != last.measured.images:
         raise UserError(
             f"'{first.name}' has {first.measured.images} test images, and '{last.name}' {last.measured.images}: runs "
-            "of one table need the same ones, or add --images"
+            "of one table need as many, so add --images"
         )
 
 
 def _write(folder: Path, files: Mapping[str, Path], contents: Mapping[str, bytes]) -> None:
-    """All of them, or none where one cannot be written."""
+    """All of them, or none where one cannot be written. A figure that is there, and is not drawn now, goes: it would be
+    of other numbers. Raises UserError."""
     make_folder(folder)
-    with ExitStack() as all_written:
-        for ending, file in files.items():
-            all_written.enter_context(written_aside(file, contents[ending]))
+    write_all({files[ending]: content for ending, content in contents.items()})
+    for ending in files.keys() - contents.keys():
+        try:
+            files[ending].unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{files[ending]} is of an earlier call, and cannot be removed: {error.strerror}") from None

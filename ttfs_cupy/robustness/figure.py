@@ -1,14 +1,14 @@
 """Accuracy over the levels of each disturbance, as a picture."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.packages import imported
-from ttfs_cupy.common.shown import one_line
-from ttfs_cupy.plot.canvas import BLUE, GREEN, ORANGE, VERMILION
+from ttfs_cupy.common.shown import listed, one_line
+from ttfs_cupy.plot.canvas import BLUE, GREEN, ORANGE, VERMILION, matplotlib
 from ttfs_cupy.robustness.kinds import KINDS, Kind
 from ttfs_cupy.robustness.measurement import Point
 from ttfs_cupy.robustness.settings import Group, MeasuredRun
@@ -22,23 +22,26 @@ LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # panels in a row
 MOST_COLUMNS = 4
-# characters of a run's name in the title
+# characters of a run's name, and of the names of data sets, in the title
 WIDEST = 70
+# of the title: points, what a letter takes of that on average, and inches of a line
+TITLE, LETTER, TITLE_LINE = 11, 0.56, 0.2
+# of the numbers below a panel
+MOST_TICKS = 5
 
 
 def require() -> None:
-    """Raises UserError where matplotlib is missing."""
-    imported("matplotlib.figure", *MATPLOTLIB)
+    """Raises UserError where matplotlib is missing, or refuses its settings."""
+    matplotlib("figure", *MATPLOTLIB)
 
 
 def pictures(groups: Sequence[Group]) -> dict[str, bytes]:
     """By each of FORMATS, the same figure: a panel for each disturbance. A thin line is a run, a thick one the mean of
     its group, a dashed one the accuracy without disturbance; a band is the sample deviation of what a line is the mean
     of. Raises UserError where matplotlib is missing."""
-    matplotlib, of_figures = imported("matplotlib", *MATPLOTLIB), imported("matplotlib.figure", *MATPLOTLIB)
     # else an SVG's names are drawn anew each time
-    with matplotlib.rc_context({"svg.hashsalt": "ttfs-robustness"}):
-        figure = _figure(of_figures, groups)
+    with matplotlib("", *MATPLOTLIB).rc_context({"svg.hashsalt": "ttfs-robustness"}):
+        figure = _figure(groups)
         made = {}
         for kind in FORMATS:
             buffer = io.BytesIO()
@@ -47,12 +50,14 @@ def pictures(groups: Sequence[Group]) -> dict[str, bytes]:
     return made
 
 
-def _figure(of_figures: Any, groups: Sequence[Group]) -> Any:
+def _figure(groups: Sequence[Group]) -> Any:
     names = list(dict.fromkeys(point.kind for point in groups[0].runs[0].measured.points))
     rows = -(-len(names) // MOST_COLUMNS)
     columns = -(-len(names) // rows)
-    size = (1.2 + 2.9 * columns, 1.1 + 2.6 * rows)
-    figure = of_figures.Figure(figsize=(max(size[0], 6), size[1]), layout="constrained", facecolor="white")
+    width = max(6, 1.2 + 2.9 * columns)
+    title = _title(groups, width)
+    size = (width, 0.7 + TITLE_LINE * len(title) + 2.6 * rows)
+    figure = matplotlib("figure", *MATPLOTLIB).Figure(figsize=size, layout="constrained", facecolor="white")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     for panel, name in zip(panels, names, strict=False):
         _panel(panel, KINDS[name], groups)
@@ -60,7 +65,7 @@ def _figure(of_figures: Any, groups: Sequence[Group]) -> Any:
         panel.set_visible(False)
     for first in panels[::columns]:
         first.set_ylabel("test accuracy, %")
-    _scale(panels[0], groups)
+    _scale(panels[: len(names)], groups)
     handles, labels = panels[0].get_legend_handles_labels()
     several = len(groups) > 1
     if several:
@@ -68,15 +73,18 @@ def _figure(of_figures: Any, groups: Sequence[Group]) -> Any:
         legend = figure.legend(handles, labels, loc="outside lower center", ncols=1 if rows == 1 else 2, frameon=False)
         for text in legend.get_texts():
             text.set_parse_math(False)
-    figure.suptitle(_title(groups), fontsize=11, parse_math=False)
+    figure.suptitle("\n".join(title), fontsize=TITLE, parse_math=False)
     return figure
 
 
-def _title(groups: Sequence[Group]) -> str:
+def _title(groups: Sequence[Group], width: float) -> list[str]:
+    """Its lines, which so many inches hold."""
     runs = [run for group in groups for run in group.runs]
     what = one_line(runs[0].name, WIDEST) if len(runs) == 1 else f"{len(runs)} runs"
-    data = f"{runs[0].measured.images:,} test images of {one_line(runs[0].config.data.dataset, 30)}"
-    return f"{what}: {data}, disturbed (dashed: undisturbed; bands: sample deviation)"
+    sets = one_line(listed(dict.fromkeys(run.config.data.dataset for run in runs)), WIDEST)
+    said = f"{what}: {runs[0].measured.images:,} test images of {sets}, disturbed"
+    most = int(width * 72 / (LETTER * TITLE))
+    return [*textwrap.wrap(said, most), *textwrap.wrap("(dashed: undisturbed; bands: sample deviation)", most)]
 
 
 def _panel(axes: Any, kind: Kind, groups: Sequence[Group]) -> None:
@@ -100,7 +108,9 @@ def _panel(axes: Any, kind: Kind, groups: Sequence[Group]) -> None:
     axes.set_xlabel(kind.axis, fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
-    if not kind.is_clean_at_0:
+    if kind.is_clean_at_0:
+        axes.xaxis.set_major_locator(matplotlib("ticker", *MATPLOTLIB).MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10]))
+    else:
         # what disturbs more stands to the right
         axes.set_xticks(levels)
         axes.invert_xaxis()
@@ -116,10 +126,11 @@ def _curve(kind: Kind, run: MeasuredRun, points: Sequence[Point]) -> tuple[list[
     return levels, 100 * np.array([np.mean(own) for own in accuracies]), 100 * np.array(deviations)
 
 
-def _scale(axes: Any, groups: Sequence[Group]) -> None:
-    """Of all panels, from 0, with room above the best."""
+def _scale(panels: Sequence[Any], groups: Sequence[Group]) -> None:
+    """Of all panels, which share it, from 0, with room above the best."""
     best = max(100 * run.measured.clean.accuracy for group in groups for run in group.runs)
-    axes.set_ylim(0, max(best * 1.06, axes.dataLim.y1 * 1.02, 1))
+    drawn = [panel.dataLim.y1 for panel in panels]
+    panels[0].set_ylim(0, max(best * 1.06, max(drawn) * 1.02, 1))
 
 
 def _style(number: int) -> dict[str, Any]:

@@ -6,16 +6,18 @@ from typing import Any
 
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.experiment.config import Config
-from ttfs_cupy.experiment.config.changes import of_results
+from ttfs_cupy.experiment.config.changes import changed, of_results
 from ttfs_cupy.robustness.measurement import Measured
 
 # characters of a group's name
 WIDEST = 80
+ROOT = "data.root"
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """name: its directory, as it was typed. epoch: after which its weights were taken."""
+    """name: its directory, as it was typed. epoch: after which its weights were taken. data: what tells its images from
+    others; runs without it are taken to have the same."""
 
     name: str
     config: Config
@@ -23,6 +25,7 @@ class MeasuredRun:
     device: str
     precision: str
     measured: Measured
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class Group:
 
 def groups(runs: Sequence[MeasuredRun]) -> list[Group]:
     """In the order of their first runs."""
-    first = runs[0].config
-    differences = [_differences(first, run.config) for run in runs]
+    differences = [_differences(runs[0], run) for run in runs]
     varied = list(dict.fromkeys(key for found in differences for key in found))
     of_first = {key: old for found in differences for key, (old, _) in found.items()}
     grouped: dict[str, list[MeasuredRun]] = {}
@@ -59,8 +61,13 @@ def _told_apart(labels: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _differences(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
-    return {key: values for key, values in of_results(before, after).items() if key != "seed"}
+def _differences(before: MeasuredRun, after: MeasuredRun) -> dict[str, tuple[Any, Any]]:
+    found = {key: values for key, values in of_results(before.config, after.config).items() if key != "seed"}
+    roots = changed(before.config, after.config).get(ROOT)
+    # of folders and files of one's own, what lies there is the data set; any other is the same wherever it lies
+    if roots is not None and before.data != after.data:
+        found[ROOT] = roots
+    return found
 
 
 def _label(values: Mapping[str, Any]) -> str:

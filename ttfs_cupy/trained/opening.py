@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
-from ttfs_cupy.data import Dataset, InputDescription
+from ttfs_cupy.data import Batches, Dataset, InputDescription
 from ttfs_cupy.device import get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.experiment.config import Config, load_config
@@ -46,6 +49,18 @@ class OpenedRun:
     @property
     def class_names(self) -> tuple[str, ...] | None:
         return self.experiment.dataset.class_names
+
+    def first_images(self, count: int | None) -> Batches:
+        """The first so many images of the test set, in its order; None: all of them. Raises UserError, which calls it
+        --images, where it is no such count."""
+        test = self.experiment.test
+        if count is None:
+            return test
+        check_count("--images", count)
+        if count > len(test.images):
+            raise UserError(f"--images {count} is more than the {len(test.images)} of the test set")
+        images = test.images.take(np.arange(count))
+        return Batches(images, min(test.batch_size, count), encode=test.encode, resident=test.resident)
 
 
 def open_run(

@@ -12,10 +12,10 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, opened_aside
+from ttfs_cupy.common.files.writing import opened_aside
 from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.shown import shown_path
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.trained.classification_text import ClassifiedImage, Csv, JsonLines, Table, Writer
 from ttfs_cupy.trained.decision import Decisions
 from ttfs_cupy.trained.image_names import STANDARD_INPUT, named_images
@@ -120,9 +120,7 @@ def _check(parsed: argparse.Namespace) -> None:
     if [*parsed.images, parsed.from_list].count(STANDARD_INPUT) > 1:
         raise UserError("standard input (-) is named twice, and can be read once")
     if parsed.output is not None:
-        check_writable(parsed.output)
-        if is_there(parsed.output) and not parsed.force:
-            raise UserError(f"'{shown_path(parsed.output)}' is there already: name another file, or add --force")
+        check_output(parsed.output, force=parsed.force)
 
 
 def _tell(opened: OpenedNetwork) -> None:

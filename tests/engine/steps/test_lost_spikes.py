@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ttfs_cupy import Batches, ImageSet, Network, Noise, UserError, models, predict
+from ttfs_cupy.data.corruption import _Generators
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.steps.noise import SpikeNoise, thinned
@@ -99,9 +100,23 @@ def test_level_0_is_no_change_and_level_1_is_silence() -> None:
 
 
 def test_rates_are_of_what_is_left() -> None:
-    net = build(5)
+    """The first layer reads pixels, of which none are lost: it fires as it did, and then loses half."""
+    net = build(5, encoding="direct", mean=np.full(2, 0.4, np.float32), std=np.full(2, 0.3, np.float32))
     whole, half = (predict(net, set_of(net, 200), Noise(drop_spikes=p)).evaluation.firing_rates for p in (0, 0.5))
-    assert 0.4 * whole["conv1"] < half["conv1"] < 0.6 * whole["conv1"]
+    spikes = 200 * net.layers[0].neurons * whole["conv1"]
+    assert abs(half["conv1"] / whole["conv1"] - 0.5) < 5 * math.sqrt(0.25 / spikes)
+
+
+def test_losses_jitter_and_corruption_are_drawn_from_other_numbers() -> None:
+    """Of the same seed, for whichever image and layer."""
+    noise = SpikeNoise(build(), Noise(jitter=0.1, drop_spikes=0.1, seed=7))
+    layers = [own.bit_generator.state["state"]["state"] for own in (*noise._losses.values(), *noise._jitters.values())]
+    corruptions = [
+        _Generators(7, place, 0)._of(index).bit_generator.state["state"]["state"]
+        for place in range(5)
+        for index in range(5)
+    ]
+    assert len({*layers, *corruptions}) == len(layers) + len(corruptions)
 
 
 @pytest.mark.parametrize("rule", [{"encoding": "direct"}, {"standardize": True}])

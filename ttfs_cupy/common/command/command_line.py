@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -198,15 +198,36 @@ def _no_memory(error: BaseException) -> str:
     )
 
 
+@contextlib.contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """What is done in this block is done to its end, though nobody reads the log on the console any more. Raises
+    OutputClosedError after it then."""
+    consoles = [handler for handler in logger.handlers if isinstance(handler, _Console)]
+    for console in consoles:
+        console.is_patient = True
+    try:
+        yield
+    finally:
+        for console in consoles:
+            console.is_patient = False
+    for console in consoles:
+        if console.refusal is not None:
+            raise console.refusal
+
+
 # of Any, which Python 3.10 can't be told at run time
 class _Console(logging.StreamHandler):
     """Where logging would print a traceback and go on, an output that cannot be written ends the command.
+
+    is_patient: it goes on where nobody reads it, with `refusal` to be raised later.
 
     On a terminal warnings have a colour, and of other messages what `extra={"bold": "best"}` names stands out.
     """
 
     def __init__(self, stream: Any):
         super().__init__(stream)
+        self.is_patient = False
+        self.refusal: OutputClosedError | None = None
         self._unsaid: logging.LogRecord | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -223,8 +244,12 @@ class _Console(logging.StreamHandler):
         return message.replace(bold, colours.painted(bold, colours.BOLD, self.stream), 1)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        refusal = _unwritable(self.stream, sys.exc_info()[1])
+        if self.is_patient and isinstance(refusal, OutputClosedError):
+            self.refusal = self.refusal or refusal
+            return
         self._unsaid = record
-        raise _unwritable(self.stream, sys.exc_info()[1]) from None
+        raise refusal from None
 
     def step_aside(self) -> None:
         """The log file, if there is one, gets what nobody reads here, and the reason why it ends."""

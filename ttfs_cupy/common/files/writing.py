@@ -4,11 +4,12 @@ import glob
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import is_file
 
 
 def import_path() -> list[str]:
@@ -25,13 +26,25 @@ def make_folder(path: Path) -> None:
 
 
 def check_writable(file: Path) -> None:
-    """Raises UserError where `write_atomically` could not write it: for commands whose work takes a while."""
+    """Raises UserError where `write_atomically` could not write it, or would put it in the place of a pipe or a device:
+    for commands whose work takes a while."""
     if file.is_dir():
         raise UserError(f"{file} cannot be written: it is a folder")
+    # a pipe or a device would lose its name to the file; and in /dev there are links to outputs, which may be files
+    is_file(file)
+    if file.parent.resolve() == Path("/dev"):
+        raise UserError(f"{file} cannot be written: it is a device")
     if not file.parent.is_dir():
         raise UserError(f"{file} cannot be written: there is no folder {file.parent}")
     if not os.access(file.parent, os.W_OK):
         raise UserError(f"{file} cannot be written: the folder {file.parent} is write-protected")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raises UserError where a folder, which is not there, could not be made."""
+    if folder.is_symlink():
+        raise UserError(f"{folder} cannot be made: it is a link to what is not there")
+    check_writable(folder)
 
 
 def check_picture(option: str, file: Path) -> None:
@@ -50,6 +63,13 @@ def write_atomically(path: Path, *pieces: bytes | memoryview, previous: Path | N
     """
     with written_aside(path, *pieces, previous=previous):
         pass
+
+
+def write_all(contents: Mapping[Path, bytes]) -> None:
+    """Writes each file as `write_atomically` does: all of them, or none where one cannot be. Raises UserError."""
+    with ExitStack() as all_written:
+        for path, content in contents.items():
+            all_written.enter_context(written_aside(path, content))
 
 
 @contextmanager

@@ -129,7 +129,9 @@ class SpikeNoise:
         names = ["", *(layer.name for layer in network.layers if layer.is_spiking)]
         seeds = np.random.SeedSequence(noise.seed).spawn(len(names))
         self._jitters = {name: _generator(seed) for name, seed in zip(names, seeds, strict=True)}
-        self._losses = {name: _generator(seed.spawn(1)[0]) for name, seed in zip(names, seeds, strict=True)}
+        # a key of three, as those of corrupted images have two (ttfs_cupy/data/corruption.py), those of jitter one
+        losses = [np.random.SeedSequence(noise.seed, spawn_key=(*seed.spawn_key, 0, 0)) for seed in seeds]
+        self._losses = {name: _generator(seed) for name, seed in zip(names, losses, strict=True)}
 
     def encoded(self, inputs: Array) -> Array:
         """The input code, moved too where it consists of spikes: pixels of a direct code, and standardised ones, have

@@ -205,6 +205,18 @@ class RunDirectory:
         weights = (self.best, self.last, self.previous)
         return self.config, self.split, self.metrics, self.table, self.log, *weights
 
+    def owns(self, file: Path) -> bool:
+        """Whether that is the name of something that a run keeps here: of `files`, a kept checkpoint, or what a logger
+        wrote. It need not be there."""
+        folder, checkpoints, loggers = (path.resolve() for path in (self.path, self.checkpoints, self.loggers))
+        # as a link, and as what it leads to
+        for path in (file.parent.resolve() / file.name, file.resolve()):
+            is_kept = path.parent in (folder, checkpoints) and _KEPT.fullmatch(path.name) is not None
+            is_plain = path.parent == folder and path.name in {own.name for own in self.files}
+            if is_kept or is_plain or loggers in path.parents:
+                return True
+        return False
+
     @property
     def resume_command(self) -> str:
         """What goes on with the run, as a user types it."""

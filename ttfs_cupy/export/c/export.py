@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.files.writing import check_new_folder, write_atomically
 from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.export.c.comparison import Comparison, comparison
 from ttfs_cupy.export.c.compiler import BuildError, ProgramError, find_compiler
@@ -93,7 +93,7 @@ def _differ(number: int) -> str:
 def check_folder(folder: Path, *, force: bool) -> None:
     """Raises UserError where `write_files` could not write, or would write into what is there without being told to."""
     if not is_there(folder):
-        check_writable(folder)
+        check_new_folder(folder)
     elif not folder.is_dir():
         raise UserError(f"--c '{shown_path(folder)}' is a file: name a folder, which is made")
     elif not force:
