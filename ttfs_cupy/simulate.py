@@ -22,7 +22,8 @@ from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.plot.canvas import matplotlib
 from ttfs_cupy.simulation import report
 from ttfs_cupy.simulation.convergence import row_of
-from ttfs_cupy.simulation.passes import SideBySide, images_at_once, side_by_side
+from ttfs_cupy.simulation.passes import SideBySide, images_at_once, side_by_side, steps_of
+from ttfs_cupy.simulation.progress import progress
 from ttfs_cupy.simulation.simulator import DTYPES, Simulator
 from ttfs_cupy.simulation.time_grid import TimeGrid, time_grid
 from ttfs_cupy.simulation.trace import picture, traced
@@ -74,15 +75,15 @@ def _simulate(parsed: argparse.Namespace) -> int:
     images = len(first)
     _tell_run(opened, images)
     drawn = _picture(parsed, opened, grids[0]) if parsed.plot is not None else b""
-    size = images_at_once(network, min(test.batch_size, images))
+    size = images_at_once(network, min(test.batch_size, images), max(grid.window for grid in grids))
     batches = Batches(first, size, encode=network.encoder)
     results = []
-    for grid in grids:
-        results.append(side_by_side(network, batches, grid, parsed.dtype))
-        if len(grids) == 1:
-            _tell(results[-1])
-        else:
+    with progress(sum(steps_of(network, images, grid) for grid in grids)) as done:
+        for grid in grids:
             logger.info("time           %s", report.grid_line(grid, parsed.dtype))
+            results.append(side_by_side(network, batches, grid, parsed.dtype, done))
+    if len(grids) == 1:
+        _tell(results[0])
     rows = [row_of(result) for result in results]
     if len(rows) > 1:
         for line in report.convergence_table(rows):
@@ -124,7 +125,7 @@ def _grids(parsed: argparse.Namespace, t_win: float) -> list[TimeGrid]:
         raise UserError(
             f"--convergence must be time steps, such as 1e-2,1e-3, not {shown(parsed.convergence)}"
         ) from None
-    grids = [time_grid(t_win, step) for step in steps]
+    grids = [time_grid(t_win, step, "--convergence") for step in steps]
     if len({grid.window for grid in grids}) < max(2, len(grids)):
         raise UserError(f"--convergence must be two or more different time steps, not {shown(parsed.convergence)}")
     return grids
@@ -150,7 +151,6 @@ def _tell_run(opened: OpenedRun, images: int) -> None:
 
 
 def _tell(result: SideBySide) -> None:
-    logger.info("time           %s", report.grid_line(result.grid, result.dtype))
     for line in report.layer_tables(result):
         logger.info("%s", line)
     first, *others = report.prediction_lines(result.readouts)

@@ -1,5 +1,6 @@
 """ttfs-simulate on small runs: what it says, what it writes, and what it refuses."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.commands import Outcome, command, evaluate, run_small
+from tqdm import tqdm
 
 from ttfs_cupy import simulate
+from ttfs_cupy.simulation import progress, simulator
 from ttfs_cupy.simulation.convergence import fitted_order
 
 AGREES = "the simulation agrees with the closed form: every spike and every potential is within what a step explains\n"
@@ -38,6 +41,37 @@ def test_it_tells_of_every_layer_and_agrees(run: Path) -> None:
     assert closed == re.findall(r"test accuracy  ([\d.]+) %", evaluate(run).out)
     # no number depends on the day
     assert simulated(run, "--dt", "1e-2").out == outcome.out
+
+
+def test_a_long_simulation_tells_how_far_it_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = (run, "--convergence", "2e-2,1e-2", "--images", "30")
+    assert "to go" not in simulated(*options).out
+    monkeypatch.setattr(progress, "LONG", 0)
+    monkeypatch.setitem(simulator.MOST_STEPPED, "cpu", 1 << 12)
+    outcome = simulated(*options)
+    told = re.findall(r"\n +(\d+) % simulated, about \d\d:\d\d to go(?=\n)", outcome.out)
+    assert told == [str(tenth) for tenth in range(10, 100, 10)]
+    assert simulated(*options, "--quiet").out == AGREES
+
+
+def test_on_a_terminal_there_is_a_bar(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, **options: Any):
+            super().__init__(**{**options, "disable": False, "file": io.StringIO()})
+
+        def close(self) -> None:
+            shown.append(dict(self.format_dict))
+            super().close()
+
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    assert simulated(run, "--convergence", "2e-2,1e-2", "--images", "30").code == 0
+    bar = shown[0]
+    # all of it
+    assert bar["n"] == bar["total"] > 1e6
+    monkeypatch.setattr(progress, "LONG", 0)
+    assert "to go" not in simulated(run, "--convergence", "2e-2,1e-2", "--images", "30").out
 
 
 def test_quiet_says_the_verdict_alone(run: Path) -> None:
@@ -90,6 +124,10 @@ def test_the_json_file_has_what_the_tables_have(run: Path, tmp_path: Path) -> No
     for layer in layers:
         assert 0 < layer["largest_share"] <= 1.001 and layer["unexplained"] == 0
         assert f"{layer['largest']:.2e}" in outcome.out
+        # of how late a spike may be: the step, and what late inputs and rounding add
+        median = layer["median_bound"]
+        assert layer["p99_bound"] is None or median <= layer["p99_bound"]
+        assert median is None if layer["layer"] == "readout" else 1 <= median < 20 and f" {median:.3g} " in outcome.out
     before = file.read_bytes()
     assert simulated(run, "--images", "30", "--json", file, "--force").code == 0
     assert file.read_bytes() == before
@@ -118,13 +156,14 @@ def test_a_neuron_is_drawn_the_same_each_time(run: Path, tmp_path: Path, ending:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--dt", "0.3"], "--dt must divide the window of 2, and 0.3 does not: 0.286 does, with 7 steps"),
+        (["--dt", "0.3"], "--dt must divide the window of 2, and 0.3 does not: 0.2857 does, with 7 steps"),
         (["--dt", "much"], "argument --dt: invalid float value: 'much'"),
         (["--images", "0"], "--images must be a whole number from 1, not 0"),
         (["--images", "100000"], "--images 100000 is more than the 360 of the test set"),
         (["--convergence", "1e-2"], "--convergence must be two or more different time steps, not '1e-2'"),
         (["--convergence", "1e-2,1e-2"], "--convergence must be two or more different time steps"),
         (["--convergence", "1e-2,fine"], "--convergence must be time steps, such as 1e-2,1e-3, not '1e-2,fine'"),
+        (["--convergence", "1e-2,nan"], "--convergence must be a number from 2e-6 to 2, not nan"),
         (["--convergence", "1e-2,1e-3", "--dt", "1e-2"], "--dt is one time step and --convergence several"),
         (["--neuron", "conv1"], "--neuron and --image say what --plot draws: name its file"),
         (["--image", "3"], "--neuron and --image say what --plot draws: name its file"),
@@ -135,6 +174,7 @@ def test_a_neuron_is_drawn_the_same_each_time(run: Path, tmp_path: Path, ending:
         ),
         (["--plot", "a.png", "--neuron", "conv1:x"], "--neuron must be LAYER:NUMBER, such as conv1:0, not 'conv1:x'"),
         (["--plot", "a.png", "--neuron", "conv1:512"], "the number of a neuron of conv1 must be at most 511, not 512"),
+        (["--plot", "a.png", "--neuron", f"conv1:{'9' * 5000}"], "the number of a neuron of conv1 must be at most 511"),
         (["--plot", "a.png", "--neuron", "conv1:-1"], "--neuron must be LAYER:NUMBER"),
         (["--plot", "a.png", "--image", "360"], "--image must be at most 359, not 360"),
         (["--plot", "a.png", "--image", "-1"], "--image must be a whole number from 0 to 359, not -1"),
@@ -143,7 +183,7 @@ def test_a_neuron_is_drawn_the_same_each_time(run: Path, tmp_path: Path, ending:
         (["--json", "a.png", "--plot", "./a.png"], "--json and --plot are one file, 'a.png': name two"),
         (["--dtype", "float16"], "argument --dtype: invalid choice: 'float16'"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_what_is_wrong_is_one_sentence(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], sentence: str

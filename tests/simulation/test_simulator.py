@@ -15,9 +15,10 @@ from ttfs_cupy import models
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.simulation import simulator as simulation
+from ttfs_cupy.simulation.passes import MOST_NEURONS, images_at_once
 from ttfs_cupy.simulation.simulator import Currents, Simulated, Simulator, Spikes, simulate_layer
 from ttfs_cupy.simulation.time_grid import NO_SPIKE, TimeGrid
-from ttfs_cupy.simulation.trace import integrated
+from ttfs_cupy.simulation.trace import integrated, traced
 
 SHAPE = (2, 6, 7)
 CLASSES = 3
@@ -142,11 +143,55 @@ def test_images_are_simulated_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     together = simulator.course(layer, simulator.encoded(encoded))
     alone = [simulator.course(layer, simulator.encoded(encoded[place : place + 1])) for place in range(5)]
     monkeypatch.setattr(simulation, "MOST_LISTED", 2 * layer.shape.out_pixels * layer.shape.patch_size)
+    monkeypatch.setitem(simulation.MOST_STEPPED, network.device.target, 7 * 2 * 30)
     in_parts = simulator.course(layer, simulator.encoded(encoded))
     for field in ("steps", "opening", "closing", "weight_sum", "weight_size"):
         bits = on_host(network, getattr(together, field)).tobytes()
         assert bits == on_host(network, getattr(in_parts, field)).tobytes()
         assert bits == b"".join(on_host(network, getattr(one, field)).tobytes() for one in alone)
+
+
+@pytest.mark.parametrize("window", [1, 1000, 1_000_000])
+def test_no_launch_takes_long(monkeypatch: pytest.MonkeyPatch, window: int) -> None:
+    """Ctrl-C is answered between launches, however many steps there are. No kernel runs here."""
+    network, launches, told = built(SPECS["plain"]), [], []
+    simulator = Simulator(network, TimeGrid(1.0, window), done=told.append)
+    layer, images = network.layers[0], 1000
+    assert isinstance(layer, Weighted)
+    device = network.device
+
+    def launch(kernel: str, work: int, *arguments: Any, each: int = 1) -> None:
+        launches.append((kernel, work))
+
+    monkeypatch.setattr(device, "launch", launch)
+    spikes = Spikes(device.xp.zeros((images, *layer.in_shape), np.int32))
+    arrived = Simulator.arrivals
+    listed = []
+
+    def arrivals(self: Simulator, layer: Weighted, inputs: Any) -> Any:
+        listed.append(len(inputs.steps))
+        return arrived(self, layer, inputs)
+
+    monkeypatch.setattr(Simulator, "arrivals", arrivals)
+    simulator.course(layer, spikes)
+    neurons = [work for kernel, work in launches if kernel == "simulate_neurons"]
+    assert sum(neurons) == images * layer.neurons and sum(told) == 2 * window * sum(neurons)
+    channels = layer.shape.out_channels
+    most = simulation.MOST_STEPPED[device.target]
+    assert all(2 * window * (work // channels) <= most for work in neurons)
+    # what lists take, of how many spikes there are up to each step, too
+    of_one = layer.shape.out_pixels * layer.shape.patch_size + window
+    assert sum(listed) == images and all(count == 1 or count * of_one <= simulation.MOST_LISTED for count in listed)
+    assert len(listed) > 1 or window < 1_000_000
+
+
+def test_a_batch_is_as_large_as_memory_allows() -> None:
+    network = built(SPECS["plain"])
+    largest = max(layer.neurons for layer in network.layers)
+    for window in (1, 1000, 1_000_000):
+        at_once = images_at_once(network, 1 << 20, window)
+        assert at_once * (largest + window + 1) <= MOST_NEURONS < (at_once + 1) * (largest + window + 1)
+    assert images_at_once(network, 7, 1000) == 7
 
 
 # Properties of a neuron with few inputs, whatever they are
@@ -188,7 +233,7 @@ def one_neuron(inputs: list[tuple[int, float]], psp_slope: float, refined: int =
 @given(NEURONS, SLOPES)
 def test_a_neuron_spikes_at_the_first_step_that_meets_its_threshold(inputs: Any, psp_slope: float) -> None:
     step, trace, grid = one_neuron(inputs, psp_slope)
-    own, threshold = trace[grid.window :], grid.t_win - np.arange(grid.window + 1) * grid.dt
+    own, threshold = trace[grid.window + 1 :], grid.t_win - np.arange(grid.window + 1) * grid.dt
     met = own - threshold
     if step == NO_SPIKE:
         assert (met[:-1] < 1e-12).all() and met[-1] <= 1e-12
@@ -201,13 +246,30 @@ def test_a_neuron_spikes_at_the_first_step_that_meets_its_threshold(inputs: Any,
 def test_finer_steps_see_a_spike_earlier_by_less_than_a_step(inputs: Any, psp_slope: float, refined: int) -> None:
     """Inputs on the coarse grid are on the fine one, too, so all that differs is when the spike is noticed."""
     (coarse, trace, grid), (fine, _, fine_grid) = (one_neuron(inputs, psp_slope, by) for by in (1, refined))
-    brink = max(trace[grid.window] - grid.t_win, trace[-1])
+    brink = max(trace[grid.window + 1] - grid.t_win, trace[-1])
     if abs(brink) < 1e-9:
         return
     assert (coarse == NO_SPIKE) == (fine == NO_SPIKE)
     if coarse != NO_SPIKE:
         earlier = coarse * grid.dt - fine * fine_grid.dt
         assert -1e-9 < earlier < grid.dt + 1e-9
+
+
+def test_a_charge_lifts_the_potential_at_once() -> None:
+    """As the window opens, and not on the way from the step before."""
+    grid = TimeGrid(2.0, 4)
+    weights = np.array([0.5, -1.0])
+    course = integrated(np.array([0, 2]), np.ones(2), weights, grid, 1.0, 0.3)
+    np.testing.assert_allclose(course, [0, 0.25, 0.5, 0.25, 0, 0.6, 0.35, 0.1, -0.15, -0.4])
+    network = built(SPECS["plain"], psp_slope=1.0, initial_potential=True)
+    trace = traced(Simulator(network, TimeGrid(1.0, 4)), network.encode(images(1)), "conv1:3")
+    assert trace.times.tolist() == [-1, -0.75, -0.5, -0.25, 0, 0, 0.25, 0.5, 0.75, 1] and len(trace.potential) == 10
+    assert trace.threshold.tolist() == [1, 0.75, 0.5, 0.25, 0]
+    layer = network.layers[0]
+    assert isinstance(layer, Weighted) and layer.potential is not None
+    channel, _ = divmod(3, layer.out_shape[0] * layer.out_shape[1])
+    charge = float(on_host(network, layer.potential)[channel])
+    assert abs(charge) > 1e-3 and trace.potential[5] - trace.potential[4] == pytest.approx(charge)
 
 
 @settings(deadline=None)

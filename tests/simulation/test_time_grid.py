@@ -60,7 +60,16 @@ def test_a_time_step_divides_its_window(t_win: float, dt: float, window: int) ->
 @pytest.mark.parametrize(
     ("t_win", "dt", "sentence"),
     [
-        (1, 0.3, "--dt must divide the window of 1, and 0.3 does not: 0.333 does, with 3 steps, as do 0.25 and 0.5"),
+        (1, 0.3, "--dt must divide the window of 1, and 0.3 does not: 0.3333 does, with 3 steps, as do 0.25 and 0.5"),
+        (
+            1,
+            0.333,
+            "--dt must divide the window of 1, and 0.333 does not: 0.3333 does, with 3 steps, as do 0.25 and 0.5",
+        ),
+        (1, 0.9, "--dt must divide the window of 1, and 0.9 does not: 1 does, with 1 step, as does 0.5"),
+        (1, 0.70001, "--dt must divide the window of 1, and 0.70001 does not: 1 does, with 1 step, as does 0.5"),
+        (1, 0.00011, "--dt must divide the window of 1, and 0.00011 does not: 0.0001099989 does, with 9091 steps"),
+        (1.2345, 2, "--dt must be a number from 1.2345e-6 to 1.2345, not 2"),
         (1, 0, "--dt must be a number from 1e-6 to 1, not 0"),
         (1, -1e-3, "--dt must be a number from 1e-6 to 1, not -0.001"),
         (2, 2.5, "--dt must be a number from 2e-6 to 2, not 2.5"),
@@ -73,3 +82,31 @@ def test_a_time_step_divides_its_window(t_win: float, dt: float, window: int) ->
 def test_what_is_no_time_step_is_one_sentence(t_win: float, dt: object, sentence: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}"):
         time_grid(t_win, dt)
+
+
+def test_a_sentence_names_the_option() -> None:
+    with pytest.raises(UserError, match=r"^--convergence must be a number from 1e-6 to 1, not nan$"):
+        time_grid(1, float("nan"), "--convergence")
+    with pytest.raises(UserError, match=r"^--convergence must divide the window"):
+        time_grid(1, 0.3, "--convergence")
+
+
+@given(
+    st.one_of(st.sampled_from([1.0, 2.0, 0.125, 1e3, 0.1, 3.0]), st.floats(1e-3, 1e3)),
+    st.one_of(st.floats(1e-6, 1), st.floats(0.1, 1), st.floats(1, 1e6).map(lambda steps: min(1.0, 1 / steps))),
+)
+def test_what_is_suggested_is_taken(t_win: float, share: float) -> None:
+    try:
+        time_grid(t_win, share * t_win)
+    except UserError as error:
+        if (bounds := re.search(r"must be a number from (\S+) to (\S+), not ", str(error))) is not None:
+            assert time_grid(t_win, float(bounds[1])).window == MOST_STEPS
+            assert time_grid(t_win, float(bounds[2])).window == 1
+            return
+        found = re.search(r" does not: (\S+) does, with (\d+) steps?, as do(?:es)? (\S+)(?: and (\S+))?$", str(error))
+        assert found is not None, str(error)
+        window = int(found[2])
+        steps = [float(text) for text in (found[1], found[3], found[4]) if text is not None]
+        windows = [time_grid(t_win, step).window for step in steps]
+        assert windows[0] == window and len({*windows}) == len(windows) >= 2
+        assert all(abs(other - window) <= 1 for other in windows)

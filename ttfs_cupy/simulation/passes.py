@@ -17,7 +17,7 @@ from ttfs_cupy.data import Batches
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer, MaxPool, Weighted
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.simulation.bounds import Bounds, CourseOnHost, bounds_of
+from ttfs_cupy.simulation.bounds import Between, CourseOnHost, bounds_of, bounds_of_pooling
 from ttfs_cupy.simulation.comparison import LayerComparison
 from ttfs_cupy.simulation.simulator import Course, Currents, Inputs, Simulated, Simulator, Spikes, simulate_layer
 from ttfs_cupy.simulation.time_grid import TimeGrid
@@ -25,20 +25,22 @@ from ttfs_cupy.simulation.time_grid import TimeGrid
 # Of the largest layer, in one batch: each takes some hundred bytes, in the simulation and where it is compared.
 MOST_NEURONS = 1 << 21
 
+NO_LIMIT = Between(np.empty(0), np.empty(0))
+
 
 @dataclass(frozen=True)
 class Readouts:
     """What a readout said of every image, (images, classes), float64: potentials, or earliness where it fires.
 
-    closed: by the closed form. after_closed: simulated from the closed form's spikes. simulated: end to end. limit: how
-    far steps may move each potential of after_closed; infinite where the readout fires.
+    closed: by the closed form. after_closed: simulated from the closed form's spikes. simulated: end to end. limit:
+    between what steps may move each potential of after_closed; infinite where the readout fires.
     """
 
     labels: NDArray[np.int32]
     closed: NDArray[np.float64]
     after_closed: NDArray[np.float64]
     simulated: NDArray[np.float64]
-    limit: NDArray[np.float64]
+    limit: Between
 
     @property
     def differing(self) -> NDArray[np.intp]:
@@ -78,15 +80,27 @@ class SideBySide:
         return not any(layer.unexplained for layer in self.bounded)
 
 
-def images_at_once(network: Network, most: int) -> int:
-    """A batch that memory holds, of at most so many images."""
-    largest = max(layer.neurons for layer in network.layers)
+def images_at_once(network: Network, most: int, window: int) -> int:
+    """A batch that memory holds, of at most so many images. window: steps of one, each of which takes as much as a
+    neuron at most."""
+    largest = max(layer.neurons for layer in network.layers) + window + 1
     return min(most, max(1, MOST_NEURONS // largest))
 
 
-def side_by_side(network: Network, batches: Batches, grid: TimeGrid, dtype: str) -> SideBySide:
-    """Every image of a set that is not shuffled, by the closed form and step by step. Other threads wait."""
-    passes = _Passes(network, grid, dtype)
+def steps_of(network: Network, images: int, grid: TimeGrid) -> int:
+    """How many steps of neurons side_by_side simulates: two windows of each, twice."""
+    neurons = sum(layer.neurons for layer in network.layers if isinstance(layer, Weighted))
+    return images * neurons * 2 * grid.window * 2
+
+
+def side_by_side(
+    network: Network, batches: Batches, grid: TimeGrid, dtype: str, done: Callable[[int], None] = lambda _: None
+) -> SideBySide:
+    """Every image of a set that is not shuffled, by the closed form and step by step. Other threads wait.
+
+    done: is told of steps of neurons that are simulated, of steps_of() in all, from time to time.
+    """
+    passes = _Passes(network, grid, dtype, done)
     with network.turns.take(), network.device.current():
         network.plan(batches.batch_size)
         for batch in batches.epoch(0, network.device):
@@ -95,9 +109,9 @@ def side_by_side(network: Network, batches: Batches, grid: TimeGrid, dtype: str)
 
 
 class _Passes:
-    def __init__(self, network: Network, grid: TimeGrid, dtype: str):
+    def __init__(self, network: Network, grid: TimeGrid, dtype: str, done: Callable[[int], None]):
         self._network, self._grid, self._dtype = network, grid, dtype
-        self._simulator = Simulator(network, grid, dtype)
+        self._simulator = Simulator(network, grid, dtype, done)
         layers = network.layers
         comparisons = [
             [LayerComparison(layer.name, layer.is_spiking or isinstance(layer, MaxPool)) for layer in layers]
@@ -113,26 +127,27 @@ class _Passes:
         simulated = self._simulate_alone(encoded, closed)
         shape = (len(labels), -1)
         last = closed[-1].astype(np.float64)
-        self._readouts.append(tuple(array.reshape(shape) for array in (last, after_closed, simulated, limit)))
+        arrays = (last, after_closed, simulated, limit.below, limit.above)
+        self._readouts.append(tuple(array.reshape(shape) for array in arrays))
         self._labels.append(labels)
         self._images += len(labels)
 
     def result(self) -> SideBySide:
         columns = (np.concatenate(column) for column in zip(*self._readouts, strict=True))
-        readouts = Readouts(np.concatenate(self._labels), *columns)
+        closed, after_closed, simulated, below, above = columns
+        labels = np.concatenate(self._labels)
+        readouts = Readouts(labels, closed, after_closed, simulated, Between(below, above))
         ways = (self._given_closed, self._given_simulated, self._end_to_end)
         return SideBySide(self._grid, self._dtype, *ways, readouts)
 
-    def _simulate_after_closed(
-        self, encoded: Array
-    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float64], NDArray[np.float64]]:
+    def _simulate_after_closed(self, encoded: Array) -> tuple[list[NDArray[np.float32]], NDArray[np.float64], Between]:
         """Each layer given the closed form's spikes; all of the closed form's outputs, the readout that came of its
         last hidden layer's spikes, and how far that may be off."""
         xp, closed = self._network.device.xp, []
         comparisons = iter(self._given_closed)
         inputs: Inputs = self._simulator.encoded(encoded)
         delay = 0.0 if isinstance(inputs, Currents) else self._grid.dt
-        readout = limit = np.empty(0)
+        readout, limit = np.empty(0), NO_LIMIT
 
         def watch(layer: Layer, output: Array) -> None:
             nonlocal inputs, delay, readout, limit
@@ -170,16 +185,16 @@ class _Passes:
 
     def _compared(
         self, comparison: LayerComparison, done: Simulated, closed: NDArray[np.float32], delay: float | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], Between]:
         """Adds a layer to its comparison; delay: None where nothing bounds it. Returns what the layer says as a
         readout, and how far that may be off."""
         grid, host = self._grid, self._network.device.to_host
         if done.course is None:
             assert done.spikes is not None
             steps = host(done.spikes.steps)
-            bounds = None if delay is None else _of_pooling(steps, delay, grid)
+            bounds = None if delay is None else bounds_of_pooling(steps, grid, delay)
             comparison.add_spikes(closed, steps, grid, bounds, self._images)
-            return np.empty(0), np.empty(0)
+            return np.empty(0), NO_LIMIT
         course = _on_host(done.course, host)
         assert isinstance(done.layer, Weighted)
         largest = grid.t_win
@@ -189,18 +204,12 @@ class _Passes:
         bounds = None if delay is None else bounds_of(done.layer, course, grid, delay, largest)
         if done.spikes is not None:
             comparison.add_spikes(closed, course.steps, grid, bounds, self._images)
-            return grid.earliness(course.steps).astype(np.float64), np.full(course.steps.shape, np.inf)
+            anything = np.full(course.steps.shape, np.inf)
+            return grid.earliness(course.steps).astype(np.float64), Between(anything, anything)
         flat = (len(closed), -1)
-        limit = None if bounds is None else bounds.potential.reshape(flat)
+        limit = None if bounds is None else bounds.potential.reshaped(flat)
         comparison.add_potentials(closed.reshape(flat), course.closing.reshape(flat), limit, self._images)
-        return course.closing, np.empty(0) if bounds is None else bounds.potential
-
-
-def _of_pooling(steps: NDArray[np.int32], delay: float, grid: TimeGrid) -> Bounds:
-    """The earliest of spikes that are late by up to `delay` is late by as much; none flips."""
-    rounding = 1e-6 * grid.t_win
-    limit = np.full(steps.shape, delay + rounding)
-    return Bounds(limit, limit, np.full(steps.shape, np.inf))
+        return course.closing, NO_LIMIT if limit is None else limit
 
 
 def _on_host(course: Course, host: Callable[[Array], np.ndarray]) -> CourseOnHost:

@@ -19,7 +19,8 @@ from ttfs_cupy.simulation.time_grid import TimeGrid
 # of predictions that differ
 MOST_TOLD = 5
 
-_HEADINGS = ("layer", "spikes", "largest", "mean", "of its bound", "flips", "widest", "of its bound")
+# steps: the median of the bounds, in steps of dt
+_HEADINGS = ("layer", "spikes", "largest", "mean", "of its bound", "steps", "flips", "widest", "of its bound")
 _WHOLE = ("layer", "spikes", "largest", "mean", "flips")
 
 
@@ -64,7 +65,9 @@ def _cells(layer: LayerComparison, headings: Sequence[str]) -> list[str]:
     if headings is _WHOLE:
         return [*of_times, flips]
     of_flips = [f"{layer.widest_flip:.1e}", f"{layer.widest_share:.2f}"] if layer.flips else ["-", "-"]
-    return [*of_times, f"{layer.largest_share:.2f}", flips, *of_flips]
+    median = layer.median_bound
+    steps = "-" if median is None else f"{median:.3g}"
+    return [*of_times, f"{layer.largest_share:.2f}", steps, flips, *of_flips]
 
 
 def prediction_lines(readouts: Readouts) -> list[str]:
@@ -84,7 +87,7 @@ def _told(readouts: Readouts, images: Sequence[int] | np.ndarray, simulated: np.
         margin = readouts.closed[image, ours] - readouts.closed[image, theirs]
         off = simulated[image] - readouts.closed[image]
         apart = off[theirs] - off[ours]
-        limit = readouts.limit[image, ours] + readouts.limit[image, theirs]
+        limit = readouts.limit.below[image, ours] + readouts.limit.above[image, theirs]
         bound = f", at most {limit:.2g}" if simulated is readouts.after_closed and np.isfinite(limit) else ""
         lines.append(
             f"  image {image}, of class {readouts.labels[image]}: {theirs} instead of {ours}, which leads by "
@@ -168,6 +171,8 @@ def _layer(layer: LayerComparison) -> dict[str, Any]:
     if not layer.has_bounds:
         for key in ("largest_share", "widest_flip", "widest_share", "unexplained", "first"):
             del values[key]
+    else:
+        values |= {"median_bound": layer.median_bound, "p99_bound": layer.p99_bound}
     return {**values, "mean": _finite(layer.mean)}
 
 

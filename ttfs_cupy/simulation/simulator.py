@@ -3,7 +3,7 @@
 Nothing here solves for a spike time, or multiplies inputs by weights: kernels/simulation.cu integrates each membrane.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,10 @@ DTYPES = {"float32": np.float32, "float64": np.float64}
 _KERNELS = {"float32": "simulate_neurons", "float64": "simulate_neurons_double"}
 # Spikes that are listed at once for all output pixels: a list takes four bytes of each.
 MOST_LISTED = 1 << 24
+# Steps of strips of neurons in one launch, about a second of a CPU's core: Ctrl-C is answered between launches,
+# and progress told. A GPU takes no longer for the more, and needs as many to be busy.
+MOST_STEPPED = {"cpu": 1 << 27, "cuda": 1 << 33}
+STRIP = 16
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,16 @@ class Arrivals:
 
 
 class Simulator:
-    """A network's layers on a time grid, one at a time. dtype: that of potentials and weights."""
+    """A network's layers on a time grid, one at a time. dtype: that of potentials and weights. done: is told after each
+    launch how many steps of neurons it was, two windows each."""
 
-    def __init__(self, network: Network, grid: TimeGrid, dtype: str = "float32"):
+    def __init__(
+        self, network: Network, grid: TimeGrid, dtype: str = "float32", done: Callable[[int], None] = lambda _: None
+    ):
         self.network = network
         self.grid = grid
         self.dtype = dtype
+        self._done = done
         self._device: Device = network.device
 
     def encoded(self, inputs: Array) -> Inputs:
@@ -108,11 +116,14 @@ class Simulator:
         patch, channels, window = layer.shape.patch_size, layer.shape.out_channels, self.grid.window
         for part in self._parts(layer, images):
             arrivals = self.arrivals(layer, _part(inputs, part))
-            rows = len(arrivals.counts)
             lists = (arrivals.places, arrivals.steps, arrivals.currents, arrivals.counts)
-            out = (steps[part], *(array[part] for array in values))
-            arguments = (*lists, weights, initial, slope, scale, *out, window, rows, patch, channels)
-            self._device.launch(_KERNELS[self.dtype], rows * channels, *arguments, each=window)
+            out = tuple(array[part].reshape(-1, channels) for array in (steps, *values))
+            for few in self._rows(len(arrivals.counts), channels):
+                own = (*(None if one is None else one[few] for one in lists), weights, initial, slope, scale)
+                rows = few.stop - few.start
+                arguments = (*own, *(one[few] for one in out), window, rows, patch, channels)
+                self._device.launch(_KERNELS[self.dtype], rows * channels, *arguments, each=window)
+                self._done(2 * window * rows * channels)
         # the kernel's potentials count in steps of the threshold
         values[0] *= dtype(self.grid.dt)
         values[1] *= dtype(self.grid.dt)
@@ -145,12 +156,20 @@ class Simulator:
         self._device.launch("order_spikes", images, steps, ends, spikes, images, neurons, window, each=neurons + window)
         return ends, spikes
 
-    @staticmethod
-    def _parts(layer: Weighted, images: int) -> Iterator[slice]:
-        """So many images at once that their lists fit into memory."""
-        at_once = max(1, MOST_LISTED // (layer.shape.out_pixels * layer.shape.patch_size))
-        for first in range(0, images, at_once):
-            yield slice(first, min(first + at_once, images))
+    def _parts(self, layer: Weighted, images: int) -> Iterator[slice]:
+        """So many images at once that their lists fit into memory, that of how many spikes there are up to each step
+        among them."""
+        return _slices(images, MOST_LISTED // (layer.shape.out_pixels * layer.shape.patch_size + self.grid.window + 1))
+
+    def _rows(self, rows: int, channels: int) -> Iterator[slice]:
+        """So many output pixels at once that a launch takes no longer than it should."""
+        strips = -(-channels // STRIP)
+        return _slices(rows, MOST_STEPPED[self._device.target] // (2 * self.grid.window * strips))
+
+
+def _slices(whole: int, at_once: int) -> Iterator[slice]:
+    for first in range(0, whole, max(1, at_once)):
+        yield slice(first, min(first + max(1, at_once), whole))
 
 
 def _part(inputs: Inputs, part: slice) -> Inputs:

@@ -5,9 +5,9 @@ from types import ModuleType
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_number
+from ttfs_cupy.common.checks import is_number
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import short
+from ttfs_cupy.common.shown import shown
 from ttfs_cupy.device import Array
 
 NO_SPIKE = -1
@@ -51,15 +51,43 @@ class TimeGrid:
         return xp.where(steps != NO_SPIKE, steps * self.dt, np.inf)
 
 
-def time_grid(t_win: float, dt: object) -> TimeGrid:
-    """Steps of dt. Raises UserError for what is no time step of such a window."""
-    step = check_number("--dt", dt, t_win / MOST_STEPS * (1 - SLACK / MOST_STEPS), t_win)
+def time_grid(t_win: float, dt: object, option: str = "--dt") -> TimeGrid:
+    """Steps of dt, which the user gave with that option. Raises UserError for what is no time step of such a window."""
+    least = t_win / MOST_STEPS
+    # written so that NaN, which compares false to everything, is refused
+    if not (is_number(dt) and least * (1 - SLACK / MOST_STEPS) <= dt <= t_win):  # type: ignore[operator]
+        raise UserError(f"{option} must be a number from {_exact(least)} to {_exact(t_win)}, not {shown(dt)}")
+    step = float(dt)  # type: ignore[arg-type]
     window = round(t_win / step)
-    if abs(t_win - window * step) > SLACK * step:
-        more, fewer = t_win / (window + 1), t_win / max(1, window - 1)
-        near = short(t_win / window)
+    if not _divides(step, t_win, window):
+        others = [near for near in (window + 1, window - 1) if 1 <= near <= MOST_STEPS]
+        as_do = (
+            f"{'as does' if len(others) == 1 else 'as do'} {' and '.join(suggested(t_win, near) for near in others)}"
+        )
         raise UserError(
-            f"--dt must divide the window of {short(t_win)}, and {short(step)} does not: "
-            f"{near} does, with {window} steps, as do {short(more)} and {short(fewer)}"
+            f"{option} must divide the window of {_exact(t_win)}, and {_exact(step)} does not: "
+            f"{suggested(t_win, window)} does, with {window} step{'' if window == 1 else 's'}, {as_do}"
         )
     return TimeGrid(t_win, window)
+
+
+def suggested(t_win: float, window: int) -> str:
+    """A time step that is taken for one of so many, with no more digits than that needs, and three."""
+    step = t_win / window
+    texts = (_without_zeros(f"{step:.{digits}g}") for digits in range(3, 17))
+    return next((text for text in texts if _divides(float(text), t_win, window)), _exact(step))
+
+
+def _divides(step: float, t_win: float, window: int) -> bool:
+    return round(t_win / step) == window and abs(t_win - window * step) <= SLACK * step and step <= t_win
+
+
+def _exact(number: float) -> str:
+    """With all its digits, as people write it: 1e-6, 2, 0.3333."""
+    general = f"{number:g}"
+    return _without_zeros(general if float(general) == number else repr(float(number)))
+
+
+def _without_zeros(text: str) -> str:
+    """Of an exponent: 1e-6 for 1e-06."""
+    return text.replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.device import Array
@@ -23,7 +22,8 @@ DPI = 144
 
 @dataclass(frozen=True)
 class Trace:
-    """A neuron over its input's window, [-T, 0], and its own, [0, T]. times, potential: (2 window + 1,), float64.
+    """A neuron over its input's window, [-T, 0], and its own, [0, T]. times, potential: (2 window + 2,), float64, two
+    as its window opens: a charge moves its potential at once.
 
     arrivals: when its inputs spiked, in the same time. spike: its own, None for silence, or a neuron that does not
     fire. neuron: its number in its layer, in the order (channel, height, width).
@@ -73,11 +73,14 @@ def _parsed(wanted: str | None, layers: list[Weighted]) -> tuple[str, int | None
         raise UserError(f"--neuron {one_line(wanted, 60)} names no layer of neurons: there are {', '.join(named)}")
     if not colon:
         return name, None
-    most = named[name].neurons - 1
-    index = int(number) if number.isascii() and number.isdigit() else number
-    if isinstance(index, str):
+    if not (number.isascii() and number.isdigit()):
         raise UserError(f"--neuron must be LAYER:NUMBER, such as {name}:0, not {shown(wanted)}")
-    return name, check_count(f"the number of a neuron of {name}", index, least=0, most=most)
+    most = named[name].neurons - 1
+    digits = number.lstrip("0") or "0"
+    # Python makes no number of thousands of digits
+    if len(digits) > len(str(most)) or int(digits) > most:
+        raise UserError(f"the number of a neuron of {name} must be at most {most}, not {one_line(number, 60)}")
+    return name, int(digits)
 
 
 def _of_neuron(simulator: Simulator, done: Simulated, number: int | None) -> Trace:
@@ -103,7 +106,8 @@ def _of_neuron(simulator: Simulator, done: Simulated, number: int | None) -> Tra
     potential = integrated(arrived, currents, weights, grid, slope, initial)
     step = int(steps.reshape(-1, channels)[pixel, channel])
     spike = step * grid.dt if layer.is_spiking and step != NO_SPIKE else None
-    times = np.arange(-grid.window, grid.window + 1, dtype=np.float64) * grid.dt
+    before, after = np.arange(-grid.window, 1), np.arange(grid.window + 1)
+    times = np.concatenate([before, after]).astype(np.float64) * grid.dt
     of_inputs = arrived[weights != 0].astype(np.float64) * grid.dt - grid.t_win
     return Trace(layer.name, number, layer.is_spiking, grid.t_win, times, potential, of_inputs, spike)
 
@@ -111,7 +115,8 @@ def _of_neuron(simulator: Simulator, done: Simulated, number: int | None) -> Tra
 def integrated(
     arrived: NDArray[np.int32], currents: Floats, weights: Floats, grid: TimeGrid, psp_slope: float, initial: float
 ) -> Floats:
-    """The potential of a neuron after each step, (2 window + 1,): what kernels/simulation.cu does, in float64.
+    """The potential of a neuron after each step, (2 window + 2,): what kernels/simulation.cu does, in float64. As the
+    window opens there are two, before and after the charge.
 
     arrived: the steps of its inputs, rising; currents: what each weight is multiplied by until the window opens.
     """
@@ -125,7 +130,7 @@ def integrated(
         if step == grid.window:
             # the window opens: charged, and without a spike the slope is what it stays at
             potential += grid.t_win * initial
-            course[-1] = potential
+            course.append(potential)
             slope = psp_slope * after
         potential += slope * grid.dt
         course.append(potential)
