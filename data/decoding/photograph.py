@@ -225,7 +225,7 @@ def _in_eight_bits(image: Image) -> Image:
     if not image.has_transparency_data:
         return image.convert(mode)
     # by way of RGBA, which every kind of transparency can be made into
-    layer = image.convert("RGBA")
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
     black = Image.new(mode, image.size)
     black.paste(layer.convert(mode), mask=layer.getchannel("A"))
     return black
@@ -237,8 +237,7 @@ def _from_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
         raise _UnfitError(
             f"holds whole numbers from {least} to {most}, where 16 bits reach from 0 to 65535: save it in 8 or 16 bits"
         )
-    scaled: NDArray[np.uint8] = np.rint(values / np.float32(257)).astype(np.uint8)
-    return scaled
+    return _rounded(np.divide(values, 257, dtype=np.float32))
 
 
 def _from_floats(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -246,8 +245,13 @@ def _from_floats(values: NDArray[Any]) -> NDArray[np.uint8]:
     # written so that NaN, which compares false to everything, is refused
     if not (least >= 0 and most <= 1):
         raise _UnfitError(f"holds floats from {least:g} to {most:g}, where they must lie in 0 to 1: scale them")
-    scaled: NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
-    return scaled
+    return _rounded(values * np.float32(255))
+
+
+def _rounded(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """In place, as there may be many."""
+    rounded: NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
+    return rounded
 
 
 def _covering(image: Image, size: tuple[int, int]) -> Image:

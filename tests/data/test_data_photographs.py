@@ -28,6 +28,9 @@ from ttfs_cupy.common.machine import cores
 from ttfs_cupy.common.machine.threads import ThreadPool
 from ttfs_cupy.data import ImageSet, load_dataset
 from ttfs_cupy.data.decoding import photograph
+from ttfs_cupy.data.sources import folder
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.prepare import read_dataset
 
 COUNT = int(os.environ.get("TTFS_CUPY_PHOTOGRAPHS", "300"))
 SIZE = (12, 16)
@@ -129,6 +132,30 @@ def test_damaged_exif_is_no_damaged_image(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(path, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(range(200)))
     with photograph.quiet():
         assert np.array_equal(decoded(path), np.array(Image.open(path)))
+
+
+def test_as_many_threads_decode_as_the_config_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(160):
+        path = tmp_path / "photographs" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(path)
+    started: list[int] = []
+
+    def noted(count: int, name: str) -> ThreadPool:
+        started.append(count)
+        return ThreadPool(count, name)
+
+    monkeypatch.setattr(folder, "ThreadPool", noted)
+    for threads in ("null", "1", "3"):
+        # nothing that is kept
+        monkeypatch.setenv("TTFS_CUPY_CACHE", str(tmp_path / threads))
+        root = f"data.root={tmp_path / 'photographs'}"
+        config = load_config("quickstart", ["data.dataset=folder", root, f"threads={threads}"])
+        assert len(read_dataset(config).train) == 128
+    # the first one is the caller's own
+    assert started == [3, 0, 2]
+    with pytest.raises(UserError, match="threads must be a whole number from 1, not 0"):
+        load_dataset("folder", tmp_path, threads=0)
 
 
 @pytest.mark.parametrize("are_large", [True, False])
