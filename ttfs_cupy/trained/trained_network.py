@@ -23,7 +23,7 @@ from ttfs_cupy.trained.decision import Decisions, decide
 from ttfs_cupy.trained.image_stream import DecodedImage, ImageSource, check_decodable, decoded_images
 from ttfs_cupy.trained.opening import open_network
 
-BATCH_SIZE = 128
+BATCH_SIZE = 256
 
 
 # arrays do not compare to one truth value
