@@ -22,7 +22,7 @@ from ttfs_cupy.common.command import entry
 from ttfs_cupy.device.libraries import cuda_libraries
 
 ROOT = REPOSITORY
-SHIPPED = (".py", ".cu", ".cpp", ".c", ".h", ".txt", ".yaml", ".typed")
+SHIPPED = (".py", ".cu", ".cpp", ".c", ".h", ".txt", ".yaml", ".typed", ".html", ".css", ".js")
 # Building the kernels with zig takes some ten seconds of one core; the rest is for a machine that does much else.
 PATIENCE = 300
 
@@ -102,7 +102,7 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
     scripts = dict(line.split(" = ") for line in lines if "=" in line)
     assert scripts.pop("ttfs") == "ttfs_cupy.common.command.entry:front" and "ttfs_cupy/__main__.py" in names
     at_work = ("train", "evaluate", "predict", "robustness", "preview", "convert", "export", "simulate", "sweep")
-    commands = (*at_work, "energy", "check", "bench")
+    commands = (*at_work, "report", "energy", "check", "bench")
     assert {f"ttfs-{command}" for command in commands} == set(scripts)
     for name, value in scripts.items():
         command = name.removeprefix("ttfs-")

@@ -50,7 +50,7 @@ def read_result(run: RunDirectory) -> Result | None:
             len(epochs),
             sum(float(line["seconds"]) for line in epochs),
         )
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError):
         # not what ttfs-train wrote: the run is made to go on, and says what is wrong
         return None
 

@@ -27,7 +27,7 @@ def lines(runs: Sequence[PlannedRun], results: Results, failures: Failures) -> l
         label = one_line(setting.label, WIDEST)
         found = [results[run.name] for run in own if run.name in results]
         values = [_value(run.name, results, failures) for run in own]
-        rows.append([f"{label} *" if setting is best else label, *_summary(found), *values])
+        rows.append([f"{label} *" if setting is best else label, *summary(found), *values])
     failed = [f"failed: {name}: {one_line(error)}" for name, error in failures.items()]
     return [CAPTION, *aligned(rows, left=1), *([BEST] if best else []), *failed]
 
@@ -43,7 +43,8 @@ def _best(groups: Sequence[tuple[Setting, Sequence[PlannedRun]]], results: Resul
     return max(means, key=lambda pair: pair[0])[1] if means and len(groups) > 1 else None
 
 
-def _summary(found: Sequence[Result]) -> list[str]:
+def summary(found: Sequence[Result]) -> list[str]:
+    """In %: the mean best validation accuracy, the mean test accuracy, and its sample standard deviation (n - 1)."""
     if not found:
         return ["-", "-", "-"]
     tests = [result.test_accuracy for result in found]

@@ -14,6 +14,7 @@ COMMANDS = {
     "export": ("ttfs_cupy.export.command", "writes a run's network for other runtimes: ONNX, NIR, C"),
     "simulate": ("ttfs_cupy.simulate", "steps a run's network through time, beside the closed form"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),
+    "report": ("ttfs_cupy.report.command", "makes an HTML page of a run, or of several side by side"),
     "energy": ("ttfs_cupy.energy.command", "estimates the energy of an image, from operations counted"),
     "check": ("ttfs_cupy.check.command", "tells whether all works on this machine"),
     "bench": ("ttfs_cupy.bench", "times training and inference beside PyTorch"),

@@ -1,0 +1,138 @@
+"""What a page says of a network, beside NumPy on the network's own spike times and readouts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.page import Page
+
+from ttfs_cupy.report.gathering.measuring import Measurements, confident_mistakes, measure, spikes_of
+from ttfs_cupy.report.sections.classes import classes, names_of
+from ttfs_cupy.report.sections.mistakes import MOST_NEURONS, sample
+from ttfs_cupy.trained.decision import decide
+from ttfs_cupy.trained.opening import OpenedRun, open_run
+
+
+@pytest.fixture(scope="module")
+def opened(run: Path) -> OpenedRun:
+    return open_run(run)
+
+
+@pytest.fixture(scope="module")
+def measured(opened: OpenedRun) -> Measurements:
+    return measure(opened)
+
+
+@pytest.fixture(scope="module")
+def plain(opened: OpenedRun) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """All test images in one batch: the readout, and local spike times by layer, +inf for silence."""
+    network, test = opened.network, opened.experiment.test.images
+    images = test.images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(test.maximum)
+    readout = network.device.to_host(network.forward(network.encode(images)))
+    times = {name: found.reshape(len(images), -1) for name, found in network.spike_times().items()}
+    return readout, {layer.name: times[layer.name] for layer in network.layers if layer.is_spiking}
+
+
+def test_neurons_are_counted_one_by_one(
+    measured: Measurements, plain: tuple[np.ndarray, dict[str, np.ndarray]]
+) -> None:
+    for name, times in plain[1].items():
+        # which neuron is which is another order: NHWC
+        assert sorted(measured.fired[name]) == sorted(np.isfinite(times).sum(axis=0))
+        assert sorted(measured.at_once[name]) == sorted((times == 0).sum(axis=0))
+        found, _ = np.histogram(times[np.isfinite(times)], len(measured.spike_times[name]), (0, 1))
+        # spikes at a bin's very edge may be rounded into the next one
+        assert np.abs(found - measured.spike_times[name]).sum() <= 4
+        assert found.sum() == measured.spike_times[name].sum()
+
+
+def test_classes_and_probabilities(measured: Measurements, plain: tuple[np.ndarray, dict[str, np.ndarray]]) -> None:
+    readout, labels = plain[0].astype(np.float64), measured.labels
+    np.testing.assert_array_equal(measured.predicted, readout.argmax(axis=1))
+    expected = np.zeros((10, 10), int)
+    for label, predicted in zip(labels, readout.argmax(axis=1), strict=True):
+        expected[label, predicted] += 1
+    np.testing.assert_array_equal(measured.confusion, expected)
+    powers = np.exp(readout - readout.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(measured.probabilities, powers.max(axis=1) / powers.sum(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+def test_margins_and_moments_are_the_decisions(run: Path, slope: float) -> None:
+    """At slope 0 they are had without a pass of their own."""
+    opened = open_run(run)
+    opened.network.psp_slope = slope
+    found = measure(opened)
+    test = opened.experiment.test
+    made = [decide(opened.network, batch.inputs) for batch in test.epoch(0, opened.network.device)]
+    assert found.margins is not None and found.times is not None
+    np.testing.assert_array_equal(found.margins, np.concatenate([one.margins for one in made]))
+    np.testing.assert_array_equal(found.times, np.concatenate([one.times for one in made]))
+
+
+def test_mistakes_come_by_their_probability(measured: Measurements) -> None:
+    wrong = np.flatnonzero(measured.labels != measured.predicted)
+    chosen = confident_mistakes(measured, 12)
+    assert len(chosen) == min(12, len(wrong)) > 0 and set(chosen) <= set(wrong)
+    found = measured.probabilities[chosen]
+    assert (np.diff(found) <= 0).all()
+    others = sorted(set(wrong) - set(chosen))
+    assert not others or measured.probabilities[others].max() <= found[-1]
+    assert len(confident_mistakes(measured, 0)) == 0 and len(confident_mistakes(measured, 10**6)) == len(wrong)
+
+
+def test_rasters_have_the_spikes_of_their_images(opened: OpenedRun, measured: Measurements, page: Page) -> None:
+    chosen = confident_mistakes(measured, 12)
+    layers = spikes_of(opened, chosen)
+    assert [name for name, _ in layers] == ["input", "conv1", "conv2"]
+    test = opened.experiment.test.images
+    np.testing.assert_array_equal(layers[0][1], test.images[chosen].reshape(len(chosen), -1) / np.float32(test.maximum))
+    (chart,) = (one for one in page.data["charts"] if one["id"] == "raster-0")
+    dots = {tuple(dot) for dot in chart["data"]["spikes"]["rows"]}
+    expected, row = set(), 0
+    for window, (_, earliness) in enumerate(layers):
+        for neuron in sample(earliness.shape[1]):
+            if earliness[0, neuron]:
+                expected.add((float(f"{window + 1 - earliness[0, neuron]:.4g}"), row))
+            row += 1
+        row += 8
+    assert {row for _, row in dots} == {row for _, row in expected}
+    for (ours, _), (theirs, _) in zip(sorted(dots, key=by_row), sorted(expected, key=by_row), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+def by_row(dot: tuple[float, int]) -> tuple[int, float]:
+    return dot[1], dot[0]
+
+
+def test_samples_are_the_same_each_time() -> None:
+    assert sample(MOST_NEURONS).tolist() == list(range(MOST_NEURONS))
+    many = sample(5000)
+    assert len(set(many)) == MOST_NEURONS and (np.diff(many) > 0).all()
+    np.testing.assert_array_equal(many, sample(5000))
+
+
+def test_precision_and_recall(measured: Measurements) -> None:
+    found = classes(measured, names_of(10, None))
+    for k, row in enumerate(found.table.rows):
+        right = int(((measured.labels == k) & (measured.predicted == k)).sum())
+        images, predicted = int((measured.labels == k).sum()), int((measured.predicted == k).sum())
+        assert row[0] == str(k) and row[1] == str(images) and row[3] == str(predicted)
+        assert row[2] == f"{100 * right / images:.1f} %"
+        assert row[4] == (f"{100 * right / predicted:.1f} %" if predicted else "\N{EN DASH}")
+
+
+def test_names_of_classes_are_no_two_alike() -> None:
+    assert names_of(3, None) == ["0", "1", "2"] == names_of(3, ["cat"])
+    long = "x" * 40
+    found = names_of(4, ["cat", long, long + "y", ""])
+    assert len(set(found)) == 4 and found[0] == "cat" and found[3] == "3" and max(map(len, found)) < 40
+
+
+def test_layers_say_what_is_silent(opened: OpenedRun, measured: Measurements, page: Page) -> None:
+    rows = {row[0]: row for row in page.rows("Layers on the test set")[1:]}
+    assert list(rows) == ["conv1", "conv2", "readout"]
+    for name in ("conv1", "conv2"):
+        rate = measured.fired[name].sum() / (len(measured.labels) * len(measured.fired[name]))
+        silent = (measured.fired[name] == 0).sum()
+        assert rows[name][3] == f"{100 * rate:.2f} %" and rows[name][5] == f"{silent:,}"

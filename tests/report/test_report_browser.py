@@ -1,0 +1,203 @@
+"""The page in Chromium, from a file: charts are drawn, all can be done by keyboard, and nobody is told or asked."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.page import Page
+
+from .conftest import reported
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
+CHROMIUM, DRIVER = (shutil.which(program) for program in ("chromium", "chromedriver"))
+pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver")
+
+PATIENCE = 60
+DRAWN = "return document.documentElement.dataset.drawn === 'all'"
+AXE = "const done = arguments[arguments.length - 1]; axe.run().then((found) => done(found.violations))"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=Service(DRIVER))
+    started.set_script_timeout(PATIENCE)
+    yield started
+    started.quit()
+
+
+def opened(browser: Any, page: Page) -> Any:
+    """The page, once all of its charts are drawn, in the theme of the system."""
+    browser.get(page.path.as_uri())
+    browser.execute_script("localStorage.clear(); delete document.documentElement.dataset.theme")
+    waits(lambda: browser.execute_script(DRAWN))
+    return browser
+
+
+def waits(holds: Callable[[], bool]) -> None:
+    limit = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def find(browser: Any, selector: str) -> list[Any]:
+    found: list[Any] = browser.find_elements("css selector", selector)
+    return found
+
+
+def test_all_charts_are_drawn_and_nothing_is_said_or_fetched(browser: Any, page: Page) -> None:
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    opened(browser, page)
+    browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert len(find(browser, ".chart.drawn svg")) == len(page.data["charts"])
+    assert browser.get_log("browser") == []
+    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
+    assert page.path.as_uri() in asked
+    assert all(url == page.path.as_uri() or url.startswith("data:") for url in asked), asked
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_grave(browser: Any, page: Page, theme: str) -> None:
+    spec = find_spec("axe_core_python")
+    if spec is None or spec.origin is None:
+        pytest.skip("the extra test brings axe-core-python")
+    opened(browser, page)
+    browser.execute_script(f"document.documentElement.dataset.theme = '{theme}'")
+    browser.execute_script((Path(spec.origin).parent / "axe.min.js").read_text("utf-8"))
+    found = browser.execute_async_script(AXE)
+    grave = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+    assert grave == []
+
+
+def test_the_theme_is_switched_and_remembered(browser: Any, page: Page) -> None:
+    opened(browser, page)
+    (button,) = find(browser, "#theme")
+
+    def colour() -> str:
+        return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+
+    def line() -> str:
+        script = "return getComputedStyle(document.querySelector('#curve-loss .mark-line path')).stroke"
+        return str(browser.execute_script(script))
+
+    before, line_before, pressed = colour(), line(), button.get_attribute("aria-pressed")
+    button.send_keys("\ue007")
+    assert colour() != before and line() != line_before and button.get_attribute("aria-pressed") != pressed
+    after = colour()
+    browser.refresh()
+    assert colour() == after
+    browser.execute_script("localStorage.clear()")
+
+
+def test_series_are_switched_off_by_keyboard(browser: Any, page: Page) -> None:
+    opened(browser, page)
+    boxes = find(browser, "input[data-chart=curve-loss]")
+    assert len(boxes) == 3
+
+    def count() -> int:
+        return len(find(browser, "#curve-loss .mark-line path"))
+
+    assert count() == 3
+    boxes[1].send_keys(" ")
+    waits(lambda: count() == 2)
+    boxes[1].send_keys(" ")
+    waits(lambda: count() == 3)
+
+
+def test_all_tables_are_opened_and_closed(browser: Any, page: Page) -> None:
+    opened(browser, page)
+    (button,) = find(browser, "#all-tables")
+    for expected in (len(find(browser, "details.data")), 0):
+        button.click()
+        assert len(find(browser, "details.data[open]")) == expected
+    assert find(browser, "details.data")
+
+
+def test_the_pointer_is_told_the_values(browser: Any, page: Page) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    opened(browser, page)
+    (chart,) = find(browser, "#curve-loss")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart)
+    # the first move says where, the next one is told
+    over = (
+        ActionChains(browser).move_to_element(chart).pause(0.2).move_by_offset(-4, 2).pause(0.2).move_by_offset(-2, 1)
+    )
+    over.pause(0.2).perform()
+    (tip,) = find(browser, "#tip")
+    waits(tip.is_displayed)
+    assert "epoch" in tip.text and "training" in tip.text
+    ActionChains(browser).send_keys("\ue00c").perform()
+    assert not tip.is_displayed()
+
+
+def test_the_keyboard_reaches_all_that_can_be_used(browser: Any, page: Page) -> None:
+    """By the tab key alone, in the page's order; where the focus is can be seen."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    opened(browser, page)
+    usable = "a[href], button, input, summary, pre[tabindex], .scroll[tabindex]"
+    count = browser.execute_script(
+        f"return [...document.querySelectorAll('{usable}')].filter((one) => one.checkVisibility()).length"
+    )
+    assert count > 40
+    browser.execute_script("document.activeElement.blur(); window.reached = [];")
+    browser.execute_script("addEventListener('focusin', (event) => window.reached.push(event.target))")
+    tab = ActionChains(browser)
+    for _ in range(count):
+        tab.send_keys("\ue004")
+    tab.perform()
+    assert browser.execute_script("return new Set(window.reached).size") == count
+    outline = "return getComputedStyle(document.activeElement).outlineStyle"
+    assert browser.execute_script(outline) == "solid"
+    first = browser.execute_script("return window.reached[0].className")
+    assert first == "skip"
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_sticks_out(browser: Any, page: Page, width: int) -> None:
+    sizes = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sizes)
+    try:
+        opened(browser, page)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_it_prints_all_charts_in_light_colours(browser: Any, page: Page) -> None:
+    opened(browser, page)
+    browser.execute_script("document.documentElement.dataset.theme = 'dark'")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert not any(one.is_displayed() for one in find(browser, ".bar, .skip, #tip"))
+        printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+        assert len(printed["data"]) > 50_000
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_names_that_would_be_scripts_do_nothing(browser: Any, evil_run: Path, tmp_path: Path) -> None:
+    page = reported(tmp_path, evil_run)
+    browser.get_log("browser")
+    opened(browser, page)
+    # an alert would raise
+    assert browser.title.startswith(evil_run.name)
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.querySelectorAll('[onerror], [onclick], b:not(#tip b)').length") == 0
+    labels = browser.execute_script("return document.getElementById('confusion').textContent")
+    assert "<script>" in labels

@@ -1,0 +1,1 @@
+"""How numbers are shown: charts, tables and pictures."""

@@ -1,0 +1,1 @@
+"""The parts of a page: what each shows of a run."""
