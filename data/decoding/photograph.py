@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import open_file, reason
+from ttfs_cupy.common.files.reading import open_descriptor, reason
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import message_of, shown_path
 
@@ -30,6 +31,11 @@ _PLUGINS = ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP")
 
 # Pillow's own limit, above which it suspects a bomb: a few bytes that become gigabytes.
 MOST_PIXELS = 89_478_485
+# Above so many, images are decoded one at a time, whatever the threads: the largest one takes over a GB meanwhile.
+MANY_PIXELS = 8_000_000
+_ALONE = threading.Lock()
+# bytes of a file that is read in one step
+SMALL = 1 << 20
 
 _GREY = ("1", "L", "LA", "La")
 _ORIENTATION, _UPRIGHT = 274, 1  # EXIF's number of it, and of most images its value
@@ -102,11 +108,20 @@ def decode(path: str | Path, size: tuple[int, int] | None, channels: int | None)
 def decode_file(path: str | Path, size: tuple[int, int] | None, channels: int | None) -> Photograph:
     """As `decode`, with what size the file's image had."""
     try:
-        file = open_file(path)  # type: ignore[arg-type]
+        descriptor, length = open_descriptor(path)
+        content = _whole(descriptor, length) if length <= SMALL else None
     except OSError as error:
         raise UserError(f"{shown_path(path)} cannot be read: {reason(error)}") from None
-    with file:
-        return decode_content(file, os.fstat(file.fileno()).st_size, path, size, channels)
+    with io.BytesIO(content) if content is not None else open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor)
+        return decode_content(file, length, path, size, channels)
+
+
+def _whole(descriptor: int, length: int) -> bytes:
+    """The bytes of a small file, in one step, which Pillow's many small ones are slower than; it is closed."""
+    try:
+        return os.read(descriptor, length)
+    finally:
+        os.close(descriptor)
 
 
 def decode_content(
@@ -116,13 +131,7 @@ def decode_content(
     if length == 0:
         raise UserError(f"{shown_path(name)} is empty: it has no bytes")
     try:
-        image = _upright(file)
-        found = (image.height, image.width)
-        if size is not None and size != found:
-            image = _covering(image, size)
-        if channels is not None and image.mode != (mode := "L" if channels == 1 else "RGB"):
-            image = image.convert(mode)
-        return Photograph(_channels_last(np.asarray(image)), found)
+        return _photograph(file, size, channels)
     except _UnfitError as error:
         raise UserError(f"{shown_path(name)} {error}") from None
     except MemoryError:
@@ -150,17 +159,32 @@ def _too_large() -> str:
     return f"has more than {MOST_PIXELS:,} pixels, which is more than a photograph needs: make it smaller"
 
 
-def _upright(file: BinaryIO) -> Image:
-    """The image in 8 bits: of mode L if the file has greys alone, else RGB."""
+def _photograph(file: BinaryIO, size: tuple[int, int] | None, channels: int | None) -> Photograph:
     from PIL import Image
 
-    with Image.open(file, formats=FORMATS) as image:
-        if image.width * image.height > MOST_PIXELS:
+    with Image.open(file, formats=FORMATS) as opened:
+        pixels = opened.width * opened.height
+        if pixels > MOST_PIXELS:
             raise _UnfitError(_too_large())
-        image.load()
-        # of a TIFF, loading turns it already, and what is left says so
-        turn = _turn(image)
-        upright = _in_eight_bits(image)
+        with _ALONE if pixels > MANY_PIXELS else nullcontext():
+            image = _upright(opened)
+            found = (image.height, image.width)
+            if size is not None and size != found:
+                image = _covering(image, size)
+            if channels is not None and image.mode != (mode := "L" if channels == 1 else "RGB"):
+                image = image.convert(mode)
+            return Photograph(_channels_last(np.asarray(image)), found)
+
+
+def _upright(opened: Image) -> Image:
+    """The image in 8 bits: of mode L if the file has greys alone, else RGB. It may be the one that was opened, whose
+    pixels are gone if not."""
+    opened.load()
+    # of a TIFF, loading turns it already, and what is left says so
+    turn = _turn(opened)
+    upright = _in_eight_bits(opened)
+    if upright is not opened:
+        opened.close()
     return upright if turn is None else upright.transpose(turn)
 
 
@@ -187,6 +211,8 @@ def _turn(image: Image) -> Any:
 
 
 def _in_eight_bits(image: Image) -> Image:
+    if image.mode in ("L", "RGB") and not image.has_transparency_data:
+        return image
     from PIL import Image
 
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
@@ -199,7 +225,7 @@ def _in_eight_bits(image: Image) -> Image:
     if not image.has_transparency_data:
         return image.convert(mode)
     # by way of RGBA, which every kind of transparency can be made into
-    layer = image.convert("RGBA")
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
     black = Image.new(mode, image.size)
     black.paste(layer.convert(mode), mask=layer.getchannel("A"))
     return black
@@ -211,8 +237,7 @@ def _from_sixteen_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
         raise _UnfitError(
             f"holds whole numbers from {least} to {most}, where 16 bits reach from 0 to 65535: save it in 8 or 16 bits"
         )
-    scaled: NDArray[np.uint8] = np.rint(values / np.float32(257)).astype(np.uint8)
-    return scaled
+    return _rounded(np.divide(values, 257, dtype=np.float32))
 
 
 def _from_floats(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -220,8 +245,13 @@ def _from_floats(values: NDArray[Any]) -> NDArray[np.uint8]:
     # written so that NaN, which compares false to everything, is refused
     if not (least >= 0 and most <= 1):
         raise _UnfitError(f"holds floats from {least:g} to {most:g}, where they must lie in 0 to 1: scale them")
-    scaled: NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
-    return scaled
+    return _rounded(values * np.float32(255))
+
+
+def _rounded(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """In place, as there may be many."""
+    rounded: NDArray[np.uint8] = np.rint(levels, out=levels).astype(np.uint8)
+    return rounded
 
 
 def _covering(image: Image, size: tuple[int, int]) -> Image:

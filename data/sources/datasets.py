@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.data.sources import kept
@@ -42,6 +43,7 @@ class Source:
     mean, std: a number for each channel, over the training pixels scaled to [0, 1]; None: computed.
     find, called like read, returns the files that it will read, and puts them there, if need be: by these a decoded
     copy is known that is kept for the next start. None: no copy is kept.
+    decodes: whether `read` takes `threads`, how many decode.
     """
 
     read: Callable[..., tuple[Raw, Raw]]
@@ -52,6 +54,7 @@ class Source:
     std: tuple[float, ...] | None = None
     options: tuple[str, ...] = ()
     find: Callable[..., Sequence[str | Path]] | None = None
+    decodes: bool = False
 
 
 def _gzipped(name: str, root: Path, download: bool) -> list[Path]:
@@ -101,7 +104,7 @@ DATASETS: dict[str, Source] = {
     "stl10": Source(read_stl10, (96, 96, 3), 10, find=find_stl10),
     "digits": Source(read_digits, (8, 8, 1), 10, maximum=16),
     "events": Source(read_events, options=("size", "time_window"), find=_recordings),
-    "folder": Source(read_folder, options=("size", "channels", "test"), find=_photographs),
+    "folder": Source(read_folder, options=("size", "channels", "test"), find=_photographs, decodes=True),
     "arrays": Source(read_arrays, options=("test",)),
 }
 
@@ -126,10 +129,12 @@ def load_dataset(
     channels: int | None = None,
     test: float | None = None,
     time_window: int | None = None,
+    threads: int | None = None,
 ) -> Dataset:
     """Read the data set `name` from under `root`, in torchvision's folder layout.
 
-    `download` lets torchvision fetch what is missing. The rest is for images and recordings of one's own: see Options.
+    `download` lets torchvision fetch what is missing. `threads` decode photographs; None: one on each core. The rest is
+    for images and recordings of one's own: see Options.
     Raises UserError for an unknown name, an option that has no effect, and for files that are missing, damaged or not
     that data set.
     """
@@ -139,30 +144,32 @@ def load_dataset(
     idle = [key for key in options.given() if key not in options_of(name)]
     if idle:
         raise UserError(f"{idle[0]} {idle_option(name, idle[0])}")
+    if threads is not None:
+        threads = check_count("threads", threads)
     try:
-        return _load(name, folder_of(root, "data.root"), download, options)
+        return _load(name, folder_of(root, "data.root"), download, options, threads)
     except MemoryError as error:
         raise UserError(f"the data set {name} under {root} does not fit into memory ({message_of(error)})") from error
 
 
-def _load(name: str, root: Path, download: bool, options: Options) -> Dataset:
+def _load(name: str, root: Path, download: bool, options: Options, threads: int | None) -> Dataset:
     """From the copy that is kept, if there is one, else from the files, of which one is kept then."""
     source = DATASETS[name]
     request = (root, options) if source.options else (root, download)
     if source.find is None:
-        return _read(name, source, request)
+        return _read(name, source, request, threads)
     key = kept.key_of(name, options, source.find(*request))
     dataset = None if key is None else kept.fetch(key)
     if dataset is None:
-        dataset = _read(name, source, request)
+        dataset = _read(name, source, request, threads)
         # of files that were changed meanwhile, nobody knows which state was read
         if key is not None and key == kept.key_of(name, options, source.find(*request)):
             kept.keep(key, dataset)
     return dataset
 
 
-def _read(name: str, source: Source, request: tuple[Any, ...]) -> Dataset:
-    raws = source.read(*request)
+def _read(name: str, source: Source, request: tuple[Any, ...], threads: int | None) -> Dataset:
+    raws = source.read(*request, threads) if source.decodes else source.read(*request)
     shape, class_names = source.shape or raws[0].images.shape[1:], raws[0].class_names
     classes = source.classes or (len(class_names) if class_names else int(raws[0].labels.max()) + 1)
     train, test = (checked(raw, shape, classes, source.maximum) for raw in raws)

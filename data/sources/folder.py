@@ -53,10 +53,11 @@ def find_folder(root: Path, options: Options) -> tuple[ClassFiles, ClassFiles]:
     return train, find_class_files(IMAGES, root / "test", train.class_names)
 
 
-def read_folder(root: Path, options: Options) -> tuple[Raw, Raw]:
-    """The training and the test half, uint8 (N, H, W, C) each. Raises UserError, which names the file or folder."""
+def read_folder(root: Path, options: Options, threads: int | None = None) -> tuple[Raw, Raw]:
+    """The training and the test half, uint8 (N, H, W, C) each, decoded by so many threads; None: on all cores. Raises
+    UserError, which names the file or folder."""
     train, test = find_folder(root, options)
-    images = decoded([*train.files, *test.files], options)
+    images = decoded([*train.files, *test.files], options, threads)
     count = len(train.files)
     parts = ((train, images[:count]), (test, images[count:]))
     raws = (Raw(part, half.labels, shown_path(half.folder), half.class_names) for half, part in parts)
@@ -69,23 +70,24 @@ def read_class_folders(folder: Path, options: Options) -> Raw:
     return Raw(decoded(found.files, options), found.labels, shown_path(folder), found.class_names)
 
 
-def decoded(files: Sequence[str], options: Options) -> NDArray[np.uint8]:
-    """The images in these files, uint8 (N, H, W, C), decoded on all cores.
+def decoded(files: Sequence[str], options: Options, threads: int | None = None) -> NDArray[np.uint8]:
+    """The images in these files, uint8 (N, H, W, C), decoded by so many threads; None: on all cores.
 
     Without options.channels they are grey if all files are. Raises UserError for the first file that is no image, or,
     without options.size, of another size than the first one.
     """
     load_pillow()
+    workers = chosen_threads(threads)[0]
     if len(files) >= MANY:
         logger.info("decoding %d images", len(files))
     with quiet():
         shape = decode(files[0], options.size, options.channels).shape
         if options.channels is None and shape[2] == 1:
             try:
-                return _all_of(files, options.size, None, shape)
+                return _all_of(files, options.size, None, shape, workers)
             except _ColourError:
                 shape = (*shape[:2], 3)
-        return _all_of(files, options.size, shape[2], shape)
+        return _all_of(files, options.size, shape[2], shape, workers)
 
 
 class _ColourError(Exception):
@@ -93,11 +95,11 @@ class _ColourError(Exception):
 
 
 def _all_of(
-    files: Sequence[str], size: tuple[int, int] | None, channels: int | None, shape: tuple[int, ...]
+    files: Sequence[str], size: tuple[int, int] | None, channels: int | None, shape: tuple[int, ...], workers: int
 ) -> NDArray[np.uint8]:
     images = np.empty((len(files), *shape), np.uint8)
     numbers, failures = itertools.count(), dict[int, Exception | None]()
-    threads = min(chosen_threads()[0], -(-len(files) // CHUNK))
+    threads = min(workers, -(-len(files) // CHUNK))
 
     def work() -> None:
         try:

@@ -5,10 +5,12 @@ TTFS_CUPY_PHOTOGRAPHS is how many good ones the folder holds, some hundreds with
 
 import logging
 import os
+import threading
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +25,12 @@ from torchvision.transforms import functional
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine import cores
+from ttfs_cupy.common.machine.threads import ThreadPool
 from ttfs_cupy.data import ImageSet, load_dataset
 from ttfs_cupy.data.decoding import photograph
+from ttfs_cupy.data.sources import folder
+from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.prepare import read_dataset
 
 COUNT = int(os.environ.get("TTFS_CUPY_PHOTOGRAPHS", "300"))
 SIZE = (12, 16)
@@ -126,6 +132,61 @@ def test_damaged_exif_is_no_damaged_image(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(path, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(range(200)))
     with photograph.quiet():
         assert np.array_equal(decoded(path), np.array(Image.open(path)))
+
+
+def test_as_many_threads_decode_as_the_config_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(160):
+        path = tmp_path / "photographs" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(path)
+    started: list[int] = []
+
+    def noted(count: int, name: str) -> ThreadPool:
+        started.append(count)
+        return ThreadPool(count, name)
+
+    monkeypatch.setattr(folder, "ThreadPool", noted)
+    for threads in ("null", "1", "3"):
+        # nothing that is kept
+        monkeypatch.setenv("TTFS_CUPY_CACHE", str(tmp_path / threads))
+        root = f"data.root={tmp_path / 'photographs'}"
+        config = load_config("quickstart", ["data.dataset=folder", root, f"threads={threads}"])
+        assert len(read_dataset(config).train) == 128
+    # the first one is the caller's own
+    assert started == [3, 0, 2]
+    with pytest.raises(UserError, match="threads must be a whole number from 1, not 0"):
+        load_dataset("folder", tmp_path, threads=0)
+
+
+@pytest.mark.parametrize("are_large", [True, False])
+def test_large_images_are_decoded_one_at_a_time(
+    are_large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "image.png"
+    Image.new("RGB", (30, 20)).save(path)
+    monkeypatch.setattr(photograph, "MANY_PIXELS", 599 if are_large else 600)
+    # passed by two threads that decode at the same time alone
+    both, in_eight_bits = threading.Barrier(2), photograph._in_eight_bits
+
+    def meeting(image: Any) -> Any:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5 if are_large else 30)
+        return in_eight_bits(image)
+
+    monkeypatch.setattr(photograph, "_in_eight_bits", meeting)
+    with ThreadPool(2, "decoding") as pool:
+        tasks = [pool.submit(decoded, path, (8, 8), 3) for _ in range(2)]
+        assert [task.result().shape for task in tasks] == [(8, 8, 3)] * 2
+    assert both.broken == are_large
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+def test_a_file_is_the_same_whether_it_is_small(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"photograph{GOOD[kind].ending}"
+    GOOD[kind].make(path, 9, 11, np.random.default_rng(0))
+    small = decoded(path, (8, 8), 3)
+    monkeypatch.setattr(photograph, "SMALL", 10)
+    assert np.array_equal(decoded(path, (8, 8), 3), small)
 
 
 @settings(max_examples=150, deadline=None)

@@ -109,6 +109,14 @@ def test_others_are_written_over_when_told(tmp_path: Path) -> None:
         check_output(file, force=False, option="--onnx", other="another one")
 
 
+def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"^'.*/link' is there already: name another file, or add --force$"):
+        check_output(link, force=False)
+    check_output(link, force=True)
+
+
 def test_pipes_and_devices_keep_their_names(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -1,5 +1,6 @@
 """Fixtures of the tests of trained networks: a run on digits, and its test images as files."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +33,15 @@ def folder(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, pixels in enumerate(digits.images[..., 0]):
         Image.fromarray(np.rint(pixels * (255 / 16)).astype(np.uint8)).save(folder / f"{number:04}.png")
     return folder
+
+
+@pytest.fixture
+def some(folder: Path, tmp_path: Path) -> Path:
+    """Three images in folders."""
+    images = tmp_path / "some"
+    (images / "b").mkdir(parents=True)
+    for number, name in enumerate(("c.png", "a.png", "b/1.png")):
+        shutil.copy(folder / f"000{number}.png", images / name)
+    (images / "notes.txt").write_text("no image")
+    (images / ".hidden.png").write_text("no image")
+    return images

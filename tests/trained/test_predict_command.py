@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import re
 import shutil
@@ -13,40 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import Outcome, command, evaluate, run_small
+from helpers.classified import classify, lines_of
+from helpers.commands import evaluate, run_small
 from helpers.photographs import BAD
 from PIL import Image
 
 from ttfs_cupy import ImageSet, TrainedNetwork, load
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.experiment.files import checkpoint
-from ttfs_cupy.trained import predict_command
-
-
-def classify(*arguments: str | Path) -> Outcome:
-    return command(predict_command.main, *arguments)
-
-
-def lines_of(outcome: Outcome, code: int = 0) -> list[dict[str, Any]]:
-    assert outcome.code == code, outcome.err
-    return [json.loads(line) for line in outcome.out.splitlines()]
 
 
 @pytest.fixture(scope="module")
 def net(digits_run: Path) -> TrainedNetwork:
     return load(digits_run)
-
-
-@pytest.fixture
-def some(folder: Path, tmp_path: Path) -> Path:
-    """Three images in folders."""
-    images = tmp_path / "some"
-    (images / "b").mkdir(parents=True)
-    for number, name in enumerate(("c.png", "a.png", "b/1.png")):
-        shutil.copy(folder / f"000{number}.png", images / name)
-    (images / "notes.txt").write_text("no image")
-    (images / ".hidden.png").write_text("no image")
-    return images
 
 
 @pytest.fixture
@@ -169,7 +147,15 @@ def test_a_long_list_is_read_piece_by_piece(digits_run: Path, some: Path, stdin:
 
 
 def test_names_that_would_break_a_table(digits_run: Path, folder: Path, tmp_path: Path) -> None:
-    names = ["new\nline.png", "\x1b[2J.png", 'quote",comma.png', os.fsdecode(b"\xff\xfe.png"), "-.png", " space .png"]
+    names = [
+        "new\nline.png",
+        "cr\r.png",
+        "\x1b[2J.png",
+        'quote",comma.png',
+        os.fsdecode(b"\xff\xfe.png"),
+        "-.png",
+        " space .png",
+    ]
     images = tmp_path / "odd"
     images.mkdir()
     for name in names:
@@ -183,6 +169,7 @@ def test_names_that_would_break_a_table(digits_run: Path, folder: Path, tmp_path
     assert classify(digits_run, images, "--csv", "-o", file).code == 0
     with file.open(newline="") as text:
         rows = [row["file"] for row in csv.DictReader(text)]
+    assert file.read_bytes().count(b"\r") == 1
     # a byte that is no text is written as an escape
     assert rows == [name.encode(errors="backslashreplace").decode() for name in expected]
 
@@ -198,11 +185,10 @@ def test_folders_with_links(digits_run: Path, some: Path, tmp_path: Path) -> Non
     read = [str(some / name) for name in ("a.png", "b/1.png", "c.png", "x.png/2.PNG")]
     assert [line["file"] for line in lines_of(outcome, 1)] == read
     assert outcome.err.splitlines() == [
-        f"{some}/b/up is a link to a folder that was read already: it is left out",
         f"{some}/gone.png cannot be read: no such file",
         f"{some}/loop.png cannot be read: its symbolic links lead in a circle",
         f"{some}/pipe.png cannot be read: it is a pipe, not a file",
-        "4 images are classified, and 4 are not",
+        "4 images are classified, and 3 are not",
     ]
 
 
@@ -240,7 +226,7 @@ def test_damaged_files_are_named_and_the_rest_is_classified(digits_run: Path, so
             ["empty"],
             "empty holds no image: no file in it ends in .jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp, "
             ".gif\n"
-            "error: no image is classified: none of 1 could be read\n",
+            "error: no image is classified\n",
         ),
         (["--from-list", "gone"], "error: the list gone cannot be read: no such file\n"),
         (["--from-list", "empty"], "error: the list empty cannot be read: it is a directory, not a file\n"),
@@ -299,6 +285,13 @@ def test_a_file_is_written_whole_or_not_at_all(digits_run: Path, some: Path, her
     assert before.startswith(b"file,class,")
     assert classify(digits_run, "gone", "-o", "out.json", "--force").code == 2
     assert Path("out.json").read_bytes() == before and [*Path().iterdir()] == [Path("out.json")]
+
+
+def test_one_image_is_one(digits_run: Path, some: Path, here: Path) -> None:
+    assert classify(digits_run, some / "a.png", "-o", "one").err == "one: 1 image\n"
+    assert classify(digits_run, some / "a.png", "gone").err.endswith("1 image is classified, and 1 is not\n")
+    outcome = classify(digits_run, some / "a.png", some / "c.png", "gone", "nowhere")
+    assert outcome.err.endswith("2 images are classified, and 2 are not\n")
 
 
 def test_a_reader_that_has_seen_enough(digits_run: Path, folder: Path) -> None:

@@ -62,6 +62,12 @@ def test_its_parts(digits_run: Path, digits: ImageSet) -> None:
     assert ((found.decision_time >= 3) & (found.decision_time <= 4)).all()
 
 
+def test_results_can_be_told_apart(digits_run: Path, digits: ImageSet) -> None:
+    net, images = load(digits_run), pictures(digits)[:3]
+    found, other = net.predict(images), net.predict(images)
+    assert found == found and found != other and len({found, other}) == 2
+
+
 @pytest.mark.skipif(DEVICE != "cpu", reason="a GPU's library chooses its products by the batch size")
 def test_an_image_is_classified_alone_as_among_others(digits_run: Path, digits: ImageSet) -> None:
     net, images = load(digits_run), pictures(digits)[:40]

@@ -131,6 +131,7 @@ def read_dataset(config: Config) -> Dataset:
         channels=config.data.channels,
         test=config.data.test,
         time_window=config.data.time_window,
+        threads=config.threads,
     )
 
 

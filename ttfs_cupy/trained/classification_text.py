@@ -1,7 +1,6 @@
 """Classified images as text: a table for people, lines of JSON, and CSV."""
 
 import csv
-import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -122,6 +121,17 @@ class Csv(Writer):
 
 
 def _rows_of_csv(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().removesuffix("\n")
+    # what a row's end holds is quoted in a name: \r, too, which some readers take for an end
+    lines: list[str] = []
+    csv.writer(_Appending(lines), lineterminator="\r\n").writerows(rows)
+    return "\n".join(line.removesuffix("\r\n") for line in lines)
+
+
+class _Appending:
+    """A file to which csv writes one row at a time."""
+
+    def __init__(self, lines: list[str]):
+        self._lines = lines
+
+    def write(self, line: str) -> None:
+        self._lines.append(line)

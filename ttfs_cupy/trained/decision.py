@@ -21,13 +21,14 @@ from ttfs_cupy.neuron import PotentialReadout, PspSlope
 Readouts = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+# arrays do not compare to one truth value
+@dataclass(frozen=True, eq=False)
 class Decisions:
     """Of N images, NumPy.
 
     classes: int64 (N,), the places of the largest readouts, the first one of equals.
     readouts: float32 (N, classes), membrane potentials, or earliness where the readout fires.
-    margins: float32 (N,), by how much the largest readout exceeds the second; 0 for equals.
+    margins: float32 (N,), by how much the largest readout exceeds the second, up to the largest float32; 0 for equals.
     times: float32 (N,), since when the answer stands, in windows (t_win) from the start of the first one.
     """
 
@@ -48,12 +49,14 @@ def decide(network: Network, inputs: Array) -> Decisions:
     with network.turns.take(), network.device.current():
         # a view, which the readout's second pass does not touch
         readouts = network.device.to_host(network.run(inputs)).copy()
-        drives = None if readout.neuron.fires else _drives(network, readout)
+        # at slope 0 nothing moves in the readout's window
+        moves = not readout.neuron.fires and network.psp_slope != 0
+        drives = _drives(network, readout) if moves else readouts
         network.validity.raise_if_marked()
     if not np.isfinite(readouts).all():
         raise UserError("the network's readout is beyond float32: its weights are too large")
     begin = readout_window(network)
-    if drives is None:
+    if readout.neuron.fires:
         return _decisions(readouts, begin + spike_moments(readouts, network.t_win))
     return _decisions(readouts, begin + crossings(drives, readouts))
 
@@ -92,7 +95,9 @@ def spike_moments(earliness: Readouts, t_win: float) -> NDArray[np.float64]:
 def _decisions(readouts: Readouts, times: NDArray[np.float64]) -> Decisions:
     second, first = np.partition(readouts.astype(np.float64), -2, axis=1)[:, -2:].T
     classes: NDArray[np.int64] = readouts.argmax(axis=1).astype(np.int64)
-    return Decisions(classes, readouts, (first - second).astype(np.float32), times.astype(np.float32))
+    # of two float32 far apart, the difference may be none
+    margins = np.minimum(first - second, np.finfo(np.float32).max).astype(np.float32)
+    return Decisions(classes, readouts, margins, times.astype(np.float32))
 
 
 def _drives(network: Network, readout: Weighted) -> Readouts:

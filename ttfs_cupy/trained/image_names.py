@@ -1,17 +1,21 @@
 """Which images a command line names: files, folders, standard input, lists of paths. They are found one by one, so that
 there may be any number of them."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import open_file, reason
 from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.data.decoding.photograph import ENDINGS, MOST_PIXELS
 from ttfs_cupy.trained.image_stream import ImageSource
+
+logger = logging.getLogger("ttfs_cupy")
 
 STANDARD_INPUT = "-"
 # of an image that comes by standard input: pixels of three colours in 16 bits, and a header
@@ -49,9 +53,10 @@ def _found(path: str) -> Iterator[Named]:
 
 
 def _below(folder: str) -> Iterator[Named]:
-    """All images in a folder and those in it, in the order of their names; nothing that is hidden."""
-    # what is still to be looked at, the next one last; and the folders that were, as links may lead back to them
-    waiting, known = [(folder, True)], set()
+    """All images in a folder and those in it, in the order of their names; nothing that is hidden, and no folder twice,
+    by whatever links."""
+    # what is still to be looked at, the next one last; and by what path each folder was, as links may lead there again
+    waiting, known = [(folder, True)], dict[tuple[int, int], str]()
     while waiting:
         path, is_folder = waiting.pop()
         if not is_folder:
@@ -59,10 +64,10 @@ def _below(folder: str) -> Iterator[Named]:
             continue
         try:
             status = os.stat(path)  # noqa: PTH116 (of ten thousands of them)
-            if (status.st_dev, status.st_ino) in known:
-                yield UserError(f"{shown_path(path)} is a link to a folder that was read already: it is left out")
+            first = known.setdefault((status.st_dev, status.st_ino), path)
+            if first is not path:
+                logger.debug("%s is the folder %s, which is read once", shown_path(path), shown_path(first))
                 continue
-            known.add((status.st_dev, status.st_ino))
             with os.scandir(path) as entries:
                 inside = sorted(((entry.name, entry.path, _leads_on(entry)) for entry in entries), reverse=True)
         except OSError as error:
@@ -104,16 +109,17 @@ def _listed(path_list: str) -> Iterator[str]:
         yield from _split(_standard_input(), "standard input")
         return
     try:
-        file = open_file(Path(path_list))
+        file = open_file(Path(path_list), pipe_too=True)
     except OSError as error:
         raise UserError(f"the list {shown_path(path_list)} cannot be read: {reason(error)}") from None
     with file:
-        yield from _split(file, shown_path(path_list))
+        yield from _split(cast(BufferedIOBase, file), shown_path(path_list))
 
 
-def _split(file: BinaryIO, name: str) -> Iterator[str]:
+def _split(file: BufferedIOBase, name: str) -> Iterator[str]:
     rest, end = b"", b""
-    while piece := file.read(PIECE):
+    # what is there, without waiting for more
+    while piece := file.read1(PIECE):
         if not end:
             # a path of a list that NUL characters divide may hold the end of a line
             end = b"\0" if b"\0" in piece else b"\n"
@@ -125,7 +131,7 @@ def _split(file: BinaryIO, name: str) -> Iterator[str]:
         yield os.fsdecode(rest)
 
 
-def _standard_input() -> BinaryIO:
+def _standard_input() -> BufferedIOBase:
     if sys.stdin is None:
         raise UserError("standard input is closed")
-    return sys.stdin.buffer
+    return cast(BufferedIOBase, sys.stdin.buffer)

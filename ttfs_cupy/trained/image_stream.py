@@ -62,13 +62,15 @@ def decoded_images(
     def decode(chunk: list[ImageSource | UserError]) -> list[DecodedImage | UserError]:
         return [source if isinstance(source, UserError) else _decoded(source, images) for source in chunk]
 
-    most = threads + -(-AHEAD * batch_size // CHUNK)
+    size = min(CHUNK, batch_size)
+    most = threads + -(-AHEAD * batch_size // size)
     waiting: deque[Task[list[DecodedImage | UserError]]] = deque()
     remaining = iter(sources)
     with quiet(), ThreadPool(threads, "ttfs-decoding") as pool:
-        while chunk := list(itertools.islice(remaining, CHUNK)):
+        while chunk := list(itertools.islice(remaining, size)):
             waiting.append(pool.submit(decode, chunk))
-            if len(waiting) > most:
+            # sources that come slowly are not waited for with what is there
+            if len(waiting) > most or waiting[0].is_over:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()

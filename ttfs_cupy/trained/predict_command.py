@@ -13,13 +13,12 @@ from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import opened_aside
-from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.trained.classification_text import ClassifiedImage, Csv, JsonLines, Table, Writer
 from ttfs_cupy.trained.decision import Decisions
 from ttfs_cupy.trained.image_names import STANDARD_INPUT, named_images
-from ttfs_cupy.trained.image_stream import DecodedImage, check_decodable, decoded_images
+from ttfs_cupy.trained.image_stream import DecodedImage, check_decodable
 from ttfs_cupy.trained.opening import OpenedNetwork, open_network
 from ttfs_cupy.trained.trained_network import BATCH_SIZE, TrainedNetwork, batched, softmax, trained
 
@@ -79,7 +78,7 @@ def _predict(parsed: argparse.Namespace) -> int:
             "measure it with evaluate"
         )
     check_decodable(opened.images)
-    network = trained(opened.network, opened.images, opened.class_names)
+    network = trained(opened.network, opened.images, opened.class_names, opened.config.threads)
     _tell(opened)
     top = min(parsed.top, network.network.classes)
     kind: type[Writer] = JsonLines if parsed.json else Csv if parsed.csv else Table
@@ -93,15 +92,24 @@ def _predict(parsed: argparse.Namespace) -> int:
             counts.classified += len(images)
         if not counts.classified:
             raise UserError(
-                f"no image is classified: none of {counts.failed} could be read"
-                if counts.failed
-                else "no image is named: the list is empty"
+                "no image is named: the list is empty"
+                if not counts.failed
+                else "no image is classified" + f": none of {counts.failed} could be read" * (counts.failed > 1)
             )
     if parsed.output is not None:
-        logger.info("%s: %d images", shown_path(parsed.output), counts.classified)
+        logger.info("%s: %s", shown_path(parsed.output), _counted(counts.classified))
     if counts.failed:
-        logger.warning("%d images are classified, and %d are not", counts.classified, counts.failed)
+        known, failed = counts.classified, counts.failed
+        logger.warning("%s %s classified, and %d %s not", _counted(known), _be(known), failed, _be(failed))
     return SOME_FAILED if counts.failed else 0
+
+
+def _counted(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
+
+
+def _be(images: int) -> str:
+    return "is" if images == 1 else "are"
 
 
 class _Counts:
@@ -135,9 +143,9 @@ def _images(
     parsed: argparse.Namespace, network: TrainedNetwork, counts: _Counts
 ) -> Generator[DecodedImage, None, None]:
     """Those that can be decoded. The others are told of."""
-    named, threads = named_images(parsed.images, parsed.from_list), chosen_threads()[0]
+    named = named_images(parsed.images, parsed.from_list)
     wanted = network.input_shape[1:]
-    with closing(decoded_images(named, network.images, threads, parsed.batch_size)) as decoded:
+    with closing(network.decoded(named, parsed.batch_size)) as decoded:
         for image in decoded:
             if isinstance(image, UserError):
                 counts.failed += 1

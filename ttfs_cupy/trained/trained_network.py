@@ -23,10 +23,11 @@ from ttfs_cupy.trained.decision import Decisions, decide
 from ttfs_cupy.trained.image_stream import DecodedImage, ImageSource, check_decodable, decoded_images
 from ttfs_cupy.trained.opening import open_network
 
-BATCH_SIZE = 128
+BATCH_SIZE = 256
 
 
-@dataclass(frozen=True)
+# arrays do not compare to one truth value
+@dataclass(frozen=True, eq=False)
 class Classification:
     """What a network makes of N images; NumPy arrays.
 
@@ -50,11 +51,13 @@ class Classification:
 @dataclass(frozen=True)
 class TrainedNetwork:
     """A run's network with its trained weights; `load` gives it. images: what it was trained on. class_names: by label;
-    the labels themselves where the data set brought no names."""
+    the labels themselves where the data set brought no names. threads: how many decode image files; None: as many as
+    the machine gives."""
 
     network: Network
     images: InputDescription
     class_names: tuple[str, ...]
+    threads: int | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -87,15 +90,21 @@ class TrainedNetwork:
             pixels = device.to_device(levels).astype(np.float32) / np.float32(self.images.maximum)
             return device.to_device(self.network.encoder(pixels, device.xp))
 
+    def decoded(
+        self, sources: Iterable[ImageSource | UserError], batch_size: int = BATCH_SIZE
+    ) -> Generator[DecodedImage | UserError, None, None]:
+        """Each image as the network takes it, ahead of whoever classifies them in batches; in place of one that cannot
+        be decoded, and of an error among the sources, the error. Raises UserError where image files are not for it."""
+        check_decodable(self.images)
+        return decoded_images(sources, self.images, chosen_threads(self.threads)[0], batch_size)
+
     def _batches(self, images: Any, size: int) -> Generator[Array, None, None]:
         if hasattr(images, "ndim"):
             self._check_array(images)
             for start in range(0, len(images), size):
                 yield self._encoded(images[start : start + size])
             return
-        sources = map(ImageSource, _paths(images))
-        check_decodable(self.images)
-        with closing(decoded_images(sources, self.images, chosen_threads()[0], size)) as decoded:
+        with closing(self.decoded(map(ImageSource, _paths(images)), size)) as decoded:
             for batch in batched(map(_levels, decoded), size):
                 yield self.encode_levels(np.stack(batch))
 
@@ -131,14 +140,16 @@ def load(run: str | Path, device: str | None = None, epoch: int | None = None) -
     Raises UserError where there is no such run, or no such weights.
     """
     opened = open_network(Path(run), (), device, epoch)
-    return trained(opened.network, opened.images, opened.class_names)
+    return trained(opened.network, opened.images, opened.class_names, opened.config.threads)
 
 
-def trained(network: Network, images: InputDescription, class_names: tuple[str, ...] | None) -> TrainedNetwork:
-    """class_names: None where nobody knows them."""
+def trained(
+    network: Network, images: InputDescription, class_names: tuple[str, ...] | None, threads: int | None = None
+) -> TrainedNetwork:
+    """class_names: None where nobody knows them. threads: as the config has them."""
     names = class_names if class_names is not None else ()
     rest = range(len(names), network.classes)
-    return TrainedNetwork(network, images, (*names[: network.classes], *map(str, rest)))
+    return TrainedNetwork(network, images, (*names[: network.classes], *map(str, rest)), threads)
 
 
 def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -47,21 +47,30 @@ def reason(error: Exception) -> str:
     return _REASONS.get(number or 0) or text or str(error)
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path, *, pipe_too: bool = False) -> BinaryIO:
     """Opens a file for reading. Raises OSError, also for a directory, a pipe or a device.
 
-    Of a pipe one would wait for ever, and a device such as /dev/zero has no end.
+    Of a pipe one would wait for ever, and a device such as /dev/zero has no end. pipe_too: a pipe is opened all the
+    same, when somebody writes to it.
     """
+    return open(open_descriptor(path, pipe_too=pipe_too)[0], "rb")  # noqa: PTH123 (a descriptor)
+
+
+def open_descriptor(path: str | Path, *, pipe_too: bool = False) -> tuple[int, int]:
+    """As `open_file`, for small files, of which Python's file is half the work: a descriptor, which the caller closes,
+    and how many bytes there are."""
     try:
+        waits = pipe_too and stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 (for texts, too)
         # without waiting: to open a pipe waits for whoever writes to it
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if waits else os.O_NONBLOCK))
     except ValueError:
         raise OSError(errno.EINVAL, f"its name {path_trouble(path)}") from None
-    kind = _other_kind(os.fstat(descriptor).st_mode)
-    if kind is not None:
+    status = os.fstat(descriptor)
+    kind = None if stat.S_ISREG(status.st_mode) else _other_kind(status.st_mode)
+    if kind is not None and not (waits and kind == "pipe"):
         os.close(descriptor)
         raise OSError(errno.EINVAL, f"it is a {kind}, not a file")
-    return open(descriptor, "rb")  # noqa: PTH123 (a descriptor)
+    return descriptor, status.st_size
 
 
 def read_own(path: Path, called: str, most: int) -> bytes:

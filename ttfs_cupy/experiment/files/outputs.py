@@ -16,7 +16,8 @@ def check_output(file: Path, *, force: bool, option: str = "", other: str = "ano
     """
     check_writable(file)
     check_of_no_run(file)
-    if is_there(file) and not force:
+    # a link that leads nowhere would be lost, too
+    if (is_there(file) or file.is_symlink()) and not force:
         named = f"{option} '{shown_path(file)}'".lstrip()
         raise UserError(f"{named} is there already: name {other}, or add --force")
 
