@@ -9,11 +9,11 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.device import get_device
 from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS
 from ttfs_cupy.report import page, several, single
 from ttfs_cupy.report.gathering.reading import RunFiles, read
@@ -81,9 +81,7 @@ def _check_output(output: Path, *, force: bool) -> None:
         raise UserError(
             f"--output makes an HTML page, so its name has to end in .html, not '{shown_path(output.name)}'"
         )
-    check_writable(output)
-    if is_there(output) and not force:
-        raise UserError(f"'{shown_path(output)}' is there already: name another file, or add --force")
+    check_output(output, force=force)
 
 
 def _check_runs(runs: Sequence[RunFiles]) -> None:

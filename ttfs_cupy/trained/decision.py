@@ -43,19 +43,45 @@ def decide(network: Network, inputs: Array) -> Decisions:
     Raises TypeError or ValueError for inputs that are none, as `Network.run` does, UserError where readouts are beyond
     float32.
     """
-    readout = network.layers[-1]
-    assert isinstance(readout, Weighted)
     with network.turns.take(), network.device.current():
         # a view, which the readout's second pass does not touch
         readouts = network.device.to_host(network.run(inputs)).copy()
-        drives = None if readout.neuron.fires else _drives(network, readout)
+        drives = drives_of(network, readouts)
         network.validity.raise_if_marked()
     if not np.isfinite(readouts).all():
         raise UserError("the network's readout is beyond float32: its weights are too large")
-    begin = readout_window(network)
-    if drives is None:
-        return _decisions(readouts, begin + spike_moments(readouts, network.t_win))
-    return _decisions(readouts, begin + crossings(drives, readouts))
+    return decisions(network, readouts, drives)
+
+
+def decisions(network: Network, readouts: Readouts, drives: Readouts | None) -> Decisions:
+    """Of images with these readouts, (N, classes), all finite. drives: as `drives_of` gives them."""
+    moments = spike_moments(readouts, network.t_win) if drives is None else crossings(drives, readouts)
+    second, first = np.partition(readouts.astype(np.float64), -2, axis=1)[:, -2:].T
+    classes: NDArray[np.int64] = readouts.argmax(axis=1).astype(np.int64)
+    times = (readout_window(network) + moments).astype(np.float32)
+    return Decisions(classes, readouts, (first - second).astype(np.float32), times)
+
+
+def drives_of(network: Network, readouts: Readouts) -> Readouts | None:
+    """The readout's potentials as its window opened, (N, classes), in the run before, which gave these readouts: the
+    same ones at slope 0. None where the readout fires.
+
+    The caller has the network's turn and device. The network's own arrays stay as they are.
+    """
+    readout = network.layers[-1]
+    assert isinstance(readout, Weighted)
+    if readout.neuron.fires:
+        return None
+    if network.psp_slope == 0:
+        return readouts
+    device, given = network.device, network.readout_inputs
+    without_slope = PotentialReadout(device, network.t_win, PspSlope(device, 0.0), readout.potential)
+    forward = readout.algorithms.forward
+    workspace = device.xp.empty(forward.workspace(len(given), "forward"), np.float32)
+    drives = device.xp.empty((len(given), *readout.out_shape), np.float32)
+    forward.forward(given, readout.weights, without_slope, Activations(drives), workspace)
+    found: Readouts = device.to_host(drives).reshape(len(given), -1)
+    return found
 
 
 def readout_window(network: Network) -> int:
@@ -87,20 +113,3 @@ def spike_moments(earliness: Readouts, t_win: float) -> NDArray[np.float64]:
     stands before the window ends."""
     moments: NDArray[np.float64] = 1 - earliness.max(axis=1).astype(np.float64) / t_win
     return moments
-
-
-def _decisions(readouts: Readouts, times: NDArray[np.float64]) -> Decisions:
-    second, first = np.partition(readouts.astype(np.float64), -2, axis=1)[:, -2:].T
-    classes: NDArray[np.int64] = readouts.argmax(axis=1).astype(np.int64)
-    return Decisions(classes, readouts, (first - second).astype(np.float32), times.astype(np.float32))
-
-
-def _drives(network: Network, readout: Weighted) -> Readouts:
-    """The readout's potentials as its window opened, in the run before: its own, at slope 0."""
-    device, given = network.device, network.readout_inputs
-    without_slope = PotentialReadout(device, network.t_win, PspSlope(device, 0.0), readout.potential)
-    forward = readout.algorithms.forward
-    workspace = device.xp.empty(forward.workspace(len(given), "forward"), np.float32)
-    drives = device.xp.empty((len(given), *readout.out_shape), np.float32)
-    forward.forward(given, readout.weights, without_slope, Activations(drives), workspace)
-    return device.to_host(drives).reshape(len(given), -1)
