@@ -1,5 +1,6 @@
 """What a page says of a network, beside NumPy on the network's own spike times and readouts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from helpers.page import Page
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.report.gathering.measuring import Measurements, _can_decide, confident_mistakes, measure, spikes_of
 from ttfs_cupy.report.sections.classes import classes, names_of
+from ttfs_cupy.report.sections.decisions import decisions
 from ttfs_cupy.report.sections.mistakes import MOST_NEURONS, mistakes, sample
 from ttfs_cupy.trained.decision import decide
 from ttfs_cupy.trained.opening import OpenedRun, open_run
@@ -136,6 +138,16 @@ def test_each_layer_has_its_window(changes: dict[str, Any], windows: dict[str, i
             assert begin <= time <= end
         ((moment,),) = item.chart.data["decided"][1]
         assert 2 * windows["readout"] <= moment <= 2 * windows["readout"] + 2
+
+
+@pytest.mark.parametrize("fires", [False, True])
+def test_why_all_answers_stand_at_once(fires: bool, measured: Measurements) -> None:
+    """Potentials that do not move are the reason only where the readout has any."""
+    same = np.full_like(measured.labels, 3, np.float32)
+    found = decisions(replace(measured, psp_slope=0.0, readout_fires=fires, times=same))
+    assert found is not None and len(found.charts) == 1
+    assert ("its first neuron fires" in found.about[0]) == fires
+    assert ("at psp_slope 0 its potentials do not change" in found.about[1]) != fires
 
 
 def test_each_image_is_seen_once(opened: OpenedRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ class _Neurons:
 class Measurements:
     """Of N test images, in their order.
 
-    labels, predicted: classes, (N,). readout: float32 (N, K), membrane potentials, or earliness where it fires.
+    labels, predicted: classes, (N,). readout: float32 (N, K), membrane potentials, or earliness where readout_fires.
     fired, at_once: by spiking layer, for each of its neurons on how many images it fired, and fired as its window
     opened, int64 (neurons,). spike_times: by layer, spikes in each of equal shares of the window, int64 (bins,).
     margins, times: float32 (N,), as Decisions has them; None where readouts or their differences are not finite.
@@ -57,6 +57,7 @@ class Measurements:
     at_once: dict[str, NDArray[np.int64]]
     spike_times: dict[str, NDArray[np.int64]]
     psp_slope: float
+    readout_fires: bool
     margins: NDArray[np.float32] | None
     times: NDArray[np.float32] | None
     operations: Operations
@@ -107,7 +108,8 @@ def measure(opened: OpenedRun) -> Measurements:
     counted = (found.evaluation, fired, at_once, times.read())
     totals = found.evaluation.totals
     done = Operations(totals.images, network.psp_slope, totals.accuracy, operations.read(totals.images))
-    return Measurements(test.labels, found.classes, readout, *counted, network.psp_slope, margins, moments, done)
+    rule = (network.psp_slope, last.is_spiking)
+    return Measurements(test.labels, found.classes, readout, *counted, *rule, margins, moments, done)
 
 
 def _can_decide(readout: NDArray[np.float32]) -> bool:

@@ -116,8 +116,9 @@ def _data(run: RunDirectory) -> str | None:
         recorded = run.read_split() or {}
     except UserError:
         return None
-    images, digests = ([recorded.get(key) for key in keys] for keys in (IMAGES, DIGESTS))
-    if not all(map(is_whole, images)) or not all(isinstance(digest, str) for digest in digests):
+    images = [recorded.get(key) for key in IMAGES]
+    digests = [digest for key in DIGESTS if isinstance(digest := recorded.get(key), str)]
+    if not all(map(is_whole, images)) or len(digests) < len(DIGESTS):
         return None
     return f"{images[0]} and {images[1]} images, {' '.join(one_line(digest[:8]) for digest in digests)}"
 

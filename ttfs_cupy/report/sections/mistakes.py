@@ -131,8 +131,8 @@ def raster(t_win: float, layers: Sequence[tuple[str, int]], begin: int, *, has_p
         row += count + BETWEEN
     last, end = row - BETWEEN + 1, t_win * windows
     if has_potentials:
-        middle = {"at": end - t_win / 2, "align": "center", "dx": 0}
-        bands.append(_band(t_win, windows, windows - 1, (-2, last), "readout") | middle)
+        bands.append(_band(t_win, windows, windows - 1, (-2, last), "readout"))
+        bands[-1] |= {"at": end - t_win / 2, "align": "center", "dx": 0}
     ticks = [t_win * k for k in range(windows + 1)]
     time = {"type": "quantitative", "scale": {"domain": [0, end], "nice": False}}
     time |= {"title": "time, in windows one after the other", "axis": {"values": ticks, "format": "~g"}}
