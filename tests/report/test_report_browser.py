@@ -224,7 +224,14 @@ def test_what_is_folded_is_not_printed(browser: Any, together: Page) -> None:
         assert len(frames) == 3 and not any(frame.is_displayed() for frame in frames)
         browser.execute_script("document.querySelector('.folded details').open = true")
         assert [frame.is_displayed() for frame in frames] == [True, False, False]
+        # nor is a table cut off, whatever stands in its cells
+        paper = {"width": 690, "height": 990, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+        browser.execute_script("for (const cell of document.querySelectorAll('td')) cell.textContent += ' and more'")
+        cut = "return [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)"
+        assert browser.execute_script(f"{cut}.length") == 0
     finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 

@@ -10,7 +10,7 @@ from helpers.commands import metrics, run_small
 from helpers.page import Page
 
 from ttfs_cupy.report.gathering.reading import read
-from ttfs_cupy.report.groups import grouped
+from ttfs_cupy.report.groups import differing, grouped
 
 from .conftest import reported
 
@@ -90,6 +90,10 @@ def test_runs_of_other_data_are_no_group(runs: list[Path], tmp_path: Path) -> No
     assert setting == "the data" and mine != theirs
     assert mine.startswith("1437 and 360 images, ") and theirs.startswith("1437 and 360 images, 00000000 ")
     assert "classes" not in [section.attributes["id"] for section in page.root.all("section")]
+    # of a data set by another name that goes without saying
+    config = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(config.replace("dataset: digits", "dataset: fmnist"))
+    assert differing(grouped([read(runs[0]), read(other)])) == ["data.dataset"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"labels": 1, "pixels": "a", "test_images": "<b>"}'])

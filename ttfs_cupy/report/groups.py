@@ -211,8 +211,8 @@ def _differing(one: RunFiles, other: RunFiles) -> Mapping[str, Any] | None:
     if one.config is None or other.config is None:
         return None
     found = {key: values for key, values in changes.of_results(one.config, other.config).items() if key != "seed"}
-    # a folder of the same name may hold others
-    if None not in (one.data, other.data) and one.data != other.data:
+    # a data set of the same name, such as a folder, may be another one
+    if "data.dataset" not in found and None not in (one.data, other.data) and one.data != other.data:
         found[DATA] = (one.data, other.data)
     return found
 
