@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="NAME.pt or NAME.safetensors: the weights, as a state_dict; NAME.py: the module; may be repeated",
     )
-    add("--force", action="store_true", help="write over files that are there")
+    parser.add_force()
     parser.add_overrides("where the data are: data.root=DIR")
     return parser
 

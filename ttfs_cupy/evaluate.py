@@ -34,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("evaluate"), description=__doc__)
-    parser.add_argument("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
-    parser.add_argument("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
+    parser.add_run()
+    parser.add_device()
     parser.add_overrides("a key of the config, such as data.root=DIR")
     add = parser.add_argument
-    add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
+    parser.add_epoch()
     add("--jitter", type=float, default=0.0, metavar="SHARE", help="jitters spike times: sigma, as a share of t_win")
     add("--time-bits", type=int, metavar="B", help="rounds spike times to 2^B steps of t_win")
     add("--weight-bits", type=int, metavar="B", help="rounds weights to 2^(B-1)-1 levels a side, by output channel")

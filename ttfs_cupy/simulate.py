@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("simulate"), description=__doc__)
     add = parser.add_argument
-    add("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
+    parser.add_run()
     add("--dt", type=float, metavar="DT", help="the time step, in the time of t_win (default: a thousandth of it)")
     add("--convergence", metavar="DT,DT,...", help="compare several time steps, such as 1e-2,1e-3,1e-4")
     add("--images", type=int, metavar="N", help=f"the first N of the test set (default: {IMAGES}, or all)")
@@ -59,8 +59,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--neuron", metavar="LAYER[:NUMBER]", help="the one to draw (default: one that spikes inside its window)")
     add("--image", type=int, metavar="N", help="the test image to draw it for (default: 0, the first)")
-    add("--force", action="store_true", help="write over files that are there")
-    add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
+    parser.add_force()
+    parser.add_device()
     parser.add_overrides("a key of the config, such as data.root=DIR")
     loudness.add_options(parser, "warnings, errors, and whether the two agree")
     return parser

@@ -1,5 +1,6 @@
 """Runs to be reported, and their pages."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +30,18 @@ def reported(folder: Path, *arguments: str | Path) -> Page:
     return page_of(folder / "page.html")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its slope is 1, so that answers change within the readout's window; it makes mistakes."""
     return run_small(tmp_path_factory.mktemp("run") / "first run", training__average=0.9)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     return reported(tmp_path_factory.mktemp("page"), run)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def evil_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Classes with EVIL names, and a directory with such a one."""
     root, generator = tmp_path_factory.mktemp("evil"), np.random.default_rng(0)
@@ -52,3 +53,22 @@ def evil_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = train(*small(path, **data, training__batch_size=8, training__epochs=1, optimizer__lr=1e-5))
     assert (outcome.code, outcome.err) == (0, "")
     return path
+
+
+@pytest.fixture(scope="session")
+def evil_page(evil_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return reported(tmp_path_factory.mktemp("page"), evil_run)
+
+
+@pytest.fixture(scope="session")
+def together(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The page of three runs: two of one seed, and one of a single epoch whose name is evil and whose lr is another."""
+    folder = tmp_path_factory.mktemp("together")
+    again = Path(shutil.copytree(run, folder / "again"))
+    other = Path(shutil.copytree(run, folder / "a\"b'c\\<i onclick=alert(3)>"))
+    config = (other / "config.yaml").read_text()
+    assert "lr: 0.003" in config
+    (other / "config.yaml").write_text(config.replace("lr: 0.003", "lr: 0.002"))
+    first, *_, test = (other / "metrics.jsonl").read_text().splitlines()
+    (other / "metrics.jsonl").write_text(f"{first}\n{test}\n")
+    return reported(folder, run, again, other)

@@ -1,14 +1,19 @@
 """What a page says of a network, beside NumPy on the network's own spike times and readouts."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from helpers.commands import run_small
 from helpers.page import Page
 
-from ttfs_cupy.report.gathering.measuring import Measurements, confident_mistakes, measure, spikes_of
+from ttfs_cupy.engine.network import Network
+from ttfs_cupy.report.gathering.measuring import Measurements, _can_decide, confident_mistakes, measure, spikes_of
 from ttfs_cupy.report.sections.classes import classes, names_of
-from ttfs_cupy.report.sections.mistakes import MOST_NEURONS, sample
+from ttfs_cupy.report.sections.decisions import decisions
+from ttfs_cupy.report.sections.mistakes import MOST_NEURONS, mistakes, sample
 from ttfs_cupy.trained.decision import decide
 from ttfs_cupy.trained.opening import OpenedRun, open_run
 
@@ -103,6 +108,66 @@ def test_rasters_have_the_spikes_of_their_images(opened: OpenedRun, measured: Me
 
 def by_row(dot: tuple[float, int]) -> tuple[int, float]:
     return dot[1], dot[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "windows"),
+    [
+        ({}, {"input": 0, "conv1": 1, "conv2": 2, "readout": 3}),
+        ({"network__encoding": "direct"}, {"conv1": 0, "conv2": 1, "readout": 2}),
+        # pixels are weights of the input's window, and no spikes
+        ({"network__standardize": True}, {"conv1": 1, "conv2": 2, "readout": 3}),
+        ({"network__readout": "spike_times"}, {"input": 0, "conv1": 1, "conv2": 2, "readout": 3}),
+    ],
+)
+def test_each_layer_has_its_window(changes: dict[str, Any], windows: dict[str, int], tmp_path: Path) -> None:
+    """One behind the other, at a t_win that is not 1; the answer is given in the readout's."""
+    opened = open_run(run_small(tmp_path / "run", training__epochs=1, network__t_win=2, **changes))
+    measured = measure(opened)
+    found = mistakes(opened, measured, names_of(10, None), 3)
+    assert found is not None
+    for item in found.items:
+        bands = item.chart.specification["layer"][0]["data"]["values"]
+        assert {band["name"]: (band["from"], band["to"]) for band in bands} == {
+            name: (2 * window, 2 * window + 2) for name, window in windows.items()
+        }
+        assert len(bands) == len(windows)
+        for time, row in item.chart.data["spikes"][1]:
+            # the readout's potentials have the whole height
+            begin, end = next((one["from"], one["to"]) for one in bands if one["top"] < row < one["bottom"])
+            assert begin <= time <= end
+        ((moment,),) = item.chart.data["decided"][1]
+        assert 2 * windows["readout"] <= moment <= 2 * windows["readout"] + 2
+
+
+@pytest.mark.parametrize("fires", [False, True])
+def test_why_all_answers_stand_at_once(fires: bool, measured: Measurements) -> None:
+    """Potentials that do not move are the reason only where the readout has any."""
+    same = np.full_like(measured.labels, 3, np.float32)
+    found = decisions(replace(measured, psp_slope=0.0, readout_fires=fires, times=same))
+    assert found is not None and len(found.charts) == 1
+    assert ("its first neuron fires" in found.about[0]) == fires
+    assert ("at psp_slope 0 its potentials do not change" in found.about[1]) != fires
+
+
+def test_each_image_is_seen_once(opened: OpenedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At slope 1, too, where potentials move within the readout's window."""
+    counts, real = [], Network.run
+
+    def counted(self: Network, inputs: Any, **options: Any) -> Any:
+        counts.append(len(inputs))
+        return real(self, inputs, **options)
+
+    monkeypatch.setattr(Network, "run", counted)
+    found = measure(opened)
+    assert opened.network.psp_slope == 1 and sum(counts) == len(found.labels)
+
+
+@pytest.mark.parametrize("factor", [1e36, np.inf])
+def test_readouts_at_the_end_of_float32_decide_nothing(factor: float) -> None:
+    """Their differences, or they themselves, are beyond it."""
+    assert not _can_decide(np.array([[1, 2], [-300, 300]], np.float32) * np.float32(factor))
+    assert _can_decide(np.array([[1, 2], [-300, 300]], np.float32))
 
 
 def test_samples_are_the_same_each_time() -> None:

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from helpers.page import Page
 
-from .conftest import reported
-
 webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
 CHROMIUM, DRIVER = (shutil.which(program) for program in ("chromium", "chromedriver"))
 pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver")
@@ -69,12 +67,19 @@ def test_all_charts_are_drawn_and_nothing_is_said_or_fetched(browser: Any, page:
     assert all(url == page.path.as_uri() or url.startswith("data:") for url in asked), asked
 
 
+@pytest.fixture(params=["page", "together"])
+def each_page(request: pytest.FixtureRequest) -> Page:
+    """Of one run, and of several."""
+    found: Page = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_grave(browser: Any, page: Page, theme: str) -> None:
+def test_axe_finds_nothing_grave(browser: Any, each_page: Page, theme: str) -> None:
     spec = find_spec("axe_core_python")
     if spec is None or spec.origin is None:
         pytest.skip("the extra test brings axe-core-python")
-    opened(browser, page)
+    opened(browser, each_page)
     browser.execute_script(f"document.documentElement.dataset.theme = '{theme}'")
     browser.execute_script((Path(spec.origin).parent / "axe.min.js").read_text("utf-8"))
     found = browser.execute_async_script(AXE)
@@ -126,22 +131,41 @@ def test_all_tables_are_opened_and_closed(browser: Any, page: Page) -> None:
     assert find(browser, "details.data")
 
 
+def point_at(browser: Any, chart: str, across: float) -> str:
+    """What the pointer is told at that share of the chart's width."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    (place,) = find(browser, chart)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", place)
+    # the first move says where, the next one is told
+    start = int((across - 0.5) * place.size["width"])
+    over = ActionChains(browser).move_to_element_with_offset(place, start, 0).pause(0.2)
+    over.move_by_offset(-4, 2).pause(0.2).move_by_offset(-2, 1).pause(0.2).perform()
+    (tip,) = find(browser, "#tip")
+    waits(tip.is_displayed)
+    return str(tip.text)
+
+
 def test_the_pointer_is_told_the_values(browser: Any, page: Page) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
     opened(browser, page)
-    (chart,) = find(browser, "#curve-loss")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart)
-    # the first move says where, the next one is told
-    over = (
-        ActionChains(browser).move_to_element(chart).pause(0.2).move_by_offset(-4, 2).pause(0.2).move_by_offset(-2, 1)
-    )
-    over.pause(0.2).perform()
-    (tip,) = find(browser, "#tip")
-    waits(tip.is_displayed)
-    assert "epoch" in tip.text and "training" in tip.text
+    said = point_at(browser, "#curve-loss", 0.5)
+    assert "epoch" in said and "training" in said
     ActionChains(browser).send_keys("\ue00c").perform()
-    assert not tip.is_displayed()
+    assert not find(browser, "#tip")[0].is_displayed()
+
+
+def test_the_pointer_is_told_of_runs_that_have_a_value(browser: Any, together: Page) -> None:
+    """By names that would be expressions or elements; a run that has ended by then has none."""
+    browser.get_log("browser")
+    opened(browser, together)
+    labels = [row[0] for row in together.rows("Means over seeds")[1:]]
+    # both begin with epoch 1, and the second is there no longer in epoch 2
+    for across, there in ((0.2, labels), (0.9, labels[:1])):
+        said = point_at(browser, "#overlay-val-accuracy", across)
+        assert [label for label in labels if label in said] == there and "NaN" not in said
+    assert browser.get_log("browser") == []
 
 
 def test_the_keyboard_reaches_all_that_can_be_used(browser: Any, page: Page) -> None:
@@ -168,11 +192,11 @@ def test_the_keyboard_reaches_all_that_can_be_used(browser: Any, page: Page) -> 
 
 
 @pytest.mark.parametrize("width", [400, 1280])
-def test_nothing_sticks_out(browser: Any, page: Page, width: int) -> None:
+def test_nothing_sticks_out(browser: Any, each_page: Page, width: int) -> None:
     sizes = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sizes)
     try:
-        opened(browser, page)
+        opened(browser, each_page)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -191,10 +215,29 @@ def test_it_prints_all_charts_in_light_colours(browser: Any, page: Page) -> None
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
-def test_names_that_would_be_scripts_do_nothing(browser: Any, evil_run: Path, tmp_path: Path) -> None:
-    page = reported(tmp_path, evil_run)
+def test_what_is_folded_is_not_printed(browser: Any, together: Page) -> None:
+    """No empty frame of it either."""
+    opened(browser, together)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        frames = find(browser, ".folded")
+        assert len(frames) == 3 and not any(frame.is_displayed() for frame in frames)
+        browser.execute_script("document.querySelector('.folded details').open = true")
+        assert [frame.is_displayed() for frame in frames] == [True, False, False]
+        # nor is a table cut off, whatever stands in its cells
+        paper = {"width": 690, "height": 990, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+        browser.execute_script("for (const cell of document.querySelectorAll('td')) cell.textContent += ' and more'")
+        cut = "return [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)"
+        assert browser.execute_script(f"{cut}.length") == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_names_that_would_be_scripts_do_nothing(browser: Any, evil_run: Path, evil_page: Page) -> None:
     browser.get_log("browser")
-    opened(browser, page)
+    opened(browser, evil_page)
     # an alert would raise
     assert browser.title.startswith(evil_run.name)
     assert browser.get_log("browser") == []

@@ -75,6 +75,16 @@ def test_damaged_lines_of_metrics_are_left_out(copy: Path, tmp_path: Path) -> No
     json.dumps(page.data, allow_nan=False)
 
 
+def test_of_an_epoch_that_is_there_twice_the_last_line_counts(copy: Path, tmp_path: Path) -> None:
+    first, second, test = metrics(copy)
+    lines = [first, second, {**first, "train_loss": 9, "seconds": 5000}, test]
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = reported(tmp_path, copy, "--images", "0")
+    assert "1 epoch is in metrics.jsonl more than once, epoch 1: the last line counts." in troubles(page)
+    assert [row[:2] for row in page.rows("Loss by epoch")[1:]] == [["1", "9"], ["2", f"{second['train_loss']:.4g}"]]
+    assert "1 h 23 min" in page.root.one("header", class_="top").text
+
+
 @pytest.mark.parametrize("value", [10**400, 1e308, float("nan"), -1, "<b>", None, [], {"a": 1}])
 def test_numbers_that_are_none(value: object, copy: Path, tmp_path: Path) -> None:
     """Wherever one stands in the metrics: curves have a gap there, and the head a dash."""
@@ -134,6 +144,19 @@ def test_refused(arguments: list[str], words: list[str], run: Path, copy: Path, 
     places = {"RUN": str(run), "RUN2": str(copy)}
     refused(report(*(places.get(argument, argument) for argument in arguments)), *words)
     assert tree(here) == {"there.html": b"old"}
+
+
+@pytest.mark.parametrize("owned", ["loggers/page.html", "config.yaml"])
+def test_a_file_of_a_run_is_not_written_over(owned: str, run: Path, copy: Path, here: Path) -> None:
+    """Whichever run's: what a logger wrote, and by another name what the run itself did."""
+    (copy / "loggers").mkdir()
+    file = copy / owned
+    if file.suffix != ".html":
+        (here / "page.html").symlink_to(file)
+        file = here / "page.html"
+    before = tree(copy)
+    refused(report(run, "-o", file, "--force"), "is a file of the run", "name another one")
+    assert tree(copy) == before
 
 
 @pytest.mark.parametrize(("module", "package"), [("vl_convert", "vl-convert-python"), ("jinja2", "jinja2")])

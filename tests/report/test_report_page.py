@@ -128,9 +128,9 @@ def test_pictures_are_the_images_that_were_mistaken(page: Page, run: Path) -> No
         np.testing.assert_array_equal(picture, expected)
 
 
-def test_what_a_user_names_is_text(evil_run: Path, tmp_path: Path) -> None:
+def test_what_a_user_names_is_text(evil_run: Path, evil_page: Page) -> None:
     """Names that would be elements or scripts: the page has them as texts, and no element of theirs."""
-    page = reported(tmp_path, evil_run)
+    page = evil_page
     assert page.root.one("h1").text == evil_run.name
     names = [row[0] for row in page.rows("Precision and recall by class")[1:]]
     assert sorted(names) == sorted(name[:24] if len(name) <= 24 else f"{name[:21]}..." for name in EVIL)

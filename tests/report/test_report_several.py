@@ -1,5 +1,6 @@
 """Runs side by side: which are one group, and the means of each."""
 
+import json
 import shutil
 import statistics
 from pathlib import Path
@@ -9,7 +10,7 @@ from helpers.commands import metrics, run_small
 from helpers.page import Page
 
 from ttfs_cupy.report.gathering.reading import read
-from ttfs_cupy.report.groups import grouped
+from ttfs_cupy.report.groups import differing, grouped
 
 from .conftest import reported
 
@@ -69,6 +70,37 @@ def test_each_run_has_a_section(page: Page, runs: list[Path]) -> None:
     assert [article.one("h3").text for article in articles] == [path.name for path in runs]
     assert all(str(path) in article.text for path, article in zip(runs, articles, strict=True))
     assert page.path.stat().st_size < 3e6
+
+
+def test_runs_of_one_seed_are_told(together: Page) -> None:
+    rows = together.rows("Means over seeds")
+    assert rows[1][:3] == ["lr 0.003", "0, 0", "2 of 2"]
+    (caption,) = (one.text for one in together.root.all("caption") if one.text.startswith("Means over seeds"))
+    assert caption.endswith("(lr 0.003 has several runs of seed 0, each of which counts)")
+
+
+def test_runs_of_other_data_are_no_group(runs: list[Path], tmp_path: Path) -> None:
+    """As of a folder's, which is called the same; nor are their classes compared."""
+    other = Path(shutil.copytree(runs[2], tmp_path / "other"))
+    recorded = json.loads((other / "split.json").read_text())
+    (other / "split.json").write_text(json.dumps({**recorded, "labels": "0" * 64}))
+    page = reported(tmp_path, runs[0], other)
+    assert [row[:3] for row in page.rows("Means over seeds")[1:]] == [["a", "0", "1 of 1"], ["other", "1", "1 of 1"]]
+    ((setting, mine, theirs),) = page.rows("Settings that differ")[1:]
+    assert setting == "the data" and mine != theirs
+    assert mine.startswith("1437 and 360 images, ") and theirs.startswith("1437 and 360 images, 00000000 ")
+    assert "classes" not in [section.attributes["id"] for section in page.root.all("section")]
+    # of a data set by another name that goes without saying
+    config = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(config.replace("dataset: digits", "dataset: fmnist"))
+    assert differing(grouped([read(runs[0]), read(other)])) == ["data.dataset"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"labels": 1, "pixels": "a", "test_images": "<b>"}'])
+def test_data_that_are_not_recorded_part_no_group(text: str, runs: list[Path], tmp_path: Path) -> None:
+    other = Path(shutil.copytree(runs[2], tmp_path / "other"))
+    (other / "split.json").write_text(text)
+    assert len(grouped([read(runs[0]), read(other)])) == 1
 
 
 def test_runs_without_config_or_metrics(runs: list[Path], tmp_path: Path) -> None:

@@ -35,14 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("energy"), description=__doc__)
     add = parser.add_argument
-    add("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
+    parser.add_run()
     add("--images", type=int, metavar="N", help="the first N test images (default: all of them)")
     add("--memory", choices=list(ACCESS), default=MEMORY, help=f"what weights and states lie in (default: {MEMORY})")
     add("--json", type=command_line.path, metavar="FILE", help="write the numbers there; - is the standard output")
     add("--plot", type=command_line.path, metavar="FILE", help="draw the energy of each layer: a PNG file")
-    add("--force", action="store_true", help="write over files that are there")
-    add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
-    add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
+    parser.add_force()
+    parser.add_device()
+    parser.add_epoch()
     parser.add_overrides("a key of the config, such as data.root=DIR")
     loudness.add_options(parser, "warnings, errors, and the table")
     return parser

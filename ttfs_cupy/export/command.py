@@ -38,14 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("export"), description=__doc__)
     add = parser.add_argument
-    add("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
+    parser.add_run()
     add("--onnx", type=command_line.path, metavar="FILE", help="the network as a graph of standard ONNX operators")
     add("--nir", type=command_line.path, metavar="FILE", help="its neurons as a graph of standard NIR nodes")
     add("--c", type=command_line.path, metavar="DIR", help="a folder of C files: in float32, and in 8-bit integers")
     add("--images", type=int, default=IMAGES, metavar="N", help=f"test images of the comparison (default: {IMAGES})")
-    add("--force", action="store_true", help="write over files that are there")
-    add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
-    add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
+    parser.add_force()
+    parser.add_device()
+    parser.add_epoch()
     parser.add_overrides("where the data are: data.root=DIR")
     return parser
 

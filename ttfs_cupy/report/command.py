@@ -9,11 +9,11 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.device import get_device
 from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS
 from ttfs_cupy.report import page, several, single
 from ttfs_cupy.report.gathering.reading import RunFiles, read
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("report"), description=__doc__)
     add = parser.add_argument
-    add("runs", metavar="RUN_DIR", nargs="+", type=command_line.path, help="the directory that ttfs-train made")
+    parser.add_runs()
     add(
         "-o",
         "--output",
@@ -49,9 +49,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"how many wrong predictions are shown, 0 to {MOST_IMAGES} (default: {IMAGES})",
     )
-    add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
+    parser.add_device()
     parser.add_overrides("a key of the config, such as data.root=DIR")
-    add("--force", action="store_true", help="write over a file that is there")
+    parser.add_force()
     return parser
 
 
@@ -81,9 +81,7 @@ def _check_output(output: Path, *, force: bool) -> None:
         raise UserError(
             f"--output makes an HTML page, so its name has to end in .html, not '{shown_path(output.name)}'"
         )
-    check_writable(output)
-    if is_there(output) and not force:
-        raise UserError(f"'{shown_path(output)}' is there already: name another file, or add --force")
+    check_output(output, force=force)
 
 
 def _check_runs(runs: Sequence[RunFiles]) -> None:

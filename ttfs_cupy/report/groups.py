@@ -1,6 +1,7 @@
 """Runs that are the same but for their seed, as groups; what of their configs differs, and their curves' means."""
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from ttfs_cupy.sweep import table as sweep_table
 MOST_POINTS, MOST_OF_LINE = 12000, 600
 # characters of a setting's value, and of a group's name
 WIDEST, LONGEST = 60, 40
+# called among the settings: the images and labels themselves
+DATA = "the data"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,15 @@ def results(groups: Sequence[Group]) -> Table:
         seeds = ", ".join(str(run.config.seed) if run.config else "?" for run in group.runs)
         rows.append([group.label, seeds, f"{len(found)} of {len(group.runs)}", *sweep_table.summary(found)])
     header = ["group", "seeds", "finished", "validation, %", "test, %", "deviation"]
-    return Table("Means over seeds; the sample standard deviation (n - 1) is that of the test accuracy", header, rows)
+    caption = "Means over seeds; the sample standard deviation (n - 1) is that of the test accuracy"
+    return Table(caption, header, rows, "; ".join(filter(None, map(_same_seeds, groups))))
+
+
+def _same_seeds(group: Group) -> str:
+    """Says that runs of one seed are counted one by one, though hardly independent; nothing where there are none."""
+    counts = Counter(run.config.seed for run in group.runs if run.config is not None)
+    seeds = [str(seed) for seed, count in counts.items() if count > 1]
+    return f"{group.label} has several runs of seed {', '.join(seeds)}, each of which counts" if seeds else ""
 
 
 def settings(groups: Sequence[Group]) -> Table | None:
@@ -95,7 +106,11 @@ def each(groups: Sequence[Group]) -> Table:
 
 def by_class(groups: Sequence[Group], names: Sequence[str] | None) -> Table | None:
     """The mean test accuracy of each class; None where the runs are not all of one data set."""
-    if len({run.config.data.dataset if run.config else None for group in groups for run in group.runs}) > 1:
+    runs = [run for group in groups for run in group.runs]
+    if (
+        len({run.config.data.dataset if run.config else None for run in runs}) > 1
+        or len({run.data for run in runs}) > 1
+    ):
         return None
     found = [[one for run in group.runs if (one := _class_accuracies(run)) is not None] for group in groups]
     counts = {len(one) for group in found for one in group}
@@ -191,15 +206,22 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _differing(one: RunFiles, other: RunFiles) -> Mapping[str, Any] | None:
-    """What of two runs' configs makes other results, but for the seed; None where a config is missing."""
+    """What of two runs' configs makes other results, but for the seed, and their data where they are known; None where
+    a config is missing."""
     if one.config is None or other.config is None:
         return None
-    return {key: values for key, values in changes.of_results(one.config, other.config).items() if key != "seed"}
+    found = {key: values for key, values in changes.of_results(one.config, other.config).items() if key != "seed"}
+    # a data set of the same name, such as a folder, may be another one
+    if "data.dataset" not in found and None not in (one.data, other.data) and one.data != other.data:
+        found[DATA] = (one.data, other.data)
+    return found
 
 
 def _value(run: RunFiles, key: str) -> str:
     if run.config is None:
         return "?"
+    if key == DATA:
+        return run.data or NONE
     value: Any = run.config.model_dump(mode="json", by_alias=True)
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -32,7 +33,7 @@ def rendered(template: str, charts: Compiled, content: Mapping[str, Any]) -> byt
     safe = imported("markupsafe", *JINJA).Markup
     scripts = {name: _template(f"{name}.js") for name in ("theme", "page")}
     if charts.charts:
-        scripts["vega"] = imported("vl_convert", *VL_CONVERT).javascript_bundle(_VEGA)
+        scripts["vega"] = _vega()
     for text in scripts.values():
         # it would end there
         assert "</script" not in text.lower() and "<!--" not in text
@@ -58,6 +59,13 @@ def _policy(scripts: Any) -> str:
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
+
+
+@cache
+def _vega() -> str:
+    """Vega as one script, which takes a second to be put together."""
+    text: str = imported("vl_convert", *VL_CONVERT).javascript_bundle(_VEGA)
+    return text
 
 
 def _template(name: str) -> str:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("robustness"), description=__doc__)
     add = parser.add_argument
-    add("runs", metavar="RUN_DIR", nargs="+", type=command_line.path, help="a directory that ttfs-train made")
+    parser.add_runs()
     add(
         "-o",
         "--output",
@@ -60,10 +60,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--images", type=int, metavar="N", help="the first N test images (default: all)")
     add("--seeds", type=int, default=SEEDS, metavar="N", help=f"draws noise by seeds 0 to N - 1 (default: {SEEDS})")
-    add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
+    parser.add_device()
     parser.add_overrides("a key of the configs, such as data.root=DIR; may be repeated")
     add("--no-figure", action="store_true", help="write no .png and .svg, which matplotlib draws")
-    add("--force", action="store_true", help="write over files that are there")
+    parser.add_force()
     loudness.add_options(parser, "warnings, errors, and the table")
     return parser
 

@@ -17,7 +17,6 @@ from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.neuron import PotentialReadout, PspSlope
 
-# rows of such sizes are computed in float64 at once
 Readouts = NDArray[np.float32]
 
 
@@ -44,21 +43,46 @@ def decide(network: Network, inputs: Array) -> Decisions:
     Raises TypeError or ValueError for inputs that are none, as `Network.run` does, UserError where readouts are beyond
     float32.
     """
-    readout = network.layers[-1]
-    assert isinstance(readout, Weighted)
     with network.turns.take(), network.device.current():
         # a view, which the readout's second pass does not touch
         readouts = network.device.to_host(network.run(inputs)).copy()
-        # at slope 0 nothing moves in the readout's window
-        moves = not readout.neuron.fires and network.psp_slope != 0
-        drives = _drives(network, readout) if moves else readouts
+        drives = drives_of(network, readouts)
         network.validity.raise_if_marked()
     if not np.isfinite(readouts).all():
         raise UserError("the network's readout is beyond float32: its weights are too large")
-    begin = readout_window(network)
+    return decisions(network, readouts, drives)
+
+
+def decisions(network: Network, readouts: Readouts, drives: Readouts | None) -> Decisions:
+    """Of images with these readouts, (N, classes), all finite. drives: as `drives_of` gives them."""
+    moments = spike_moments(readouts, network.t_win) if drives is None else crossings(drives, readouts)
+    second, first = np.partition(readouts.astype(np.float64), -2, axis=1)[:, -2:].T
+    classes: NDArray[np.int64] = readouts.argmax(axis=1).astype(np.int64)
+    margins = np.minimum(first - second, np.finfo(np.float32).max).astype(np.float32)
+    times = (readout_window(network) + moments).astype(np.float32)
+    return Decisions(classes, readouts, margins, times)
+
+
+def drives_of(network: Network, readouts: Readouts) -> Readouts | None:
+    """The readout's potentials as its window opened, (N, classes), in the run before, which gave these readouts: the
+    same ones at slope 0. None where the readout fires.
+
+    The caller has the network's turn and device. The network's own arrays stay as they are.
+    """
+    readout = network.layers[-1]
+    assert isinstance(readout, Weighted)
     if readout.neuron.fires:
-        return _decisions(readouts, begin + spike_moments(readouts, network.t_win))
-    return _decisions(readouts, begin + crossings(drives, readouts))
+        return None
+    if network.psp_slope == 0:
+        return readouts
+    device, given = network.device, network.readout_inputs
+    without_slope = PotentialReadout(device, network.t_win, PspSlope(device, 0.0), readout.potential)
+    forward = readout.algorithms.forward
+    workspace = device.xp.empty(forward.workspace(len(given), "forward"), np.float32)
+    drives = device.xp.empty((len(given), *readout.out_shape), np.float32)
+    forward.forward(given, readout.weights, without_slope, Activations(drives), workspace)
+    found: Readouts = device.to_host(drives).reshape(len(given), -1)
+    return found
 
 
 def readout_window(network: Network) -> int:
@@ -90,22 +114,3 @@ def spike_moments(earliness: Readouts, t_win: float) -> NDArray[np.float64]:
     stands before the window ends."""
     moments: NDArray[np.float64] = 1 - earliness.max(axis=1).astype(np.float64) / t_win
     return moments
-
-
-def _decisions(readouts: Readouts, times: NDArray[np.float64]) -> Decisions:
-    second, first = np.partition(readouts.astype(np.float64), -2, axis=1)[:, -2:].T
-    classes: NDArray[np.int64] = readouts.argmax(axis=1).astype(np.int64)
-    # of two float32 far apart, the difference may be none
-    margins = np.minimum(first - second, np.finfo(np.float32).max).astype(np.float32)
-    return Decisions(classes, readouts, margins, times.astype(np.float32))
-
-
-def _drives(network: Network, readout: Weighted) -> Readouts:
-    """The readout's potentials as its window opened, in the run before: its own, at slope 0."""
-    device, given = network.device, network.readout_inputs
-    without_slope = PotentialReadout(device, network.t_win, PspSlope(device, 0.0), readout.potential)
-    forward = readout.algorithms.forward
-    workspace = device.xp.empty(forward.workspace(len(given), "forward"), np.float32)
-    drives = device.xp.empty((len(given), *readout.out_shape), np.float32)
-    forward.forward(given, readout.weights, without_slope, Activations(drives), workspace)
-    return device.to_host(drives).reshape(len(given), -1)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("predict"), description=__doc__)
     add = parser.add_argument
-    add("run", metavar="RUN_DIR", type=command_line.path, help="the directory that ttfs-train made")
+    parser.add_run()
     add(
         "images",
         metavar="IMAGE",
@@ -60,9 +60,9 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--csv", action="store_true", help="print CSV")
     add("--top", type=int, default=1, metavar="N", help="tell the N best classes (default: 1)")
     add("-o", "--output", type=command_line.path, metavar="FILE", help="write to that file")
-    add("--force", action="store_true", help="write over a file that is there")
-    add("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
-    add("--epoch", type=int, metavar="N", help="the weights after that epoch, of a checkpoint that training.keep kept")
+    parser.add_force()
+    parser.add_device()
+    parser.add_epoch()
     add("--batch-size", type=int, default=BATCH_SIZE, metavar="N", help=f"images at once (default: {BATCH_SIZE})")
     parser.add_overrides("a key of the run's config, such as threads=2")
     loudness.add_options(parser, "warnings, errors, and the classes")

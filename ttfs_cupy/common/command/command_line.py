@@ -45,6 +45,27 @@ class Parser(argparse.ArgumentParser):
         said = colours.painted(f"error: {sentence}: see {self.prog} --help", colours.RED, sys.stderr)
         self.exit(USER_ERROR, f"{said}\n")
 
+    def add_run(self) -> None:
+        """Adds RUN_DIR."""
+        self.add_argument("run", metavar="RUN_DIR", type=path, help="the directory that ttfs-train made")
+
+    def add_runs(self) -> None:
+        """Adds RUN_DIR..., one or more."""
+        self.add_argument("runs", metavar="RUN_DIR", nargs="+", type=path, help="a directory that ttfs-train made")
+
+    def add_device(self) -> None:
+        """Adds --device, of a run's network."""
+        self.add_argument("--device", help="auto, cuda, cuda:N or cpu (default: as in the run's config)")
+
+    def add_epoch(self) -> None:
+        """Adds --epoch."""
+        about = "the weights after that epoch, of a checkpoint that training.keep kept"
+        self.add_argument("--epoch", type=int, metavar="N", help=about)
+
+    def add_force(self) -> None:
+        """Adds --force."""
+        self.add_argument("--force", action="store_true", help="write over files that are there")
+
     def add_overrides(self, about: str, metavar: str = "KEY.SUB=VALUE") -> None:
         """Adds --set, which may be repeated: keys of a config."""
         self.add_argument("--set", action="append", default=[], metavar=metavar, help=about)

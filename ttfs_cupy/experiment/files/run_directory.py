@@ -280,7 +280,7 @@ class RunDirectory:
 
         Raises UserError unless it is these, and the same images were held out.
         """
-        told = self._read_split()
+        told = self.read_split()
         if told is None:
             return False
         if set(told) != set(fingerprint):
@@ -303,7 +303,8 @@ class RunDirectory:
             )
         return True
 
-    def _read_split(self) -> dict[str, Any] | None:
+    def read_split(self) -> dict[str, Any] | None:
+        """What the run says of its data; earlier versions' runs say nothing. Raises UserError if it cannot be read."""
         try:
             content = read_own(self.split, f"'{self.split}'", LARGEST_SPLIT)
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a run's network does on every test image: a pass over the set, and one more over a few images."""
+"""What a run's network does on every test image, by one pass over the set; and by one more over a few images."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.evaluation import Evaluation
 from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.engine.steps.spike_times import SpikeTimes
-from ttfs_cupy.trained.decision import crossings, decide, readout_window
+from ttfs_cupy.trained.decision import decisions, drives_of
 from ttfs_cupy.trained.opening import OpenedRun
 
 
@@ -43,10 +43,10 @@ class _Neurons:
 class Measurements:
     """Of N test images, in their order.
 
-    labels, predicted: classes, (N,). readout: float32 (N, K), membrane potentials, or earliness where it fires.
+    labels, predicted: classes, (N,). readout: float32 (N, K), membrane potentials, or earliness where readout_fires.
     fired, at_once: by spiking layer, for each of its neurons on how many images it fired, and fired as its window
     opened, int64 (neurons,). spike_times: by layer, spikes in each of equal shares of the window, int64 (bins,).
-    margins, times: float32 (N,), as Decisions has them; None where a readout is not finite.
+    margins, times: float32 (N,), as Decisions has them; None where readouts or their differences are not finite.
     """
 
     labels: NDArray[np.int32]
@@ -57,6 +57,7 @@ class Measurements:
     at_once: dict[str, NDArray[np.int64]]
     spike_times: dict[str, NDArray[np.int64]]
     psp_slope: float
+    readout_fires: bool
     margins: NDArray[np.float32] | None
     times: NDArray[np.float32] | None
     operations: Operations
@@ -87,7 +88,8 @@ def measure(opened: OpenedRun) -> Measurements:
     network, test = opened.network, opened.experiment.test
     operations = OperationCounter(network)
     neurons, times, last = _Neurons(network), SpikeTimes(network), network.layers[-1]
-    readouts: list[np.ndarray] = []
+    readouts: list[NDArray[np.float32]] = []
+    drives: list[NDArray[np.float32]] = []
 
     def watch(layer: Layer, output: Array) -> None:
         neurons.watch(layer, output)
@@ -95,28 +97,25 @@ def measure(opened: OpenedRun) -> Measurements:
         operations.watch(layer, output)
         if layer is last:
             readouts.append(network.device.to_host(output).reshape(len(output), -1).copy())
+            if (begun := drives_of(network, readouts[-1])) is not None:
+                drives.append(begun)
 
     found = predict(network, test, watch=watch)
     fired, at_once = neurons.read()
     readout = np.concatenate(readouts)
-    margins, moments = _decisions(network, test, readout) if np.isfinite(readout).all() else (None, None)
+    decided = decisions(network, readout, np.concatenate(drives) if drives else None) if _can_decide(readout) else None
+    margins, moments = (None, None) if decided is None else (decided.margins, decided.times)
     counted = (found.evaluation, fired, at_once, times.read())
     totals = found.evaluation.totals
     done = Operations(totals.images, network.psp_slope, totals.accuracy, operations.read(totals.images))
-    return Measurements(test.labels, found.classes, readout, *counted, network.psp_slope, margins, moments, done)
+    rule = (network.psp_slope, last.is_spiking)
+    return Measurements(test.labels, found.classes, readout, *counted, *rule, margins, moments, done)
 
 
-def _decisions(
-    network: Network, test: Batches, readout: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The margin of each image, and since when its answer stands: where the readout's potentials move, by one more
-    pass."""
-    if network.psp_slope == 0 and not network.layers[-1].is_spiking:
-        second, first = np.partition(readout.astype(np.float64), -2, axis=1)[:, -2:].T
-        times = readout_window(network) + crossings(readout, readout)
-        return (first - second).astype(np.float32), times.astype(np.float32)
-    made = [decide(network, batch.inputs) for batch in test.epoch(0, network.device)]
-    return np.concatenate([one.margins for one in made]), np.concatenate([one.times for one in made])
+def _can_decide(readout: NDArray[np.float32]) -> bool:
+    """Whether readouts are finite, and so are their differences."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.ptp(readout, axis=1)).all())
 
 
 def confident_mistakes(measured: Measurements, most: int) -> NDArray[np.int64]:
@@ -129,7 +128,7 @@ def confident_mistakes(measured: Measurements, most: int) -> NDArray[np.int64]:
 
 def spikes_of(opened: OpenedRun, images: NDArray[np.int64]) -> list[tuple[str, NDArray[np.float32]]]:
     """Earliness of the input and of each spiking layer for these test images, (images, neurons), in the order of their
-    windows. An input that consists of no spikes is left out."""
+    windows. An input that consists of no spikes is left out, and so is a readout that does not fire."""
     network, test = opened.network, opened.experiment.test
     batches = Batches(test.images, len(images), encode=network.encoder, members=images)
     found: list[tuple[str, NDArray[np.float32]]] = []

@@ -10,7 +10,7 @@ from ttfs_cupy.common.checks import is_number, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import read_own
-from ttfs_cupy.common.shown import message_of
+from ttfs_cupy.common.shown import message_of, one_line
 from ttfs_cupy.experiment.config import Config, load_config
 from ttfs_cupy.experiment.files.metrics import AFTER, LARGEST
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
@@ -24,12 +24,15 @@ _BEGINNING = re.compile(r"ttfs_cupy (\S+) on (.+)")
 # no number of a run's is larger
 MOST = 1e300
 MOST_EPOCHS = 1 << 31
+# what split.json says of the data, whatever the seed is
+IMAGES, DIGESTS = ("training_images", "test_images"), ("labels", "pixels")
 
 
 @dataclass(frozen=True)
 class RunFiles:
     """A run without its weights and data. epochs: the lines of epochs, in their order; changes: those that say what was
-    changed as the run went on; test: the test set's. began, ended: of the log. troubles: sentences."""
+    changed as the run went on; test: the test set's. data: what tells its images and labels from others; None where it
+    is not known. began, ended: of the log. troubles: sentences."""
 
     run: RunDirectory
     config_text: str
@@ -38,6 +41,7 @@ class RunFiles:
     changes: list[Line]
     test: Line | None
     result: Result | None
+    data: str | None
     began: str | None
     ended: str | None
     version: str | None
@@ -76,7 +80,9 @@ def read(path: Path) -> RunFiles:
     if test is not None:
         version, device = _text(test, "version") or version, _text(test, "device") or device
     result = _finite(read_result(run))
-    return RunFiles(run, text, config, epochs, changes, test, result, began, ended, version, device, troubles)
+    return RunFiles(
+        run, text, config, epochs, changes, test, result, _data(run), began, ended, version, device, troubles
+    )
 
 
 def _finite(result: Result | None) -> Result | None:
@@ -103,6 +109,20 @@ def by_layer(line: Line | None, *keys: str) -> dict[str, float]:
     return {}
 
 
+def _data(run: RunDirectory) -> str | None:
+    """Counts and digests of the images; not which were held out, which the seed decides. Whoever opens the run is told
+    what is wrong with the file."""
+    try:
+        recorded = run.read_split() or {}
+    except UserError:
+        return None
+    images = [recorded.get(key) for key in IMAGES]
+    digests = [digest for key in DIGESTS if isinstance(digest := recorded.get(key), str)]
+    if not all(map(is_whole, images)) or len(digests) < len(DIGESTS):
+        return None
+    return f"{images[0]} and {images[1]} images, {' '.join(one_line(digest[:8]) for digest in digests)}"
+
+
 def _metrics(run: RunDirectory, troubles: list[str]) -> tuple[list[Line], list[Line], Line | None]:
     try:
         content = read_own(run.metrics, f"'{run.metrics.name}'", LARGEST).decode("utf-8", "replace")
@@ -112,7 +132,8 @@ def _metrics(run: RunDirectory, troubles: list[str]) -> tuple[list[Line], list[L
     except UserError as error:
         troubles.append(f"The run's metrics are missing: {message_of(error)}.")
         return [], [], None
-    epochs: list[Line] = []
+    epochs: dict[int, Line] = {}
+    repeated: set[int] = set()
     changes: list[Line] = []
     test, damaged, why = None, [], ""
     for place, text in enumerate(content.split("\n"), 1):
@@ -125,7 +146,9 @@ def _metrics(run: RunDirectory, troubles: list[str]) -> tuple[list[Line], list[L
             why = why or message_of(error)
             continue
         if is_whole(line.get("epoch")) and 0 < line["epoch"] < MOST_EPOCHS:
-            epochs.append(line)
+            if line["epoch"] in epochs:
+                repeated.add(line["epoch"])
+            epochs[line["epoch"]] = line
         elif is_whole(line.get(AFTER)) and 0 <= line[AFTER] < MOST_EPOCHS and isinstance(line.get("changes"), Mapping):
             changes.append(line)
         elif "test_accuracy" in line:
@@ -136,7 +159,10 @@ def _metrics(run: RunDirectory, troubles: list[str]) -> tuple[list[Line], list[L
     if damaged:
         first = f"{_count(len(damaged), 'line')} of metrics.jsonl cannot be read and {_are(len(damaged))} left out"
         troubles.append(f"{first}: line {damaged[0]}{' is the first' if len(damaged) > 1 else ''}, {why}.")
-    return sorted(epochs, key=lambda line: line["epoch"]), changes, test
+    if repeated:
+        stand = f"{_count(len(repeated), 'epoch')} {_are(len(repeated))} in metrics.jsonl more than once"
+        troubles.append(f"{stand}, epoch {min(repeated)}{' first' if len(repeated) > 1 else ''}: the last line counts.")
+    return [epochs[epoch] for epoch in sorted(epochs)], changes, test
 
 
 def _log(run: RunDirectory, troubles: list[str]) -> tuple[str | None, str | None, str | None, str | None]:

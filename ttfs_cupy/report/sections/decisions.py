@@ -24,9 +24,12 @@ def decisions(measured: Measurements) -> DecisionCharts | None:
     if measured.margins is None or measured.times is None:
         return None
     right = measured.is_right
+    stands = (
+        "its first neuron fires" if measured.readout_fires else "the largest readout has been the largest to the end"
+    )
     about = [
-        "The margin is by how much the largest readout exceeds the second. An answer stands from when the largest "
-        "readout has been the largest to the end; time is counted in windows, from the input's on."
+        "The margin is by how much the largest readout exceeds the second. An answer stands from when "
+        f"{stands}; time is counted in windows, from the first one's start."
     ]
     charts = [_chart(right, "margins", "Margin", measured.margins, "margin")]
     times = measured.times
@@ -38,7 +41,7 @@ def decisions(measured: Measurements) -> DecisionCharts | None:
 
 
 def _why(measured: Measurements) -> str:
-    if measured.psp_slope == 0:
+    if measured.psp_slope == 0 and not measured.readout_fires:
         return ", as the readout's window opens: at psp_slope 0 its potentials do not change within it"
     return ""
 

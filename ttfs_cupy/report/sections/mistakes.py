@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ttfs_cupy.engine.network import Network
 from ttfs_cupy.report.drawing.charts import Chart, Specification, rounded
 from ttfs_cupy.report.drawing.pictures import picture
 from ttfs_cupy.report.gathering.measuring import Measurements, confident_mistakes, spikes_of
+from ttfs_cupy.trained.decision import readout_window
 from ttfs_cupy.trained.opening import OpenedRun
 
 # rows of a raster for each layer
@@ -43,7 +45,9 @@ def mistakes(opened: OpenedRun, measured: Measurements, names: Sequence[str], mo
         return None
     layers = spikes_of(opened, chosen)
     samples = {name: sample(earliness.shape[1]) for name, earliness in layers}
-    specification = raster(opened.network.t_win, [(name, len(samples[name])) for name, _ in layers])
+    begin, has_potentials = _first_window(opened.network, len(layers)), not opened.network.layers[-1].is_spiking
+    rows = [(name, len(samples[name])) for name, _ in layers]
+    specification = raster(opened.network.t_win, rows, begin, has_potentials=has_potentials)
     test = opened.experiment.test.images
     items = []
     for place, image in enumerate(chosen):
@@ -52,7 +56,8 @@ def mistakes(opened: OpenedRun, measured: Measurements, names: Sequence[str], mo
         title = f"Image {image}: {true}, taken for {predicted}"
         uri = picture(test.images[image], test.maximum)
         moment = None if measured.times is None else float(measured.times[image]) * opened.network.t_win
-        chart = _chart(opened, f"raster-{place}", title, found, samples, specification, moment)
+        t_win, called = opened.network.t_win, f"raster-{place}"
+        chart = _chart(t_win, begin, called, title, found, samples, specification, moment)
         items.append(Mistake(title, uri, true, predicted, _facts(measured, int(image)), chart))
     parts = [f"{len(samples[name]):,} of {earliness.shape[1]:,} neurons of {name}" for name, earliness in layers]
     wrong = int((~measured.is_right).sum())
@@ -77,8 +82,15 @@ def _facts(measured: Measurements, image: int) -> list[tuple[str, str]]:
     return facts
 
 
+def _first_window(network: Network, layers: int) -> int:
+    """In which window the first of so many layers with spikes fires: not in the input's where that has no spikes."""
+    before_readout = layers - network.layers[-1].is_spiking
+    return readout_window(network) - before_readout
+
+
 def _chart(
-    opened: OpenedRun,
+    t_win: float,
+    begin: int,
     name_of_chart: str,
     title: str,
     layers: Sequence[tuple[str, NDArray[np.float32]]],
@@ -86,11 +98,11 @@ def _chart(
     specification: Specification,
     decided: float | None,
 ) -> Chart:
-    """decided: the time since when the answer stands; None where it is not known."""
-    t_win, row = opened.network.t_win, 0
+    """begin: the first layer's window. decided: the time since when the answer stands; None where it is not known."""
+    row = 0
     dots: list[list[float | int | None]] = []
     said = []
-    for window, (name, earliness) in enumerate(layers):
+    for window, (name, earliness) in enumerate(layers, begin):
         shown = earliness[samples[name]]
         for neuron in np.flatnonzero(shown):
             dots.append([rounded(t_win * (window + 1) - float(shown[neuron]), 4), row + int(neuron)])
@@ -109,16 +121,19 @@ def _chart(
     return Chart(name_of_chart, called, f"{'. '.join(said)}.", specification, data)
 
 
-def raster(t_win: float, layers: Sequence[tuple[str, int]]) -> Specification:
-    """Spikes (t, row) of layers, of so many neurons each, whose windows follow one another from 0. Rows count from
-    above. Behind them are the windows, and the readout's."""
+def raster(t_win: float, layers: Sequence[tuple[str, int]], begin: int, *, has_potentials: bool) -> Specification:
+    """Spikes (t, row) of layers, of so many neurons each, whose windows follow one another from number `begin` on. Rows
+    count from above. Behind them are the windows; and of a readout that has potentials, not spikes, its own."""
+    windows = begin + len(layers) + has_potentials
     bands, row = [], 0
-    for window, (name, count) in enumerate(layers):
-        bands.append(_band(t_win, len(layers), window, (row - 1, row + count), name))
+    for window, (name, count) in enumerate(layers, begin):
+        bands.append(_band(t_win, windows, window, (row - 1, row + count), name))
         row += count + BETWEEN
-    last, end = row - BETWEEN + 1, t_win * (len(layers) + 1)
-    bands.append(_band(t_win, len(layers), len(layers), (-2, last), "readout"))
-    ticks = [t_win * k for k in range(len(layers) + 2)]
+    last, end = row - BETWEEN + 1, t_win * windows
+    if has_potentials:
+        bands.append(_band(t_win, windows, windows - 1, (-2, last), "readout"))
+        bands[-1] |= {"at": end - t_win / 2, "align": "center", "dx": 0}
+    ticks = [t_win * k for k in range(windows + 1)]
     time = {"type": "quantitative", "scale": {"domain": [0, end], "nice": False}}
     time |= {"title": "time, in windows one after the other", "axis": {"values": ticks, "format": "~g"}}
     rows = {"type": "quantitative", "title": None, "scale": {"domain": [last, -2], "nice": False}, "axis": None}
@@ -151,14 +166,11 @@ def raster(t_win: float, layers: Sequence[tuple[str, int]]) -> Specification:
     }
 
 
-def _band(t_win: float, layers: int, window: int, rows: tuple[float, float], name: str) -> dict[str, float | str]:
-    """A window, and its name: beside it, on the side where there is more room; the readout's within."""
+def _band(t_win: float, windows: int, window: int, rows: tuple[float, float], name: str) -> dict[str, float | str]:
+    """A window of so many, and its name beside it, on the side where there is more room."""
     begin, end = t_win * window, t_win * (window + 1)
-    if window == layers:
-        at, align, dx = (begin + end) / 2, "center", 0
-    elif window < (layers + 1) / 2:
-        at, align, dx = end, "left", 6
-    else:
-        at, align, dx = begin, "right", -6
     place: dict[str, float | str] = {"from": begin, "to": end, "top": rows[0], "bottom": rows[1], "name": name}
-    return {**place, "middle": sum(rows) / 2, "at": at, "align": align, "dx": dx}
+    place["middle"] = sum(rows) / 2
+    if window < windows / 2:
+        return {**place, "at": end, "align": "left", "dx": 6}
+    return {**place, "at": begin, "align": "right", "dx": -6}

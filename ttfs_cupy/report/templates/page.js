@@ -30,7 +30,9 @@
       return;
     }
     const rows = typeof value === "object" ? Object.entries(value) : [["", String(value)]];
-    tip.replaceChildren(...rows.filter(([, text]) => text !== "undefined" && text !== "NaN" && text !== "").map(([name, text]) => {
+    // a line that has no value there is told as "NaN", "NaN%" or undefined
+    const isKnown = ([, text]) => text !== "" && !/^(undefined|NaN%?)$/.test(text);
+    tip.replaceChildren(...rows.filter(isKnown).map(([name, text]) => {
       const row = document.createElement("div");
       const label = document.createElement("span"), number = document.createElement("b");
       label.textContent = name;
