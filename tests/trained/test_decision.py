@@ -14,8 +14,7 @@ from reference.specification import random_images
 from ttfs_cupy import UserError, build
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.trained import decision
-from ttfs_cupy.trained.decision import crossings, decide, readout_window, spike_moments
+from ttfs_cupy.trained.decision import crossings, decide, decisions, drives_of, readout_window, spike_moments
 
 SHAPE, CLASSES = (2, 8, 6), 5
 SPEC: list[Any] = [6, "P", 7, {"linear": 20}]
@@ -210,18 +209,17 @@ def test_a_decision_leaves_the_network_as_it_was() -> None:
     assert np.array_equal(host(net.forward(net.encode(pixels))), host(expected))
 
 
-def test_a_margin_is_within_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_margin_is_within_float32() -> None:
     net = net_of()
     readouts = np.array([[3e38, -3e38, -3e38, -3e38, -3e38], [1, 3, 2.5, 0, 0]], np.float32)
-    monkeypatch.setattr(net, "run", lambda inputs: net.device.to_device(readouts))
-    monkeypatch.setattr(decision, "_drives", lambda network, readout: readouts)
-    assert decide(net, net.encode(images(2))).margins.tolist() == [np.finfo(np.float32).max, 0.5]
+    assert decisions(net, readouts, readouts).margins.tolist() == [np.finfo(np.float32).max, 0.5]
 
 
-def test_at_slope_0_nothing_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_slope_0_nothing_is_computed_again() -> None:
     net = net_of(psp_slope=0.0)
     inputs = net.encode(images(8))
-    monkeypatch.setattr(decision, "_drives", None)
+    readouts = net.device.to_host(net.run(inputs))
+    assert drives_of(net, readouts) is readouts
     assert decide(net, inputs).times.tolist() == [4] * 8
 
 

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ttfs_cupy.common.shown import one_line, shown
+from ttfs_cupy.common.shown import one_line, printable, shown
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.changes import changed, of_results
 from ttfs_cupy.robustness.measurement import Measured
 
 # characters of a group's name
 WIDEST = 80
+# and of a path in it
+LONGEST = 40
 ROOT = "data.root"
 
 
@@ -80,4 +82,8 @@ def _label(values: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return one_line(value, WIDEST) if isinstance(value, str) else shown(value)
+    if not isinstance(value, str):
+        return shown(value)
+    # what tells two paths from each other is more often at their ends
+    text = printable(value)
+    return text if len(text) <= LONGEST else f"...{text[3 - LONGEST :]}"
