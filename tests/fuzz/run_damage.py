@@ -101,11 +101,12 @@ def progress(path: Path, random: random.Random) -> None:
     """Another number in what a checkpoint says of how far the run has come."""
     content, about = _loaded(path)
     told = about.get("progress")
-    if not told:
+    # an earlier damage may have put something else there, or taken a key
+    if not isinstance(told, dict) or not told:
         return
     for _ in range(random.choice([1, 1, 2])):
         key = random.choice(["batches", "sums", "seconds", "step", *sorted(told)])
-        value = told[key]
+        value = told.get(key)
         near = [0, 1, -1, None, nasty(random)]
         if isinstance(value, list):
             near += [value[:-1], [*value, 0.0], [-number for number in value], [1e300] * len(value), [nasty(random)]]
