@@ -20,7 +20,7 @@ from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import is_there
-from ttfs_cupy.common.files.writing import check_writable, write_atomically
+from ttfs_cupy.common.files.writing import check_writable, write_all
 from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.device import get_device
 from ttfs_cupy.engine.network import Network
@@ -93,8 +93,8 @@ def _convert(parsed: argparse.Namespace) -> None:
         else (_content(output, weights), f"{len(weights)} tensors of {source}")
         for output in parsed.output
     ]
-    for output, (content, said) in zip(parsed.output, made, strict=True):
-        write_atomically(output, content)
+    write_all({output: content for output, (content, _) in zip(parsed.output, made, strict=True)})
+    for output, (_, said) in zip(parsed.output, made, strict=True):
         command_line.say(f"{output}: {said}")
 
 
@@ -137,8 +137,7 @@ def _config(source: Path, overrides: Sequence[str]) -> Config:
         )
     before = load_config(run.config, _ANY_DEVICE)
     config = load_config(run.config, [*_ANY_DEVICE, *overrides], {"device": "cpu"})
-    for key in changes.of_results(before, config):
-        raise UserError(f"--set cannot change {key} here, which is the run's: only where its data are, by data.root")
+    changes.require_same_network(before, config)
     return config
 
 

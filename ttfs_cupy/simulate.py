@@ -15,7 +15,7 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.writing import write_atomically
+from ttfs_cupy.common.files.writing import write_all
 from ttfs_cupy.common.shown import shown, shown_path
 from ttfs_cupy.data import Batches
 from ttfs_cupy.experiment.files.outputs import check_output
@@ -74,7 +74,7 @@ def _simulate(parsed: argparse.Namespace) -> int:
     first = opened.first_images(min(IMAGES, len(test.images)) if parsed.images is None else parsed.images).images
     images = len(first)
     _tell_run(opened, images)
-    drawn = _picture(parsed, opened, grids[0]) if parsed.plot is not None else b""
+    contents = {} if parsed.plot is None else {parsed.plot: _picture(parsed, opened, grids[0])}
     size = images_at_once(network, min(test.batch_size, images), max(grid.window for grid in grids))
     batches = Batches(first, size, encode=network.encoder)
     results = []
@@ -82,17 +82,17 @@ def _simulate(parsed: argparse.Namespace) -> int:
         for grid in grids:
             logger.info("time           %s", report.grid_line(grid, parsed.dtype))
             results.append(side_by_side(network, batches, grid, parsed.dtype, done))
+    rows = [row_of(result) for result in results]
+    if parsed.json is not None:
+        of_run = {"run": str(parsed.run), "epoch": opened.weights.epoch, "images": images}
+        contents[parsed.json] = report.as_json(results, rows, of_run)
+    # before it is told: whoever reads that may leave
+    write_all(contents)
     if len(grids) == 1:
         _tell(results[0])
-    rows = [row_of(result) for result in results]
     if len(rows) > 1:
         for line in report.convergence_table(rows):
             logger.info("%s", line)
-    if parsed.json is not None:
-        of_run = {"run": str(parsed.run), "epoch": opened.weights.epoch, "images": images}
-        write_atomically(parsed.json, report.as_json(results, rows, of_run))
-    if parsed.plot is not None:
-        write_atomically(parsed.plot, drawn)
     agrees = all(result.agrees for result in results)
     logger.log(logging.INFO if agrees else logging.ERROR, "%s", report.verdict(results), extra=loudness.RESULT)
     return 0 if agrees else DISAGREES

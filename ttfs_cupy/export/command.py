@@ -115,8 +115,7 @@ def _check_overrides(path: Path, overrides: Sequence[str]) -> None:
     """Raises UserError where another network would be written than the run's."""
     run = RunDirectory.existing(path)
     before, after = (load_config(run.config, [OWN_WEIGHTS, *added]) for added in ([], overrides))
-    for key in changes.of_results(before, after):
-        raise UserError(f"--set cannot change {key} here, which is the run's: only where its data are, by data.root")
+    changes.require_same_network(before, after)
 
 
 def _onnx(opened: OpenedRun, images: int) -> Made:

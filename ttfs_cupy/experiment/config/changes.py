@@ -64,6 +64,12 @@ def of_results(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
     return {key: values for key, values in changed(before, after).items() if key not in HARMLESS}
 
 
+def require_same_network(before: Config, after: Config) -> None:
+    """Raises UserError where what is set would make another network than the run's, for whoever writes that one."""
+    for key in of_results(before, after):
+        raise UserError(f"--set cannot change {key} here, which is the run's: only where its data are, by data.root")
+
+
 def record(before: Config, after: Config) -> dict[str, list[Any]]:
     """`changed`, for metrics.jsonl: of mappings only what differs."""
     found: dict[str, list[Any]] = {}
