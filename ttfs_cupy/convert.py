@@ -19,7 +19,7 @@ from ttfs_cupy.common.checks import check_number
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.files.reading import is_there
+from ttfs_cupy.common.files.reading import is_there, named_twice
 from ttfs_cupy.common.files.writing import check_writable, write_all
 from ttfs_cupy.common.shown import shown_path
 from ttfs_cupy.device import get_device
@@ -104,12 +104,9 @@ def _is_module(output: Path) -> bool:
 
 def _check_names(outputs: Sequence[Path]) -> None:
     """Of several spellings of one file the last would be left."""
-    known: dict[Path, Path] = {}
-    for output in outputs:
-        other = known.setdefault(output.resolve(), output)
-        if other is not output:
-            names = " and ".join(f"'{shown_path(name)}'" for name in (other, output))
-            raise UserError(f"--output {names} are one file: name it once")
+    if twice := named_twice(outputs):
+        names = " and ".join(f"'{shown_path(name)}'" for name in twice)
+        raise UserError(f"--output {names} are one file: name it once")
 
 
 def _check_output(output: Path, source: Path, *, force: bool) -> None:

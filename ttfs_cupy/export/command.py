@@ -11,6 +11,7 @@ from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.files.reading import named_twice
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.common.machine.cores import chosen_threads
 from ttfs_cupy.common.packages import imported
@@ -80,7 +81,7 @@ def _export(parsed: argparse.Namespace) -> int:
     check_count("--images", parsed.images)
     for option, output, _ in wanted:
         _check_output(option, output, force=parsed.force)
-    if len({output.resolve() for _, output, _ in wanted}) < len(wanted):
+    if named_twice(output for _, output, _ in wanted):
         raise UserError("--onnx, --nir and --c name one file twice: name one for each")
     _check_overrides(parsed.run, parsed.set)
     opened = open_run(parsed.run, [*_IN_FLOAT32, *parsed.set], parsed.device, parsed.epoch)

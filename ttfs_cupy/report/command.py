@@ -17,6 +17,7 @@ from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS
 from ttfs_cupy.report import page, several, single
 from ttfs_cupy.report.gathering.reading import RunFiles, read
+from ttfs_cupy.trained.opening import check_named_once
 
 SUFFIXES = (".html", ".htm")
 IMAGES, MOST_IMAGES = 12, 100
@@ -61,7 +62,7 @@ def _report(parsed: argparse.Namespace) -> None:
     _check_output(output, force=parsed.force)
     page.check_libraries()
     runs = [read(path) for path in parsed.runs]
-    _check_runs(runs)
+    check_named_once(one.run.path for one in runs)
     if len(runs) > 1:
         if parsed.set or parsed.device:
             raise UserError("--set and --device are of one run's network, which a page of several does not look at")
@@ -82,15 +83,6 @@ def _check_output(output: Path, *, force: bool) -> None:
             f"--output makes an HTML page, so its name has to end in .html, not '{shown_path(output.name)}'"
         )
     check_output(output, force=force)
-
-
-def _check_runs(runs: Sequence[RunFiles]) -> None:
-    known: dict[Path, Path] = {}
-    for one in runs:
-        other = known.setdefault(one.run.path.resolve(), one.run.path)
-        if other is not one.run.path:
-            names = " and ".join(f"'{shown_path(path)}'" for path in (other, one.run.path))
-            raise UserError(f"{names} are one run: name it once")
 
 
 def _check_options(files: RunFiles, parsed: argparse.Namespace) -> None:

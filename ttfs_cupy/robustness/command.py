@@ -24,7 +24,7 @@ from ttfs_cupy.robustness import figure, table
 from ttfs_cupy.robustness.kinds import KINDS, Levels, chosen
 from ttfs_cupy.robustness.measurement import measure, passes
 from ttfs_cupy.robustness.settings import MeasuredRun, groups
-from ttfs_cupy.trained.opening import OpenedRun, open_run
+from ttfs_cupy.trained.opening import OpenedRun, check_named_once, open_run
 
 # of a run's directory, by default; and what the files in it are called before their endings
 FOLDER = NAME = "robustness"
@@ -72,7 +72,7 @@ def _robustness(parsed: argparse.Namespace) -> None:
     levels, seeds = chosen(parsed.only, parsed.levels), check_count("--seeds", parsed.seeds, most=MOST_SEEDS)
     if parsed.images is not None:
         check_count("--images", parsed.images)
-    _check_runs(parsed.runs)
+    check_named_once(parsed.runs)
     folder = _folder(parsed.output, parsed.runs)
     files = {ending: folder / f"{NAME}.{ending}" for ending in ("csv", "json", *figure.FORMATS)}
     _check_files(folder, files, force=parsed.force)
@@ -87,16 +87,6 @@ def _robustness(parsed: argparse.Namespace) -> None:
     for line in table.lines(found):
         logger.info("%s", line, extra=loudness.RESULT)
     logger.info("written to %s: %s", shown_path(folder), ", ".join(files[ending].name for ending in contents))
-
-
-def _check_runs(runs: Sequence[Path]) -> None:
-    """Raises UserError for one that is named twice: it would count twice."""
-    known: dict[Path, Path] = {}
-    for run in runs:
-        other = known.setdefault(run.resolve(), run)
-        if other is not run:
-            names = " and ".join(f"'{shown_path(name)}'" for name in (other, run))
-            raise UserError(f"{names} are one run: name it once")
 
 
 def _folder(output: Path | None, runs: Sequence[Path]) -> Path:

@@ -1,7 +1,7 @@
 """A run opened: its network with trained weights, with the data that it was made for or without."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from ttfs_cupy.common.checks import check_count
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.files.reading import named_twice
+from ttfs_cupy.common.shown import shown, shown_path
 from ttfs_cupy.data import Batches, Dataset, InputDescription
 from ttfs_cupy.device import get_device
 from ttfs_cupy.engine.network import Network
@@ -143,3 +144,10 @@ def _take_weights(network: Network, run: RunDirectory, epoch: int | None) -> tup
     if epoch is None:
         return run.best, load_best(network, run.best)
     return run.kept(epoch), load_kept(network, run, epoch)
+
+
+def check_named_once(runs: Iterable[Path]) -> None:
+    """Raises UserError where one run is named twice, by whatever paths: it would count twice."""
+    if twice := named_twice(runs):
+        names = " and ".join(f"'{shown_path(name)}'" for name in twice)
+        raise UserError(f"{names} are one run: name it once")

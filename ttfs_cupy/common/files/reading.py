@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,6 +46,16 @@ def reason(error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     text = error.strerror if isinstance(error, OSError) else None
     return _REASONS.get(number or 0) or text or str(error)
+
+
+def named_twice(paths: Iterable[Path]) -> tuple[Path, Path] | None:
+    """The first two that are one file or folder, by whatever names; None where there are none."""
+    known: dict[Path, Path] = {}
+    for path in paths:
+        other = known.setdefault(path.resolve(), path)
+        if other is not path:
+            return other, path
+    return None
 
 
 def open_file(path: Path, *, pipe_too: bool = False) -> BinaryIO:
