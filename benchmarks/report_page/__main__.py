@@ -97,7 +97,7 @@ def _opened(file: Path, *, check: bool) -> dict[str, Any]:
             time.sleep(0.01)
         found = {
             "paint": browser.execute_script(FIRST_PAINT),
-            "drawn": browser.execute_script("return performance.now()"),
+            "drawn": browser.execute_script(NOW),
         }
         found["violations"] = _faults(browser) if check else []
     finally:

@@ -81,5 +81,5 @@ def measure(network: Network, test: Batches, *, slope: str, normalization: str, 
 
 def of_an_image(layers: Sequence[LayerOperations], images: int) -> dict[str, Operations]:
     """By layer, of those that spikes reach: not of the first one if it reads real numbers, as of a direct code."""
-    reached = (layer for layer in layers if layer.has_weights and not layer.multiply_adds)
+    reached = (layer for layer in layers if layer.reads_spikes)
     return {layer.name: Operations(layer.synaptic_operations / images, layer.connections) for layer in reached}

@@ -85,5 +85,5 @@ def total(layers: Iterable[LayerOperations], images: int, way: str) -> Work:
 def additions_of_a_tick(operations: Operations) -> int:
     """What a clocked circuit adds for each tick of a window, for an image: to each potential its slope, while the
     inputs arrive, and once they have where psp_slope is above 0."""
-    reading = (layer for layer in operations.layers if layer.has_weights and not layer.multiply_adds)
+    reading = (layer for layer in operations.layers if layer.reads_spikes)
     return sum(layer.neurons * (2 if layer.has_weight_sum else 1) for layer in reading)

@@ -39,6 +39,11 @@ class LayerOperations:
     def has_weights(self) -> bool:
         return self.connections > 0
 
+    @property
+    def reads_spikes(self) -> bool:
+        """With weights, and no pixels of a direct code before them."""
+        return self.has_weights and not self.multiply_adds
+
     def spikes_of(self, images: int) -> float:
         """Of an image, on average; 0 without spikes."""
         return (self.spikes or 0) / images
@@ -53,6 +58,11 @@ class Operations:
     psp_slope: float
     accuracy: float
     layers: tuple[LayerOperations, ...]
+
+    @property
+    def weighted(self) -> list[LayerOperations]:
+        """The layers with weights: where all work is."""
+        return [layer for layer in self.layers if layer.has_weights]
 
     @property
     def synaptic_operations(self) -> float:

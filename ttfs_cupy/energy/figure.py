@@ -14,7 +14,7 @@ WIDTH = 0.27
 
 def picture(operations: Operations, memory: str) -> bytes:
     """A PNG: for arithmetic and for memory, a group of bars for each layer; the legends have the sums."""
-    names = [layer.name for layer in operations.layers if layer.has_weights]
+    names = [layer.name for layer in operations.weighted]
     figure = matplotlib("figure").Figure(figsize=(max(7.5, 3.6 + 0.62 * len(names)), 6.2), layout="constrained")
     arithmetic, accesses = figure.subplots(2, 1, sharex=True)
     _bars(arithmetic, operations, lambda done: done.arithmetic)
@@ -31,7 +31,7 @@ def picture(operations: Operations, memory: str) -> bytes:
 
 def _bars(axes: Any, operations: Operations, energy: Callable[[Work], float]) -> None:
     images = operations.images
-    weighted = [layer for layer in operations.layers if layer.has_weights]
+    weighted = operations.weighted
     for place, (way, name) in enumerate(WAYS.items()):
         heights = [energy(work(layer, images, way)) for layer in weighted]
         whole: Work = total(weighted, images, way)

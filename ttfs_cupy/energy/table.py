@@ -51,7 +51,7 @@ def _operations(operations: Operations) -> list[tuple[str, ...]]:
         fires = ("", "") if rate is None else (f"{layer.spikes_of(operations.images):,.1f}", f"{rate:.3f}")
         rows.append((layer.name, f"{layer.neurons:,}", *fires, *_synapses([layer], operations.images)))
     # pooling has no neurons of its own: it lets spikes through
-    firing = [layer for layer in operations.layers if layer.has_weights]
+    firing = operations.weighted
     neurons, spikes = (
         sum(layer.neurons for layer in firing),
         sum(layer.spikes_of(operations.images) for layer in firing),
@@ -85,7 +85,7 @@ def _memory(operations: Operations, memory: str) -> list[tuple[str, ...]]:
 
 
 def _by_layer(operations: Operations, shown: Callable[[Work], str]) -> list[tuple[str, ...]]:
-    weighted = [layer for layer in operations.layers if layer.has_weights]
+    weighted = operations.weighted
     rows: list[tuple[str, ...]] = [("layer", *WAYS.values())]
     rows += [(layer.name, *(shown(work(layer, operations.images, way)) for way in WAYS)) for layer in weighted]
     return [*rows, ("total", *(shown(total(weighted, operations.images, way)) for way in WAYS))]

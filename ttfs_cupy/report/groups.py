@@ -8,11 +8,10 @@ from typing import Any
 
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.experiment.config import changes
-from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, rounded
+from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, percent, rounded
 from ttfs_cupy.report.drawing.line_charts import FEW, PERCENT, SHORT, lines
 from ttfs_cupy.report.gathering.reading import Line, RunFiles, by_layer, number
 from ttfs_cupy.report.sections.curves import is_wide, table_of, text_of, thinned
-from ttfs_cupy.report.sections.head import percent
 from ttfs_cupy.sweep import table as sweep_table
 
 # points of all lines of a chart, and of one line
@@ -174,7 +173,7 @@ def _overlay(
     log = name in ("loss", "val-loss") and is_wide(value for row in rows for value in (row[1], row[3]))
     specification = lines(
         series,
-        f"{y_title}, logarithmic" if log else y_title,
+        y_title,
         log=log,
         y_format=number_format,
         zero=zero,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.experiment.files import checkpoint
-from ttfs_cupy.report.drawing.charts import Compiled, Table
+from ttfs_cupy.report.drawing.charts import Compiled, Table, percent
 from ttfs_cupy.report.gathering.reading import RunFiles, by_layer
 from ttfs_cupy.report.groups import by_class, each, grouped, overlaid, results, settings
 from ttfs_cupy.report.page import rendered
 from ttfs_cupy.report.sections.classes import names_of
-from ttfs_cupy.report.sections.head import Head, head, percent
+from ttfs_cupy.report.sections.head import Head, head
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ class Kind:
     is_clean_at_0: bool = True
 
 
+def _noise(key: str) -> Callable[[float, int], Disturbance]:
+    return lambda level, seed: Disturbance(Noise(**{key: _whole(level)}, seed=seed))
+
+
 def _corruption(name: str) -> Callable[[float, int], Disturbance]:
     return lambda level, seed: Disturbance(Noise(seed=seed), (Corruption(name, level),))
 
@@ -50,32 +54,10 @@ def _whole(level: float) -> Any:
 
 _BITS = (8, 6, 5, 4, 3, 2)
 _KINDS = (
-    Kind(
-        "jitter",
-        (0.01, 0.02, 0.05, 0.1, 0.2),
-        "sigma of spike times, share of the window",
-        lambda level, seed: Disturbance(Noise(jitter=level, seed=seed)),
-    ),
-    Kind(
-        "drop-spikes",
-        (0.01, 0.05, 0.1, 0.2, 0.3, 0.5),
-        "share of spikes that are lost",
-        lambda level, seed: Disturbance(Noise(drop_spikes=level, seed=seed)),
-    ),
-    Kind(
-        "time-bits",
-        _BITS,
-        "bits of a spike time",
-        lambda level, seed: Disturbance(Noise(time_bits=_whole(level), seed=seed)),
-        is_clean_at_0=False,
-    ),
-    Kind(
-        "weight-bits",
-        _BITS,
-        "bits of a weight",
-        lambda level, seed: Disturbance(Noise(weight_bits=_whole(level), seed=seed)),
-        is_clean_at_0=False,
-    ),
+    Kind("jitter", (0.01, 0.02, 0.05, 0.1, 0.2), "sigma of spike times, share of the window", _noise("jitter")),
+    Kind("drop-spikes", (0.01, 0.05, 0.1, 0.2, 0.3, 0.5), "share of spikes that are lost", _noise("drop_spikes")),
+    Kind("time-bits", _BITS, "bits of a spike time", _noise("time_bits"), is_clean_at_0=False),
+    Kind("weight-bits", _BITS, "bits of a weight", _noise("weight_bits"), is_clean_at_0=False),
     Kind("gaussian", (0.05, 0.1, 0.2, 0.3, 0.5), "sigma of noise on pixels", _corruption("gaussian")),
     Kind("salt", (0.02, 0.05, 0.1, 0.2, 0.3), "share of pixels black or white", _corruption("salt")),
     Kind("blur", (0.5, 1, 1.5, 2, 3), "sigma of the blur, pixels", _corruption("blur")),

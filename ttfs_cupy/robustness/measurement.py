@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ttfs_cupy.data import Batches
 from ttfs_cupy.data.corruption import corrupted_batches
 from ttfs_cupy.engine.network import Network
@@ -30,11 +28,6 @@ class Point:
     kind: str
     level: float
     passes: tuple[Pass, ...]
-
-    @property
-    def accuracy(self) -> float:
-        """The mean of the passes."""
-        return float(np.mean([one.accuracy for one in self.passes]))
 
 
 @dataclass(frozen=True)

@@ -137,3 +137,7 @@ def _follow_pointer(specification: Specification) -> None:
 def rounded(value: float | None, digits: int = 5) -> float | None:
     """For data of charts: what a screen cannot show takes no room."""
     return None if value is None else float(f"{value:.{digits}g}")
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    return NONE if share is None else f"{100 * share:.{digits}f} %"

@@ -32,6 +32,7 @@ def lines(
         "axis": {"tickMinStep": 1, "tickCount": 8, "format": "d", "labelOverlap": True, "labelSeparation": 8},
     }
     scale = {"zero": zero, **({"type": "log"} if log else {})}
+    y_title = f"{y_title}, logarithmic" if log else y_title
     y = {"field": "y", "type": "quantitative", "title": y_title, "scale": scale, "axis": _axis(y_format)}
     keys = [one.key for one in series]
     colour = {"field": "s", "type": "nominal", "legend": None, "scale": _of(keys, [one.colour for one in series])}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.common.shown import one_line
-from ttfs_cupy.report.drawing.charts import NONE, Chart, Specification, Table, rounded
+from ttfs_cupy.report.drawing.charts import Chart, Specification, Table, percent, rounded
 from ttfs_cupy.report.gathering.measuring import Measurements
 
 # of larger matrices no cell could be seen; in larger ones than the second no number could be read
@@ -71,7 +71,7 @@ def _confusions(matrix: NDArray[np.int64], images: NDArray[np.int64], names: Seq
 
 
 def _share(part: int, of: int) -> str:
-    return f"{100 * part / of:.1f} %" if of else NONE
+    return percent(part / of if of else None, 1)
 
 
 def _chart(matrix: NDArray[np.int64], names: Sequence[str]) -> Chart:
@@ -92,7 +92,7 @@ def _chart(matrix: NDArray[np.int64], names: Sequence[str]) -> Chart:
         "cell, the larger its share of the row. "
     )
     least = int(np.argmin(np.where(matrix.sum(axis=1) > 0, np.diag(shares), 2)))
-    said += f"Of the class {names[least]} the smallest share is right, {100 * shares[least, least]:.1f} %."
+    said += f"Of the class {names[least]} the smallest share is right, {percent(shares[least, least], 1)}."
     return Chart(
         "confusion",
         "Confusion matrix",

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.experiment.files.metrics import AFTER
-from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, rounded
+from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, percent, rounded
 from ttfs_cupy.report.drawing.line_charts import FEW, PERCENT, SHORT, lines
 from ttfs_cupy.report.gathering.reading import Line, RunFiles, by_layer, number
 
@@ -45,77 +45,23 @@ def curves(files: RunFiles) -> list[Chart]:
     if not epochs:
         return []
     averaged = any("average_validation_loss" in line for line in epochs)
-    found = [
-        _chart(files, epochs, "loss", "Loss", of_keys(epochs, _without(LOSSES, averaged)), "cross-entropy"),
-        _chart(
-            files,
-            epochs,
-            "accuracy",
-            "Accuracy",
-            of_keys(epochs, _without(ACCURACIES, averaged)),
-            "share of images",
-            PERCENT,
-        ),
-        _chart(
-            files,
-            epochs,
-            "rates",
-            "Firing rates",
-            of_layers(epochs, "firing_rates"),
-            "share of neurons",
-            PERCENT,
-            zero=True,
-        ),
-        _chart(
-            files,
-            epochs,
-            "saturations",
-            "Spikes as the window opens",
-            of_layers(epochs, "saturations"),
-            "share of neurons",
-            PERCENT,
-            zero=True,
-        ),
-        _chart(
-            files,
-            epochs,
-            "lr",
-            "Learning rate",
-            of_keys(epochs, {"learning rate": "learning_rate"}),
-            "learning rate",
-            zero=True,
-        ),
-        _chart(
-            files,
-            epochs,
-            "slope",
-            "psp_slope",
-            _moving(of_keys(epochs, {"psp_slope": "psp_slope"})),
-            "psp_slope λ",
-            zero=True,
-        ),
-        _chart(
-            files, epochs, "seconds", "Time of an epoch", of_keys(epochs, {"training": "seconds"}), "seconds", zero=True
-        ),
-        _chart(
-            files,
-            epochs,
-            "skipped",
-            "Skipped steps",
-            _some(of_keys(epochs, {"skipped": "skipped_steps"})),
-            "steps of the epoch",
-            zero=True,
-        ),
-        _chart(
-            files,
-            epochs,
-            "clipped",
-            "Steps whose gradient was clipped",
-            _some(of_keys(epochs, {"clipped": "clipped_steps"})),
-            "steps of the epoch",
-            zero=True,
-        ),
+    losses, accuracies = (of_keys(epochs, _without(keys, averaged)) for keys in (LOSSES, ACCURACIES))
+    slope = _moving(of_keys(epochs, {"psp_slope": "psp_slope"}))
+    skipped, clipped = (_some(of_keys(epochs, {name: f"{name}_steps"})) for name in ("skipped", "clipped"))
+    rate, seconds = {"learning rate": "learning_rate"}, {"training": "seconds"}
+    neurons, steps = "share of neurons", "steps of the epoch"
+    wanted: list[tuple[str, str, Values, str, str, bool]] = [
+        ("loss", "Loss", losses, "cross-entropy", SHORT, False),
+        ("accuracy", "Accuracy", accuracies, "share of images", PERCENT, False),
+        ("rates", "Firing rates", of_layers(epochs, "firing_rates"), neurons, PERCENT, True),
+        ("saturations", "Spikes as the window opens", of_layers(epochs, "saturations"), neurons, PERCENT, True),
+        ("lr", "Learning rate", of_keys(epochs, rate), "learning rate", SHORT, True),
+        ("slope", "psp_slope", slope, "psp_slope λ", SHORT, True),
+        ("seconds", "Time of an epoch", of_keys(epochs, seconds), "seconds", SHORT, True),
+        ("skipped", "Skipped steps", skipped, steps, SHORT, True),
+        ("clipped", "Steps whose gradient was clipped", clipped, steps, SHORT, True),
     ]
+    found = (_chart(files, epochs, *one) for one in wanted)
     return [chart for chart in found if chart is not None]
 
 
@@ -164,7 +110,7 @@ def text_of(value: float | None, number_format: str) -> str:
     """A cell of a table, as the chart's axis would have it."""
     if value is None:
         return NONE
-    return f"{100 * value:.2f} %" if number_format.endswith("%") else f"{value:.4g}"
+    return percent(value) if number_format.endswith("%") else f"{value:.4g}"
 
 
 def table_of(caption: str, epochs: Sequence[int], values: Values, number_format: str) -> Table:
@@ -182,8 +128,8 @@ def _chart(
     title: str,
     values: Values,
     y_title: str,
-    number_format: str = SHORT,
-    zero: bool = False,
+    number_format: str,
+    zero: bool,
 ) -> Chart | None:
     if not values:
         return None
@@ -204,7 +150,7 @@ def _chart(
         f"{title} by epoch. {_in_words(values, x, number_format)}",
         lines(
             series,
-            f"{y_title}, logarithmic" if log else y_title,
+            y_title,
             y_format=number_format,
             log=log,
             zero=zero,

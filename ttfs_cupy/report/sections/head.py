@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttfs_cupy.common.shown import one_line, shown
-from ttfs_cupy.report.drawing.charts import NONE
+from ttfs_cupy.report.drawing.charts import percent
 from ttfs_cupy.report.gathering.reading import RunFiles, number
 
 
@@ -29,10 +29,6 @@ class Head:
 def head(files: RunFiles, parameters: int | None = None) -> Head:
     """parameters: how many the network has; None where it could not be built."""
     return Head(files.name, _about(files), _tiles(files, parameters), _facts(files), commands(files), files.config_text)
-
-
-def percent(share: float | None) -> str:
-    return NONE if share is None else f"{100 * share:.2f}\N{NO-BREAK SPACE}%"
 
 
 def duration(seconds: float) -> str:

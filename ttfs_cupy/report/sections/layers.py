@@ -10,7 +10,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.watching.layers import layer_warnings
 from ttfs_cupy.report.drawing import pictures
-from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, rounded
+from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, percent, rounded
 from ttfs_cupy.report.drawing.line_charts import PERCENT, SHORT, steps
 from ttfs_cupy.report.gathering.measuring import Measurements
 
@@ -73,8 +73,8 @@ def _firing(layer: Weighted, measured: Measurements) -> list[tuple[str, str]]:
     name = layer.name
     silent, first = _silent(measured, name), _always_first(measured, name)
     return [
-        ("firing rate", _percent(measured.evaluation.firing_rates[name])),
-        ("as the window opens", _percent(measured.evaluation.saturations[name])),
+        ("firing rate", percent(measured.evaluation.firing_rates[name])),
+        ("as the window opens", percent(measured.evaluation.saturations[name])),
         ("never fire", f"{silent:,} of {layer.neurons:,}"),
         ("always first", f"{first:,}"),
     ]
@@ -119,7 +119,7 @@ def _times(network: Network, place: int, layer: Weighted, measured: Measurements
         f"Spike times of {layer.name}",
         ["from", "to", "spikes", "share"],
         [
-            [f"{k * width:.4g}", f"{(k + 1) * width:.4g}", f"{int(n):,}", _percent(share)]
+            [f"{k * width:.4g}", f"{(k + 1) * width:.4g}", f"{int(n):,}", percent(share)]
             for k, (n, share) in enumerate(zip(counts, shares, strict=True))
         ],
     )
@@ -127,7 +127,7 @@ def _times(network: Network, place: int, layer: Weighted, measured: Measurements
     if total:
         cumulated = np.cumsum(shares)
         half = (int(np.searchsorted(cumulated, 0.5)) + 1) * width
-        said += f", half of them before {half:.3g}, {_percent(shares[0])} of them in the first {width:.3g}"
+        said += f", half of them before {half:.3g}, {percent(shares[0])} of them in the first {width:.3g}"
     series = [Series("s0", layer.name, 0)]
     specification = steps(series, "spike time in the window", "share of spikes", y_format=PERCENT, height=HEIGHT)
     return Chart(
@@ -144,7 +144,7 @@ def _distribution(place: int, layer: Weighted, weights: NDArray[np.float32]) -> 
     table = Table(
         f"Weights of {layer.name}",
         ["from", "to", "weights", "share"],
-        [[f"{low:.4g}", f"{high:.4g}", f"{count:,}", _percent(share)] for low, high, count, share in bins],
+        [[f"{low:.4g}", f"{high:.4g}", f"{count:,}", percent(share)] for low, high, count, share in bins],
     )
     mean, deviation = float(values.mean()), float(values.std())
     said = (
@@ -174,8 +174,8 @@ def _table(weighted: list[Weighted], measured: Measurements | None) -> Table:
             found = measured.evaluation
             cells += (
                 [
-                    _percent(found.firing_rates[layer.name]),
-                    _percent(found.saturations[layer.name]),
+                    percent(found.firing_rates[layer.name]),
+                    percent(found.saturations[layer.name]),
                     f"{_silent(measured, layer.name):,}",
                     f"{_always_first(measured, layer.name):,}",
                 ]
@@ -187,7 +187,3 @@ def _table(weighted: list[Weighted], measured: Measurements | None) -> Table:
     if measured is not None:
         header += ["firing rate", "as the window opens", "never fire", "always first"]
     return Table("Layers on the test set" if measured is not None else "Layers", header, rows)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"

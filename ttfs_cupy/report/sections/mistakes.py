@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.report.drawing.charts import Chart, Specification, rounded
+from ttfs_cupy.report.drawing.charts import Chart, Specification, percent, rounded
 from ttfs_cupy.report.drawing.pictures import picture
 from ttfs_cupy.report.gathering.measuring import Measurements, confident_mistakes, spikes_of
 from ttfs_cupy.trained.decision import readout_window
@@ -74,7 +74,7 @@ def sample(neurons: int) -> NDArray[np.int64]:
 
 def _facts(measured: Measurements, image: int) -> list[tuple[str, str]]:
     values = np.sort(measured.readout[image].astype(np.float64))
-    facts = [("probability", f"{100 * measured.probabilities[image]:.2f} %")]
+    facts = [("probability", percent(measured.probabilities[image]))]
     if len(values) > 1:
         facts.append(("margin", f"{values[-1] - values[-2]:.3g}"))
     if measured.times is not None:
