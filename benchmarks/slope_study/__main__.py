@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--normalizations", nargs="+", choices=NORMALIZATIONS, default=list(NORMALIZATIONS), help="default: both")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     add("--epochs", type=options.count, metavar="N", help="default: as the config says")
-    add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="any key of the config; may be repeated")
+    parser.add_overrides("any key of the config; may be repeated")
     add(
         "--plain-lr",
         type=options.rate,

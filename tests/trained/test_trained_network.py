@@ -13,8 +13,10 @@ from reference.comparison import DEVICE
 from ttfs_cupy import Batches, ImageSet, UserError, build, load, predict
 from ttfs_cupy.data import InputDescription
 from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.trained.decision import softmax
+from ttfs_cupy.trained.image_stream import batched
 from ttfs_cupy.trained.opening import open_run
-from ttfs_cupy.trained.trained_network import Classification, batched, softmax, trained
+from ttfs_cupy.trained.trained_network import Classification, trained
 
 
 def same(one: Classification, other: Classification) -> bool:

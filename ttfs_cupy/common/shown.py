@@ -68,3 +68,12 @@ def shortened(text: str, most: int) -> str:
         return text
     end = (most - 3) // 2
     return f"{text[: most - 3 - end]}...{text[len(text) - end :]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of a thing whose plural ends in s."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def are(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -15,6 +15,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.exchange.layer_values import CODE, layer_values
 from ttfs_cupy.exchange.rounding import Outcomes, compared
 from ttfs_cupy.export.onnx_graph import IMAGES, ONNX, Graph, readout_name
+from ttfs_cupy.trained.decision import softmax
 
 RUNTIME = ("onnxruntime, which the file is checked with,", "pip install 'ttfs-cupy[onnx]'")
 
@@ -136,8 +137,7 @@ def _as_graph_error(runtime: ModuleType, said: str, *others: type[Exception]) ->
 
 def _derived(readout: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Outcomes:
     """What the file makes of its own readout."""
-    powers = np.exp(readout.astype(np.float64) - readout.max(axis=1, keepdims=True))
-    apart = np.abs(probabilities - powers / powers.sum(axis=1, keepdims=True)) > 1e-5
+    apart = np.abs(probabilities - softmax(readout)) > 1e-5
     wrong = {"probabilities": np.count_nonzero(apart), "class": np.count_nonzero(classes != readout.argmax(axis=1))}
     return Outcomes(unexplained={name: int(number) for name, number in wrong.items() if number})
 

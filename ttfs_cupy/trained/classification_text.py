@@ -45,6 +45,12 @@ class Table(Writer):
 
     _HEAD = ("class", "probability", "margin", "decision", "file")
 
+    def __init__(self, class_names: Sequence[str], top: int):
+        super().__init__([one_line(name, WIDEST) for name in class_names], top)
+        # numbers of more characters push the rest aside
+        widest = max(len("class"), *map(len, self.class_names))
+        self._columns = (widest, -len("probability"), -10, -len("decision"), 0)
+
     def head(self) -> str:
         return self._lines([self._HEAD])[0]
 
@@ -53,24 +59,19 @@ class Table(Writer):
 
     def _rows(self, image: ClassifiedImage) -> Iterator[tuple[str, ...]]:
         for place, (label, probability) in enumerate(image.best):
-            known = (self._shown(label), f"{probability:.{DIGITS}f}")
+            known = (self.class_names[label], f"{probability:.{DIGITS}f}")
             rest = (f"{image.margin:.{DIGITS}g}", f"{image.decision_time:.{DIGITS - 1}f}", shown_path(image.file))
             yield known + (rest if place == 0 else ("", "", ""))
 
     def _lines(self, rows: Sequence[tuple[str, ...]]) -> list[str]:
-        # each line by itself, as no line waits for the widest one; numbers of more characters push the rest aside
-        widest = max(len("class"), *(len(self._shown(label)) for label in range(len(self.class_names))))
-        columns = (widest, -len("probability"), -10, -len("decision"), 0)
+        # each line by itself, as no line waits for the widest one
         return [
             "  ".join(
                 cell.ljust(width) if width >= 0 else cell.rjust(-width)
-                for cell, width in zip(row, columns, strict=True)
+                for cell, width in zip(row, self._columns, strict=True)
             ).rstrip()
             for row in rows
         ]
-
-    def _shown(self, label: int) -> str:
-        return one_line(self.class_names[label], WIDEST)
 
 
 class JsonLines(Writer):

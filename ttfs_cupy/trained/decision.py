@@ -114,3 +114,13 @@ def spike_moments(earliness: Readouts, t_win: float) -> NDArray[np.float64]:
     stands before the window ends."""
     moments: NDArray[np.float64] = 1 - earliness.max(axis=1).astype(np.float64) / t_win
     return moments
+
+
+def softmax(readouts: Readouts) -> NDArray[np.float64]:
+    """Each row's probabilities, (N, classes)."""
+    exact = readouts.astype(np.float64)
+    if exact.size:
+        exact -= exact.max(axis=1, keepdims=True)
+    shares = np.exp(exact)
+    probabilities: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+    return probabilities

@@ -4,8 +4,9 @@ memory, however many there are."""
 import io
 import itertools
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,13 @@ def check_decodable(images: InputDescription) -> None:
         )
 
 
+def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of so many of them, the last one of what is left."""
+    remaining = iter(items)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch
+
+
 def decoded_images(
     sources: Iterable[ImageSource | UserError], images: InputDescription, threads: int, batch_size: int
 ) -> Generator[DecodedImage | UserError, None, None]:
@@ -65,9 +73,8 @@ def decoded_images(
     size = min(CHUNK, batch_size)
     most = threads + -(-AHEAD * batch_size // size)
     waiting: deque[Task[list[DecodedImage | UserError]]] = deque()
-    remaining = iter(sources)
     with quiet(), ThreadPool(threads, "ttfs-decoding") as pool:
-        while chunk := list(itertools.islice(remaining, size)):
+        for chunk in batched(sources, size):
             waiting.append(pool.submit(decode, chunk))
             # sources that come slowly are not waited for with what is there
             if len(waiting) > most or waiting[0].is_over:

@@ -13,14 +13,14 @@ from ttfs_cupy.common.command import command_line, loudness
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import opened_aside
-from ttfs_cupy.common.shown import shown_path
+from ttfs_cupy.common.shown import are, counted, shown_path
 from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.trained.classification_text import ClassifiedImage, Csv, JsonLines, Table, Writer
-from ttfs_cupy.trained.decision import Decisions
+from ttfs_cupy.trained.decision import Decisions, softmax
 from ttfs_cupy.trained.image_names import STANDARD_INPUT, named_images
-from ttfs_cupy.trained.image_stream import DecodedImage, check_decodable
+from ttfs_cupy.trained.image_stream import DecodedImage, batched, check_decodable
 from ttfs_cupy.trained.opening import OpenedNetwork, open_network
-from ttfs_cupy.trained.trained_network import BATCH_SIZE, TrainedNetwork, batched, softmax, trained
+from ttfs_cupy.trained.trained_network import BATCH_SIZE, TrainedNetwork, trained
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -82,10 +82,10 @@ def _predict(parsed: argparse.Namespace) -> int:
     _tell(opened)
     top = min(parsed.top, network.network.classes)
     kind: type[Writer] = JsonLines if parsed.json else Csv if parsed.csv else Table
+    writer = kind(network.class_names, top)
     counts = _Counts()
     with _written(parsed.output) as write, closing(_images(parsed, network, counts)) as decoded:
         for images in batched(decoded, parsed.batch_size):
-            writer = kind(network.class_names, top)
             head = writer.head() if counts.classified == 0 else None
             text = writer.text(_classified(network, images, top))
             write(text if head is None else f"{head}\n{text}")
@@ -97,19 +97,11 @@ def _predict(parsed: argparse.Namespace) -> int:
                 else "no image is classified" + f": none of {counts.failed} could be read" * (counts.failed > 1)
             )
     if parsed.output is not None:
-        logger.info("%s: %s", shown_path(parsed.output), _counted(counts.classified))
+        logger.info("%s: %s", shown_path(parsed.output), counted(counts.classified, "image"))
     if counts.failed:
         known, failed = counts.classified, counts.failed
-        logger.warning("%s %s classified, and %d %s not", _counted(known), _be(known), failed, _be(failed))
+        logger.warning("%s %s classified, and %d %s not", counted(known, "image"), are(known), failed, are(failed))
     return SOME_FAILED if counts.failed else 0
-
-
-def _counted(images: int) -> str:
-    return f"{images} image{'' if images == 1 else 's'}"
-
-
-def _be(images: int) -> str:
-    return "is" if images == 1 else "are"
 
 
 class _Counts:
@@ -159,7 +151,7 @@ def _images(
 
 def _classified(network: TrainedNetwork, images: Sequence[DecodedImage], top: int) -> list[ClassifiedImage]:
     decisions = network.decide(network.encode_levels(np.stack([image.levels for image in images])))
-    probabilities = softmax(decisions.readouts)
+    probabilities = softmax(decisions.readouts).astype(np.float32)
     return [
         ClassifiedImage(
             image.source.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import InputDescription
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.trained.decision import Decisions, decide
-from ttfs_cupy.trained.image_stream import DecodedImage, ImageSource, check_decodable, decoded_images
+from ttfs_cupy.trained.decision import Decisions, decide, softmax
+from ttfs_cupy.trained.image_stream import DecodedImage, ImageSource, batched, check_decodable, decoded_images
 from ttfs_cupy.trained.opening import open_network
 
 BATCH_SIZE = 256
@@ -126,7 +126,7 @@ class TrainedNetwork:
         return Classification(
             classes,
             tuple(self.class_names[label] for label in classes),
-            softmax(readouts),
+            softmax(readouts).astype(np.float32),
             _joined([part.margins for part in parts], np.float32),
             _joined([part.times for part in parts], np.float32),
         )
@@ -150,28 +150,6 @@ def trained(
     names = class_names if class_names is not None else ()
     rest = range(len(names), network.classes)
     return TrainedNetwork(network, images, (*names[: network.classes], *map(str, rest)), threads)
-
-
-def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Lists of so many of them, the last one of what is left."""
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def softmax(readouts: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row's probabilities, float32, computed in float64."""
-    exact = readouts.astype(np.float64)
-    if exact.size:
-        exact -= exact.max(axis=1, keepdims=True)
-    shares = np.exp(exact)
-    probabilities: NDArray[np.float32] = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
-    return probabilities
 
 
 def _paths(images: Any) -> list[str]:

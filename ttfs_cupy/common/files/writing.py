@@ -76,8 +76,7 @@ def write_all(contents: Mapping[Path, bytes]) -> None:
 def opened_aside(path: Path) -> Iterator[Callable[[bytes], None]]:
     """For what is written piece by piece: gives a function that writes one, to a temporary file beside `path`, which
     takes its place at the end of the block, unless something is raised there. Raises UserError as write_atomically."""
-    temporary = _temporary(path)
-    try:
+    with _replacing(path) as temporary:
         with _refused(path):
             file = temporary.open("xb")
         with file:
@@ -90,26 +89,27 @@ def opened_aside(path: Path) -> Iterator[Callable[[bytes], None]]:
             with _refused(path):
                 file.flush()
                 os.fsync(file.fileno())
-        with _refused(path):
-            temporary.replace(path)
-    finally:
-        # after the renaming there is none
-        with suppress(OSError):
-            temporary.unlink()
 
 
 @contextmanager
 def written_aside(path: Path, *pieces: bytes | memoryview, previous: Path | None = None) -> Iterator[None]:
     """As write_atomically; but it is renamed at the end of the block, unless something is raised there: for what must
     not be written before something else is, and needs the same room."""
-    temporary = _temporary(path)
-    try:
+    with _replacing(path, previous) as temporary:
         with _refused(path), temporary.open("xb") as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         yield
+
+
+@contextmanager
+def _replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
+    """The temporary file, which takes the place of `path` at the end of the block, and goes if something is raised."""
+    temporary = _temporary(path)
+    try:
+        yield temporary
         with _refused(path):
             if previous is not None and path.exists():
                 also_called(path, previous)

@@ -14,7 +14,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.evaluation import Evaluation
 from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.engine.steps.spike_times import SpikeTimes
-from ttfs_cupy.trained.decision import decisions, drives_of
+from ttfs_cupy.trained.decision import decisions, drives_of, softmax
 from ttfs_cupy.trained.opening import OpenedRun
 
 
@@ -77,9 +77,7 @@ class Measurements:
     def probabilities(self) -> NDArray[np.float64]:
         """(N,): the softmax of the predicted class; NaN where the readout has one."""
         with np.errstate(all="ignore"):
-            shifted = self.readout.astype(np.float64)
-            shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-            found: NDArray[np.float64] = shifted.max(axis=1) / shifted.sum(axis=1)
+            found: NDArray[np.float64] = softmax(self.readout).max(axis=1)
         return found
 
 

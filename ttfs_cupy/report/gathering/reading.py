@@ -10,7 +10,7 @@ from ttfs_cupy.common.checks import is_number, is_whole
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import read_own
-from ttfs_cupy.common.shown import message_of, one_line
+from ttfs_cupy.common.shown import are, counted, message_of, one_line
 from ttfs_cupy.experiment.config import Config, load_config
 from ttfs_cupy.experiment.files.metrics import AFTER, LARGEST
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
@@ -76,7 +76,7 @@ def read(path: Path) -> RunFiles:
     if owner is not None:
         troubles.append(f"The run is still going on: {owner} is at work on it. This page shows it as it was.")
     elif epochs and test is None:
-        troubles.append(f"The run is not finished: {_count(len(epochs), 'epoch')} of it, and no test set's line.")
+        troubles.append(f"The run is not finished: {counted(len(epochs), 'epoch')} of it, and no test set's line.")
     if test is not None:
         version, device = _text(test, "version") or version, _text(test, "device") or device
     result = _finite(read_result(run))
@@ -157,10 +157,10 @@ def _metrics(run: RunDirectory, troubles: list[str]) -> tuple[list[Line], list[L
             damaged.append(place)
             why = why or "it is of no epoch"
     if damaged:
-        first = f"{_count(len(damaged), 'line')} of metrics.jsonl cannot be read and {_are(len(damaged))} left out"
+        first = f"{counted(len(damaged), 'line')} of metrics.jsonl cannot be read and {are(len(damaged))} left out"
         troubles.append(f"{first}: line {damaged[0]}{' is the first' if len(damaged) > 1 else ''}, {why}.")
     if repeated:
-        stand = f"{_count(len(repeated), 'epoch')} {_are(len(repeated))} in metrics.jsonl more than once"
+        stand = f"{counted(len(repeated), 'epoch')} {are(len(repeated))} in metrics.jsonl more than once"
         troubles.append(f"{stand}, epoch {min(repeated)}{' first' if len(repeated) > 1 else ''}: the last line counts.")
     return [epochs[epoch] for epoch in sorted(epochs)], changes, test
 
@@ -186,11 +186,3 @@ def _log(run: RunDirectory, troubles: list[str]) -> tuple[str | None, str | None
 def _text(line: Line, key: str) -> str | None:
     value = line.get(key)
     return value if isinstance(value, str) else None
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
