@@ -9,8 +9,9 @@ import pytest
 from helpers.network_kinds import KINDS, STATISTICS, images, network
 
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.exchange.rounding import TOLERANCE
 from ttfs_cupy.export.about import About
-from ttfs_cupy.export.onnx_check import TOLERANCE, GraphError, agreement, check_graph
+from ttfs_cupy.export.onnx_check import GraphError, agreement, check_graph
 from ttfs_cupy.export.onnx_graph import Graph, onnx_graph, readout_name
 
 onnx = pytest.importorskip("onnx")

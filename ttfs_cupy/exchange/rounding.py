@@ -15,6 +15,11 @@ from ttfs_cupy.engine.layers import Layer, Weighted
 CLOSE = 1e-5
 # The error of a sum of products in float32, relative to the largest input times the sum of the weights' magnitudes.
 ERROR = 5e-7
+# How far potentials may be apart, relative to the largest one, or to 1 if none is above, where nothing jumps: the
+# rounding of all layers together. Each by itself is held to less.
+TOLERANCE = 1e-4
+# What an encoder's values may be apart, likewise.
+ENCODED = 1e-6
 # Neurons whose sums are made at once.
 MOST = 1024
 
@@ -34,6 +39,23 @@ class Outcomes:
         return Outcomes(self.neurons + other.neurons, self.explained + other.explained, unexplained)
 
 
+def outcomes(name: str, wrong: int, neurons: int = 0, explained: int = 0) -> Outcomes:
+    """Of one layer, or of what is called so: `wrong` differ otherwise than rounding may have them."""
+    return Outcomes(neurons, explained, {name: wrong} if wrong else {})
+
+
+def code_compared(own: np.ndarray, other: np.ndarray, unit: float = 1.0) -> Outcomes:
+    """Of the input code. unit: what `other` has it multiplied by."""
+    apart = np.abs(other - own * unit) > ENCODED * max(1.0, float(np.abs(own).max()))
+    return outcomes("the input code", int(np.count_nonzero(apart)))
+
+
+def largest_difference(own: np.ndarray, other: np.ndarray) -> float:
+    """Of any value, relative to the largest of `own`, or to 1 if none is above; a NaN is no agreement."""
+    scale = max(1.0, float(np.abs(own).max()))
+    return float(np.nan_to_num(np.abs(own - other).max() / scale, nan=np.inf))
+
+
 def compared(
     layer: Layer, state: Mapping[str, np.ndarray], below: np.ndarray, own: np.ndarray, other: np.ndarray
 ) -> Outcomes:
@@ -42,8 +64,7 @@ def compared(
     Pooling only chooses, so there nothing may differ.
     """
     if not isinstance(layer, Weighted):
-        wrong = int(np.count_nonzero(own != other))
-        return Outcomes(own.size, 0, {layer.name: wrong} if wrong else {})
+        return outcomes(layer.name, int(np.count_nonzero(own != other)), own.size)
     scale = layer.neuron.rule[2] if layer.is_spiking else max(1.0, float(np.abs(own).max()))
     # written so that NaN counts as a difference
     places = np.argwhere(~(np.abs(own - other) <= CLOSE * scale))
@@ -54,8 +75,7 @@ def compared(
         at = tuple(these.T)
         inside = [(low - CLOSE * scale <= value) & (value <= high + CLOSE * scale) for value in (own[at], other[at])]
         explained += int(np.count_nonzero(inside[0] & inside[1]))
-    wrong = len(places) - explained
-    return Outcomes(own.size, explained, {layer.name: wrong} if wrong else {})
+    return outcomes(layer.name, len(places) - explained, own.size, explained)
 
 
 def _bounds(

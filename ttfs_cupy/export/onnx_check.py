@@ -13,15 +13,12 @@ from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import listed, message_of
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.exchange.layer_values import CODE, layer_values
-from ttfs_cupy.exchange.rounding import Outcomes, compared
+from ttfs_cupy.exchange.rounding import TOLERANCE, Outcomes, code_compared, compared, largest_difference
 from ttfs_cupy.export.onnx_graph import IMAGES, ONNX, Graph, readout_name
 from ttfs_cupy.trained.decision import softmax
 
 RUNTIME = ("onnxruntime, which the file is checked with,", "pip install 'ttfs-cupy[onnx]'")
 
-# How far potentials may be apart, relative to the largest one, or to 1 if none is above, where nothing jumps: the
-# rounding of all layers together. Each by itself is held to less (exchange/rounding.py).
-TOLERANCE = 1e-4
 # Images that pass through both at once.
 BATCH = 32
 
@@ -104,14 +101,11 @@ def _agreement(runtime: ModuleType, network: Network, graph: Graph, images: np.n
         ours.append(last.public(values[last.name]))
         total += layers.compare(pixels, values)
     own, other = np.concatenate(ours).astype(np.float64), np.concatenate(theirs).astype(np.float64)
-    scale = max(1.0, float(np.abs(own).max()))
-    # a NaN is no agreement
-    largest = np.nan_to_num(np.abs(own - other).max() / scale, nan=np.inf)
     changed = np.count_nonzero(own.argmax(1) != other.argmax(1))
     return Agreement(
         images=len(own),
         readout=readout_name(network),
-        largest=float(largest),
+        largest=largest_difference(own, other),
         jumps=network.psp_slope != 0,
         predictions=int(changed),
         neurons=total.neurons,
@@ -174,11 +168,9 @@ class _Layers:
 
     def compare(self, pixels: np.ndarray, values: dict[str, np.ndarray]) -> Outcomes:
         """values: of the network, as layer_values returns them."""
-        below, total = values[CODE].transpose(0, 3, 1, 2), Outcomes()
+        below = values[CODE].transpose(0, 3, 1, 2)
         code = pixels if self._encoder is None else _run(self._encoder, pixels)
-        apart = np.abs(code - below) > 1e-6 * max(1.0, float(np.abs(below).max()))
-        if apart.any():
-            total += Outcomes(0, 0, {"the input code": int(np.count_nonzero(apart))})
+        total = code_compared(below, code)
         for layer, piece in zip(self._network.layers, self._pieces, strict=True):
             own = layer.public(values[layer.name])
             total += compared(layer, self._state, below, own, _run(piece, below))

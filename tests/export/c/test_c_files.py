@@ -15,7 +15,8 @@ from ttfs_cupy.data import ImageSet
 from ttfs_cupy.energy.counting import fan_out
 from ttfs_cupy.engine.layers import MaxPool, Weighted
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.export.c.comparison import TOLERANCE, Comparison, comparison
+from ttfs_cupy.exchange.rounding import TOLERANCE
+from ttfs_cupy.export.c.comparison import Comparison, comparison
 from ttfs_cupy.export.c.compiler import BuildError, Compiler, ProgramError, run
 from ttfs_cupy.export.c.export import write_files
 from ttfs_cupy.export.c.quantization import IntegerStages, integers_of

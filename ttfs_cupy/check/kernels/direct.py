@@ -6,6 +6,7 @@ import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
 from ttfs_cupy.check.kernels.references.neuron import Rounded, compare_spikes, outgoing
+from ttfs_cupy.check.kernels.references.patches import patches_of
 from ttfs_cupy.check.kernels.registry import check
 from ttfs_cupy.convolution.shape import ConvolutionShape
 
@@ -25,20 +26,12 @@ def _sizes(shape: ConvolutionShape) -> tuple[int, ...]:
     return (*shape.in_size, shape.in_channels, *shape.out_size, *shape.kernel, *shape.stride, *shape.padding)
 
 
-def _patches(images: np.ndarray, shape: ConvolutionShape) -> np.ndarray:
-    """(rows, patch) in float64, the patch in the order (kernel_h, kernel_w, channels)."""
-    (top, left), (down, across) = shape.padding, shape.stride
-    padded = np.pad(images.astype(np.float64), ((0, 0), (top, top), (left, left), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, shape.kernel, axis=(1, 2))[:, ::down, ::across]
-    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, shape.patch_size)
-
-
 @check(tolerance=2e-6)
 def direct_fire(trial: KernelTrial) -> None:
     for shape in SHAPES:
         images = trial.spikes(BATCH, *shape.in_size, shape.in_channels)
         weights = trial.normal(shape.patch_size, shape.out_channels, scale=shape.patch_size**-0.5)
-        patches, size = _patches(images, shape), np.abs(weights.astype(np.float64))
+        patches, size = patches_of(images.astype(np.float64), shape), np.abs(weights.astype(np.float64))
         mask = (patches != 0).astype(np.float64)
         rows, out = len(patches), shape.out_channels
         for slope, scale, t_win in ((1.0, 1.0, 1.0), (0.3, 1.0, 3.0), (0.0, 3.0, 3.0)):
@@ -65,7 +58,7 @@ def direct_fire(trial: KernelTrial) -> None:
 def direct_weight_gradient(trial: KernelTrial) -> None:
     for shape in SHAPES:
         images = trial.spikes(BATCH, *shape.in_size, shape.in_channels)
-        patches = _patches(images, shape)
+        patches = patches_of(images.astype(np.float64), shape)
         rows, out = len(patches), shape.out_channels
         grad, weight_sum = trial.normal(rows, out), trial.uniform(-0.5, 4, rows, out)
         earliness = trial.spikes(rows, out)

@@ -8,16 +8,13 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.data import Batches
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.exchange.rounding import Outcomes
+from ttfs_cupy.exchange.rounding import TOLERANCE, Outcomes, largest_difference
 from ttfs_cupy.export.c.compiler import Compiler, run
 from ttfs_cupy.export.c.layers import layer_by_layer
 from ttfs_cupy.export.c.quantization import IntegerStages
 from ttfs_cupy.export.c.reference import potentials as integer_potentials
 from ttfs_cupy.export.c.text import FLOAT32, INT8, MAIN
 
-# How far potentials may be apart, relative to the largest one, or to 1 if none is above, where nothing jumps: the
-# rounding of all layers together. Each by itself is held to less (exchange/rounding.py).
-TOLERANCE = 1e-4
 # Images that are compared layer by layer
 LAYERS_IMAGES = 32
 # Images that pass through at once
@@ -85,12 +82,9 @@ def comparison(
     program = by.build([folder / name for name in (MAIN, FLOAT32, INT8)], scratch / "predict")
     own = _readouts(network, test, count)
     classes, readouts = _printed(run(program, "float32", given=pixels.tobytes()), len(pixels))
-    scale = max(1.0, float(np.abs(own).max()))
-    # a NaN is no agreement
-    largest = np.nan_to_num(np.abs(readouts - own).max() / scale, nan=np.inf)
     float32 = Float32(
         classes=int(np.count_nonzero(classes != readouts.argmax(axis=1))),
-        largest=float(largest),
+        largest=largest_difference(own, readouts),
         jumps=stages.is_sloped,
         predictions=int(np.count_nonzero(classes != own.argmax(axis=1))),
         layers=layer_by_layer(network, stages, test, min(LAYERS_IMAGES, len(pixels)), folder, scratch, by),

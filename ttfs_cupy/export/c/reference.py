@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttfs_cupy.export.c.quantization import STEPS, IntegerNeurons, IntegerStages, steps_of
-from ttfs_cupy.export.c.stages import Neurons, Pooling, Window
+from ttfs_cupy.export.c.stages import Neurons, Pooling
 
 Integers = NDArray[np.int64]
 
@@ -14,14 +14,14 @@ def potentials(integers: IntegerStages, pixels: NDArray[np.uint8]) -> Integers:
     spikes = encoded(integers, pixels)
     for stage in integers.stages.stages:
         if isinstance(stage, Pooling):
-            spikes = _earliest(spikes, stage.window)
+            spikes = stage.window.earliest(spikes)
         elif stage is integers.stages.readout and not stage.fires:
             return _at_the_end(integers, spikes)
         else:
             layer = integers.layers[stage.name]
             steps = steps_of(stage, integers.stages, integers.one)
             fired = _fired(layer, *_sums(layer, spikes), steps, integers.fine)
-            spikes = _earliest(fired, stage.window)
+            spikes = stage.window.earliest(fired)
     return spikes.reshape(len(spikes), -1)
 
 
@@ -77,9 +77,3 @@ def _at_the_end(integers: IntegerStages, spikes: Integers) -> Integers:
     scaled = (integers.fine * drive + layer.initial + layer.slope * weight_sum) * integers.one
     nearest = (np.abs(scaled) + layer.threshold // 2) // layer.threshold
     return (np.sign(scaled) * nearest).reshape(len(spikes), -1)
-
-
-def _earliest(spikes: Integers, window: Window) -> Integers:
-    views = np.lib.stride_tricks.sliding_window_view(spikes, window.size, axis=(1, 2))
-    found: Integers = views[:, :: window.stride[0], :: window.stride[1]].max(axis=(4, 5))
-    return found

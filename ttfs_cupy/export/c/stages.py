@@ -25,6 +25,12 @@ class Window:
     def overlaps(self) -> bool:
         return any(stride < size for size, stride in zip(self.size, self.stride, strict=True))
 
+    def earliest(self, spikes: np.ndarray) -> np.ndarray:
+        """Of each window of spikes (N, height, width, channels), in NumPy."""
+        views = np.lib.stride_tricks.sliding_window_view(spikes, self.size, axis=(1, 2))
+        found: np.ndarray = views[:, :: self.stride[0], :: self.stride[1]].max(axis=(4, 5))
+        return found
+
 
 @dataclass(frozen=True)
 class Pooling:

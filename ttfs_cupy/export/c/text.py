@@ -132,19 +132,30 @@ class _Float32:
     def text(self, kinds: set[str], about: dict[str, str]) -> str:
         stages, encoder = self.stages, self.stages.encoder
         has_slopes = "slopes" in kinds
-        image, places = _places("float", self.memory, stages, starts_with_image=True)
-        calls = _calls(stages, image, "connect" if stages.readout.fires else "read_out", lambda layer: "convolve")
+        calls = _calls(stages, "image", "connect" if stages.readout.fires else "read_out", lambda layer: "convolve")
         statistics = (encoder.mean, encoder.std) if "standardized" in kinds else ((), ())
         mean, std = (", ".join(map(real, np.asarray(values, np.float32))) for values in statistics)
+        convolution = filled(
+            "convolution.c",
+            kinds,
+            suffix="",
+            of_pixels="",
+            type="float",
+            spike="float",
+            weight="float",
+            initial="    sums.drive = layer->potential[neuron];" if "potential" in kinds else "",
+            fired=f"fire(sums{', layer->slope' if has_slopes else ''})",
+        )
         return filled(
             "float32.c",
             kinds,
+            convolutions=convolution if "convolution" in kinds else "",
+            pool=_pooling("float", kinds),
             memory=_memory_said(self.flash, self.ram),
             t_win=real(stages.t_win),
             slope=real(stages.slope),
             slope_parameter=", float slope" if has_slopes else "",
             slope_name="slope" if has_slopes else "PSP_SLOPE",
-            conv_slope=", layer->slope" if has_slopes else "",
             linear_slope=", PSP_SLOPE" if has_slopes else "",
             layers="\n".join(self._layer(stage, has_slope=has_slopes) for stage in stages.stages),
             encoding=_encoding(stages),
@@ -152,8 +163,7 @@ class _Float32:
             std=std,
             pixel=_pixel(stages),
             memory_size=self.memory.size,
-            places=places,
-            image=image,
+            places=_places("float", self.memory, stages, starts_with_image=True),
             calls=calls,
             **about,
         )
@@ -195,15 +205,22 @@ class _Int8:
         kinds = kinds | ({"fine"} if integers.fine != 1 else set())
         spikes = {"suffix": "", "type": "uint8_t", "inputs": "inputs", "of_pixels": ""}
         codes = {"suffix": "_code", "type": "int16_t", "inputs": "pixels", "of_pixels": " over pixels"}
+        of_int8 = {
+            "spike": "uint8_t",
+            "weight": "int8_t",
+            "initial": "",
+            "fired": "(uint8_t)fire(sums, &layer->rule, neuron, STEPS)",
+        }
         kept = [spikes] if integers.code is None else [spikes, codes]
         adds = [filled("int8_add.c", kinds, **values) for values in kept]
         first = stages.stages[0]
         convolutions = list[str]()
         if any(layer.kernel is not None and (layer is not first or integers.code is None) for layer in stages.weighted):
-            convolutions.append(filled("int8_convolution.c", kinds, **spikes))
+            convolutions.append(filled("convolution.c", kinds, **spikes, **of_int8))
         if integers.code is not None:
-            convolutions.append(filled("int8_convolution.c", kinds, **codes))
-        image, places = self._places()
+            convolutions.append(filled("convolution.c", kinds, **codes, **of_int8))
+        # pixels that are spikes as they are need no place of their own
+        image = "image" if self.encodes else "pixels"
         encoding = [f"    encode(pixels, {image});"] if self.encodes else []
         is_coded = integers.code is not None
         calls = _calls(
@@ -229,23 +246,22 @@ class _Int8:
             layers="\n".join(self._layer(stage) for stage in stages.stages),
             adds="\n".join(adds),
             convolutions="\n".join(convolutions),
+            pool=_pooling("uint8_t", kinds),
             code=_table(integers),
             pixel=_pixel(stages),
             memory_size=self.memory.size,
-            places=places,
+            places=self._places(),
             calls="\n".join([*encoding, calls]),
             **about,
         )
 
-    def _places(self) -> tuple[str, str]:
+    def _places(self) -> str:
         stages = self.integers.stages
-        if self.integers.code is None and not self.encodes:
-            return "pixels", _places("uint8_t", self.memory, stages, starts_with_image=False)[1]
-        image, places = _places("uint8_t", self.memory, stages, starts_with_image=self.starts_with_image)
+        places = _places("uint8_t", self.memory, stages, starts_with_image=self.starts_with_image)
         if self.integers.code is None:
-            return image, places
+            return places
         own = f"    static int16_t image[TTFS_PIXELS]; /* {_shape(stages.input_shape)} */"
-        return "image", "\n".join(filter(None, [own, places]))
+        return "\n".join(filter(None, [own, places]))
 
     def _layer(self, stage: Stage) -> str:
         if isinstance(stage, Pooling):
@@ -266,12 +282,17 @@ class _Int8:
         return "".join([*parts, _structure(stage, pointers)])
 
 
+def _pooling(spike: str, kinds: set[str]) -> str:
+    """The function of poolings by themselves, where there are any."""
+    return filled("pool.c", kinds, spike=spike) if "pool" in kinds else ""
+
+
 def _sizes(stages: Sequence[Stage]) -> list[int]:
     return [elements(stage.out_shape) for stage in stages]
 
 
-def _places(c_type: str, memory: Memory, stages: Stages, *, starts_with_image: bool) -> tuple[str, str]:
-    """The name of the image's place, and the lines that name all places in the memory."""
+def _places(c_type: str, memory: Memory, stages: Stages, *, starts_with_image: bool) -> str:
+    """The lines that name all places in the memory."""
     named = [(f"{stage.name}_spikes", stage.out_shape) for stage in stages.stages[:-1]]
     if starts_with_image:
         named.insert(0, ("image", stages.input_shape))
@@ -279,7 +300,7 @@ def _places(c_type: str, memory: Memory, stages: Stages, *, starts_with_image: b
         f"    {c_type} *const {name} = memory{f' + {place}' if place else ''}; /* {_shape(shape)} */"
         for (name, shape), place in zip(named, memory.places, strict=False)
     ]
-    return "image", "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _calls(stages: Stages, image: str, last: str, convolve: Callable[[Stage], str]) -> str:

@@ -25,14 +25,6 @@ class Course(NamedTuple):
     weight_size: np.ndarray
 
 
-def patches(images: np.ndarray, kernel: tuple, stride: tuple, padding: tuple, outside: float) -> np.ndarray:
-    """(rows, patch) of images NHWC; patch = (kernel_h, kernel_w, channels)."""
-    around = ((0, 0), (padding[0], padding[0]), (padding[1], padding[1]), (0, 0))
-    padded = np.pad(images, around, constant_values=outside)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, :: stride[0], :: stride[1]]
-    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, kernel[0] * kernel[1] * images.shape[3])
-
-
 def in_order(steps: np.ndarray, tie: np.ndarray, blank: int) -> Arrivals:
     """Of patches (rows, patch) those that spiked, by step, and by `tie` where steps are equal."""
     rows, patch = steps.shape

@@ -5,26 +5,33 @@ import itertools
 import numpy as np
 
 from ttfs_cupy.check.kernels.kernel_trial import KernelTrial
-from ttfs_cupy.check.kernels.references.simulation import NO_SPIKE, in_order, patches, some_steps
+from ttfs_cupy.check.kernels.references.patches import patches_of
+from ttfs_cupy.check.kernels.references.simulation import NO_SPIKE, in_order, some_steps
 from ttfs_cupy.check.kernels.registry import check
+from ttfs_cupy.convolution.shape import ConvolutionShape
 
 BATCH = 3
 BLANK = int(np.iinfo(np.int32).max // 3)
 
-# (in_h, in_w, channels, kernel, stride, padding): the usual one; uneven, with strides and rows left over; windows that
-# do not meet; a kernel that covers its input; pixels by themselves
+# The usual one; uneven, with strides and rows left over; windows that do not meet; a kernel that covers its input;
+# pixels by themselves
 SHAPES = (
-    (8, 7, 5, (3, 3), (1, 1), (1, 1)),
-    (9, 12, 3, (2, 3), (2, 3), (0, 2)),
-    (7, 7, 4, (2, 2), (3, 3), (0, 0)),
-    (3, 4, 6, (3, 4), (1, 1), (0, 0)),
-    (1, 1, 41, (1, 1), (1, 1), (0, 0)),
+    ConvolutionShape((8, 7), 5, 1, (3, 3), (1, 1), (1, 1)),
+    ConvolutionShape((9, 12), 3, 1, (2, 3), (2, 3), (0, 2)),
+    ConvolutionShape((7, 7), 4, 1, (2, 2), (3, 3)),
+    ConvolutionShape((3, 4), 6, 1, (3, 4)),
+    ConvolutionShape((1, 1), 41, 1, (1, 1)),
 )
-POOLINGS = ((8, 6, 5, (2, 2), (2, 2)), (9, 11, 3, (2, 3), (2, 3)), (7, 8, 4, (3, 2), (1, 1)), (9, 9, 2, (2, 2), (3, 4)))
+POOLINGS = (
+    ConvolutionShape((8, 6), 5, 5, (2, 2), (2, 2)),
+    ConvolutionShape((9, 11), 3, 3, (2, 3), (2, 3)),
+    ConvolutionShape((7, 8), 4, 4, (3, 2)),
+    ConvolutionShape((9, 9), 2, 2, (2, 2), (3, 4)),
+)
 
 
-def _out_size(in_h: int, in_w: int, kernel: tuple, stride: tuple, padding: tuple = (0, 0)) -> tuple[int, int]:
-    return (in_h + 2 * padding[0] - kernel[0]) // stride[0] + 1, (in_w + 2 * padding[1] - kernel[1]) // stride[1] + 1
+def _sizes(shape: ConvolutionShape) -> tuple[int, ...]:
+    return (*shape.in_size, shape.in_channels, *shape.out_size, *shape.kernel, *shape.stride)
 
 
 def _ordered(steps: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,36 +56,33 @@ def order_spikes(trial: KernelTrial) -> None:
 @check(tolerance=0.0)
 def deliver_spikes(trial: KernelTrial) -> None:
     window = 6
-    for in_h, in_w, channels, kernel, stride, padding in SHAPES:
-        steps = some_steps(trial.random, BATCH, in_h, in_w, channels, window=window)
-        neurons = np.broadcast_to(np.arange(in_h * in_w * channels).reshape(1, in_h, in_w, channels), steps.shape)
-        of = (kernel, stride, padding)
-        wanted = in_order(patches(steps, *of, NO_SPIKE), patches(neurons, *of, 0), BLANK)
-        out = _out_size(in_h, in_w, *of)
+    for shape in SHAPES:
+        steps = some_steps(trial.random, BATCH, *shape.in_size, shape.in_channels, window=window)
+        neurons = np.broadcast_to(np.arange(steps[0].size).reshape(1, *steps[0].shape), steps.shape)
+        wanted = in_order(patches_of(steps, shape, NO_SPIKE), patches_of(neurons, shape), BLANK)
         blanks = [trial.blank(*array.shape, dtype=np.int32) for array in wanted]
-        sizes = (BATCH, window, in_h, in_w, channels, *out, *kernel, *stride, *padding)
-        results = trial.launch(BATCH * out[0], steps, *_ordered(steps, window), *blanks, *sizes)
+        sizes = (BATCH, window, *_sizes(shape), *shape.padding)
+        results = trial.launch(BATCH * shape.out_size[0], steps, *_ordered(steps, window), *blanks, *sizes)
         for result, expected in zip(results, wanted, strict=True):
             trial.compare(result, expected)
 
 
 @check(tolerance=0.0)
 def deliver_currents(trial: KernelTrial) -> None:
-    for in_h, in_w, channels, kernel, stride, padding in SHAPES:
-        images = trial.unbounded(BATCH, in_h, in_w, channels)
+    for shape in SHAPES:
+        images = trial.unbounded(BATCH, *shape.in_size, shape.in_channels)
         images[trial.random.random(images.shape) < 0.3] = 0
         # a patch without a gap
         images[-1][images[-1] == 0] = 1
-        values = patches(images, kernel, stride, padding, 0)
+        values = patches_of(images, shape)
         steps = np.where(values != 0, 0, NO_SPIKE)
         wanted = in_order(steps, np.broadcast_to(np.arange(values.shape[1]), values.shape), BLANK)
         currents = trial.blank(*values.shape)
         for row, count in enumerate(wanted.counts):
             currents[row, :count] = values[row, wanted.places[row, :count]]
-        out = _out_size(in_h, in_w, kernel, stride, padding)
         places, arrivals, counts = (trial.blank(*array.shape, dtype=np.int32) for array in wanted)
         blanks = (places, arrivals, trial.blank(*values.shape), counts)
-        sizes = (len(values), in_h, in_w, channels, *out, *kernel, *stride, *padding)
+        sizes = (len(values), *_sizes(shape), *shape.padding)
         results = trial.launch(len(values), images, *blanks, *sizes)
         for result, expected in zip(results, (wanted.places, wanted.arrivals, currents, wanted.counts), strict=True):
             trial.compare(result, expected)
@@ -87,13 +91,13 @@ def deliver_currents(trial: KernelTrial) -> None:
 @check(tolerance=0.0)
 def pass_first_spikes(trial: KernelTrial) -> None:
     window = 6
-    for in_h, in_w, channels, kernel, stride in POOLINGS:
-        steps = some_steps(trial.random, BATCH, in_h, in_w, channels, window=window, silent=0.6)
-        out = _out_size(in_h, in_w, kernel, stride)
-        of_window = patches(steps, kernel, stride, (0, 0), NO_SPIKE).reshape(-1, kernel[0] * kernel[1], channels)
+    for shape in POOLINGS:
+        out, channels = shape.out_size, shape.in_channels
+        steps = some_steps(trial.random, BATCH, *shape.in_size, channels, window=window, silent=0.6)
+        of_window = patches_of(steps, shape).reshape(-1, shape.taps, channels)
         first = np.where(of_window == NO_SPIKE, window + 1, of_window).min(axis=1)
         wanted = np.where(first > window, NO_SPIKE, first).reshape(BATCH, *out, channels)
         blank = trial.blank(*wanted.shape, dtype=np.int32)
-        sizes = (BATCH, window, in_h, in_w, channels, *out, *kernel, *stride)
+        sizes = (BATCH, window, *_sizes(shape))
         (result,) = trial.launch(BATCH * out[0], steps, *_ordered(steps, window), blank, *sizes)
         trial.compare(result, wanted)

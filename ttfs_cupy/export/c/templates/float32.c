@@ -112,74 +112,8 @@ static float fire(Sums sums)
 
 //end
 //end
-//if convolution
-/* The spike of one neuron of a convolution. What its kernel covers outside of the image is silent. */
-static float neuron_at(const Convolution *layer, const float *inputs, int32_t neuron, int32_t y, int32_t x)
-{
-    const int32_t row_size = layer->kernel_width * layer->channels;
-    const float *weights = layer->weights + neuron * layer->kernel_height * row_size;
-    const int32_t top = y * layer->stride_y - layer->padding_y;
-    const int32_t left = x * layer->stride_x - layer->padding_x;
-    /* the kernel's columns inside of the image, from `first` to before `end` */
-    const int32_t first = left < 0 ? -left : 0;
-    const int32_t end = layer->width - left < layer->kernel_width ? layer->width - left : layer->kernel_width;
-    Sums sums = {0};
-
-//if potential
-    sums.drive = layer->potential[neuron];
-//end
-    for (int32_t row = 0; row < layer->kernel_height && first < end; row++) {
-        if (top + row >= 0 && top + row < layer->height) {
-            const int32_t pixel = (top + row) * layer->width + left + first;
-            add(&sums, weights + row * row_size + first * layer->channels, inputs + pixel * layer->channels,
-                (end - first) * layer->channels);
-        }
-    }
-    return fire(sums@conv_slope);
-}
-
-/* Of each window of the pooling, the earliest spike. */
-static void convolve(const Convolution *layer, const float *inputs, float *outputs)
-{
-    for (int32_t y = 0; y < layer->out_height; y++) {
-        for (int32_t x = 0; x < layer->out_width; x++) {
-            for (int32_t neuron = 0; neuron < layer->neurons; neuron++) {
-                float earliest = 0.0f;
-                for (int32_t i = 0; i < layer->pool_height; i++) {
-                    for (int32_t j = 0; j < layer->pool_width; j++) {
-                        const float spike = neuron_at(layer, inputs, neuron, y * layer->pool_stride_y + i,
-                                                      x * layer->pool_stride_x + j);
-                        if (spike > earliest) earliest = spike;
-                    }
-                }
-                *outputs++ = earliest;
-            }
-        }
-    }
-}
-
-//end
-//if pool
-static void pool(const Pool *layer, const float *inputs, float *outputs)
-{
-    for (int32_t y = 0; y < layer->out_height; y++) {
-        for (int32_t x = 0; x < layer->out_width; x++) {
-            for (int32_t channel = 0; channel < layer->channels; channel++) {
-                float earliest = 0.0f;
-                for (int32_t i = 0; i < layer->pool_height; i++) {
-                    for (int32_t j = 0; j < layer->pool_width; j++) {
-                        const int32_t row = y * layer->pool_stride_y + i, column = x * layer->pool_stride_x + j;
-                        const float spike = inputs[(row * layer->width + column) * layer->channels + channel];
-                        if (spike > earliest) earliest = spike;
-                    }
-                }
-                *outputs++ = earliest;
-            }
-        }
-    }
-}
-
-//end
+@convolutions
+@pool
 /* The sums of one neuron of a full connection. */
 static Sums sums_of(const Linear *layer, const float *inputs, int32_t neuron)
 {
@@ -249,7 +183,7 @@ int ttfs_predict_float32(const uint8_t *pixels, float *potentials)
     static float memory[@memory_size];
 @places
 
-    encode(pixels, @image);
+    encode(pixels, image);
 @calls
     return largest(potentials);
 }

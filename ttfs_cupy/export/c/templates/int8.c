@@ -132,27 +132,7 @@ static wide_t fire(Sums sums, const Rule *rule, int32_t neuron, wide_t steps)
 //end
 //end
 @convolutions
-//if pool
-static void pool(const Pool *layer, const uint8_t *inputs, uint8_t *outputs)
-{
-    for (int32_t y = 0; y < layer->out_height; y++) {
-        for (int32_t x = 0; x < layer->out_width; x++) {
-            for (int32_t channel = 0; channel < layer->channels; channel++) {
-                uint8_t earliest = 0;
-                for (int32_t i = 0; i < layer->pool_height; i++) {
-                    for (int32_t j = 0; j < layer->pool_width; j++) {
-                        const int32_t row = y * layer->pool_stride_y + i, column = x * layer->pool_stride_x + j;
-                        const uint8_t spike = inputs[(row * layer->width + column) * layer->channels + channel];
-                        if (spike > earliest) earliest = spike;
-                    }
-                }
-                *outputs++ = earliest;
-            }
-        }
-    }
-}
-
-//end
+@pool
 /* The sums of one neuron of a full connection. */
 static Sums sums_of(const Linear *layer, const uint8_t *inputs, int32_t neuron)
 {

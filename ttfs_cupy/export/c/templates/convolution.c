@@ -1,8 +1,8 @@
 /* The spike of one neuron of a convolution@of_pixels. What its kernel covers outside of the image is silent. */
-static uint8_t neuron_at@suffix(const Convolution *layer, const @type *inputs, int32_t neuron, int32_t y, int32_t x)
+static @spike neuron_at@suffix(const Convolution *layer, const @type *inputs, int32_t neuron, int32_t y, int32_t x)
 {
     const int32_t row_size = layer->kernel_width * layer->channels;
-    const int8_t *weights = layer->weights + neuron * layer->kernel_height * row_size;
+    const @weight *weights = layer->weights + neuron * layer->kernel_height * row_size;
     const int32_t top = y * layer->stride_y - layer->padding_y;
     const int32_t left = x * layer->stride_x - layer->padding_x;
     /* the kernel's columns inside of the image, from `first` to before `end` */
@@ -10,6 +10,7 @@ static uint8_t neuron_at@suffix(const Convolution *layer, const @type *inputs, i
     const int32_t end = layer->width - left < layer->kernel_width ? layer->width - left : layer->kernel_width;
     Sums sums = {0};
 
+@initial
     for (int32_t row = 0; row < layer->kernel_height && first < end; row++) {
         if (top + row >= 0 && top + row < layer->height) {
             const int32_t pixel = (top + row) * layer->width + left + first;
@@ -17,20 +18,20 @@ static uint8_t neuron_at@suffix(const Convolution *layer, const @type *inputs, i
                 (end - first) * layer->channels);
         }
     }
-    return (uint8_t)fire(sums, &layer->rule, neuron, STEPS);
+    return @fired;
 }
 
 /* Of each window of the pooling, the earliest spike. */
-static void convolve@suffix(const Convolution *layer, const @type *inputs, uint8_t *outputs)
+static void convolve@suffix(const Convolution *layer, const @type *inputs, @spike *outputs)
 {
     for (int32_t y = 0; y < layer->out_height; y++) {
         for (int32_t x = 0; x < layer->out_width; x++) {
             for (int32_t neuron = 0; neuron < layer->neurons; neuron++) {
-                uint8_t earliest = 0;
+                @spike earliest = 0;
                 for (int32_t i = 0; i < layer->pool_height; i++) {
                     for (int32_t j = 0; j < layer->pool_width; j++) {
-                        const uint8_t spike = neuron_at@suffix(layer, inputs, neuron, y * layer->pool_stride_y + i,
-                                                        x * layer->pool_stride_x + j);
+                        const int32_t row = y * layer->pool_stride_y + i, column = x * layer->pool_stride_x + j;
+                        const @spike spike = neuron_at@suffix(layer, inputs, neuron, row, column);
                         if (spike > earliest) earliest = spike;
                     }
                 }
