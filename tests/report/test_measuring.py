@@ -9,8 +9,12 @@ import pytest
 from helpers.commands import run_small
 from helpers.page import Page
 
+from ttfs_cupy.energy import table
+from ttfs_cupy.energy.costs import MEMORY
+from ttfs_cupy.energy.counting import LayerOperations, Operations
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.report.gathering.measuring import Measurements, _can_decide, confident_mistakes, measure, spikes_of
+from ttfs_cupy.report.sections import operations as operations_section
 from ttfs_cupy.report.sections.classes import classes, names_of
 from ttfs_cupy.report.sections.decisions import decisions
 from ttfs_cupy.report.sections.mistakes import MOST_NEURONS, mistakes, sample
@@ -201,3 +205,16 @@ def test_layers_say_what_is_silent(opened: OpenedRun, measured: Measurements, pa
         rate = measured.fired[name].sum() / (len(measured.labels) * len(measured.fired[name]))
         silent = (measured.fired[name] == 0).sum()
         assert rows[name][3] == f"{100 * rate:.2f} %" and rows[name][5] == f"{silent:,}"
+
+
+def test_shares_of_an_ann_are_those_of_the_command_energy() -> None:
+    """Pixels of a direct code are multiplied each, which is work, too."""
+    first = LayerOperations("conv1", 8, 6, connections=10, multiply_adds=20)
+    last = LayerOperations("readout", 2, None, connections=16, synaptic_operations=8, input_spikes=6)
+    found = Operations(images=2, psp_slope=0.0, accuracy=1.0, layers=(first, last))
+    section = operations_section.energy(found)
+    assert section.chart.table is not None and [row[-1] for row in section.chart.table.rows] == ["100.0 %", "25.0 %"]
+    assert ": 4 synaptic operations" in section.about and "and 10 multiply-adds for pixels" in section.about
+    assert "makes 26 multiply-adds: 53.8 %." in section.about
+    told = "\n".join(table.lines(found, MEMORY))
+    assert all(share in told for share in ("100.0 %", "25.0 %", "53.8 %"))

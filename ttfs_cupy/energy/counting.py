@@ -1,5 +1,6 @@
 """Synaptic operations, counted exactly: each spike once for each connection that leads on from its place."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -77,6 +78,15 @@ class Operations:
     def firing_rate(self, layer: LayerOperations) -> float | None:
         """Spikes for each neuron and image; None without spikes."""
         return None if layer.spikes is None else layer.spikes / (layer.neurons * self.images)
+
+
+def share_of_ann(layers: Iterable[LayerOperations], images: int) -> float | None:
+    """What these layers add for spikes, and multiply and add for pixels, beside the multiply-adds of an ANN; None where
+    there are no connections. images: over how many it was counted."""
+    counted = list(layers)
+    connections = sum(layer.connections for layer in counted)
+    done = sum(layer.synaptic_operations + layer.multiply_adds for layer in counted)
+    return done / images / connections if connections else None
 
 
 def count_operations(network: Network, batches: Batches) -> Operations:

@@ -6,7 +6,7 @@ from typing import Any
 from ttfs_cupy.common.columns import aligned
 from ttfs_cupy.energy import costs
 from ttfs_cupy.energy.costs import ANN, WAYS, Work, additions_of_a_tick, total, work
-from ttfs_cupy.energy.counting import LayerOperations, Operations
+from ttfs_cupy.energy.counting import LayerOperations, Operations, share_of_ann
 
 
 def lines(operations: Operations, memory: str) -> list[str]:
@@ -61,13 +61,13 @@ def _operations(operations: Operations) -> list[tuple[str, ...]]:
 
 
 def _synapses(layers: Sequence[LayerOperations], images: int) -> tuple[str, str, str, str]:
-    connections = sum(layer.connections for layer in layers)
-    if not connections:
+    connections, share = sum(layer.connections for layer in layers), share_of_ann(layers, images)
+    if share is None:
         return "", "", "", ""
     events = sum(layer.synaptic_operations for layer in layers) / images
     products = sum(layer.multiply_adds for layer in layers) // images
-    share = f"{100 * (events + products) / connections:.1f} %"
-    return f"{events:,.0f}" if events else "", f"{products:,}" if products else "", f"{connections:,}", share
+    shown = f"{100 * share:.1f} %"
+    return f"{events:,.0f}" if events else "", f"{products:,}" if products else "", f"{connections:,}", shown
 
 
 def _without_empty_columns(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ttfs_cupy.energy import costs
 from ttfs_cupy.energy.costs import ANN, MEMORY, WAYS, total
-from ttfs_cupy.energy.counting import Operations
+from ttfs_cupy.energy.counting import Operations, share_of_ann
 from ttfs_cupy.report.drawing.charts import NONE, Chart, Series, Table, percent, rounded
 from ttfs_cupy.report.drawing.line_charts import bars
 
@@ -20,11 +20,13 @@ class Energy:
 
 def energy(operations: Operations) -> Energy:
     """Of an image of the test set, on average."""
-    share = operations.synaptic_operations / max(1, operations.ann_multiply_adds)
+    share = share_of_ann(operations.weighted, operations.images)
+    products = sum(layer.multiply_adds for layer in operations.weighted) // operations.images
+    of_pixels = f"and {products:,} multiply-adds for pixels, " if products else ""
     about = (
         f"Of an image, on average: {operations.synaptic_operations:,.0f} synaptic operations, each an addition that a "
-        f"spike causes, where an ANN of the same shape makes {operations.ann_multiply_adds:,} multiply-adds: "
-        f"{percent(share, 1)}. Energies are estimates ({costs.SOURCE}; memory of {MEMORY}), not measured."
+        f"spike causes, {of_pixels}where an ANN of the same shape makes {operations.ann_multiply_adds:,} "
+        f"multiply-adds: {percent(share, 1)}. Energies are estimates ({costs.SOURCE}; memory of {MEMORY}), not measured."
     )
     return Energy(about, _chart(operations), _energies(operations))
 
@@ -38,7 +40,7 @@ def _chart(operations: Operations) -> Chart:
         rows += [[layer.name, rounded(events), EVENTS.key], [layer.name, layer.connections, PRODUCTS.key]]
         spikes = NONE if layer.spikes is None else f"{layer.spikes_of(images):,.1f}"
         products = f"{layer.multiply_adds // images:,}"
-        share = percent(events / layer.connections, 1)
+        share = percent(share_of_ann([layer], images), 1)
         cells.append([layer.name, spikes, f"{events:,.0f}", products, f"{layer.connections:,}", share])
     header = ["layer", "its spikes", "synaptic operations", "own multiply-adds", "of the ANN", "share"]
     table = Table("Operations of an image, by layer", header, cells)
