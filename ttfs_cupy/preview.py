@@ -7,7 +7,6 @@ if __name__ == "__main__":
     entry.preview()
 
 import argparse
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from ttfs_cupy.experiment.config import Config, load_config
 from ttfs_cupy.experiment.files.outputs import check_of_no_run
 from ttfs_cupy.experiment.prepare import input_encoder, read_dataset, split_of, training_batches
 from ttfs_cupy.neuron.encoding import Encoder
-from ttfs_cupy.plot.canvas import matplotlib
+from ttfs_cupy.plot.canvas import matplotlib, saved
 
 IMAGES, EPOCHS = 10, 3
 # of a sheet: what programs still open
@@ -277,9 +276,7 @@ def _lettered(canvas: Pixels, sheet: Sheet, scale: _Scale) -> bytes:
             elif column > 0 and layout.captions:
                 write(centre, top + cell_height + 3, _caption(example, sheet), SMALL, ha="center")
     _bar(figure, sheet, scale, write)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+    return saved(figure, format="png", dpi=DPI)
 
 
 def _heading(sheet: Sheet) -> tuple[str, str]:

@@ -1,11 +1,11 @@
 """The report as a picture: images per second of each side."""
 
-import io
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from ttfs_cupy.benchmarks.comparison.results import Row
+from ttfs_cupy.plot.canvas import saved
 
 
 def picture(rows: Sequence[Row], title: str) -> bytes:
@@ -27,6 +27,4 @@ def picture(rows: Sequence[Row], title: str) -> bytes:
     axes.set_ylabel("images per second")
     axes.set_title(title, fontsize="medium", wrap=True)
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    return saved(figure, format="png", dpi=150)

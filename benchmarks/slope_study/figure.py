@@ -1,6 +1,5 @@
 """The study as a picture."""
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 
 from ttfs_cupy.benchmarks.slope_study.measurement import JITTER, TIME_BITS, WEIGHT_BITS, Measured
 from ttfs_cupy.benchmarks.slope_study.tables import groups
+from ttfs_cupy.plot.canvas import saved
 
 # told apart by colour-blind readers, too
 COLOURS = ("#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7", "#56b4e9")
@@ -35,9 +35,7 @@ def picture(runs: Sequence[Measured], title: str) -> bytes:
     columns = len(_slopes(runs))
     figure.legend(handles, labels, title="psp_slope, weights", loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(f"{title}. Points are runs and bars their means; joined points are means")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+    return saved(figure, format="png", dpi=130)
 
 
 def _points(axes: Any, runs: Sequence[Measured], value: Callable[[Measured], float], label: str) -> None:

@@ -1,12 +1,11 @@
 """The energy of each layer as a picture: the spiking network in both ways, beside the ANN."""
 
-import io
 from collections.abc import Callable
 from typing import Any
 
 from ttfs_cupy.energy.costs import ADDITIONS, ANN, EVENTS, WAYS, Work, total, work
 from ttfs_cupy.energy.counting import Operations
-from ttfs_cupy.plot.canvas import BLUE, GREY, ORANGE, SMALL, matplotlib
+from ttfs_cupy.plot.canvas import BLUE, GREY, ORANGE, SMALL, matplotlib, saved
 
 COLOURS = {ADDITIONS: BLUE, EVENTS: ORANGE, ANN: GREY}
 WIDTH = 0.27
@@ -24,9 +23,7 @@ def picture(operations: Operations, memory: str) -> bytes:
     accesses.set_xticks(range(len(names)), names, rotation=45 if len(names) > 10 else 0)
     title = f"energy of an image, by operations counted on {operations.images:,} images"
     figure.suptitle(title, fontsize="medium")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+    return saved(figure, format="png", dpi=130)
 
 
 def _bars(axes: Any, operations: Operations, energy: Callable[[Work], float]) -> None:

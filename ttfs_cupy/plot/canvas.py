@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -57,3 +58,10 @@ def depth_colours(count: int) -> list[tuple[float, ...]]:
     colours = matplotlib("cm").ScalarMappable(matplotlib("colors").Normalize(0, 1), "viridis")
     # its last quarter is too light on white
     return [tuple(map(float, colours.to_rgba(0.75 * place / max(1, count - 1)))) for place in range(count)]
+
+
+def saved(figure: Any, **options: Any) -> bytes:
+    """A figure's file. options: as its `savefig` takes them."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, **options)
+    return buffer.getvalue()

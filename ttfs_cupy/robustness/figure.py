@@ -1,6 +1,5 @@
 """Accuracy over the levels of each disturbance, as a picture."""
 
-import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ttfs_cupy.common.shown import listed, one_line
-from ttfs_cupy.plot.canvas import BLUE, GREEN, ORANGE, VERMILION, matplotlib
+from ttfs_cupy.plot.canvas import BLUE, GREEN, ORANGE, VERMILION, matplotlib, saved
 from ttfs_cupy.robustness.kinds import KINDS, Kind
 from ttfs_cupy.robustness.measurement import Point
 from ttfs_cupy.robustness.settings import Group, MeasuredRun
@@ -42,12 +41,8 @@ def pictures(groups: Sequence[Group]) -> dict[str, bytes]:
     # else an SVG's names are drawn anew each time
     with matplotlib("", *MATPLOTLIB).rc_context({"svg.hashsalt": "ttfs-robustness"}):
         figure = _figure(groups)
-        made = {}
-        for kind in FORMATS:
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-            made[kind] = buffer.getvalue()
-    return made
+        metadata = {"svg": {"Date": None}}
+        return {kind: saved(figure, format=kind, dpi=150, metadata=metadata.get(kind)) for kind in FORMATS}
 
 
 def _figure(groups: Sequence[Group]) -> Any:

@@ -1,6 +1,5 @@
 """One neuron's membrane potential, step by step, and its picture."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.plot import potential_trace
-from ttfs_cupy.plot.canvas import BLUE, SHADE, SMALL, matplotlib
+from ttfs_cupy.plot.canvas import BLUE, SHADE, SMALL, matplotlib, saved
 from ttfs_cupy.simulation.simulator import Currents, Inputs, Simulated, Simulator, simulate_layer
 from ttfs_cupy.simulation.time_grid import NO_SPIKE, TimeGrid
 
@@ -167,9 +166,7 @@ def picture(trace: Trace, title: str, suffix: str) -> bytes:
     axes.set_xlim(-trace.t_win, trace.t_win)
     axes.set_xlabel("time since the neuron's window opened; its inputs spike before (shaded, marks)")
     axes.set_title(title, fontsize=10, loc="left")
-    written = io.BytesIO()
     # the same bytes each time
     with matplotlib("style").context({"svg.hashsalt": "ttfs"}):
         metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
-        figure.savefig(written, format=suffix[1:], metadata=metadata)
-    return written.getvalue()
+        return saved(figure, format=suffix[1:], metadata=metadata)
