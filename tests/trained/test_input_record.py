@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers.commands import STEPS, cut_short, resumes_to, run_small, small
 from helpers.damage import nasty
+from helpers.earlier_runs import forget_input
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -32,9 +33,7 @@ def without_record(run: Path, copy: Path) -> Path:
     """The run as an earlier version would have left it."""
     shutil.copytree(run, copy)
     for file in filter(Path.exists, (copy / name for name in FILES)):
-        arrays, metadata = checkpoint.load(file)
-        del metadata["input"]
-        checkpoint.save(file, arrays, metadata)
+        forget_input(file)
     return copy
 
 

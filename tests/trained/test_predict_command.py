@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from helpers.classified import classify, lines_of
 from helpers.commands import evaluate, run_small
+from helpers.earlier_runs import forget_input
 from helpers.photographs import BAD
 from PIL import Image
 
 from ttfs_cupy import ImageSet, TrainedNetwork, load
 from ttfs_cupy.common.command import command_line
-from ttfs_cupy.experiment.files import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +312,5 @@ def test_a_reader_that_has_seen_enough(digits_run: Path, folder: Path) -> None:
 def test_a_run_of_an_earlier_version(digits_run: Path, some: Path, tmp_path: Path) -> None:
     run = tmp_path / "old"
     shutil.copytree(digits_run, run)
-    arrays, metadata = checkpoint.load(run / "best.safetensors")
-    del metadata["input"]
-    checkpoint.save(run / "best.safetensors", arrays, metadata)
+    forget_input(run / "best.safetensors")
     assert classify(run, some).out == classify(digits_run, some).out

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.commands import run_small
+from helpers.earlier_runs import forget_input
 from PIL import Image
 from reference.comparison import DEVICE
 
 from ttfs_cupy import Batches, ImageSet, UserError, build, load, predict
 from ttfs_cupy.data import InputDescription
-from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.trained.decision import softmax
 from ttfs_cupy.trained.image_stream import batched
 from ttfs_cupy.trained.opening import open_run
@@ -113,9 +113,7 @@ def test_the_data_set_is_not_needed(digits_run: Path, digits: ImageSet, tmp_path
     # nobody named the classes
     assert net.class_names == tuple(map(str, range(10)))
     for file in (run / "best.safetensors", run / "last.safetensors"):
-        arrays, metadata = checkpoint.load(file)
-        del metadata["input"]
-        checkpoint.save(file, arrays, metadata)
+        forget_input(file)
     with pytest.raises(UserError, match="did not record what its network's input is, so its data set is needed"):
         load(run)
 
