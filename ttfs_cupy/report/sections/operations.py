@@ -26,7 +26,8 @@ def energy(operations: Operations) -> Energy:
     about = (
         f"Of an image, on average: {operations.synaptic_operations:,.0f} synaptic operations, each an addition that a "
         f"spike causes, {of_pixels}where an ANN of the same shape makes {operations.ann_multiply_adds:,} "
-        f"multiply-adds: {percent(share, 1)}. Energies are estimates ({costs.SOURCE}; memory of {MEMORY}), not measured."
+        f"multiply-adds: {percent(share, 1)}. Energies are estimates ({costs.SOURCE}; memory of {MEMORY}), not "
+        "measured."
     )
     return Energy(about, _chart(operations), _energies(operations))
 
