@@ -215,6 +215,23 @@ def test_it_prints_all_charts_in_light_colours(browser: Any, page: Page) -> None
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+def test_nothing_is_cut_off_or_torn_in_print(browser: Any, page: Page) -> None:
+    opened(browser, page)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    paper = {"width": 500, "height": 990, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    try:
+        wide = "(one) => one.offsetParent && one.scrollWidth > one.clientWidth"
+        assert browser.execute_script(f"return [...document.querySelectorAll('pre')].filter({wide}).length") == 0
+        # a number keeps its unit beside it
+        cells = find(browser, "#classes td, .tile dd")
+        shares = [cell.get_attribute("textContent") for cell in cells if "%" in cell.get_attribute("textContent")]
+        assert len(shares) > 20 and not any(" %" in share for share in shares)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_what_is_folded_is_not_printed(browser: Any, together: Page) -> None:
     """No empty frame of it either."""
     opened(browser, together)
