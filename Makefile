@@ -57,7 +57,7 @@ $(VENV)/for-training: setup.cfg | $(BIN)/python
 	touch $@
 
 $(VENV)/for-tests: setup.cfg | $(BIN)/python
-	$(BIN)/pip install -e '.[cuda$(CUDA),cpu,digits,notebook,test]'
+	$(BIN)/pip install -e '.[cuda$(CUDA),cpu,digits,notebook,docs,test]'
 	touch $@ $(VENV)/for-training
 
 clean:
