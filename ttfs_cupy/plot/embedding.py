@@ -17,7 +17,7 @@ _RENDERER = "ttfs_cupy"
 _PAGE = """<div id="{place}"></div>
 <script>
 if (!window.vegaEmbed) {{ (() => {{ {vega} }})(); }}
-window.vegaEmbed("#{place}", {chart}, {{actions: false}});
+window.vegaEmbed("#{place}", {chart}, {options});
 </script>"""
 
 
@@ -33,12 +33,18 @@ def embed_altair() -> None:
     renderers.enable(_RENDERER)
 
 
-def _rendered(chart: dict[str, Any], **_: Any) -> dict[str, str]:
-    """What a notebook shows: by MIME type."""
-    # it may not end the script that it stands in
-    text = json.dumps(chart).replace("<", "\\u003c")
-    # anything but a digit begins a name in CSS
-    return {"text/html": _PAGE.format(place=f"chart-{uuid.uuid4().hex}", vega=_vega(), chart=text)}
+def _rendered(chart: dict[str, Any], embed_options: dict[str, Any] | None = None, **_: Any) -> dict[str, str]:
+    """What a notebook shows, by MIME type. embed_options: Vega-Embed's, as Altair's renderers take them."""
+    options = {"actions": False, **(embed_options or {})}
+    # a digit cannot begin a name in CSS
+    place = f"chart-{uuid.uuid4().hex}"
+    page = _PAGE.format(place=place, vega=_vega(), chart=_in_script(chart), options=_in_script(options))
+    return {"text/html": page}
+
+
+def _in_script(value: dict[str, Any]) -> str:
+    """As JSON, which may not end the script that it stands in."""
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 @cache
