@@ -44,6 +44,12 @@ def test_a_chart_holds_all_that_draws_it() -> None:
     assert not re.search(r"<script[^>]+src|<link|requirejs|cdn\.jsdelivr", text)
 
 
+def test_a_picture_is_there_for_where_no_scripts_run() -> None:
+    plot.embed_altair()
+    picture = chart("level")._repr_mimebundle_()["image/svg+xml"]
+    assert picture.startswith("<svg") and "&lt;/script&gt;0" in picture and "&lt;/script&gt;1" not in picture
+
+
 def test_each_chart_has_a_place_of_its_own() -> None:
     plot.embed_altair()
     places = [re.match(r'<div id="([\w-]+)">', html("level")) for _ in range(2)]

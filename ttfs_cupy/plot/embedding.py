@@ -25,7 +25,8 @@ def embed_altair() -> None:
     """Has Altair draw the charts of this session without a network, in a notebook and in the HTML made of it.
 
     Each chart's output then holds Vega (BSD 3-Clause), 0.9 MB, where Altair's own has the browser load it from a
-    server. Sliders work without a kernel. Raises UserError where altair or vl-convert-python is missing.
+    server. Sliders work without a kernel. Where no scripts may run, a picture takes the chart's place. Raises UserError
+    where altair or vl-convert-python is missing.
     """
     renderers = imported("altair", *_ALTAIR).renderers
     _vega()
@@ -39,7 +40,7 @@ def _rendered(chart: dict[str, Any], embed_options: dict[str, Any] | None = None
     # a digit cannot begin a name in CSS
     place = f"chart-{uuid.uuid4().hex}"
     page = _PAGE.format(place=place, vega=_vega(), chart=_in_script(chart), options=_in_script(options))
-    return {"text/html": page}
+    return {"text/html": page, "image/svg+xml": imported("vl_convert", *_VEGA).vegalite_to_svg(chart)}
 
 
 def _in_script(value: dict[str, Any]) -> str:
