@@ -65,11 +65,11 @@ def test_without_a_library_it_says_what_to_install(missing: str, monkeypatch: py
             raise UserError(f"{package} is not installed: {install}")
         return altair
 
-    embedding._vega.cache_clear()
     monkeypatch.setattr(embedding, "imported", absent)
+    # what is kept of other tests would not ask
+    monkeypatch.setattr(embedding, "_vega", embedding._vega.__wrapped__)
     with pytest.raises(UserError, match=r"is not installed: pip install 'ttfs-cupy\[notebook\]'"):
         plot.embed_altair()
-    embedding._vega.cache_clear()
 
 
 def test_sliders_work_in_a_browser_without_a_network(tmp_path: Path) -> None:
