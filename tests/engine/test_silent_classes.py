@@ -1,4 +1,4 @@
-"""What a silent class is where the readout fires: T2FSNN's rule, its probabilities, loss and gradient, and its edges."""
+"""What a silent class is where the readout fires: T2FSNN's rule, its probabilities, loss, gradient, and its edges."""
 
 import copy
 import pickle
