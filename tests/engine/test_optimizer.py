@@ -127,10 +127,8 @@ def test_sgd(momentum: float, limits: Limits) -> None:
 def test_as_pytorch_does_it(name: str, bound: float) -> None:
     """Twenty steps; the gradient's norm is clipped before the optimiser adds l2 to it."""
     torch = pytest.importorskip("torch")
-    net, steps = (
-        network(),
-        [*gradients(network().parameters.size, scale=0.1), *gradients(network().parameters.size)[:8]],
-    )
+    net = network()
+    steps = gradients(net.parameters.size, scale=0.1) + gradients(net.parameters.size)[:8]
     l2, decay = 0.7 if "l2" in name else 0.0, 0.5 if name == "adamw" else 0.0
     limits = Limits(decay, bound, l2=l2)
     # decay comes before the step there: theirs are our weights as they are before a decay

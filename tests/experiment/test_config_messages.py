@@ -34,8 +34,8 @@ OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, l2, clip_norm,
 BY_LAYER = "or such by layer, as in {conv1: 0.1, readout: 0.05}"
 LOGGERS = "a list of wandb and mlflow, each once at most, such as [wandb]"
 BUNDLED = (
-    "fmnist, quickstart, small_fmnist, t2fsnn_vgg11_cifar10, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist, "
-    "wei_vgg11_cifar10, wei_vgg16_cifar100"
+    "fmnist, quickstart, small_fmnist, t2fsnn_vgg11_cifar10, t2fsnn_vgg11_cifar100, t2fsnn_vgg7_fmnist, "
+    "t2fsnn_vgg7_mnist, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist, wei_vgg11_cifar10, wei_vgg16_cifar100"
 )
 
 # an override of a good config → the sentence behind "--set {override}: "

@@ -284,7 +284,7 @@ class RunDirectory:
         if told is None:
             return False
         if "subset" in {*told} ^ {*fingerprint}:
-            which = "a subset of its training images" if "subset" in told else "all its training images"
+            which = "a part of its training images" if "subset" in told else "all its training images"
             raise UserError(f"the run in '{self.path}' used {which} (data.subset), which would be otherwise now")
         if set(told) != set(fingerprint):
             raise UserError(f"'{self.split}' is not the file that ttfs-train wrote: it must hold {listed(fingerprint)}")
