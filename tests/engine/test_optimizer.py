@@ -140,9 +140,9 @@ def test_as_pytorch_does_it(name: str, bound: float) -> None:
         published = torch.optim.Adam([theirs], lr=LR, weight_decay=l2)
     else:
         published = torch.optim.SGD([theirs], lr=LR, momentum=0.9, weight_decay=l2)
-    ours = (Sgd if name.startswith("sgd") else Adam)(
-        net.device, net.parameters, LR, limits=limits, **({"momentum": 0.9} if name.startswith("sgd") else {})
-    )
+    ours: Optimizer = Adam(net.device, net.parameters, LR, limits=limits)
+    if name.startswith("sgd"):
+        ours = Sgd(net.device, net.parameters, LR, momentum=0.9, limits=limits)
     for gradient in steps:
         theirs.grad = torch.tensor(gradient.astype(np.float64))
         torch.nn.utils.clip_grad_norm_([theirs], bound)
