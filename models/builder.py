@@ -63,7 +63,8 @@ def build(
 ) -> Network:
     """A network with freshly drawn weights.
 
-    model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
+    model: a bundled name, the path of a YAML file, layers such as '64C3 - P2 - 512F', or a list of them (see
+    ttfs_cupy.models). The readout is not among them.
     input_shape: (channels, height, width) of an image.
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
     normalization: none, or weight for standardised weights in all layers but the readout (docs/model.md), where the

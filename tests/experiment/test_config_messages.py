@@ -62,8 +62,8 @@ VALUES = {
     ),
     "network=3": f"network must be a section with the keys {NETWORK}, not 3",
     "network.model=3": (
-        "network.model must be a model's name, the path of its YAML file, or a list of layers such as [32, P, 64, P], "
-        "not 3"
+        "network.model must be a model's name, the path of its YAML file, layers such as '64C3 - P2 - 512F', or a list "
+        "such as [32, P, 64, P], not 3"
     ),
     "network.t_win=0": "network.t_win must be a number from 1e-6 to 1e6, not 0",
     "network.t_win=1e-320": "network.t_win must be a number from 1e-6 to 1e6, not 1e-320",
