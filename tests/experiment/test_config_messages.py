@@ -107,7 +107,8 @@ VALUES = {
     "training.batch_size=99999999999999999999": (
         "training.batch_size must be at most 1000000000, not 99999999999999999999"
     ),
-    "optimizer.name=adamw": "optimizer.name must be adam or sgd, not 'adamw'",
+    "optimizer.name=adamw": None,
+    "optimizer.name=AdamW": "optimizer.name must be adam, adamw or sgd, not 'AdamW'",
     "optimizer.lr=1e-320": f"optimizer.lr must be {FLOAT32}, not 1e-320",
     "optimizer.lr=-1": "optimizer.lr must be a number above 0, not -1",
     "optimizer.beta2=0.99999999999": "optimizer.beta2 must be at most 0.9999999, not 0.99999999999",
