@@ -63,7 +63,7 @@ def _convert(parsed: argparse.Namespace) -> None:
     translation = t2fsnn.translate(parsed.source, content, parsed.dataset, parsed.network)
     # what would be refused is not written
     config = resolve(translation.where, translation.content, translation.sources)
-    text = named_config.origin(translation) + _yaml(translation.rows, config)
+    text = named_config.origin(translation) + yaml_of(translation.rows, config)
     for line in table(translation.rows):
         logger.info("%s", line)
     if parsed.output is None:
@@ -79,7 +79,7 @@ def _check_output(output: Path, *, force: bool) -> None:
     check_output(output, force=force)
 
 
-def _yaml(rows: Sequence[Row], config: Config) -> str:
+def yaml_of(rows: Sequence[Row], config: Config) -> str:
     """A config's text: a line for each key, in our order, with what it was."""
     found, lines = {row.new: row for row in rows}, []
     for section, about in _SECTIONS.items():

@@ -45,6 +45,7 @@ def test_t2fsnn_s_examples_train(content: dict[str, Any], here: Path) -> None:
         "batch_size": ("training.batch_size", str(content["batch_size"])),
     }.items():
         assert re.search(rf"^{name} .* {here_} +{value}\b", outcome.out, re.MULTILINE), name
+    assert "\nthen --set training.epochs=1\nthen --set training.batch_size=32\n" in outcome.out
     epoch, last = metrics(here / "runs/old")
     assert (epoch["epoch"], last["test_images"]) == (1, 10)
     text = (here / "runs/old/config.yaml").read_text()

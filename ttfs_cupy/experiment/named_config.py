@@ -10,6 +10,7 @@ from ttfs_cupy.common.command.command_line import Parser
 from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.shown import harmless, one_line
 from ttfs_cupy.experiment.config import Config, load_config
+from ttfs_cupy.experiment.config import text as config_text
 from ttfs_cupy.experiment.config.keys import resolve
 from ttfs_cupy.migration import t2fsnn
 from ttfs_cupy.migration.rows import table
@@ -59,7 +60,8 @@ def named(
         return NamedConfig(load_config(path, overrides, {**options, **more}))
     translation = t2fsnn.translate(path, content, dataset, network)
     config = resolve(translation.where, translation.content, translation.sources, overrides, options)
-    return NamedConfig(config, table(translation.rows), origin(translation))
+    told = [*table(translation.rows), *(f"then {config_text.called(assignment)}" for assignment in overrides)]
+    return NamedConfig(config, told, origin(translation))
 
 
 def origin(translation: t2fsnn.Translation) -> str:
