@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.configs import mistake
+from helpers.environments import REPOSITORY
 from pydantic import BaseModel
 
 from ttfs_cupy.experiment.config import Config
@@ -98,3 +99,12 @@ def test_names_of_nobody() -> None:
     assert old_key("qqq") is None and old_key("") is None
     assert old_key("ITERATIONNUM") is OLD_KEYS["iterationNum"]
     assert set(T2FSNN_KEYS) <= set(OLD_KEYS)
+
+
+@pytest.mark.parametrize("owner", ["T2FSNN", "DTA-TTFS"])
+def test_the_page_for_those_who_come_from_there_names_each_key(owner: str) -> None:
+    page = (REPOSITORY / "docs/t2fsnn.md").read_text()
+    names = {name for name, key in OLD_KEYS.items() if key.owner == owner} | set(
+        T2FSNN_KEYS if owner == "T2FSNN" else ()
+    )
+    assert {name for name in names if f"`{name}`" not in page} == set()
