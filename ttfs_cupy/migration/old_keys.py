@@ -82,7 +82,7 @@ OLD_KEYS: dict[str, OldKey] = {
     "iterationNum": _wei("training.epochs"),
     "model_name": _wei("network.model", remark="VGG11 is wei_vgg11, VGG16 is wei_vgg16"),
     "num_class": _wei(remark=_FROM_DATA),
-    "pre-trained": _wei("network.initial_weights", remark="a .pth or .pt file, or --init-from"),
+    "pre-trained": _wei("network.initial_weights", remark="a state_dict in .pt or .pth, or --init-from"),
     "barfreshnum": _wei("watch.log_every", remark="in seconds"),
     "dt": _wei(remark=f"{NO_STEPS}; ttfs simulate has --dt"),
     # of PyTorch, snnTorch, SpikingJelly, and of many
