@@ -57,13 +57,14 @@ _ALWAYS = {
 
 @dataclass(frozen=True)
 class Translation:
-    """content: nested mappings, as a YAML file of ours holds them. sources: dotted key → who says so, for messages."""
+    """where: what to call the old file in messages."""
 
     where: str
     rows: tuple[Row, ...]
 
     @property
     def content(self) -> dict[str, Any]:
+        """Nested mappings, as a YAML file of ours holds them."""
         content: dict[str, Any] = {}
         for row in self.rows:
             if row.new:
@@ -73,6 +74,7 @@ class Translation:
 
     @property
     def sources(self) -> dict[str, str]:
+        """Dotted key → the old one that set it, for messages."""
         return {row.new: f"{self.where}, {row.old}" for row in self.rows if row.new and row.origin == FILE}
 
 
@@ -189,7 +191,10 @@ class _Keys:
         uses_adam = self._flag("use_adam", default=True)
         for key in T2FSNN_KEYS:
             if key in self.content:
-                yield from self._of_adam(key) if key in _OF_ADAM and not uses_adam else self._given(key)
+                if key in _OF_ADAM and not uses_adam:
+                    yield self._idle(key, "left out: SGD has no use for it")
+                else:
+                    yield from self._given(key)
             elif key in _DEFAULTS:
                 here = ("adam" if uses_adam else "sgd") if key == "use_adam" else _DEFAULTS[key]
                 yield self._row(key, _DEFAULTS[key], here, origin=DEFAULT)
@@ -216,9 +221,6 @@ class _Keys:
 
     def _idle(self, key: str, why: str) -> Row:
         return Row(key, self.content[key], "", None, why, FILE)
-
-    def _of_adam(self, key: str) -> Iterator[Row]:
-        yield self._idle(key, "left out: SGD has no use for it")
 
     def _flag(self, key: str, *, default: bool) -> bool:
         return check_flag(f"{self.where}: {key}", self.content.get(key, default))
