@@ -22,6 +22,7 @@ from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelS
 from ttfs_cupy.neuron import (
     CLIP_MODES,
     GAIN_BOUNDS,
+    SILENT,
     WINDOWS,
     Neuron,
     PotentialReadout,
@@ -30,6 +31,7 @@ from ttfs_cupy.neuron import (
     coding_neuron,
 )
 from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
+from ttfs_cupy.neuron.silent_classes import LATEST
 
 READOUTS = ("potential", "spike_times")
 
@@ -60,6 +62,7 @@ def build(
     initial_potential: bool = False,
     convolution: str | Mapping[str, str] = "auto",
     precision: str = DEFAULT_PRECISION,
+    silent: str = LATEST,
 ) -> Network:
     """A network with freshly drawn weights.
 
@@ -73,6 +76,7 @@ def build(
     convolution: auto, or an algorithm such as gemm or winograd, or three with slashes between them for forward, data
     gradient and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
     precision: float32, split or tf32; without tensor cores all of it is float32.
+    silent: latest or excluded, what a class that does not spike is where the readout is spike_times (docs/model.md).
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
     # as Python's own numbers: NumPy's may be too short for what is counted with them
@@ -87,6 +91,7 @@ def build(
         weight_std = check_number("weight_std", weight_std, *WEIGHTS)
     check_choice("clip", clip, CLIP_MODES)
     check_choice("readout", readout, READOUTS)
+    _check_silent(silent, readout)
     check_choice("normalization", normalization, NORMALIZATIONS)
     if normalization == "weight" and weight_mean != 0:
         raise UserError(
@@ -122,6 +127,7 @@ def build(
             exactness,
             standardized=is_standardized,
             initial_potential=initial_potential,
+            silent=silent,
         )
         network.parameters.draw(seed, weight_mean, weight_std)
         return network
@@ -276,6 +282,14 @@ def _check_statistics(channels: int, mean: Any, std: Any) -> None:
             raise UserError(f"{name} must hold one number for each of {channels} channels, not {shown(statistic)}")
         if name == "std" and not (values > 0).all():
             raise UserError(f"std must hold numbers above 0, not {shown(statistic)}")
+
+
+def _check_silent(silent: str, readout: str) -> None:
+    check_choice("silent", silent, SILENT)
+    if silent != LATEST and readout == "potential":
+        raise UserError(
+            f"silent {shown(silent)} has no effect with readout 'potential': leave it out, or choose 'spike_times'"
+        )
 
 
 def _check_convolution(convolution: Any) -> None:

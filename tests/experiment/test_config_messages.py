@@ -27,7 +27,7 @@ ALGORITHMS = (
 )
 KEYS = "seed, device, threads, tune, output, network, data, training, optimizer, schedule, watch"
 NETWORK = (
-    "model, t_win, psp_slope, clip, grad_clip, readout, encoding, standardize, weight_mean, weight_std, "
+    "model, t_win, psp_slope, clip, grad_clip, readout, silent, encoding, standardize, weight_mean, weight_std, "
     "normalization, initial_potential, initial_weights, convolution, precision"
 )
 OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, clip_norm, weight_clip, fixed_sign"
@@ -80,6 +80,10 @@ VALUES = {
     "network.clip=gian": "network.clip must be gain, separate or none, not 'gian'",
     "network.grad_clip=1e-20": "network.grad_clip must be a number from 1e-6 to 3.4e38, not 1e-20",
     "network.readout=x": "network.readout must be potential or spike_times, not 'x'",
+    "network.silent=x": "network.silent must be latest or excluded, not 'x'",
+    "network.silent=excluded": (
+        "network.silent has no effect with readout potential: leave it out, or choose spike_times"
+    ),
     "network.encoding=rate": "network.encoding must be latency or direct, or null, not 'rate'",
     "network.weight_mean=-1e308": "network.weight_mean must be a number from -1e6 to 1e6, not -1e+308",
     "network.initial_potential=0.1": "network.initial_potential must be true or false, not 0.1",

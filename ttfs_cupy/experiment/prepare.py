@@ -243,6 +243,7 @@ def network_of(config: Config, device: Device, images: InputDescription) -> Netw
         clip=wanted.clip,
         grad_clip=wanted.grad_clip,
         readout=wanted.readout,
+        silent=wanted.silent,
         encoding=wanted.encoding,
         standardize=wanted.standardize,
         mean=images.mean,

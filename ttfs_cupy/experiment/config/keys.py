@@ -74,7 +74,7 @@ from ttfs_cupy.experiment.config.values import (
     refuse_idle,
 )
 from ttfs_cupy.models.builder import READOUTS
-from ttfs_cupy.neuron import CLIP_MODES
+from ttfs_cupy.neuron import CLIP_MODES, SILENT
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
 # Commands' options that are not called as their keys are.
@@ -86,7 +86,8 @@ OPTIONS_OF_COMMANDS = {
 
 
 class NetworkConfig(Section):
-    """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest)."""
+    """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest). silent: what a
+    class that does not spike is in the softmax, where the readout is spike_times."""
 
     model: Model = "vgg11"
     t_win: Window = 1.0
@@ -94,6 +95,7 @@ class NetworkConfig(Section):
     clip: str = one_of(CLIP_MODES, "gain")
     grad_clip: GainBound = 1.0
     readout: str = one_of(READOUTS, "potential")
+    silent: str = one_of(SILENT, "latest")
     encoding: str | None = one_of(ENCODINGS, None)
     standardize: Flag = False
     weight_mean: Mean = 0.0
@@ -110,6 +112,9 @@ class NetworkConfig(Section):
             raise conflict("network.clip", "separate is defined for a psp_slope of 1 alone: choose gain or none")
         if self.clip == "none" and is_set(self, "grad_clip"):
             raise conflict("network.grad_clip", "has no effect with clip none: leave it out, or choose gain")
+        if self.readout == "potential" and is_set(self, "silent"):
+            problem = "has no effect with readout potential: leave it out, or choose spike_times"
+            raise conflict("network.silent", problem)
         if self.standardize and self.encoding == "direct":
             raise conflict("network.standardize", "belongs to latency encoding (direct always does it): leave it out")
         if self.normalization == "weight" and is_set(self, "weight_mean"):
