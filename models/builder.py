@@ -23,6 +23,7 @@ from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelS
 from ttfs_cupy.neuron import (
     CLIP_MODES,
     GAIN_BOUNDS,
+    SILENT,
     WINDOWS,
     Neuron,
     PotentialReadout,
@@ -31,6 +32,7 @@ from ttfs_cupy.neuron import (
     coding_neuron,
 )
 from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
+from ttfs_cupy.neuron.silent_classes import LATEST
 
 READOUTS = ("potential", "spike_times")
 
@@ -66,10 +68,12 @@ def build(
     initial_potential: bool = False,
     convolution: str | Mapping[str, str] = "auto",
     precision: str = DEFAULT_PRECISION,
+    silent: str = LATEST,
 ) -> Network:
     """A network with freshly drawn weights.
 
-    model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
+    model: a bundled name, the path of a YAML file, layers such as '64C3 - P2 - 512F', or a list of them (see
+    ttfs_cupy.models). The readout is not among them.
     input_shape: (channels, height, width) of an image.
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
     weight_mean, weight_std: of the drawn weights: a number for all layers, or a mapping from layers' names to such, as
@@ -80,6 +84,7 @@ def build(
     convolution: auto, or an algorithm such as gemm or winograd, or three with slashes between them for forward, data
     gradient and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
     precision: float32, split or tf32; without tensor cores all of it is float32.
+    silent: latest or excluded, what a class that does not spike is where the readout is spike_times (docs/model.md).
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
     # as Python's own numbers: NumPy's may be too short for what is counted with them
@@ -94,6 +99,7 @@ def build(
         weight_std = _checked_of_layers("weight_std", weight_std, WEIGHTS)
     check_choice("clip", clip, CLIP_MODES)
     check_choice("readout", readout, READOUTS)
+    _check_silent(silent, readout)
     check_choice("normalization", normalization, NORMALIZATIONS)
     if normalization == "weight" and is_idle_mean(weight_mean):
         raise UserError(f"weight_mean {IDLE_MEAN}, not {shown(weight_mean)}")
@@ -129,6 +135,7 @@ def build(
             exactness,
             standardized=is_standardized,
             initial_potential=initial_potential,
+            silent=silent,
         )
         network.parameters.draw(seed, weight_mean, weight_std)
         return network
@@ -290,6 +297,14 @@ def _check_statistics(channels: int, mean: Any, std: Any) -> None:
             raise UserError(f"{name} must hold one number for each of {channels} channels, not {shown(statistic)}")
         if name == "std" and not (values > 0).all():
             raise UserError(f"std must hold numbers above 0, not {shown(statistic)}")
+
+
+def _check_silent(silent: str, readout: str) -> None:
+    check_choice("silent", silent, SILENT)
+    if silent != LATEST and readout == "potential":
+        raise UserError(
+            f"silent {shown(silent)} has no effect with readout 'potential': leave it out, or choose 'spike_times'"
+        )
 
 
 def _checked_of_layers(name: str, value: Any, bounds: tuple[float, float]) -> OfLayers:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from helpers.configs import mistake
 
-from ttfs_cupy.experiment.config import Config, load_config
+from ttfs_cupy.experiment.config import Config, dump_config, load_config
 
 MINIMAL: dict[str, dict[str, Any]] = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
 
@@ -31,6 +31,7 @@ DEFAULTS = {
         "clip": "gain",
         "grad_clip": 1.0,
         "readout": "potential",
+        "silent": "latest",
         "encoding": None,
         "standardize": False,
         "weight_mean": 0.0,
@@ -141,6 +142,7 @@ WRONG = {
     "network.clip": [*NAME, "gains", "again"],
     "network.grad_clip": [*POSITIVE, "null"],
     "network.readout": NAME,
+    "network.silent": NAME,
     "network.normalization": NAME,
     "network.initial_potential": FLAG,
     "network.encoding": [name for name in NAME if name != "null"],
@@ -282,6 +284,7 @@ RIGHT = [
     ("network.clip", "separate", "separate"),
     ("network.grad_clip", "11", 11.0),
     ("network.readout", "spike_times", "spike_times"),
+    ("network.silent", "latest", "latest"),
     ("network.encoding", "direct", "direct"),
     ("network.standardize", "true", True),
     ("network.weight_mean", "-1", -1.0),
@@ -383,7 +386,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     for value in ("true", "1.5", "0", "null"):
         assert mistake(minimal, f"data.validation={value}").endswith(f"data.validation must be {held_out}, not {value}")
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
-    assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
+    assert "or a list such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
         "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, accumulate, "
         "max_skipped, checkpoint_every, keep, not null"
@@ -410,6 +413,7 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["network.initial_weights=a", "network.weight_std=1"], "network.weight_std"),
         (["network.initial_weights=a", "network.weight_mean=1"], "network.weight_mean"),
         (["network.normalization=weight", "network.weight_mean=1"], "network.weight_mean"),
+        (["network.silent=excluded"], "network.silent"),
         (["network.normalization=weight", "network.weight_mean={readout: 1, conv1: 0}"], "network.weight_mean"),
         (["network.initial_weights=a", "network.weight_std={conv1: 1}"], "network.weight_std"),
         (["data.mean=0.5"], "data.mean"),
@@ -449,6 +453,7 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
     [
         ["network.clip=separate", "network.psp_slope=1"],
         ["network.clip=none", "network.grad_clip=1"],
+        ["network.readout=spike_times", "network.silent=excluded"],
         ["data.mix=both", "data.mix_alpha=0.2", "training.label_smoothing=0.1", "data.augment=shift_flip"],
         # partners are of the epoch, not of the batch
         ["data.mix=mixup", "training.batch_size=1"],
@@ -468,3 +473,14 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
 )
 def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:
     load_config(minimal, overrides)
+
+
+def test_adamw_is_adam(minimal: Path) -> None:
+    settings = ["optimizer.weight_decay=0.1", "optimizer.beta1=0.8"]
+    found = load_config(minimal, ["optimizer.name=adamw", *settings])
+    assert found == load_config(minimal, ["optimizer.name=adam", *settings])
+    assert "\n  name: adam\n" in dump_config(found)
+    # what sgd alone has is refused as ever
+    assert mistake(minimal, "optimizer.name=adamw", "optimizer.momentum=0.9").endswith(
+        "has no effect with optimizer.name adam: leave it out, or choose sgd"
+    )

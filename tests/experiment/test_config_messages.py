@@ -27,7 +27,7 @@ ALGORITHMS = (
 )
 KEYS = "seed, device, threads, tune, output, network, data, training, optimizer, schedule, watch"
 NETWORK = (
-    "model, t_win, psp_slope, clip, grad_clip, readout, encoding, standardize, weight_mean, weight_std, "
+    "model, t_win, psp_slope, clip, grad_clip, readout, silent, encoding, standardize, weight_mean, weight_std, "
     "normalization, initial_potential, initial_weights, convolution, precision"
 )
 OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, l2, clip_norm, weight_clip, fixed_sign"
@@ -63,8 +63,8 @@ VALUES = {
     ),
     "network=3": f"network must be a section with the keys {NETWORK}, not 3",
     "network.model=3": (
-        "network.model must be a model's name, the path of its YAML file, or a list of layers such as [32, P, 64, P], "
-        "not 3"
+        "network.model must be a model's name, the path of its YAML file, layers such as '64C3 - P2 - 512F', or a list "
+        "such as [32, P, 64, P], not 3"
     ),
     "network.t_win=0": "network.t_win must be a number from 1e-6 to 1e6, not 0",
     "network.t_win=1e-320": "network.t_win must be a number from 1e-6 to 1e6, not 1e-320",
@@ -81,6 +81,10 @@ VALUES = {
     "network.clip=gian": "network.clip must be gain, separate or none, not 'gian'",
     "network.grad_clip=1e-20": "network.grad_clip must be a number from 1e-6 to 3.4e38, not 1e-20",
     "network.readout=x": "network.readout must be potential or spike_times, not 'x'",
+    "network.silent=x": "network.silent must be latest or excluded, not 'x'",
+    "network.silent=excluded": (
+        "network.silent has no effect with readout potential: leave it out, or choose spike_times"
+    ),
     "network.encoding=rate": "network.encoding must be latency or direct, or null, not 'rate'",
     "network.weight_mean=-1e308": (f"network.weight_mean must be a number from -1e6 to 1e6, {BY_LAYER}, not -1e+308"),
     "network.weight_mean={conv1: 1e7}": (
@@ -123,7 +127,8 @@ VALUES = {
     "training.batch_size=99999999999999999999": (
         "training.batch_size must be at most 1000000000, not 99999999999999999999"
     ),
-    "optimizer.name=adamw": "optimizer.name must be adam or sgd, not 'adamw'",
+    "optimizer.name=adamw": None,
+    "optimizer.name=AdamW": "optimizer.name must be adam, adamw or sgd, not 'AdamW'",
     "optimizer.lr=1e-320": f"optimizer.lr must be {FLOAT32}, not 1e-320",
     "optimizer.lr=-1": "optimizer.lr must be a number above 0, not -1",
     "optimizer.beta2=0.99999999999": "optimizer.beta2 must be at most 0.9999999, not 0.99999999999",

@@ -162,6 +162,7 @@ network:
   clip: gain
   grad_clip: 1.0
   readout: potential
+  silent: latest
   encoding: null
   standardize: false
   weight_mean: 0.0

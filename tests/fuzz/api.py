@@ -56,6 +56,7 @@ RULES: dict[str, list[Any]] = {
     "clip": ["gain", "none"],
     "grad_clip": [1.0, 0.1],
     "readout": ["potential", "spike_times"],
+    "silent": ["latest", "excluded"],
     "initial_potential": [False, True],
     "encoding": [None, "latency", "direct"],
     "standardize": [False, True],

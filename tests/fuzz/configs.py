@@ -215,6 +215,7 @@ class Configs:
             clip=wanted.clip if not isinstance(slope, PspSlopeSchedule) else "gain",
             grad_clip=wanted.grad_clip,
             readout=wanted.readout,
+            silent=wanted.silent,
             encoding=wanted.encoding,
             standardize=wanted.standardize,
             initial_potential=wanted.initial_potential,

@@ -76,15 +76,20 @@ from ttfs_cupy.experiment.config.values import (
     refuse_idle,
 )
 from ttfs_cupy.models.builder import IDLE_MEAN, READOUTS, is_idle_mean
-from ttfs_cupy.neuron import CLIP_MODES
+from ttfs_cupy.neuron import CLIP_MODES, SILENT
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
 # Commands' options that are not called as their keys are.
-OPTIONS_OF_COMMANDS = {"network.initial_weights": "init-from"}
+OPTIONS_OF_COMMANDS = {
+    "network.initial_weights": "init-from",
+    "network.model": "network",
+    "data.dataset": "dataset",
+}
 
 
 class NetworkConfig(Section):
-    """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest)."""
+    """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest). silent: what a
+    class that does not spike is in the softmax, where the readout is spike_times."""
 
     model: Model = "vgg11"
     t_win: Window = 1.0
@@ -92,6 +97,7 @@ class NetworkConfig(Section):
     clip: str = one_of(CLIP_MODES, "gain")
     grad_clip: GainBound = 1.0
     readout: str = one_of(READOUTS, "potential")
+    silent: str = one_of(SILENT, "latest")
     encoding: str | None = one_of(ENCODINGS, None)
     standardize: Flag = False
     weight_mean: Mean = 0.0
@@ -108,6 +114,9 @@ class NetworkConfig(Section):
             raise conflict("network.clip", "separate is defined for a psp_slope of 1 alone: choose gain or none")
         if self.clip == "none" and is_set(self, "grad_clip"):
             raise conflict("network.grad_clip", "has no effect with clip none: leave it out, or choose gain")
+        if self.readout == "potential" and is_set(self, "silent"):
+            problem = "has no effect with readout potential: leave it out, or choose spike_times"
+            raise conflict("network.silent", problem)
         if self.standardize and self.encoding == "direct":
             raise conflict("network.standardize", "belongs to latency encoding (direct always does it): leave it out")
         if self.normalization == "weight" and is_idle_mean(self.weight_mean):
@@ -192,9 +201,12 @@ class TrainingConfig(Section):
 
 class OptimizerConfig(Section):
     """The rule of an update and what bounds it. weight_decay comes after the step, l2 is a part of the gradient (what
-    PyTorch's SGD and Adam call weight_decay); clip_norm bounds the gradient's global norm, before l2."""
+    PyTorch's SGD and Adam call weight_decay); clip_norm bounds the gradient's global norm, before l2.
 
-    name: Annotated[Literal["adam", "sgd"], Field(description="adam or sgd")] = "adam"
+    adamw is another name for adam, whose weight_decay is decoupled from the moments; what is dumped says adam.
+    """
+
+    name: Annotated[Literal["adam", "sgd"], Field(description="adam, adamw or sgd")] = "adam"
     lr: Positive = 1e-3
     beta1: ShareBelowOne = 0.9
     beta2: ShareBelowOne = 0.999
@@ -205,6 +217,12 @@ class OptimizerConfig(Section):
     clip_norm: NormBound | None = None
     weight_clip: WeightRange | None = None
     fixed_sign: Flag = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical(cls, content: Any) -> Any:
+        is_adamw = isinstance(content, Mapping) and content.get("name") == "adamw"
+        return {**content, "name": "adam"} if is_adamw else content
 
     @model_validator(mode="after")
     def _check(self) -> "OptimizerConfig":
@@ -285,13 +303,27 @@ def load_config(
     None is an option that was not given.
     Raises UserError, one sentence: file, override or option, the key, what is wrong and what would be right.
     """
+    where, content = config_text.read(path_or_name)
+    return resolve(where, content, {}, overrides, options)
+
+
+def resolve(
+    where: str,
+    content: Mapping[str, Any],
+    sources: Mapping[str, str],
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """As `load_config`, of keys and values that were read already. where: what to call their file in messages.
+
+    sources: dotted key → what else to call it, for that key, such as the key of another framework that it was.
+    """
     if isinstance(overrides, str) or not (
         isinstance(overrides, Sequence) and all(isinstance(o, str) for o in overrides)
     ):
         raise UserError(f"overrides must be a list of texts, such as ['seed=1'], not {shown(overrides)}")
     check_kind("options", {} if options is None else options, Mapping)
-    where, content = config_text.read(path_or_name)
-    sources: dict[str, str] = {}
+    content, sources = dict(content), dict(sources)
     for assignment in overrides:
         content, key = config_text.override(content, assignment)
         sources.pop(key, None)  # what comes last stands last
