@@ -63,7 +63,7 @@ RULES: dict[str, list[Any]] = {
     "convolution": ["auto", "gemm", "winograd", "direct", "gemm/direct/gemm", {"conv1": "gemm"}],
     "precision": ["float32", "split", "tf32"],
     "weight_mean": [0.0, -1.0],
-    "weight_std": [None, 0.5],
+    "weight_std": [None, 0.5, {"readout": 0.1}],
 }
 
 
@@ -276,6 +276,7 @@ class _World:
     def new_optimizer(self) -> None:
         limits = {
             "weight_decay": self.maybe(0.1),
+            "l2": self.maybe(0.1),
             "clip_norm": self.maybe(1.0),
             "weight_clip": self.maybe((-1.0, 1.0)),
             "fixed_sign": self.maybe(True),

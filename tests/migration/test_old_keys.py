@@ -61,7 +61,9 @@ SENTENCES = {
     "use_adam": "T2FSNN's use_adam is optimizer.name here (true is adam, false is sgd)",
     "w_ei": "T2FSNN's w_ei is optimizer.fixed_sign here",
     "w_clip": "T2FSNN's w_clip is optimizer.weight_clip here (true is [w_min, w_max], false is null)",
-    "no_spk": "T2FSNN's no_spk is network.readout here (true is potential, false is spike_times)",
+    "no_spk": (
+        "T2FSNN's no_spk is network.readout here (true is potential, false is spike_times with network.silent excluded)"
+    ),
     "betas": "it is optimizer.beta1 and optimizer.beta2 here (two keys)",
     "bz": "DTA-TTFS's bz is training.batch_size here",
     "iterationNum": "DTA-TTFS's iterationNum is training.epochs here",

@@ -11,7 +11,8 @@ from ttfs_cupy.experiment.config.values import PspSlopeSchedule, Section
 FIXED = {
     "seed",
     "output",
-    *(f"data.{key}" for key in ("dataset", "size", "channels", "test", "time_window", "sampling", "validation")),
+    *(f"data.{key}" for key in ("dataset", "size", "channels", "test", "time_window", "mean", "std")),
+    *(f"data.{key}" for key in ("sampling", "subset", "validation")),
     *(f"training.{key}" for key in ("batch_size", "accumulate", "average")),
     *(f"optimizer.{key}" for key in ("name", "fixed_sign")),
     *(f"network.{key}" for key in ("model", "t_win", "encoding", "standardize", "readout", "normalization")),
