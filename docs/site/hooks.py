@@ -32,6 +32,11 @@ FIRST_PAGE = {"README.md": "index.md"}
 # of sources, the endings that are not the names of their languages
 LANGUAGES = {"cfg": "ini", "cu": "cuda", "h": "cpp", "py": "python", "yml": "yaml"}
 FENCE = re.compile(r"^( *)(`{3,}).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
+UNNAMED = {
+    '<div class="md-search" data-md-component="search"': "Search",
+    '<input class="md-toggle" data-md-toggle="search"': "Search",
+    '<input class="md-toggle" data-md-toggle="drawer"': "Navigation",
+}
 # what tests read behind a fence's language
 WHY_NOT_RUN = re.compile(r'^( *`{3,}\w+) no-run="[^"\n]*"$', re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)\s#]+)(?=[)\s#])")
@@ -128,3 +133,13 @@ def _source_text(path: str) -> str:
     language = LANGUAGES.get(ending := Path(path).suffix.removeprefix("."), ending) or "text"
     content = (ROOT / path).read_text("utf-8").rstrip()
     return f"---\ntitle: {path}\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n``````{language}\n{content}\n``````\n"
+
+
+@event_priority(-100)
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Names what the theme leaves without a name, for whoever hears pages."""
+    for element, name in UNNAMED.items():
+        if element not in output:
+            log.warning("the theme has no %s any more", element)
+        output = output.replace(element, f'{element} aria-label="{name}"')
+    return output

@@ -81,6 +81,7 @@ def _draw() -> None:
             for colour, name in COLOURS.items():
                 red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
                 svg = svg.replace(colour, name).replace(f"rgb({red}, {green}, {blue})", name)
+            svg = re.sub(r' (role|aria-roledescription)="[^"]*"', "", svg)
             _path(diagram).write_text(re.sub(r"\s*\n\s*", " ", svg) + "\n")
     finally:
         browser.quit()
