@@ -20,7 +20,7 @@ from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.watching.epochs import new_warnings
 
 PAGE = (REPOSITORY / "docs" / "troubleshooting.md").read_text()
-BOXED = [line for box in re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for line in box.splitlines()]
+BOXED = re.findall(r"^> `(.*)`$", PAGE, re.MULTILINE)
 PLAIN = {"network__normalization": "none", "optimizer__clip_norm": "null"}
 
 # What brings a symptom about; it runs in a folder of its own, and returns what was said.
@@ -196,6 +196,10 @@ def test_the_reasons_against_a_gpu_are_those_that_are_given() -> None:
         reason = row.split("`")[1]
         parts = re.split(r"\.\.\.|pip install .*|\b0\b|\(\.\.\.\)", reason)
         assert [part for part in parts if part.strip() and part.strip() not in code] == [], reason
+
+
+def test_there_are_boxes() -> None:
+    assert len(BOXED) > 15
 
 
 def test_the_links_at_the_top_are_the_headings() -> None:
