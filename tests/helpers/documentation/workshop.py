@@ -24,9 +24,8 @@ COPIES = ("fmnist", "slope0", "slope1", "a-seed-0", "a-seed-1", "b", "slope1-ann
 def make(folder: Path) -> None:
     """Fills it."""
 
-    run_small(
-        folder / "runs/quickstart", network__model="[4, P, 8, P]", training__average=0.9, training__keep={"every": 1}
-    )
+    network = {"network__model": SETTINGS["network.model"]}
+    run_small(folder / "runs/quickstart", **network, training__average=0.9, training__keep={"every": 1})
     for name in COPIES:
         shutil.copytree(folder / "runs/quickstart", folder / "runs" / name)
     datasets = folder / "datasets"
