@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers.built_site import Site, build
+from helpers.documentation.built_site import Site, build
 
 
 @pytest.fixture(scope="session")

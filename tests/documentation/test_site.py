@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from helpers.built_site import Site, build
+from helpers.documentation.built_site import Site, build
 from helpers.environments import CODE, REPOSITORY
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
