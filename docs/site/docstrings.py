@@ -40,4 +40,4 @@ def _change(found: griffe.Object, names: set[str]) -> None:
         return f"\n\n{words}: "
 
     text = RAISES.sub("\n\n", MEANING.sub(meaning, found.docstring.value))
-    found.docstring.value = PAGE.sub(r"[\1](\1.html)", text)
+    found.docstring.value = PAGE.sub(r"[\1](\1.md)", text)
