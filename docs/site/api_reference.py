@@ -19,5 +19,5 @@ def filled_in(markdown: str) -> str:
     named = NAMED.findall(markdown)
     public = {*ttfs_cupy.__all__, *(f"plot.{name}" for name in plot.__all__)} - APART
     for name in sorted({*named} ^ public | {name for name in named if named.count(name) > 1}):
-        log.warning("python.md must have ::: ttfs_cupy.%s once, if and only if it is public", name)
+        log.warning("python_api.md must have ::: ttfs_cupy.%s once, if and only if it is public", name)
     return markdown

@@ -78,7 +78,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     name = page.file.src_uri
     if name == "yaml_keys.md":
         markdown = yaml_reference.filled_in(markdown)
-    if name == "python.md":
+    if name == "python_api.md":
         markdown = api_reference.filled_in(markdown)
     here = posixpath.dirname(name)
 

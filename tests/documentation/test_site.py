@@ -60,14 +60,14 @@ def test_nothing_is_loaded_from_elsewhere(site: Site) -> None:
 def test_every_key_and_every_name_is_described(site: Site) -> None:
     keys = site.pages["yaml_keys.html"].anchors
     assert {"networkpsp_slope", "trainingkeep", "seed", "watchloggers"} <= keys
-    names = site.pages["python.html"].anchors
+    names = site.pages["python_api.html"].anchors
     assert {"ttfs_cupy.build", "ttfs_cupy.Network.forward", "ttfs_cupy.plot.raster", "ttfs_cupy.UserError"} <= names
 
 
 FAULTS = {
     "orphan.md": ("# Nobody leads here\n", r"not included in the \"nav\"[^I]*- orphan\.md"),
     "model.md": ("[gone](nowhere.md) [there](data.md#no-such-part)\n", r"nowhere\.md(.|\n)*#no-such-part"),
-    "python.md": ("# Python\n", r"python\.md must have ::: ttfs_cupy\.build once"),
+    "python_api.md": ("# Python\n", r"python_api\.md must have ::: ttfs_cupy\.build once"),
     "yaml_keys.md": ("# Keys\n\n### network.pspslope\n\nx\n", r"network\.pspslope is no such key"),
     "design.md": ("```mermaid\nflowchart TD\n    a --> b\n```\n", r"design\.md: a diagram was changed"),
     "data.md": ("[a folder](../tests/)\n", r"data\.md(.|\n)*tests"),
