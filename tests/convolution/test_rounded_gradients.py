@@ -2,16 +2,23 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pytest
+from emulator import why_not
+from helpers.tensorcore_case import AMPERE, Case
 from reference.comparison import DEVICE
 
 from ttfs_cupy import models
+from ttfs_cupy.convolution.direct import Direct
+from ttfs_cupy.convolution.first_layer import FirstLayer
 from ttfs_cupy.convolution.gemm import Gemm
 from ttfs_cupy.convolution.shape import Activations, ConvolutionShape, OutgoingGradient
+from ttfs_cupy.convolution.tensorcore.split import TensorCore
+from ttfs_cupy.convolution.tensorcore.tf32 import TensorCoreTf32
 from ttfs_cupy.convolution.winograd import Winograd
-from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.device import CpuDevice, Device, get_device
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.neuron import PspSlope, SpikingNeuron
 
@@ -106,3 +113,26 @@ def test_adam_leaves_weights_alone_that_nothing_reaches(slope: float) -> None:
     for name in ("conv2.weight", "conv3.weight"):
         assert np.count_nonzero(~moved["gemm"][name]) > 10
         np.testing.assert_array_equal(moved["winograd"][name], moved["gemm"][name])
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+@pytest.mark.parametrize("kind", [Direct, FirstLayer, TensorCore, TensorCoreTf32], ids=lambda kind: str(kind.name))
+def test_the_other_algorithms_make_exact_zeros(kind: Any) -> None:
+    """Products with 0 are 0, however operands are split or rounded (in the emulator)."""
+    shape = ConvolutionShape((5, 6), 3 if kind in (Direct, FirstLayer) else 7, 9, (3, 3), padding=(1, 1))
+    case = Case(shape, 2, 1.0, 1.0, False, 0, kind, AMPERE)
+    draw = np.random.default_rng(0)
+    inputs = np.where(draw.random(case.inputs.shape) < 0.1, case.inputs, np.float32(0))
+    spikes = case.spikes(draw)
+    rare = np.where(draw.random(case.out_shape) < 0.1, spikes.output, np.float32(0))
+    grad = draw.standard_normal(case.out_shape, np.float32)
+    outgoing = OutgoingGradient(case.neuron, grad, Activations(rare, spikes.weight_sum))
+    by_kind, by_gemm = np.zeros_like(case.weights), np.zeros_like(case.weights)
+    case.run("weight_gradient", inputs, outgoing, by_kind)
+    device = CpuDevice(1)
+    gemm = Gemm(device, shape)
+    neuron = SpikingNeuron(device, 1.0, PspSlope(device, 1.0), grad_clip=1.5)
+    same = OutgoingGradient(neuron, grad, outgoing.out)
+    gemm.weight_gradient(inputs, same, by_gemm, np.empty(gemm.workspace(2, "weight_gradient"), np.float32))
+    assert 0.2 < (by_gemm == 0).mean() < 0.9
+    np.testing.assert_array_equal(by_kind == 0, by_gemm == 0)
