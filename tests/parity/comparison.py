@@ -13,7 +13,8 @@ from parity.their_network import TheirNetwork
 
 Array = np.ndarray
 
-# Of a spike time, where D = 1 + S is at least 0.1; a time that is ill-conditioned by 1/D may deviate 0.1/D times as much.
+# Of a spike time, where D = 1 + S is at least 0.1. Below that 1/D magnifies whatever is rounded: it may then be 0.1/D
+# times as much.
 TIMES = 1e-5
 # Of potentials and gradients, relative to the largest of a layer. Winograd's algorithm, which small kernels get by
 # default, rounds more than matrix products do.
@@ -116,7 +117,7 @@ def check(net: Any, theirs: TheirNetwork, images: Array, labels: Array, about: s
     errors = gradient_errors(ours, theirs.gradients(outputs, labels))
     record(
         about,
-        spike_times=max(one.time_error for one in found),
+        spike_times=max((one.time_error for one in found), default=0.0),
         flips=sum(one.flips for one in found),
         at_the_end=sum(one.at_end for one in found),
         neurons=sum(one.neurons for one in found),

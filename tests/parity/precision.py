@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """float32 as they do, or float64: then what they turn into .float() is float64, too, as their weights have to be."""
+    """float32 as they do, or float64: then .float(), which they call on masks, makes float64, too."""
     if dtype == torch.float32:
         yield
         return

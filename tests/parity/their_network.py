@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 class TheirNetwork:
     """Layers as SNNtrainer makes them of a network's string, with given weights.
 
-    text: as theirs, without the last layer; one of `classes` neurons follows. weights: in layer order, shaped as theirs.
+    text: as theirs, without the last layer; one of `classes` neurons follows. weights: in layer order.
     Times are NumPy, float64, and infinite for silence, whatever the network computes in.
     """
 
