@@ -50,14 +50,14 @@ def compared(layer: str, times: Array, theirs: Array, drive: Array, weight_sum: 
     """Our times beside theirs, given the drive and the weight sum by their float64."""
     ours_fires, theirs_fires = np.isfinite(times), np.isfinite(theirs)
     both, divisor = ours_fires & theirs_fires, 1 + weight_sum
-    apart = np.abs(np.subtract(times, theirs, where=both, out=np.zeros_like(times)))
+    apart = np.zeros_like(times)
+    apart[both] = np.abs(times[both] - theirs[both])
     at_end = (theirs == t_win) & ~ours_fires
     flips = (ours_fires != theirs_fires) & ~at_end
     brink = np.where(divisor > 0, drive + t_win * weight_sum, drive - t_win)
     margins = np.abs(brink) / (1 + np.abs(weight_sum))
-    conditioned = apart * np.clip(divisor / 0.1, 0, 1) if both.any() else apart
     # at D <= 0 a neuron spikes at once, which nothing amplifies
-    conditioned = np.where(divisor > 0, conditioned, apart)
+    conditioned = np.where(divisor > 0, apart * np.clip(divisor / 0.1, 0, 1), apart)
     return LayerComparison(
         layer,
         float(apart.max()),

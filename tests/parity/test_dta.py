@@ -1,6 +1,7 @@
 """Wei et al.'s DTA-TTFS beside the direct code and `clip: none`, which here are its coding layer and its gradients."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from parity.checkouts import DtaTtfs
 from parity.figures import record
 from parity.precision import computing_in
 from ttfs_cupy import Adam, Limits, Network, build
+from ttfs_cupy.exchange import pytorch_file
+from ttfs_cupy.exchange.begin import take_weights
 
 Array = np.ndarray
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -169,3 +172,31 @@ def test_adamw_steps_are_as_close_to_float64_as_theirs(dta: DtaTtfs, small: str)
     mine, their_own = (float(np.linalg.norm(side - exact) / np.linalg.norm(exact)) for side in (ours, in_float32))
     record("DTA-TTFS, weights from float64 after 5 steps of AdamW", ours=mine, theirs_in_float32=their_own)
     assert mine <= 1.5 * their_own
+
+
+def test_their_weights_begin_a_run_here(dta: DtaTtfs, small: str, tmp_path: Path) -> None:
+    """Of a state_dict as mainFile.py saves it, its convolutions put first (docs/dta_ttfs.md)."""
+    net = network(SMALL)
+    theirs = TheirModel(dta, small, network(SMALL, seed=1), torch.float32)
+    state = theirs.model.state_dict()
+    file = tmp_path / "weights.pt"
+    torch.save({name: state[name] for name in sorted(state, key=lambda name: name.startswith("fc"))}, file)
+    take_weights(net, pytorch_file.read(file))
+    for mine, their_own in zip(net.state_dict().values(), theirs.weights, strict=True):
+        np.testing.assert_array_equal(mine, their_own.detach().numpy())
+
+
+def test_the_stand_in_is_the_same_neuron_in_earliness(dta: DtaTtfs) -> None:
+    """Of proxy_ann_model.py each layer but the first, which reads pixels, and which no spiking layer is like."""
+    draw = np.random.default_rng(9)
+    x = np.where(draw.random((8, 32, 8, 8)) < 0.4, 0, draw.random((8, 32, 8, 8)))
+    with computing_in(torch.float64), torch.no_grad():
+        block, neurons = dta.proxy.CNNblock(32, 64, kernel_size=3, padding=1).double(), dta.proxy.SNNactivation()
+        output, drive, weight_sum = block(torch.from_numpy(x))
+        answer = neurons(output.clone(), drive, weight_sum).numpy()
+    drive, divisor = drive.numpy(), 1 + weight_sum.numpy()
+    reached = drive + divisor - 1
+    fires = (divisor > 0) & (reached > 0)
+    expected = np.where(drive >= 1, 1, np.where(fires, reached / np.where(fires, divisor, 1), 0))
+    assert fires.any() and not fires.all()
+    np.testing.assert_allclose(answer, expected, atol=1e-9)
