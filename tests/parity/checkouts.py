@@ -29,7 +29,7 @@ class T2fsnn(NamedTuple):
 
 
 class DtaTtfs(NamedTuple):
-    """The spiking networks, and the stand-in for them that trains in earliness."""
+    """The spiking networks, and the proxies for them, in earliness."""
 
     spiking: ModuleType
     proxy: ModuleType

@@ -186,8 +186,8 @@ def test_their_weights_begin_a_run_here(dta: DtaTtfs, small: str, tmp_path: Path
         np.testing.assert_array_equal(mine, their_own.detach().numpy())
 
 
-def test_the_stand_in_is_the_same_neuron_in_earliness(dta: DtaTtfs) -> None:
-    """Of proxy_ann_model.py each layer but the first, which reads pixels, and which no spiking layer is like."""
+def test_the_proxy_has_the_same_neurons_in_earliness(dta: DtaTtfs) -> None:
+    """Between its first layer, which reads pixels, and its readout, which is A alone (docs/model.md)."""
     draw = np.random.default_rng(9)
     x = np.where(draw.random((8, 32, 8, 8)) < 0.4, 0, draw.random((8, 32, 8, 8)))
     with computing_in(torch.float64), torch.no_grad():
