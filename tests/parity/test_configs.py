@@ -28,6 +28,9 @@ BUNDLED = {
     "cifar10": "t2fsnn_vgg11_cifar10",
     "cifar100": "t2fsnn_vgg11_cifar100",
 }
+# their loaders want more processes than a small machine has cores; none of them is started here
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 FILE = {
     "use_adam": False,
     "lr": 3e-4,

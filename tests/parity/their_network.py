@@ -45,8 +45,9 @@ class TheirNetwork:
             for layer, given in zip(self.trained, weights, strict=True):
                 assert tuple(layer.weights.shape) == given.shape
                 layer.weights = torch.from_numpy(np.array(given)).to(dtype)
-                # signs are those of the weights that it begins with
+                # what its constructor does with the weights that it draws
                 layer.w_ei = layer.weights >= 0 if w_ei else None
+                layer.clip_weights()
 
     def _layers(self, input_shape: tuple[int, int, int], readout: str, options: Mapping[str, Any]) -> list[Any]:
         snn, shape, layers = self.t2fsnn.snn, input_shape, []
