@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,35 @@ _NPY = b"\x93NUMPY"
 _INDEX = re.compile(rb"[0-9]{1,18}")
 
 
-def read_indices(path: Path, images: int) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class Purpose:
+    """What training images are chosen for, as messages say it: its name, what is done to them, and why it is not done
+    to all: what is said of a file that names all, of a wrong count, and of a share that is all."""
+
+    name: str
+    aim: str
+    all_named: str
+    too_many: str
+    no_rest: str
+
+
+VALIDATION = Purpose(
+    "validation",
+    "hold out for validation",
+    "holds out all {} training images: it must leave some to train on",
+    "cannot be held out for validation: at least one must be, and one left for training",
+    "leaves none for training: lower it",
+)
+SUBSET = Purpose(
+    "subset",
+    "use",
+    "names all {} training images: without data.subset all are used",
+    "cannot be a subset: at least one must be used, and one left out; without data.subset all are used",
+    "leaves none out: lower it; without data.subset all are used",
+)
+
+
+def read_indices(path: Path, images: int, purpose: Purpose = VALIDATION) -> NDArray[np.int64]:
     """The indices in a file, int64, as it has them: some of 0 to images - 1, none twice, not all.
 
     Raises UserError, one sentence that names the file, for any other.
@@ -33,20 +62,20 @@ def read_indices(path: Path, images: int) -> NDArray[np.int64]:
         with open_file(path) as file:
             content = file.read(most + 1)
     except OSError as error:
-        raise UserError(f"the validation indices '{path}' cannot be read: {reason(error)}") from None
+        raise UserError(f"the {purpose.name} indices '{path}' cannot be read: {reason(error)}") from None
     if len(content) > most:
         raise UserError(
-            f"the validation indices '{path}' cannot be read: they have more than {most} bytes, and {images} training "
-            "images need less"
+            f"the {purpose.name} indices '{path}' cannot be read: they have more than {most} bytes, and {images} "
+            "training images need less"
         )
     found = _of_npy(path, content) if content.startswith(_NPY) else _of_text(path, content)
-    _check(f"'{path}'", found, images)
+    _check(f"'{path}'", found, images, purpose)
     return found.astype(np.int64)
 
 
-def _check(where: str, indices: NDArray[np.integer[Any]], images: int) -> None:
+def _check(where: str, indices: NDArray[np.integer[Any]], images: int, purpose: Purpose) -> None:
     if not len(indices):
-        raise UserError(f"{where} names no image to hold out for validation: it must have one index a line")
+        raise UserError(f"{where} names no image to {purpose.aim}: it must have one index a line")
     outside = indices[(indices < 0) | (indices >= images)]
     if len(outside):
         raise UserError(f"{where} holds the index {outside[0]}, and the training images are 0 to {images - 1}")
@@ -54,7 +83,7 @@ def _check(where: str, indices: NDArray[np.integer[Any]], images: int) -> None:
     if counts.max() > 1:
         raise UserError(f"{where} holds the index {values[counts > 1][0]} more than once")
     if len(indices) == images:
-        raise UserError(f"{where} holds out all {images} training images: it must leave some to train on")
+        raise UserError(f"{where} {purpose.all_named.format(images)}")
 
 
 def _of_text(path: Path, content: bytes) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     SPLIT = 0
     ORDER = 1
     AUGMENTATION = 2
+    SUBSET = 3
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -17,11 +17,13 @@ from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.device.launcher import MAX_ELEMENTS
 from ttfs_cupy.engine.layers import Layer, MaxPool, Shape, Weighted
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.engine.parameters import OfLayers
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.models.spec import ConvolutionSpec, LayerSpec, LinearSpec, ModelSpec, PoolSpec, read
 from ttfs_cupy.neuron import (
     CLIP_MODES,
     GAIN_BOUNDS,
+    SILENT,
     WINDOWS,
     Neuron,
     PotentialReadout,
@@ -30,8 +32,14 @@ from ttfs_cupy.neuron import (
     coding_neuron,
 )
 from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
+from ttfs_cupy.neuron.silent_classes import LATEST
 
 READOUTS = ("potential", "spike_times")
+
+# the name of the last layer
+READOUT = "readout"
+# what is said of a weight_mean for standardised weights
+IDLE_MEAN = f"has no effect with normalization weight but for the {READOUT}: leave it out, or name that layer alone"
 
 # Of the weights' deviation, and to of their mean: far beyond what trains, and sums of such weights stay in float32.
 WEIGHTS = (1e-6, 1e6)
@@ -54,24 +62,28 @@ def build(
     standardize: bool = False,
     mean: np.ndarray | None = None,
     std: np.ndarray | None = None,
-    weight_mean: float = 0.0,
-    weight_std: float | None = None,
+    weight_mean: OfLayers = 0.0,
+    weight_std: OfLayers | None = None,
     normalization: str = "none",
     initial_potential: bool = False,
     convolution: str | Mapping[str, str] = "auto",
     precision: str = DEFAULT_PRECISION,
+    silent: str = LATEST,
 ) -> Network:
     """A network with freshly drawn weights.
 
     model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
     input_shape: (channels, height, width) of an image.
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
+    weight_mean, weight_std: of the drawn weights: a number for all layers, or a mapping from layers' names to such, as
+    in {"conv1": 0.1, "readout": 0.05}; a layer that is not named has mean 0 and Kaiming's sqrt(2 / fan_in).
     normalization: none, or weight for standardised weights in all layers but the readout (docs/model.md), where the
     drawn ones are raw.
     initial_potential: whether the neurons of each channel begin with a trained potential, at first 0 (docs/model.md).
     convolution: auto, or an algorithm such as gemm or winograd, or three with slashes between them for forward, data
     gradient and weight gradient (see ttfs_cupy.convolution.choice); or a mapping from layers' names to such.
     precision: float32, split or tf32; without tensor cores all of it is float32.
+    silent: latest or excluded, what a class that does not spike is where the readout is spike_times (docs/model.md).
     Raises UserError (a ValueError) that names the argument, or the layer that does not fit its input.
     """
     # as Python's own numbers: NumPy's may be too short for what is counted with them
@@ -81,16 +93,15 @@ def build(
     t_win = check_number("t_win", t_win, *WINDOWS)
     psp_slope = check_number("psp_slope", psp_slope, 0, 1)
     grad_clip = check_number("grad_clip", grad_clip, *GAIN_BOUNDS)
-    weight_mean = check_number("weight_mean", weight_mean, -WEIGHTS[1], WEIGHTS[1])
+    weight_mean = _checked_of_layers("weight_mean", weight_mean, (-WEIGHTS[1], WEIGHTS[1]))
     if weight_std is not None:
-        weight_std = check_number("weight_std", weight_std, *WEIGHTS)
+        weight_std = _checked_of_layers("weight_std", weight_std, WEIGHTS)
     check_choice("clip", clip, CLIP_MODES)
     check_choice("readout", readout, READOUTS)
+    _check_silent(silent, readout)
     check_choice("normalization", normalization, NORMALIZATIONS)
-    if normalization == "weight" and weight_mean != 0:
-        raise UserError(
-            f"weight_mean has no effect with normalization 'weight': leave it out, not {shown(weight_mean)}"
-        )
+    if normalization == "weight" and is_idle_mean(weight_mean):
+        raise UserError(f"weight_mean {IDLE_MEAN}, not {shown(weight_mean)}")
     check_flag("initial_potential", initial_potential)
     check_choice("precision", precision, PRECISIONS)
     if clip == "separate" and psp_slope != 1:
@@ -110,6 +121,8 @@ def build(
             builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
         builder.check_convolution()
         builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
+        for name, numbers in (("weight_mean", weight_mean), ("weight_std", weight_std)):
+            _check_named(name, numbers, builder.layers)
         is_standardized = normalization == "weight"
         _check_weights(builder.layers, target, 16 if is_standardized else 8, potentials=initial_potential)
         network = Network(
@@ -121,6 +134,7 @@ def build(
             exactness,
             standardized=is_standardized,
             initial_potential=initial_potential,
+            silent=silent,
         )
         network.parameters.draw(seed, weight_mean, weight_std)
         return network
@@ -146,6 +160,13 @@ def encoder_of(
     if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
         raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
     return Encoder(encoding, t_win, standardize, mean, std)
+
+
+def is_idle_mean(weight_mean: OfLayers) -> bool:
+    """Whether standardised weights would lose that mean, or a part of it: the readout alone has plain weights."""
+    if isinstance(weight_mean, Mapping):
+        return any(name != READOUT for name in weight_mean)
+    return weight_mean != 0
 
 
 class _Builder:
@@ -195,7 +216,7 @@ class _Builder:
                 raise UserError(f"convolution names layer {shown(name)}, but {there}")
 
     def add_readout(self, classes: int, neuron: Neuron) -> None:
-        self._append(self._full_connection("readout", classes, neuron))
+        self._append(self._full_connection(READOUT, classes, neuron))
 
     def _full_connection(self, name: str, neurons: int, neuron: Neuron) -> Weighted:
         # a kernel that covers its whole input: its weights keep the (height, width, channels) order of the layer below
@@ -275,6 +296,29 @@ def _check_statistics(channels: int, mean: Any, std: Any) -> None:
             raise UserError(f"{name} must hold one number for each of {channels} channels, not {shown(statistic)}")
         if name == "std" and not (values > 0).all():
             raise UserError(f"std must hold numbers above 0, not {shown(statistic)}")
+
+
+def _check_silent(silent: str, readout: str) -> None:
+    check_choice("silent", silent, SILENT)
+    if silent != LATEST and readout == "potential":
+        raise UserError(
+            f"silent {shown(silent)} has no effect with readout 'potential': leave it out, or choose 'spike_times'"
+        )
+
+
+def _checked_of_layers(name: str, value: Any, bounds: tuple[float, float]) -> OfLayers:
+    """The number, or the mapping from names to numbers, as Python's own. Raises UserError for what is neither."""
+    if not isinstance(value, Mapping):
+        return check_number(name, value, *bounds)
+    return {layer: check_number(f"{name} of layer {shown(layer)}", one, *bounds) for layer, one in value.items()}
+
+
+def _check_named(name: str, value: OfLayers | None, layers: Sequence[Layer]) -> None:
+    """Refuses numbers of layers that are not there, or have no weights."""
+    known = [layer.name for layer in layers if isinstance(layer, Weighted)]
+    for layer in value if isinstance(value, Mapping) else ():
+        if layer not in known:
+            raise UserError(f"{name} names layer {shown(layer)}, but the layers with weights are {listed(known, 20)}")
 
 
 def _check_convolution(convolution: Any) -> None:

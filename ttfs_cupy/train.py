@@ -144,7 +144,8 @@ def _train(experiment: Experiment, run: RunDirectory, before: Config | None) -> 
 def _fit(experiment: Experiment, run: RunDirectory, before: Config | None) -> None:
     run.keep_log()
     config, network = experiment.config, experiment.network
-    trainer = Trainer(config, network, experiment.optimizer(), experiment.training, experiment.validation, run)
+    optimizer = experiment.optimizer()
+    trainer = Trainer(config, network, optimizer, experiment.training, experiment.validation, run)
     if before is not None:
         trainer.resume()
         take_changes(before, trainer)
@@ -158,6 +159,8 @@ def _fit(experiment: Experiment, run: RunDirectory, before: Config | None) -> No
     )
     for line in experiment.begun_with:
         logger.info("%s", line)
+    if before is None and optimizer.moved:
+        logger.info("optimizer.weight_clip moved %d weights to its bounds, before the first step", optimizer.moved)
     if network.encoder.standardize:
         logger.info("standardised input leaves the window [0, T]: this is not a causal time-to-first-spike code")
     logger.info("%s", network.summary())

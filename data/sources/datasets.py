@@ -21,7 +21,7 @@ from ttfs_cupy.data.sources.cifar import find_cifar, read_cifar
 from ttfs_cupy.data.sources.digits import read_digits
 from ttfs_cupy.data.sources.events import find_events, read_events
 from ttfs_cupy.data.sources.folder import find_folder, read_folder
-from ttfs_cupy.data.sources.images import Dataset, ImageSet, checked
+from ttfs_cupy.data.sources.images import Dataset, ImageSet, Numbers, checked, given_statistics, standardized_by
 from ttfs_cupy.data.sources.mnist import find_mnist, read_mnist
 from ttfs_cupy.data.sources.raw import OPTIONS, Options, Raw, folder_of
 from ttfs_cupy.data.sources.stl10 import find_stl10, read_stl10
@@ -129,14 +129,17 @@ def load_dataset(
     channels: int | None = None,
     test: float | None = None,
     time_window: int | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
     threads: int | None = None,
 ) -> Dataset:
     """Read the data set `name` from under `root`, in torchvision's folder layout.
 
-    `download` lets torchvision fetch what is missing. `threads` decode photographs; None: one on each core. The rest is
-    for images and recordings of one's own: see Options.
-    Raises UserError for an unknown name, an option that has no effect, and for files that are missing, damaged or not
-    that data set.
+    `download` lets torchvision fetch what is missing. `mean` and `std`, given together, stand in place of the data
+    set's own: of pixels scaled to [0, 1], a number for all channels, or one for each. `threads` decode photographs;
+    None: one on each core. The rest is for images and recordings of one's own: see Options.
+    Raises UserError for an unknown name, an option that has no effect, a mean or a std that does not fit, and for files
+    that are missing, damaged or not that data set.
     """
     if not isinstance(name, str) or name not in DATASETS:
         raise UserError(f"there is no data set {shown(name)}; there are {', '.join(DATASETS)}")
@@ -146,8 +149,10 @@ def load_dataset(
         raise UserError(f"{idle[0]} {idle_option(name, idle[0])}")
     if threads is not None:
         threads = check_count("threads", threads)
+    statistics = given_statistics(mean, std)
     try:
-        return _load(name, folder_of(root, "data.root"), download, options, threads)
+        dataset = _load(name, folder_of(root, "data.root"), download, options, threads)
+        return standardized_by(dataset, statistics)
     except MemoryError as error:
         raise UserError(f"the data set {name} under {root} does not fit into memory ({message_of(error)})") from error
 

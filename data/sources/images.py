@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.checks import check_count
+from ttfs_cupy.common.checks import check_count, check_number
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import shown
+from ttfs_cupy.common.shown import counted, shown
 from ttfs_cupy.data.sources.arrays import pixels, whole
 from ttfs_cupy.data.sources.folder import read_class_folders
 from ttfs_cupy.data.sources.raw import Options, Raw, folder_of
+
+# Means and deviations that may be given in place of a data set's own: far beyond what pixels in [0, 1] have.
+MEANS, DEVIATIONS = (-1e6, 1e6), (1e-6, 1e6)
+
+Numbers = float | Sequence[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +132,10 @@ class InputDescription:
     mean: NDArray[np.float32] | None = None
     std: NDArray[np.float32] | None = None
 
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -153,9 +163,51 @@ class Dataset:
         return channels, height, width
 
     @property
+    def channels(self) -> int:
+        return self.input_shape[0]
+
+    @property
     def description(self) -> InputDescription:
         """What a network for these images must know of them."""
         return InputDescription(self.input_shape, self.classes, self.train.maximum, self.mean, self.std)
+
+
+_Described = TypeVar("_Described", Dataset, InputDescription)
+
+
+def given_statistics(mean: Numbers | None, std: Numbers | None) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation, a number each or one for each channel, as lists; None where neither is given.
+
+    Raises UserError for one without the other, and for what is no number within MEANS or DEVIATIONS.
+    """
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise UserError("data.mean and data.std must be given together: set both, or neither")
+    return _checked("data.mean", mean, MEANS), _checked("data.std", std, DEVIATIONS)
+
+
+def standardized_by(images: _Described, given: tuple[list[float], list[float]] | None) -> _Described:
+    """The same with these numbers, as `given_statistics` gives them, in place of its own.
+
+    Raises UserError unless they are one, or as many as an image has channels.
+    """
+    if given is None:
+        return images
+    for name, numbers in zip(("data.mean", "data.std"), given, strict=True):
+        if len(numbers) not in (1, images.channels):
+            raise UserError(
+                f"{name} has {len(numbers)} numbers, and an image here {counted(images.channels, 'channel')}: give one "
+                "number, or one for each channel"
+            )
+    mean, std = (np.full(images.channels, numbers, np.float32) for numbers in given)
+    return replace(images, mean=mean, std=std)
+
+
+def _checked(name: str, value: Numbers, bounds: tuple[float, float]) -> list[float]:
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return [check_number(name, value, *bounds)]
+    return [check_number(f"each number of {name}", one, *bounds) for one in value]
 
 
 def checked(raw: Raw, shape: tuple[int, int, int], classes: int, maximum: int) -> ImageSet:

@@ -21,7 +21,13 @@ def arguments(name: str, root: Path, output: Path, **changes: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "archive"),
-    [("vgg11_cifar10", True), ("vgg11_cifar10", False), ("vgg11_cifar100", True), ("t2fsnn_vgg11_cifar10", True)],
+    [
+        ("vgg11_cifar10", True),
+        ("vgg11_cifar10", False),
+        ("vgg11_cifar100", True),
+        ("t2fsnn_vgg11_cifar10", True),
+        ("t2fsnn_vgg11_cifar100", True),
+    ],
 )
 def test_cifar_configs_end_to_end(name: str, archive: bool, tmp_path: Path) -> None:
     if name.endswith("100"):
@@ -82,7 +88,9 @@ def test_the_real_vgg11(tmp_path: Path) -> None:
     assert list(epoch["firing_rates"]) == [f"conv{number}" for number in range(1, 11)]
 
 
-@pytest.mark.parametrize("name", ["vgg7_mnist", "vgg7_fmnist", "small_fmnist"])
+@pytest.mark.parametrize(
+    "name", ["vgg7_mnist", "vgg7_fmnist", "small_fmnist", "t2fsnn_vgg7_mnist", "t2fsnn_vgg7_fmnist"]
+)
 def test_mnist_configs_end_to_end(name: str, tmp_path: Path) -> None:
     write_mnist(tmp_path / "data", "fmnist" if "fmnist" in name else "mnist", train=60, test=20)
     run = tmp_path / "run"

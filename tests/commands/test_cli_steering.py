@@ -84,6 +84,7 @@ FIXED_VALUES = {
     "output": "elsewhere",
     "data.dataset": "mnist",
     "data.sampling": "balanced",
+    "data.subset": "0.5",
     "data.validation": "0.2",
     "training.batch_size": "64",
     "training.accumulate": "2",
@@ -112,9 +113,14 @@ def test_what_belongs_to_a_run_from_its_start(key: str, good_run: Path) -> None:
 def test_every_fixed_key_is_one(good_run: Path) -> None:
     known = {key for key, _ in changes._leaves(load_config(good_run / "config.yaml"))}
     assert known >= changes.FIXED
-    # of images of one's own; and weights, which are another command's business
+    # of images of one's own; what goes in pairs; another command's business; and of a readout that fires
     elsewhere = {"data.size", "data.channels", "data.test", "data.time_window", "network.initial_weights"}
-    assert {*FIXED_VALUES} | elsewhere == changes.FIXED
+    elsewhere |= {"network.silent"}
+    assert {*FIXED_VALUES, "data.mean", "data.std"} | elsewhere == changes.FIXED
+
+
+def test_what_pixels_are_standardised_with_belongs_to_a_run(good_run: Path) -> None:
+    refused(resume(good_run, "data.mean=0.5", "data.std=0.5"), "--resume cannot change data.mean, ", "begin a new run")
 
 
 @pytest.mark.parametrize(

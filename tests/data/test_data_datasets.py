@@ -54,6 +54,42 @@ def test_digits_in_two_halves_need_no_files(tmp_path):
     assert data.mean[0] == pytest.approx(pixels.mean()) and data.std[0] == pytest.approx(pixels.std())
 
 
+def test_a_mean_and_a_deviation_stand_in_place_of_the_sets_own(tmp_path):
+    own = load_dataset("digits", tmp_path)
+    for mean, std in ((0.25, 2), ([0.25], 2), (np.array([0.25]), np.float32(2))):
+        data = load_dataset("digits", tmp_path, mean=mean, std=std)
+        assert data.mean.dtype == data.std.dtype == np.float32
+        assert (data.mean.tolist(), data.std.tolist()) == ([0.25], [2.0])
+        assert np.array_equal(data.train.images, own.train.images)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 2, 2, 3), dtype=np.uint8)
+    labels = np.arange(6) % 2
+    np.savez(tmp_path / "set.npz", images=pixels, labels=labels, test_images=pixels, test_labels=labels)
+    data = load_dataset("arrays", tmp_path / "set.npz", mean=0.5, std=(0.1, 0.2, 0.3))
+    assert data.mean.tolist() == [0.5] * 3 and data.std.tolist() == np.float32([0.1, 0.2, 0.3]).tolist()
+    assert data.description.mean is data.mean
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mean": 0.5}, "data.mean and data.std must be given together: set both, or neither"),
+        ({"std": 0.5}, "data.mean and data.std must be given together: set both, or neither"),
+        ({"mean": 0.5, "std": 0}, "data.std must be a number from 1e-6 to 1e6, not 0"),
+        ({"mean": "x", "std": 1}, "data.mean must be a number from -1e6 to 1e6, not 'x'"),
+        ({"mean": 0, "std": [1, -1]}, "each number of data.std must be a number from 1e-6 to 1e6, not -1"),
+        (
+            {"mean": 0, "std": [1, 1, 1]},
+            "data.std has 3 numbers, and an image here 1 channel: give one number, or one for each channel",
+        ),
+        ({"mean": [], "std": 1}, "data.mean has 0 numbers, and an image here 1 channel: give one number, or one for"),
+    ],
+)
+def test_a_mean_or_a_deviation_that_does_not_fit(tmp_path, given, said):
+    with pytest.raises(UserError) as caught:
+        load_dataset("digits", tmp_path, **given)
+    assert str(caught.value).startswith(said)
+
+
 @pytest.mark.parametrize("piece", [1, 1000, 1 << 24])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_mean_and_deviation_are_those_of_all_pixels(tmp_path, monkeypatch, piece, channels):

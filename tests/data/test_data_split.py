@@ -223,6 +223,87 @@ def test_what_is_no_file(tmp_path: Path) -> None:
             split(evenly(9), path, 0)
 
 
+# A subset
+
+
+@given(labels=SETS.filter(lambda labels: len(labels) > 1), data=st.data(), seed=st.integers(0, 2**32))
+def test_a_subset_is_drawn_by_class_and_divided_as_a_whole_set_is(
+    labels: np.ndarray, data: st.DataObject, seed: int
+) -> None:
+    count = data.draw(st.integers(1, len(labels) - 1))
+    used = split(labels, 0, seed, count).training
+    assert len(used) == count and (np.diff(used) > 0).all()
+    quotas = np.bincount(labels) * count / len(labels)
+    # the rule is that of what is held out; it is drawn apart
+    assert np.array_equal(np.bincount(labels[used]), np.bincount(labels[split(labels, count, seed).validation]))
+    if (quotas >= 1)[quotas > 0].all() and (np.bincount(labels) - quotas >= 1)[quotas > 0].all():
+        assert (np.abs(np.bincount(labels[used]) - quotas) < 1).all()
+    if count > 1:
+        held_out = data.draw(st.integers(1, count - 1))
+        train, validation = split(labels, held_out, seed, count)
+        assert np.array_equal(np.sort(np.concatenate([train, validation])), used)
+        assert np.array_equal(validation, used[split(labels[used], held_out, seed).validation])
+
+
+def test_a_subset_by_share_count_and_file(tmp_path: Path) -> None:
+    labels, file = evenly(1000), tmp_path / "few.txt"
+    train, validation = split(labels, 0.1, 4, 0.25)
+    assert (len(train), len(validation)) == (225, 25)
+    assert np.bincount(labels[np.concatenate([train, validation])]).tolist() == [25] * 10
+    file.write_text("".join(f"{index}\n" for index in np.concatenate([validation, train])))
+    for subset in (250, file, str(file)):
+        found = split(labels, 0.1, 4, subset)
+        assert np.array_equal(found.training, train) and np.array_equal(found.validation, validation)
+    assert not np.array_equal(split(labels, 0, 4, 250).training, split(labels, 0, 5, 250).training)
+    assert not np.array_equal(split(labels, 0, 4, 250).training, split(labels, 250, 4).validation)
+
+
+def test_what_a_file_holds_out_is_part_of_the_subset(tmp_path: Path) -> None:
+    used, held_out = tmp_path / "used.txt", tmp_path / "held out.txt"
+    used.write_text("1\n3\n5\n7\n")
+    held_out.write_text("5\n1\n")
+    found = split(evenly(9), held_out, 0, used)
+    assert (found.training.tolist(), found.validation.tolist()) == ([3, 7], [1, 5])
+    held_out.write_text("5\n2\n")
+    with pytest.raises(UserError) as caught:
+        split(evenly(9), held_out, 0, used)
+    assert str(caught.value) == f"'{held_out}' holds out image 2 for validation, which data.subset leaves out"
+
+
+@pytest.mark.parametrize(
+    ("subset", "said"),
+    [
+        (0, "a subset of no image leaves none to train on: give a share above 0, or a number from 1"),
+        (0.0, "a subset of no image leaves none to train on"),
+        (1.0, "the subset share must be at least 0 and less than 1, not 1.0"),
+        (True, "the subset share must be at least 0 and less than 1, not true"),
+        (0.001, "a subset share of 0.001 of 50 images is none at all: it must be at least 0.02, which is one image"),
+        (0.999, "a subset share of 0.999 of 50 images leaves none out: lower it; without data.subset all are used"),
+        (50, "50 of 50 training images cannot be a subset: at least one must be used, and one left out; without data"),
+        (-1, "-1 of 50 training images cannot be a subset"),
+    ],
+)
+def test_a_subset_that_is_none(subset: float, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        split(evenly(50), 0, 0, subset)
+    assert str(caught.value).startswith(said)
+
+
+def test_a_file_that_is_no_subset(tmp_path: Path) -> None:
+    path = tmp_path / "used.txt"
+    for content, said in (
+        ("", f"'{path}' names no image to use: it must have one index a line"),
+        ("0\n1\n2\n", f"'{path}' names all 3 training images: without data.subset all are used"),
+        ("3\n", f"'{path}' holds the index 3, and the training images are 0 to 2"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UserError) as caught:
+            split(evenly(3), 0, 0, path)
+        assert str(caught.value) == said
+    with pytest.raises(UserError, match=r"the subset indices '.*' cannot be read: no such file"):
+        split(evenly(3), 0, 0, tmp_path / "nosuch")
+
+
 # What tells data and split apart
 
 
@@ -247,11 +328,15 @@ def test_a_fingerprint_is_of_the_labels_and_of_what_is_held_out() -> None:
         fingerprint(labels, test.take(np.array([10, *range(1, 10), 0, *range(11, 20)])), held_out),
     ]
     assert all(found != other for other in others)
+    # a part of the images
+    some, fewer = (fingerprint(labels, test, held_out, used) for used in (np.arange(40), np.arange(39)))
+    assert some["subset"] != fewer["subset"] and {**some, "subset": ""} == {**found, "subset": ""}
 
 
 def test_no_two_draws_share_their_numbers() -> None:
     """Also where positions end in zeros, which entropy given as a list would ignore."""
     positions: list[tuple[Any, ...]] = [(Stream.SPLIT,), (Stream.ORDER, 0), (Stream.ORDER, 1), (Stream.AUGMENTATION, 0)]
+    positions += [(Stream.SUBSET,)]
     positions += [(Stream.AUGMENTATION, 0, 0), (Stream.AUGMENTATION, 0, 1), (Stream.AUGMENTATION, 1, 0)]
     drawn = {tuple(generator(seed, *position).random(4)) for seed in (0, 1, 2**32) for position in positions}
     assert len(drawn) == 3 * len(positions)

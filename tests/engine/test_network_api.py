@@ -233,6 +233,20 @@ def test_mean_and_deviation_of_weights_may_be_given() -> None:
     assert abs(weights.std() - 0.01) < 0.002
 
 
+def test_mean_and_deviation_of_weights_may_be_given_by_layer() -> None:
+    plain = build(seed=3).state_dict()
+    names = [name.removesuffix(".weight") for name in plain]
+    found = build(seed=3, weight_mean={names[0]: 0.5}, weight_std={names[0]: 0.01, "readout": 0.25}).state_dict()
+    for name, array in plain.items():
+        spread = np.sqrt(2 / np.prod(array.shape[1:]))
+        mean, std = {names[0]: (0.5, 0.01), "readout": (0.0, 0.25)}.get(name.removesuffix(".weight"), (0.0, spread))
+        np.testing.assert_allclose(found[name], mean + array * (std / spread), rtol=1e-5, atol=1e-7, err_msg=name)
+    # what is not named is drawn as ever, to the bit
+    np.testing.assert_array_equal(found[f"{names[1]}.weight"], plain[f"{names[1]}.weight"])
+    standardised = build(seed=3, normalization="weight", weight_mean={"readout": 0.5}).state_dict()
+    np.testing.assert_allclose(standardised["readout.weight"], plain["readout.weight"] + np.float32(0.5), rtol=1e-6)
+
+
 def test_loaded_weights_are_used_and_come_back(net: Network) -> None:
     other = build(seed=9)
     net.load_state_dict(other.state_dict())

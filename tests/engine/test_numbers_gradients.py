@@ -25,12 +25,13 @@ from ttfs_cupy import models
 
 @pytest.mark.parametrize("slope", EVERY_SLOPE)
 @pytest.mark.parametrize("t_win", [1.0, 3.0])
-@pytest.mark.parametrize("readout", ["potential", "spike_times"])
-def test_central_differences(slope: float, t_win: float, readout: str) -> None:
+@pytest.mark.parametrize(
+    ("readout", "silent"), [("potential", "latest"), ("spike_times", "latest"), ("spike_times", "excluded")]
+)
+def test_central_differences(slope: float, t_win: float, readout: str, silent: str) -> None:
     spec, shape = [4, "P", {"linear": 6}], (2, 6, 6)
-    net = models.build(
-        spec, input_shape=shape, classes=3, device=DEVICE, t_win=t_win, psp_slope=slope, clip="none", readout=readout
-    )
+    rule: dict[str, Any] = {"t_win": t_win, "psp_slope": slope, "clip": "none", "readout": readout, "silent": silent}
+    net = models.build(spec, input_shape=shape, classes=3, device=DEVICE, **rule)
     check_central_differences(net, net.encode(random_images(4, shape, seed=38)), np.array([0, 1, 2, 0]))
 
 

@@ -121,10 +121,10 @@ def test_windows_slopes_and_clips(t_win: float, slope: float, clip: str, grad_cl
 
 @pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize(("slope", "clip"), SLOPE_AND_CLIP)
-def test_a_readout_that_fires(t_win: float, slope: float, clip: str) -> None:
-    responses = check(
-        [9, "P", 10], (3, 8, 10), batch_size=6, t_win=t_win, psp_slope=slope, clip=clip, readout="spike_times"
-    )
+@pytest.mark.parametrize("silent", ["latest", "excluded"])
+def test_a_readout_that_fires(t_win: float, slope: float, clip: str, silent: str) -> None:
+    rule: dict[str, Any] = {"t_win": t_win, "psp_slope": slope, "clip": clip, "readout": "spike_times"}
+    responses = check([9, "P", 10], (3, 8, 10), batch_size=6, silent=silent, **rule)
     assert 0 < np.count_nonzero(responses[-1].output) < responses[-1].output.size, "some classes fire, some do not"
 
 

@@ -12,6 +12,7 @@ from reference.comparison import DEVICE, host
 
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd, StepCounts
 from ttfs_cupy.experiment.config.keys import OptimizerConfig
@@ -55,12 +56,14 @@ class Plain:
     def run(self, weights: np.ndarray, steps: Sequence[np.ndarray]) -> np.ndarray:
         w = weights.astype(np.float64)
         born = np.where(w < 0, -1.0, 1.0)
+        w = np.clip(w, *self.limits.weight_clip)
         m, v = np.zeros_like(w), np.zeros_like(w)
         for t, gradient in enumerate(steps, 1):
             g = gradient.astype(np.float64)
             norm = math.sqrt((g**2).sum())
             if norm > self.limits.clip_norm:
                 g = g * (self.limits.clip_norm / norm)
+            g = g + self.limits.l2 * w
             if self.momentum is None:
                 m = self.beta1 * m + (1 - self.beta1) * g
                 v = self.beta2 * v + (1 - self.beta2) * g**2
@@ -87,6 +90,8 @@ LIMITS = [
     Limits(weight_clip=(-0.1, 0.2)),
     Limits(fixed_sign=True),
     Limits(weight_decay=0.1, clip_norm=3.0, weight_clip=(-0.3, 0.25), fixed_sign=True),
+    Limits(l2=0.3),
+    Limits(weight_decay=0.1, clip_norm=3.0, weight_clip=(-0.3, 0.25), l2=2.0),
 ]
 
 
@@ -117,22 +122,32 @@ def test_sgd(momentum: float, limits: Limits) -> None:
     check(actual, Plain(momentum=momentum, limits=limits).run(weights, steps))
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_as_pytorch_does_it(name: str) -> None:
+@pytest.mark.parametrize("bound", [math.inf, 3.0])
+@pytest.mark.parametrize("name", ["adam", "adam with l2", "sgd", "sgd with l2", "adamw"])
+def test_as_pytorch_does_it(name: str, bound: float) -> None:
+    """Twenty steps; the gradient's norm is clipped before the optimiser adds l2 to it."""
     torch = pytest.importorskip("torch")
     net = network()
-    steps = gradients(net.parameters.size, scale=0.1)
-    theirs = torch.tensor(host(net.parameters.values).astype(np.float64), requires_grad=True)
-    if name == "adam":
-        published = torch.optim.AdamW([theirs], lr=LR, weight_decay=0)  # with decay, it comes before the step there
-        ours: Optimizer = Adam(net.device, net.parameters, LR)
+    steps = gradients(net.parameters.size, scale=0.1) + gradients(net.parameters.size)[:8]
+    l2, decay = 0.7 if "l2" in name else 0.0, 0.5 if name == "adamw" else 0.0
+    limits = Limits(decay, bound, l2=l2)
+    # decay comes before the step there: theirs are our weights as they are before a decay
+    kept = 1 - LR * decay
+    theirs = torch.tensor(host(net.parameters.values).astype(np.float64) / kept, requires_grad=True)
+    if name == "adamw":
+        published = torch.optim.AdamW([theirs], lr=LR, weight_decay=decay)
+    elif name.startswith("adam"):
+        published = torch.optim.Adam([theirs], lr=LR, weight_decay=l2)
     else:
-        published = torch.optim.SGD([theirs], lr=LR, momentum=0.9)
-        ours = Sgd(net.device, net.parameters, LR, momentum=0.9)
+        published = torch.optim.SGD([theirs], lr=LR, momentum=0.9, weight_decay=l2)
+    ours: Optimizer = Adam(net.device, net.parameters, LR, limits=limits)
+    if name.startswith("sgd"):
+        ours = Sgd(net.device, net.parameters, LR, momentum=0.9, limits=limits)
     for gradient in steps:
         theirs.grad = torch.tensor(gradient.astype(np.float64))
+        torch.nn.utils.clip_grad_norm_([theirs], bound)
         published.step()
-    check(run(ours, steps), theirs.detach().numpy())
+    check(run(ours, steps), kept * theirs.detach().numpy())
 
 
 def test_limits_hold_exactly() -> None:
@@ -144,6 +159,44 @@ def test_limits_hold_exactly() -> None:
     assert weights.max() == np.float32(0.2)
     assert not (weights * born < 0).any()
     assert 0.01 < np.mean(weights == 0) < 0.9
+
+
+@pytest.mark.parametrize("kind", [Adam, Sgd])
+def test_bounds_hold_from_the_start(kind: Any) -> None:
+    """As T2FSNN's do: signs are those from before, and potentials have no bounds."""
+    net = models.build([4, {"linear": 3}], (3, 4, 4), 2, DEVICE, initial_potential=True)
+    parameters = net.parameters
+    parameters.load({name: array if "weight" in name else array + 9 for name, array in net.state_dict().items()})
+    born, state = host(parameters.values).copy(), net.state_dict()
+    optimizer = kind(net.device, parameters, LR, limits=Limits(weight_clip=(-0.1, 0.2), fixed_sign=True))
+    weights, count = host(parameters.values), parameters.decayed
+    np.testing.assert_array_equal(weights[:count], np.clip(born[:count], np.float32(-0.1), np.float32(0.2)))
+    np.testing.assert_array_equal(weights[count:], born[count:])
+    assert optimizer.moved == (weights != born).sum() > 10
+    np.testing.assert_array_equal(optimizer.state_dict()["birth_sign"], np.where(born[:count] < 0, -1, 1))
+    # weights that lie within are left as they are, which is how a run goes on
+    kept = net.state_dict()
+    assert kind(net.device, parameters, LR, limits=Limits(weight_clip=(-0.1, 0.2))).moved == 0
+    assert all(np.array_equal(array, kept[name]) for name, array in net.state_dict().items())
+    # without bounds nothing is
+    net.load_state_dict(state)
+    assert kind(net.device, parameters, LR, limits=Limits(fixed_sign=True)).moved == 0
+    np.testing.assert_array_equal(host(parameters.values), born)
+
+
+def test_a_sign_outlasts_bounds_on_its_other_side() -> None:
+    net = network()
+    born = host(net.parameters.values).copy()
+    Adam(net.device, net.parameters, LR, limits=Limits(weight_clip=(0.1, 1.0), fixed_sign=True))
+    weights = host(net.parameters.values)
+    assert (weights[born < 0] == 0).all() and (weights[born > 0] >= np.float32(0.1)).all()
+
+
+def test_bounds_are_not_for_averaged_weights() -> None:
+    net = network()
+    average = WeightAverage(Adam(net.device, net.parameters), 0.9)
+    with average.in_place(), pytest.raises(ValueError, match="the averaged weights are in place"):
+        Adam(net.device, net.parameters, limits=Limits(weight_clip=(-1, 1)))
 
 
 def test_the_learning_rate_may_change_at_every_step() -> None:
@@ -291,6 +344,8 @@ SENTENCES = [
     (lambda net: Adam(net.device, net.parameters, 0), "lr must be a number above 0, not 0"),
     (lambda net: Adam(net.device, net.parameters, 1e-40), "lr must be a number from 1.18e-38 to 3.4e38, not 1e-40"),
     (lambda net: Limits(weight_decay=-1), "weight_decay must be a number from 0, not -1"),
+    (lambda net: Limits(l2=-1), "l2 must be a number from 0, not -1"),
+    (lambda net: Limits(l2=np.inf), "l2 must be a number from 1.18e-38 to 3.4e38, not inf"),
     (lambda net: Limits(weight_decay=1e-40), "weight_decay must be a number from 1.18e-38 to 3.4e38, not 1e-40"),
     (lambda net: Adam("cpu", net.parameters), "device must be a network's device, not str"),
     (lambda net: Sgd(None, None), "device must be a network's device, not NoneType"),

@@ -316,7 +316,7 @@ def test_a_step_that_is_skipped_changes_no_weight(kind: Any) -> None:
 
 
 def test_a_mean_of_raw_weights_is_refused_since_it_would_be_taken_off() -> None:
-    with pytest.raises(UserError, match="weight_mean has no effect with normalization 'weight'"):
+    with pytest.raises(UserError, match="weight_mean has no effect with normalization weight but for the readout"):
         small_network.build(normalization="weight", weight_mean=0.1)
 
 

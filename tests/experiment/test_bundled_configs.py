@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.configs import BUNDLED, MINIMAL, mistake
@@ -42,7 +43,7 @@ def test_every_key_of_a_bundled_config_carries_a_comment(name: str) -> None:
     assert text.startswith("# ")
 
 
-@pytest.mark.parametrize("name", [name for name in BUNDLED if name != "t2fsnn_vgg11_cifar10"])
+@pytest.mark.parametrize("name", [name for name in BUNDLED if not name.startswith("t2fsnn_")])
 def test_sound_defaults_are_a_causal_code_with_standardised_weights_and_one_slope(name: str) -> None:
     network = load_config(name).network
     code = network.encoding or models.read(network.model).encoding
@@ -51,10 +52,24 @@ def test_sound_defaults_are_a_causal_code_with_standardised_weights_and_one_slop
     assert isinstance(network.psp_slope, float)
 
 
-def test_the_example_run_of_t2fsnn() -> None:
-    loaded = load_config("t2fsnn_vgg11_cifar10")
-    assert (loaded.network.model, loaded.network.clip, loaded.network.grad_clip) == ("vgg11", "separate", 1)
-    assert (loaded.network.psp_slope, loaded.network.standardize, loaded.data.augment) == (1, True, "cifar")
+COLOURS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "augment", "statistics"),
+    [
+        ("vgg11", "cifar10", "cifar", COLOURS),
+        ("vgg11", "cifar100", "cifar", COLOURS),
+        ("vgg7", "mnist", "none", (0.1307, 0.3081)),
+        ("vgg7", "fmnist", "none", (0.2860, 0.3530)),
+    ],
+)
+def test_the_example_runs_of_t2fsnn(model: str, dataset: str, augment: str, statistics: tuple[Any, Any]) -> None:
+    loaded = load_config(f"t2fsnn_{model}_{dataset}")
+    assert (loaded.network.model, loaded.network.clip, loaded.network.grad_clip) == (model, "separate", 1)
+    assert (loaded.network.psp_slope, loaded.network.standardize) == (1, True)
+    assert (loaded.data.dataset, loaded.data.augment) == (dataset, augment)
+    assert (loaded.data.mean, loaded.data.std) == statistics
     assert (loaded.optimizer.name, loaded.optimizer.lr, loaded.optimizer.weight_decay) == ("adam", 1e-4, 0.1)
     assert (loaded.schedule.name, loaded.schedule.annealing) == ("exponential", 0.999)
     assert (loaded.training.epochs, loaded.training.batch_size, loaded.training.patience) == (1000, 256, 25)

@@ -31,6 +31,7 @@ DEFAULTS = {
         "clip": "gain",
         "grad_clip": 1.0,
         "readout": "potential",
+        "silent": "latest",
         "encoding": None,
         "standardize": False,
         "weight_mean": 0.0,
@@ -49,11 +50,14 @@ DEFAULTS = {
         "channels": None,
         "test": None,
         "time_window": None,
+        "mean": None,
+        "std": None,
         "augment": "none",
         "mix": "none",
         "mix_alpha": 1.0,
         "class_weights": None,
         "sampling": "plain",
+        "subset": None,
         "validation": 0.1,
         "resident": 0.5,
     },
@@ -76,6 +80,7 @@ DEFAULTS = {
         "eps": 1e-8,
         "momentum": 0.0,
         "weight_decay": 0.0,
+        "l2": 0.0,
         "clip_norm": None,
         "weight_clip": None,
         "fixed_sign": False,
@@ -123,6 +128,7 @@ POSITIVE = [*ANY_NUMBER, "0", "-1"]
 NAME = ["nosuch", "1", "true", "''", "[a]", "null"]
 FLAG = ["1", "0", "'true'", "null", "[]"]
 TEXT = ["''", "1", "true", "[a]", "1.5"]
+IMAGES = ["true", "[1]", ".nan", ".inf", "-.inf", "1e999", "1.0", "1.5", "0", "0.0", "-1", "-0.1", "''"]
 
 WRONG = {
     "seed": WHOLE_FROM_0,
@@ -136,12 +142,13 @@ WRONG = {
     "network.clip": [*NAME, "gains", "again"],
     "network.grad_clip": [*POSITIVE, "null"],
     "network.readout": NAME,
+    "network.silent": NAME,
     "network.normalization": NAME,
     "network.initial_potential": FLAG,
     "network.encoding": [name for name in NAME if name != "null"],
     "network.standardize": FLAG,
-    "network.weight_mean": [*ANY_NUMBER, "null"],
-    "network.weight_std": POSITIVE,
+    "network.weight_mean": [*ANY_NUMBER, "null", "{conv1: x}", "{conv1: .nan}", "{conv1: true}", "{conv1: 1e7}"],
+    "network.weight_std": [*POSITIVE, "{conv1: 0}", "{conv1: [1]}", "{conv1: null}", "{conv1: -1}"],
     "network.initial_weights": TEXT,
     "network.precision": [*NAME, "float64", "null"],
     "network.convolution": [
@@ -176,6 +183,8 @@ WRONG = {
     "data.channels": ["0", "2", "4", "1.0", "true", "x", "[3]"],
     "data.test": [*POSITIVE, "1", "1.5"],
     "data.time_window": WHOLE_FROM_1,
+    "data.mean": ["ten", "'1e-3'", "true", "[]", "[x]", "[0.1, .nan]", "[true]", "[[1]]", ".inf", "1e7", "{red: 1}"],
+    "data.std": ["ten", "true", "[]", "[0.1, 0]", "0", "-1", "[0.1, -0.1]", ".nan", "1e-7", "[1e7]", "{red: 1}"],
     "data.augment": ["''", "1", "true", "1.5", "null", "{}", "{Cutout: 16}", "cifra", "RandomHorizontalFlip"],
     "data.mix": [*NAME, "cut", "null"],
     "data.mix_alpha": [*POSITIVE, "101", "0.001", "null"],
@@ -194,22 +203,8 @@ WRONG = {
         "{0: 1}",
     ],
     "data.sampling": [*NAME, "balance", "null"],
-    "data.validation": [
-        "true",
-        "[1]",
-        ".nan",
-        ".inf",
-        "-.inf",
-        "1e999",
-        "1.0",
-        "1.5",
-        "0",
-        "0.0",
-        "-1",
-        "-0.1",
-        "''",
-        "null",
-    ],
+    "data.subset": IMAGES,
+    "data.validation": [*IMAGES, "null"],
     "training.epochs": [*WHOLE_FROM_1, "null"],
     "training.batch_size": [*WHOLE_FROM_1, "null"],
     "training.patience": WHOLE_FROM_1,
@@ -226,6 +221,7 @@ WRONG = {
     "optimizer.eps": [*POSITIVE, "null"],
     "optimizer.momentum": [*ANY_NUMBER, "1", "-0.1", "null"],
     "optimizer.weight_decay": [*ANY_NUMBER, "-0.1", "null"],
+    "optimizer.l2": [*ANY_NUMBER, "-0.1", "null"],
     "optimizer.clip_norm": POSITIVE,
     "optimizer.weight_clip": [
         "1",
@@ -288,10 +284,14 @@ RIGHT = [
     ("network.clip", "separate", "separate"),
     ("network.grad_clip", "11", 11.0),
     ("network.readout", "spike_times", "spike_times"),
+    ("network.silent", "latest", "latest"),
     ("network.encoding", "direct", "direct"),
     ("network.standardize", "true", True),
     ("network.weight_mean", "-1", -1.0),
     ("network.weight_std", ".5", 0.5),
+    ("network.weight_mean", "{conv1: 1, readout: -1e-3}", {"conv1": 1.0, "readout": -0.001}),
+    ("network.weight_std", "{conv1: 1}", {"conv1": 1.0}),
+    ("network.weight_std", "null", None),
     ("network.normalization", "weight", "weight"),
     ("network.initial_potential", "true", True),
     ("tune", "false", False),
@@ -311,6 +311,10 @@ RIGHT = [
     ("data.validation", "5000", 5000),
     ("data.validation", "held out.txt", "held out.txt"),
     ("data.validation", "'0.1'", "0.1"),
+    ("data.subset", "0.25", 0.25),
+    ("data.subset", "5000", 5000),
+    ("data.subset", "few.npy", "few.npy"),
+    ("data.subset", "null", None),
     ("data.mix", "cutmix", "cutmix"),
     ("data.class_weights", "null", None),
     ("data.class_weights", "balanced", "balanced"),
@@ -328,6 +332,7 @@ RIGHT = [
     ("optimizer.lr", ".5e1", 5.0),
     ("optimizer.lr", "+1e+1", 10.0),
     ("optimizer.beta1", "0", 0.0),
+    ("optimizer.l2", "5e-4", 0.0005),
     ("optimizer.clip_norm", "1", 1.0),
     ("optimizer.weight_clip", "[-1, 1e-1]", (-1.0, 0.1)),
     ("schedule.annealing", "1e-3", 0.001),
@@ -341,6 +346,19 @@ def test_right_values(minimal: Path, key: str, text: str, expected: Any) -> None
     of_events = ["data.dataset=events"] if key in ("data.size", "data.time_window") else []
     found = value_of(load_config(minimal, [*of_events, f"{key}={text}"]), key)
     assert (type(found), found) == (type(expected), expected)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "expected"),
+    [
+        ("0.5", "1", (0.5, 1.0)),
+        ("[0.4914, -1]", "[1e-6, 2]", ((0.4914, -1.0), (1e-6, 2.0))),
+        ("0", "[1]", (0.0, (1.0,))),
+    ],
+)
+def test_means_and_deviations(minimal: Path, mean: str, std: str, expected: tuple[Any, Any]) -> None:
+    data = load_config(minimal, [f"data.mean={mean}", f"data.std={std}"]).data
+    assert (data.mean, data.std) == expected
 
 
 @pytest.mark.parametrize(
@@ -395,6 +413,11 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["network.initial_weights=a", "network.weight_std=1"], "network.weight_std"),
         (["network.initial_weights=a", "network.weight_mean=1"], "network.weight_mean"),
         (["network.normalization=weight", "network.weight_mean=1"], "network.weight_mean"),
+        (["network.silent=excluded"], "network.silent"),
+        (["network.normalization=weight", "network.weight_mean={readout: 1, conv1: 0}"], "network.weight_mean"),
+        (["network.initial_weights=a", "network.weight_std={conv1: 1}"], "network.weight_std"),
+        (["data.mean=0.5"], "data.mean"),
+        (["data.std=[0.5, 0.5]"], "data.std"),
         (["network.normalization=weight", "optimizer.weight_clip=[-1, 1]"], "optimizer.weight_clip"),
         (["network.normalization=weight", "optimizer.fixed_sign=true"], "optimizer.fixed_sign"),
         (["data.mix_alpha=0.2"], "data.mix_alpha"),
@@ -430,6 +453,7 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
     [
         ["network.clip=separate", "network.psp_slope=1"],
         ["network.clip=none", "network.grad_clip=1"],
+        ["network.readout=spike_times", "network.silent=excluded"],
         ["data.mix=both", "data.mix_alpha=0.2", "training.label_smoothing=0.1", "data.augment=shift_flip"],
         # partners are of the epoch, not of the batch
         ["data.mix=mixup", "training.batch_size=1"],
@@ -443,6 +467,8 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
         ["data.dataset=arrays", "data.test=0.5"],
         ["data.dataset=events", "data.size=[34, 34]", "data.time_window=300000"],
         ["data.class_weights=[1, 2]", "data.sampling=balanced"],
+        ["network.normalization=weight", "network.weight_mean={readout: 0.1}", "network.weight_std={conv1: 0.1}"],
+        ["optimizer.l2=5e-4", "optimizer.weight_decay=0.1", "network.normalization=weight"],
     ],
 )
 def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:

@@ -27,14 +27,15 @@ ALGORITHMS = (
 )
 KEYS = "seed, device, threads, tune, output, network, data, training, optimizer, schedule, watch"
 NETWORK = (
-    "model, t_win, psp_slope, clip, grad_clip, readout, encoding, standardize, weight_mean, weight_std, "
+    "model, t_win, psp_slope, clip, grad_clip, readout, silent, encoding, standardize, weight_mean, weight_std, "
     "normalization, initial_potential, initial_weights, convolution, precision"
 )
-OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, clip_norm, weight_clip, fixed_sign"
+OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, l2, clip_norm, weight_clip, fixed_sign"
+BY_LAYER = "or such by layer, as in {conv1: 0.1, readout: 0.05}"
 LOGGERS = "a list of wandb and mlflow, each once at most, such as [wandb]"
 BUNDLED = (
-    "fmnist, quickstart, small_fmnist, t2fsnn_vgg11_cifar10, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist, "
-    "wei_vgg11_cifar10, wei_vgg16_cifar100"
+    "fmnist, quickstart, small_fmnist, t2fsnn_vgg11_cifar10, t2fsnn_vgg11_cifar100, t2fsnn_vgg7_fmnist, "
+    "t2fsnn_vgg7_mnist, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist, wei_vgg11_cifar10, wei_vgg16_cifar100"
 )
 
 # an override of a good config → the sentence behind "--set {override}: "
@@ -80,11 +81,20 @@ VALUES = {
     "network.clip=gian": "network.clip must be gain, separate or none, not 'gian'",
     "network.grad_clip=1e-20": "network.grad_clip must be a number from 1e-6 to 3.4e38, not 1e-20",
     "network.readout=x": "network.readout must be potential or spike_times, not 'x'",
+    "network.silent=x": "network.silent must be latest or excluded, not 'x'",
+    "network.silent=excluded": (
+        "network.silent has no effect with readout potential: leave it out, or choose spike_times"
+    ),
     "network.encoding=rate": "network.encoding must be latency or direct, or null, not 'rate'",
-    "network.weight_mean=-1e308": "network.weight_mean must be a number from -1e6 to 1e6, not -1e+308",
+    "network.weight_mean=-1e308": (f"network.weight_mean must be a number from -1e6 to 1e6, {BY_LAYER}, not -1e+308"),
+    "network.weight_mean={conv1: 1e7}": (
+        f"network.weight_mean must be a number from -1e6 to 1e6, {BY_LAYER}, not {{'conv1': 10000000.0}}"
+    ),
     "network.initial_potential=0.1": "network.initial_potential must be true or false, not 0.1",
     "network.normalization=batch": "network.normalization must be none or weight, not 'batch'",
-    "network.weight_std=1e308": "network.weight_std must be a number from 1e-6 to 1e6, or null, not 1e+308",
+    "network.weight_std=1e308": (
+        f"network.weight_std must be a number from 1e-6 to 1e6, {BY_LAYER}, or null, not 1e+308"
+    ),
     "network.initial_weights=": None,
     "network.convolution=wino": f"network.convolution must be {ALGORITHMS}, not 'wino'",
     "network.precision=half": "network.precision must be float32, split or tf32, not 'half'",
@@ -99,6 +109,16 @@ VALUES = {
     "data.size=[32, 32]": "data.size has no effect with dataset digits: leave it out, or choose events or folder",
     "data.test=0.1": "data.test has no effect with dataset digits: leave it out, or choose folder or arrays",
     "data.time_window=5": "data.time_window has no effect with dataset digits: leave it out, or choose events",
+    "data.mean=0.5": "data.mean needs data.std beside it: set both, or neither",
+    "data.mean=[0.5, 1e7]": (
+        "data.mean must be a number from -1e6 to 1e6, or a list with one for each channel, or null, not "
+        "[0.5, 10000000.0]"
+    ),
+    "data.std=0": "data.std must be a number from 1e-6 to 1e6, or a list with one for each channel, or null, not 0",
+    "data.subset=1.5": (
+        "data.subset must be a share above 0, below 1, a number of images, or the path of a file of their indices, one "
+        "a line, or null, not 1.5"
+    ),
     "data.validation=3000000000": "data.validation must be at most 1000000000, not 3000000000",
     "data.validation=~nosuchuser/x": (
         "data.validation must be a path whose ~ names a user of this machine, not '~nosuchuser/x'"
@@ -119,6 +139,7 @@ VALUES = {
         "optimizer.weight_decay is 2000: a step takes lr times that off each weight, with lr 0.001 more than all of "
         "it; lower one of them"
     ),
+    "optimizer.l2=-1": "optimizer.l2 must be a number from 0, not -1",
     "optimizer.clip_norm=1e-30": "optimizer.clip_norm must be a number from 1e-6 to 3.4e38, or null, not 1e-30",
     "optimizer.weight_clip=[1, -1]": (
         "optimizer.weight_clip must be two numbers, the lower one first, such as [-1, 1], or null, not [1, -1]"
@@ -214,8 +235,8 @@ FILES = {
     'a: "\\0"\n': ", line 1: the character U+0000 has no place in a value",
     "training: {epochs: 1, batch_size: 1}": (
         ": data is missing: it must be a section with the keys "
-        "dataset, root, download, size, channels, test, time_window, augment, mix, mix_alpha, class_weights, sampling, "
-        "validation, resident"
+        "dataset, root, download, size, channels, test, time_window, mean, std, augment, mix, mix_alpha, "
+        "class_weights, sampling, subset, validation, resident"
     ),
     f"{MINIMAL}optimizer.lr: 1\n": (": optimizer.lr must not be written with a dot: put lr into the section optimizer"),
 }

@@ -65,12 +65,16 @@ slopes = st.builds(
     st.tuples(share, share),
 )
 class_weights = st.none() | st.just("balanced") | st.lists(finite(1e-6, 1e6), max_size=3)
+by_channel = window | st.lists(window, min_size=1, max_size=3)
+by_layer = window | st.dictionaries(words, window, max_size=3)
 held_out = st.floats(1e-30, 0.9) | whole(1) | words
 contents = st.fixed_dictionaries(
     {
         "data": st.fixed_dictionaries(
-            {"dataset": words}, optional={"root": words, "validation": held_out, "class_weights": class_weights}
-        ),
+            {"dataset": words},
+            optional={"root": words, "validation": held_out, "subset": held_out, "class_weights": class_weights},
+        )
+        | st.fixed_dictionaries({"dataset": words, "mean": by_channel, "std": by_channel}),
         "training": st.fixed_dictionaries(
             {"epochs": whole(1), "batch_size": whole(1)}, optional={"patience": st.none()}
         ),
@@ -80,7 +84,7 @@ contents = st.fixed_dictionaries(
         "output": words,
         "network": st.fixed_dictionaries(
             {},
-            optional={"model": words | layers, "t_win": window, "psp_slope": share | slopes, "weight_std": window},
+            optional={"model": words | layers, "t_win": window, "psp_slope": share | slopes, "weight_std": by_layer},
         ),
         "optimizer": st.fixed_dictionaries(
             {},
@@ -158,6 +162,7 @@ network:
   clip: gain
   grad_clip: 1.0
   readout: potential
+  silent: latest
   encoding: null
   standardize: false
   weight_mean: 0.0
@@ -175,11 +180,14 @@ data:
   channels: null
   test: null
   time_window: null
+  mean: null
+  std: null
   augment: none
   mix: none
   mix_alpha: 1.0
   class_weights: null
   sampling: plain
+  subset: null
   validation: 0.1
   resident: 0.5
 training:
@@ -202,6 +210,7 @@ optimizer:
   eps: 1.0e-08
   momentum: 0.0
   weight_decay: 0.0
+  l2: 0.0
   clip_norm: null
   weight_clip: null
   fixed_sign: false

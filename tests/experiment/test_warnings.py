@@ -152,6 +152,14 @@ def test_a_loss_a_little_below_chance_is_not_at_it() -> None:
     assert not stays_at_chance([2.4], CHANCE)
 
 
+def test_where_silent_classes_are_excluded_the_loss_is_not_held_beside_chance() -> None:
+    """One image in five whose class is silent, and all others right, would be worse than chance."""
+    excluded = config("network.readout=spike_times", "network.silent=excluded")
+    assert told(losses(21.0, 20.9, 20.8), excluded) == [[]] * 3
+    # but a rise is one
+    assert "rises" in told(losses(20.0, 20.5, 21.0, 21.5), excluded)[-1][0]
+
+
 def test_behind_a_silent_layer_nothing_is_learnt_and_that_was_told() -> None:
     after = told(lines(train_loss=[2.3] * 4, firing_rates=[{"conv1": rate} for rate in (0.0, 0.0, 0.5, 0.5)]))
     assert [len(each) for each in after] == [1, 0, 1, 0]

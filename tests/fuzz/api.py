@@ -56,13 +56,14 @@ RULES: dict[str, list[Any]] = {
     "clip": ["gain", "none"],
     "grad_clip": [1.0, 0.1],
     "readout": ["potential", "spike_times"],
+    "silent": ["latest", "excluded"],
     "initial_potential": [False, True],
     "encoding": [None, "latency", "direct"],
     "standardize": [False, True],
     "convolution": ["auto", "gemm", "winograd", "direct", "gemm/direct/gemm", {"conv1": "gemm"}],
     "precision": ["float32", "split", "tf32"],
     "weight_mean": [0.0, -1.0],
-    "weight_std": [None, 0.5],
+    "weight_std": [None, 0.5, {"readout": 0.1}],
 }
 
 
@@ -275,6 +276,7 @@ class _World:
     def new_optimizer(self) -> None:
         limits = {
             "weight_decay": self.maybe(0.1),
+            "l2": self.maybe(0.1),
             "clip_norm": self.maybe(1.0),
             "weight_clip": self.maybe((-1.0, 1.0)),
             "fixed_sign": self.maybe(True),

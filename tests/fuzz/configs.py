@@ -30,10 +30,11 @@ SMALL = [
     "network:\n  model: &m [{convolution: 4, kernel: [3, 3], stride: 1}, {pool: [2, 1], stride: 1}]\n"
     "  psp_slope: {from: 0, to: 1, start: 0.1}\n  convolution: {conv1: gemm}\n"
     "optimizer: {name: sgd, momentum: 0.9, weight_clip: [-1, 1]}\nschedule: {name: multistep, milestones: [1, 2]}\n",
-    "data: {dataset: digits}\nnetwork: {model: [4, P]}\n"
+    "data: {dataset: digits}\nnetwork: {model: [4, P], weight_std: {conv1: 0.1}}\noptimizer: {l2: 1e-3}\n"
     "training: {epochs: 2, batch_size: 8, accumulate: 3, average: 0.99}\n"
     "schedule: {name: onecycle, rise: 0.2, start_factor: 0.1, end_factor: 0}\n",
-    "data: {dataset: digits, validation: 100}\nnetwork: {model: [4, P], initial_weights: x.safetensors}\n"
+    "data: {dataset: digits, validation: 100, subset: 0.5, mean: 0.1, std: [0.2]}\n"
+    "network: {model: [4, P], initial_weights: x.safetensors}\n"
     "training:\n  epochs: 2\n  batch_size: 8\n  checkpoint_every: {steps: 3}\n  keep: {last: 2, every: 5}\n",
     "x: &b {epochs: 1, batch_size: 8}\ndata: {dataset: digits}\ntraining: {<<: *b, epochs: 2}\n",
 ]
@@ -214,6 +215,7 @@ class Configs:
             clip=wanted.clip if not isinstance(slope, PspSlopeSchedule) else "gain",
             grad_clip=wanted.grad_clip,
             readout=wanted.readout,
+            silent=wanted.silent,
             encoding=wanted.encoding,
             standardize=wanted.standardize,
             initial_potential=wanted.initial_potential,

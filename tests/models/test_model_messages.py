@@ -120,6 +120,17 @@ ARGUMENTS = [
     ({"grad_clip": 0}, "grad_clip must be a number from 1e-6 to 3.4e38, not 0"),
     ({"weight_std": 1e308}, "weight_std must be a number from 1e-6 to 1e6, not 1e+308"),
     ({"weight_mean": float("inf")}, "weight_mean must be a number from -1e6 to 1e6, not inf"),
+    ({"weight_std": {"conv1": 0}}, "weight_std of layer 'conv1' must be a number from 1e-6 to 1e6, not 0"),
+    (
+        {"weight_std": {"conv2": 1}},
+        "weight_std names layer 'conv2', but the layers with weights are conv1, readout",
+    ),
+    ({"weight_mean": {3: 1}}, "weight_mean names layer 3, but the layers with weights are conv1, readout"),
+    (
+        {"normalization": "weight", "weight_mean": {"conv1": 1}},
+        "weight_mean has no effect with normalization weight but for the readout: leave it out, or name that layer "
+        "alone, not {'conv1': 1.0}",
+    ),
     ({"seed": -1}, "seed must be a whole number from 0, not -1"),
     ({"seed": 1.5}, "seed must be a whole number from 0, not 1.5"),
     ({"classes": 1}, "classes must be a whole number from 2 to 1000000, not 1"),

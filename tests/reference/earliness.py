@@ -289,6 +289,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
 @dataclass(frozen=True)
 class Network:
     layers: Sequence[Layer]
+    silent: str = "latest"
 
     def forward(self, encoded: Array) -> list[Response]:
         responses = []
@@ -301,7 +302,10 @@ class Network:
     def backward(self, encoded: Array, responses: Sequence[Response], labels: Array) -> tuple[float, dict[str, Array]]:
         """The loss and every weight's gradient, at the outputs and weight sums in responses."""
         inputs = [np.asarray(encoded, np.float64), *(response.output for response in responses[:-1])]
-        loss, grad = softmax_cross_entropy(responses[-1].output, labels)
+        logits = responses[-1].output
+        if self.silent == "excluded":
+            logits = np.where(logits == 0, -104.0, logits)
+        loss, grad = softmax_cross_entropy(logits, labels)
         gradients = {}
         for layer, layer_inputs, response in reversed(list(zip(self.layers, inputs, responses, strict=True))):
             grad, weight, potential = layer.backward(layer_inputs, response, grad.reshape(response.output.shape))
@@ -324,6 +328,7 @@ def build(
     clip: str = "gain",
     grad_clip: float = 1.0,
     readout: str = "potential",
+    silent: str = "latest",
     encoding: str = "latency",
 ) -> Network:
     """A reference network with the same arguments as the engine's models.build; initial potentials are in weights."""
@@ -345,7 +350,7 @@ def build(
         potential = None if potential is None else np.asarray(potential, np.float64)
         return WeightedLayer(spec.name, linear_map, neuron(index), potential)
 
-    return Network([layer(index) for index in range(len(layers))])
+    return Network([layer(index) for index in range(len(layers))], silent)
 
 
 def _mask(earliness: Array) -> Array:

@@ -38,6 +38,7 @@ class Network:
     clip: str = "gain"
     grad_clip: float = 1.0
     readout: str = "potential"
+    silent: str = "latest"
     caches: dict[str, Cache] = field(default_factory=dict)
 
     def encode(self, images: Array) -> Array:
@@ -130,6 +131,8 @@ class Network:
 
     def _loss(self, output: Array, labels: Array) -> tuple[float, Array]:
         """Cross-entropy of the softmax of potentials, or of -t with silence as late as a spike can be."""
+        if self.silent == "excluded":
+            return self._loss_of_spikes(output, labels)
         spikes = self.readout == "spike_times"
         scores = -np.minimum(output, self.t_win) if spikes else output
         share = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -138,6 +141,18 @@ class Network:
         loss = -np.log((share * wanted).sum(axis=1)).mean()
         grad = (share - wanted) / len(labels)
         return float(loss), -grad if spikes else grad
+
+    def _loss_of_spikes(self, times: Array, labels: Array) -> tuple[float, Array]:
+        """Cross-entropy of the softmax of -t, t = inf for silence: of nothing but silence it is uniform. An image whose
+        class is silent, but others are not, loses 104 and the logarithm of all e^(T - t)."""
+        every = np.arange(len(times))
+        shares = np.exp(-times)
+        shares[np.isinf(times).all(axis=1)] = 1.0
+        sums = shares.sum(axis=1)
+        own = np.where(shares[every, labels] == 0, np.exp(-104.0 - self.t_win), shares[every, labels])
+        loss = (np.log(sums) - np.log(own)).mean()
+        wanted = np.eye(times.shape[1])[labels]
+        return float(loss), -(shares / sums[:, np.newaxis] - wanted) / len(labels)
 
     # The linear maps: one shifted view of the inputs and one small matrix product for each tap of the kernel
 

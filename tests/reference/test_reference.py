@@ -77,8 +77,12 @@ def assert_close(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray],
 @every_network
 @pytest.mark.parametrize(("slope", "clip"), SLOPE_AND_CLIP)
 @pytest.mark.parametrize("t_win", [0.5, 1.0, 3.0])
-@pytest.mark.parametrize("readout", ["potential", "spike_times"])
-def test_the_two_references_agree(network: str, slope: float, clip: str, t_win: float, readout: str) -> None:
+@pytest.mark.parametrize(
+    ("readout", "silent"), [("potential", "latest"), ("spike_times", "latest"), ("spike_times", "excluded")]
+)
+def test_the_two_references_agree(
+    network: str, slope: float, clip: str, t_win: float, readout: str, silent: str
+) -> None:
     given = case(network)
     rule: dict[str, Any] = {
         "t_win": t_win,
@@ -86,6 +90,7 @@ def test_the_two_references_agree(network: str, slope: float, clip: str, t_win: 
         "clip": clip,
         "grad_clip": 0.8,
         "readout": readout,
+        "silent": silent,
     }
     in_times = spike_times.Network(given.layers, given.weights, **rule)
     in_earliness = given.in_earliness(**rule)

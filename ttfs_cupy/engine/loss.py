@@ -15,6 +15,7 @@ from ttfs_cupy.device import Array, Device, reductions
 from ttfs_cupy.engine.optimizer import BELOW_ONE
 from ttfs_cupy.engine.turns import Turns, in_turn
 from ttfs_cupy.engine.validity import Labels, Validity
+from ttfs_cupy.neuron.silent_classes import EXCLUDED, LATEST, exclude_silent
 
 # What a class may count: more apart, and the smaller weights would be lost in a sum of float32
 CLASS_WEIGHTS = (1e-6, 1e6)
@@ -61,15 +62,18 @@ def class_weights_on(device: Device, weights: Any, classes: int) -> Array | None
 class CrossEntropy:
     """softmax cross-entropy, mean over the batch; prediction is the argmax (docs/model.md, "Readout").
 
-    turns: of the network whose loss it is.
+    turns: of the network whose loss it is. silent: what silent classes are in the softmax, one of SILENT.
     """
 
-    def __init__(self, device: Device, batch_size: int, classes: int, validity: Validity, turns: Turns):
+    def __init__(
+        self, device: Device, batch_size: int, classes: int, validity: Validity, turns: Turns, silent: str = LATEST
+    ):
         xp = device.xp
         self._device = device
         self._validity = validity
         self.turns = turns
         self.grad = xp.empty((batch_size, classes), np.float32)
+        self._logits = xp.empty((batch_size, classes), np.float32) if silent == EXCLUDED else None
         self._row_loss = xp.empty(batch_size, np.float32)
         self._row_correct = xp.empty(batch_size, np.int32)
         self._arrived = xp.zeros(1, np.int32)
@@ -81,6 +85,8 @@ class CrossEntropy:
     ) -> Array:
         """Adds a batch to the totals; returns dLoss/d(potentials), (rows, classes), valid until the next call.
 
+        potentials: the readout's output, so earliness where it fires. Of an excluded class that is silent the gradient
+        is that of what stands in its place; the neuron lets none pass.
         labels: int32 (rows,), or MixedLabels. One that is no class, or a share outside [0, 1], has the whole batch
         count for nothing, its gradient be NaN, and ValueError raised by the next read(), on a CPU by this call.
         smoothing: the share of the target that all classes have evenly, from 0 to below 1.
@@ -95,9 +101,17 @@ class CrossEntropy:
         marks = self._validity.marks
         settings = smoothing, class_weights
         targets = *_targets(labels), *settings
-        reductions.cross_entropy(self._device, potentials, *targets, marks, grad, *scratch, self._totals)
+        logits = self._in_softmax(potentials)
+        reductions.cross_entropy(self._device, logits, *targets, marks, grad, *scratch, self._totals)
         self._validity.raise_if_known()
         return grad
+
+    def _in_softmax(self, potentials: Array) -> Array:
+        if self._logits is None:
+            return potentials
+        logits = self._logits[: len(potentials)]
+        exclude_silent(self._device, potentials, logits)
+        return logits
 
     @in_turn
     def count_classes(self, labels: Labels, images: Array, correct: Array) -> None:

@@ -25,6 +25,7 @@ from ttfs_cupy.engine.turns import Turns, in_turn
 from ttfs_cupy.engine.validity import Labels, Validity
 from ttfs_cupy.neuron import PspSlope
 from ttfs_cupy.neuron.encoding import Encoder
+from ttfs_cupy.neuron.silent_classes import LATEST
 
 # Told of a layer and its output, (batch, height, width, channels), which the next layer may overwrite.
 Watcher = Callable[[Layer, Array], None]
@@ -49,6 +50,7 @@ class Network:
         *,
         standardized: bool = False,
         initial_potential: bool = False,
+        silent: str = LATEST,
     ):
         self.device = device
         self.layers = list(layers)
@@ -56,6 +58,7 @@ class Network:
         self.classes = classes
         self.t_win = encoder.t_win
         self.wanted_precision = wanted_precision
+        self.silent = silent
         self._psp_slope = psp_slope
         with device.current():
             weighted = [layer for layer in layers if isinstance(layer, Weighted)]
@@ -358,7 +361,7 @@ class Network:
 
     def _new_loss(self, batch_size: int) -> CrossEntropy:
         with self.device.current():
-            return CrossEntropy(self.device, batch_size, self.classes, self.validity, self.turns)
+            return CrossEntropy(self.device, batch_size, self.classes, self.validity, self.turns, self.silent)
 
     def _planned(self, batch_size: int, *, training: bool) -> Plan:
         self.plan(batch_size, training=training)

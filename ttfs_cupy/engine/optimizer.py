@@ -52,20 +52,24 @@ class StepCounts:
 
 @dataclass(frozen=True)
 class Limits:
-    """What holds for every optimiser: decoupled decay, a largest global gradient norm, bounds and signs of weights.
+    """What holds for every optimiser: decoupled decay, a largest global gradient norm, bounds and signs of weights, and
+    l2, by which weights are added to the gradient before the moments (what PyTorch's SGD and Adam call weight_decay).
 
+    Bounds hold from an optimiser's construction on: it moves the weights that lie outside. A sign is that from before.
     Where weights are standardised, raw ones decay, gains do not, and there are neither bounds nor signs.
-    Raises UserError for a negative decay, a norm not above 0, and bounds that are not in order.
+    Raises UserError for a negative decay or l2, a norm not above 0, and bounds that are not in order.
     """
 
     weight_decay: float = 0.0
     clip_norm: float = math.inf
     weight_clip: tuple[float, float] = (-math.inf, math.inf)
     fixed_sign: bool = False
+    l2: float = 0.0
 
     def __post_init__(self) -> None:
         # the numbers of a frozen class, as Python's own
-        object.__setattr__(self, "weight_decay", check_not_negative("weight_decay", self.weight_decay))
+        for name in ("weight_decay", "l2"):
+            object.__setattr__(self, name, check_not_negative(name, getattr(self, name)))
         if not (is_number(self.clip_norm) and self.clip_norm == math.inf):
             object.__setattr__(self, "clip_norm", check_number("clip_norm", self.clip_norm, *NORM_BOUNDS))
         bounds = self.weight_clip
@@ -117,7 +121,9 @@ def _refuse_bounds(limits: Limits) -> None:
 class Optimizer(ABC):
     """One step: the gradient's norm, the decision about it, the update, the signs.
 
-    Raises UserError for a number that a config would refuse.
+    It is made for weights as they are then: with limits.fixed_sign it takes their signs, and those outside
+    limits.weight_clip it moves to the bounds, `moved` of them. So load weights first; of later ones, the first step
+    bounds those. Raises UserError for a number that a config would refuse.
     """
 
     # the decay of the moments, for the bias correction; 0 leaves them uncorrected
@@ -139,6 +145,7 @@ class Optimizer(ABC):
         self._lr = 0.0
         with self.turns.take():
             self._make_arrays()
+            self.moved = self._bound_weights()
         self.lr = lr
 
     def _make_arrays(self) -> None:
@@ -150,6 +157,23 @@ class Optimizer(ABC):
         self._counts = xp.zeros(reductions.COUNTS, np.int64)
         weights = self.parameters.values[: self.parameters.decayed]
         self._birth_sign = xp.where(weights < 0, -1, 1).astype(np.int8) if fixed_sign else None
+
+    def _bound_weights(self) -> int:
+        """As after a step; returns how many weights lay outside."""
+        if self.limits.weight_clip == (-math.inf, math.inf):
+            return 0
+        self.parameters.require_own_values()
+        xp, weights = self.device.xp, self.parameters.values[: self.parameters.decayed]
+        bounded = xp.clip(weights, *map(np.float32, self.limits.weight_clip))
+        moved = int(xp.count_nonzero(bounded != weights))
+        weights[...] = bounded
+        self._keep_signs()
+        return moved
+
+    def _keep_signs(self) -> None:
+        if self._birth_sign is not None:
+            size = self.parameters.decayed
+            self.device.launch("keep_sign", size, self.parameters.values, self._birth_sign, size)
 
     @in_turn
     def __getstate__(self) -> dict[str, Any]:
@@ -193,9 +217,7 @@ class Optimizer(ABC):
         settings = (self.limits.clip_norm, self.beta1, self.beta2)
         reductions.prepare_update(self.device, parameters.trained_gradients, *scratch, *state, settings)
         self._apply()
-        if self._birth_sign is not None:
-            size = parameters.decayed
-            self.device.launch("keep_sign", size, parameters.values, self._birth_sign, size)
+        self._keep_signs()
         parameters.to_values(self.update)
 
     @property
@@ -255,8 +277,8 @@ class Optimizer(ABC):
         return arrays if self._birth_sign is None else {**arrays, "birth_sign": self._birth_sign}
 
     @property
-    def _limit_arguments(self) -> tuple[float, float, float]:
-        return (self.limits.weight_decay, *self.limits.weight_clip)
+    def _limit_arguments(self) -> tuple[float, float, float, float]:
+        return (self.limits.weight_decay, self.limits.l2, *self.limits.weight_clip)
 
 
 class Adam(Optimizer):

@@ -15,6 +15,9 @@ from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.standardization import Standardization, aligned, gains_of
 from ttfs_cupy.engine.turns import Turns, in_turn
 
+# A number for all layers, or some layers' by their names
+OfLayers = float | Mapping[str, float]
+
 
 class Parameters:
     """`values` and `gradients` are float32 arrays of all weights, layer after layer, and behind them of the layers'
@@ -130,17 +133,20 @@ class Parameters:
         self.__dict__.update(state)
         self._hand_out()
 
-    def draw(self, seed: int, mean: float = 0.0, std: float | None = None) -> None:
+    def draw(self, seed: int, mean: OfLayers = 0.0, std: OfLayers | None = None) -> None:
         """Normal weights from PCG64(seed), on the host: a seed means the same on every device. Initial potentials of 0.
 
-        std None is Kaiming's sqrt(2 / fan_in). Where weights are standardised, these are raw, and gains sqrt(2).
+        mean, std: a number for all layers, or by layers' names; by default, and for a layer that is not named, 0 and
+        Kaiming's sqrt(2 / fan_in). Where weights are standardised, these are of raw ones, and gains sqrt(2).
         """
         generator = np.random.Generator(np.random.PCG64(seed))
         drawn = {part.name: np.zeros(part.public_shape, np.float32) for part in self._potentials}
         for part in self._weights:
-            spread = np.sqrt(2 / part.layer.shape.patch_size) if std is None else std
+            centre, spread = _of_layer(mean, part.layer.name), _of_layer(std, part.layer.name)
+            if spread is None:
+                spread = np.sqrt(2 / part.layer.shape.patch_size)
             normal = generator.standard_normal(part.public_shape)
-            drawn[part.name] = (mean + spread * normal).astype(np.float32)
+            drawn[part.name] = ((centre or 0.0) + spread * normal).astype(np.float32)
         self.load(drawn)
         for place in self._gains.values():
             self.trained[place] = np.float32(np.sqrt(2))
@@ -231,6 +237,11 @@ class Parameters:
             if not np.isfinite(loaded[name]).all():
                 raise ValueError(f"weights '{name}' are not all finite")
         return loaded
+
+
+def _of_layer(value: OfLayers | None, name: str) -> float | None:
+    """None for a layer that is not named."""
+    return value.get(name) if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True)

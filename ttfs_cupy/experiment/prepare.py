@@ -37,6 +37,7 @@ from ttfs_cupy.experiment.files.input_record import read_class_names
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.initial_weights import begin_with, parts_of
 from ttfs_cupy.models import build, encoder_of
+from ttfs_cupy.models import read as read_model
 from ttfs_cupy.neuron.encoding import Encoder
 
 logger = logging.getLogger("ttfs_cupy")
@@ -60,13 +61,16 @@ class Experiment:
     @cached_property
     def fingerprint(self) -> Mapping[str, Any]:
         """What tells the data and their split from others (data/split.py): a digest of all pixels."""
-        return fingerprint(self.dataset.train, self.dataset.test, self.validation.members)
+        held_out = self.validation.members
+        used = None if self.config.data.subset is None else np.union1d(self.training.members, held_out)
+        return fingerprint(self.dataset.train, self.dataset.test, held_out, used)
 
     def optimizer(self) -> Optimizer:
         """A fresh optimiser of the network's parameters, as the config says."""
         chosen = self.config.optimizer
         low, high = chosen.weight_clip or (-math.inf, math.inf)
-        limits = Limits(chosen.weight_decay, chosen.clip_norm or math.inf, (low, high), chosen.fixed_sign)
+        bounds = (chosen.clip_norm or math.inf, (low, high))
+        limits = Limits(chosen.weight_decay, *bounds, chosen.fixed_sign, chosen.l2)
         parameters = self.network.parameters
         if chosen.name == "sgd":
             return Sgd(self.device, parameters, chosen.lr, momentum=chosen.momentum, limits=limits)
@@ -122,7 +126,9 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
 
 
 def read_dataset(config: Config) -> Dataset:
-    """The data set that the config names. Raises UserError where it cannot be read."""
+    """The data set that the config names. Raises UserError where it cannot be read, and for numbers that the
+    network has no use for."""
+    _refuse_idle_statistics(config)
     return load_dataset(
         config.data.dataset,
         Path(config.data.root),
@@ -131,13 +137,27 @@ def read_dataset(config: Config) -> Dataset:
         channels=config.data.channels,
         test=config.data.test,
         time_window=config.data.time_window,
+        mean=config.data.mean,
+        std=config.data.std,
         threads=config.threads,
     )
 
 
+def _refuse_idle_statistics(config: Config) -> None:
+    """Raises UserError where data.mean is set, and the network reads pixels as they are."""
+    wanted = config.network
+    if config.data.mean is None or wanted.standardize:
+        return
+    if (wanted.encoding or read_model(wanted.model).encoding) == "latency":
+        raise UserError(
+            "data.mean and data.std have no effect, since nothing is standardised: leave them out, or choose "
+            "network.standardize or encoding direct"
+        )
+
+
 def split_of(config: Config, dataset: Dataset) -> Split:
     """Which training images the config trains on, and which it holds out. Raises UserError where that cannot be."""
-    return split(dataset.train.labels, config.data.validation, config.seed)
+    return split(dataset.train.labels, config.data.validation, config.seed, config.data.subset)
 
 
 def training_batches(config: Config, dataset: Dataset, members: NDArray[np.int64], encoder: Encoder) -> Batches:
@@ -240,6 +260,7 @@ def network_of(config: Config, device: Device, images: InputDescription) -> Netw
         clip=wanted.clip,
         grad_clip=wanted.grad_clip,
         readout=wanted.readout,
+        silent=wanted.silent,
         encoding=wanted.encoding,
         standardize=wanted.standardize,
         mean=images.mean,

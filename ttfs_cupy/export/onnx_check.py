@@ -15,7 +15,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.exchange.layer_values import CODE, layer_values
 from ttfs_cupy.exchange.rounding import TOLERANCE, Outcomes, code_compared, compared, largest_difference
 from ttfs_cupy.export.onnx_graph import IMAGES, ONNX, Graph, readout_name
-from ttfs_cupy.trained.decision import softmax
+from ttfs_cupy.trained.decision import probabilities as probabilities_of
 
 RUNTIME = ("onnxruntime, which the file is checked with,", "pip install 'ttfs-cupy[onnx]'")
 
@@ -95,7 +95,7 @@ def _agreement(runtime: ModuleType, network: Network, graph: Graph, images: np.n
         pixels = np.ascontiguousarray(images[start : start + BATCH], np.float32)
         readout, *derived = whole.run([readout_name(network), "probabilities", "class"], {IMAGES: pixels})
         theirs.append(readout)
-        total += _derived(readout, *derived)
+        total += _derived(network, readout, *derived)
         values = layer_values(network, [network.encode(pixels)])
         last = network.layers[-1]
         ours.append(last.public(values[last.name]))
@@ -129,9 +129,9 @@ def _as_graph_error(runtime: ModuleType, said: str, *others: type[Exception]) ->
         raise GraphError(f"{said}: {message_of(error)}") from error
 
 
-def _derived(readout: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Outcomes:
+def _derived(network: Network, readout: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Outcomes:
     """What the file makes of its own readout."""
-    apart = np.abs(probabilities - softmax(readout)) > 1e-5
+    apart = np.abs(probabilities - probabilities_of(readout, network.silent)) > 1e-5
     wrong = {"probabilities": np.count_nonzero(apart), "class": np.count_nonzero(classes != readout.argmax(axis=1))}
     return Outcomes(unexplained={name: int(number) for name, number in wrong.items() if number})
 

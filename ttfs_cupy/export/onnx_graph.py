@@ -13,6 +13,7 @@ from ttfs_cupy.engine.layers import MaxPool, Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.export.about import About, facts
 from ttfs_cupy.neuron.encoding import Encoder
+from ttfs_cupy.neuron.silent_classes import LATEST, OF_EXCLUDED
 
 ONNX = ("onnx, which writes the file,", "pip install 'ttfs-cupy[onnx]'")
 
@@ -67,7 +68,7 @@ def onnx_graph(network: Network, about: About) -> Graph:
             assert isinstance(layer, Weighted)
             value = drawn.weighted(layer, value, name)
         outputs[layer.name] = value
-    drawn.add("Softmax", [value], "probabilities", axis=1)
+    drawn.add("Softmax", [drawn.logits(value)], "probabilities", axis=1)
     drawn.add("ArgMax", [value], "class", axis=1, keepdims=0)
     return Graph(_model(onnx, drawn, network, about, readout), encoded, outputs)
 
@@ -81,10 +82,11 @@ def _metadata(network: Network, about: About, readout: str) -> dict[str, str]:
         POTENTIALS: "potentials: membrane potentials of the readout as its window ends; the largest is the prediction",
         EARLINESS: "earliness: t_win - t of the readout's spikes, 0 for none; the largest is the prediction",
     }
+    beside = "" if network.silent == LATEST else ", 0 for a silent class unless all are silent"
     return {
         **facts(network, about),
         "input": "images: float32 (N, C, H, W), pixels in [0, 1]",
-        "outputs": f"{means[readout]}; probabilities: their softmax; class: the prediction's number",
+        "outputs": f"{means[readout]}; probabilities: their softmax{beside}; class: the prediction's number",
     }
 
 
@@ -163,6 +165,13 @@ class _Drawing:
     def pool(self, layer: MaxPool, value: str, name: str) -> str:
         """The earliest spike of each window."""
         return self.add("MaxPool", [value], name, kernel_shape=list(layer.kernel), strides=list(layer.stride))
+
+    def logits(self, readout: str) -> str:
+        """What the softmax is of (docs/model.md, "Silent classes")."""
+        if self.network.silent == LATEST:
+            return readout
+        silent = self.add("Equal", [readout, self.zero], f"{readout}.silent")
+        return self.add("Where", [silent, self.constant("of_excluded", OF_EXCLUDED), readout], "logits")
 
     def weighted(self, layer: Weighted, value: str, name: str) -> str:
         """Neurons behind a convolution, or behind a full connection."""

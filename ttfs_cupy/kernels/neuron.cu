@@ -39,6 +39,11 @@ KERNEL void spike_gradient(const float* __restrict__ grad, const float* __restri
     }
 }
 
+// What the softmax of a readout that fires is of: its earliness, and of classes that are silent `of_silence`.
+KERNEL void exclude_silent(const float* __restrict__ earliness, float of_silence, float* __restrict__ logits, int n) {
+    GRID_LOOP(i, n) logits[i] = earliness[i] == 0.0f ? of_silence : earliness[i];
+}
+
 // A readout does not fire: M = A + L T S, the membrane potential at the end of the window.
 KERNEL void potential(const float* __restrict__ drive, const float* __restrict__ OPTIONAL weight_sum,
                       const float* __restrict__ psp_slope, float t_win, const float* __restrict__ OPTIONAL initial,

@@ -7,12 +7,14 @@ from ttfs_cupy.neuron.encoding import ENCODINGS, Encoder
 from ttfs_cupy.neuron.interface import Neuron
 from ttfs_cupy.neuron.psp_slope import PspSlope
 from ttfs_cupy.neuron.readout import PotentialReadout
+from ttfs_cupy.neuron.silent_classes import SILENT
 from ttfs_cupy.neuron.spike_time import CLIP_MODES, GAIN_BOUNDS, WINDOWS, SpikingNeuron, coding_neuron
 
 __all__ = [
     "CLIP_MODES",
     "ENCODINGS",
     "GAIN_BOUNDS",
+    "SILENT",
     "WINDOWS",
     "Encoder",
     "Neuron",

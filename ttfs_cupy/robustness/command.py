@@ -152,8 +152,9 @@ def _of_run(
 
 
 def _images_of(fingerprint: Mapping[str, Any]) -> str:
-    """What tells the images and their labels from others; not which were held out, which the seed decides."""
-    return json.dumps({key: value for key, value in fingerprint.items() if key != "held_out"}, sort_keys=True)
+    """What tells the images and their labels from others; not which were used or held out."""
+    images = {key: value for key, value in fingerprint.items() if key not in ("held_out", "subset")}
+    return json.dumps(images, sort_keys=True)
 
 
 def _check_shapes(found: Sequence[MeasuredRun]) -> None:

@@ -16,6 +16,7 @@ from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.neuron import PotentialReadout, PspSlope
+from ttfs_cupy.neuron.silent_classes import logits
 
 Readouts = NDArray[np.float32]
 
@@ -27,12 +28,14 @@ class Decisions:
 
     classes: int64 (N,), the places of the largest readouts, the first one of equals.
     readouts: float32 (N, classes), membrane potentials, or earliness where the readout fires.
+    probabilities: float32 (N, classes), those of the loss.
     margins: float32 (N,), by how much the largest readout exceeds the second, up to the largest float32; 0 for equals.
     times: float32 (N,), since when the answer stands, in windows (t_win) from the start of the first one.
     """
 
     classes: NDArray[np.int64]
     readouts: Readouts
+    probabilities: NDArray[np.float32]
     margins: NDArray[np.float32]
     times: NDArray[np.float32]
 
@@ -60,7 +63,8 @@ def decisions(network: Network, readouts: Readouts, drives: Readouts | None) -> 
     classes: NDArray[np.int64] = readouts.argmax(axis=1).astype(np.int64)
     margins = np.minimum(first - second, np.finfo(np.float32).max).astype(np.float32)
     times = (readout_window(network) + moments).astype(np.float32)
-    return Decisions(classes, readouts, margins, times)
+    shares = probabilities(readouts, network.silent).astype(np.float32)
+    return Decisions(classes, readouts, shares, margins, times)
 
 
 def drives_of(network: Network, readouts: Readouts) -> Readouts | None:
@@ -116,11 +120,16 @@ def spike_moments(earliness: Readouts, t_win: float) -> NDArray[np.float64]:
     return moments
 
 
-def softmax(readouts: Readouts) -> NDArray[np.float64]:
-    """Each row's probabilities, (N, classes)."""
-    exact = readouts.astype(np.float64)
+def probabilities(readouts: Readouts, silent: str) -> NDArray[np.float64]:
+    """Those of the loss for a network's readouts, (N, classes). silent: the network's."""
+    return softmax(logits(readouts, silent))
+
+
+def softmax(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of each row, (N, classes)."""
+    exact = values.astype(np.float64)
     if exact.size:
         exact -= exact.max(axis=1, keepdims=True)
     shares = np.exp(exact)
-    probabilities: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
-    return probabilities
+    found: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+    return found

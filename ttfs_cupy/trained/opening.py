@@ -12,6 +12,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.reading import named_twice
 from ttfs_cupy.common.shown import shown, shown_path
 from ttfs_cupy.data import Batches, Dataset, InputDescription
+from ttfs_cupy.data.sources.images import given_statistics, standardized_by
 from ttfs_cupy.device import get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.experiment.config import Config, load_config
@@ -117,6 +118,8 @@ def open_network(
     if images is None:
         dataset = _dataset_of(run, config)
         images, names = dataset.description, dataset.class_names if names is None else names
+    # what --set says, as with the data set
+    images = standardized_by(images, given_statistics(config.data.mean, config.data.std))
     network = network_of_run(config, get_device(config.device, config.threads)[0], images)
     source, weights = _take_weights(network, run, epoch)
     return OpenedNetwork(run, config, network, images, names, source, weights)

@@ -16,7 +16,7 @@ from ttfs_cupy.common.files.writing import opened_aside
 from ttfs_cupy.common.shown import are, counted, shown_path
 from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.trained.classification_text import ClassifiedImage, Csv, JsonLines, Table, Writer
-from ttfs_cupy.trained.decision import Decisions, softmax
+from ttfs_cupy.trained.decision import Decisions
 from ttfs_cupy.trained.image_names import STANDARD_INPUT, named_images
 from ttfs_cupy.trained.image_stream import DecodedImage, batched, check_decodable
 from ttfs_cupy.trained.opening import OpenedNetwork, open_network
@@ -151,11 +151,10 @@ def _images(
 
 def _classified(network: TrainedNetwork, images: Sequence[DecodedImage], top: int) -> list[ClassifiedImage]:
     decisions = network.decide(network.encode_levels(np.stack([image.levels for image in images])))
-    probabilities = softmax(decisions.readouts).astype(np.float32)
     return [
         ClassifiedImage(
             image.source.name,
-            [(label, _number(probabilities[index, label])) for label in best],
+            [(label, _number(decisions.probabilities[index, label])) for label in best],
             _number(decisions.margins[index]),
             _number(decisions.times[index]),
         )

@@ -19,7 +19,7 @@ from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import InputDescription
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.network import Network
-from ttfs_cupy.trained.decision import Decisions, decide, softmax
+from ttfs_cupy.trained.decision import Decisions, decide
 from ttfs_cupy.trained.image_stream import DecodedImage, ImageSource, batched, check_decodable, decoded_images
 from ttfs_cupy.trained.opening import open_network
 
@@ -32,7 +32,7 @@ class Classification:
     """What a network makes of N images; NumPy arrays.
 
     classes: int64 (N,), labels. names: N texts, the names of these classes.
-    probabilities: float32 (N, classes), the softmax of the readout (docs/model.md, "Readout").
+    probabilities: float32 (N, classes), those of the loss, the softmax of the readout (docs/model.md, "Readout").
     margin: float32 (N,), by how much the best class' readout exceeds the second's: a difference of membrane potentials,
     or of earliness where the readout fires.
     decision_time: float32 (N,), since when the answer stands, in windows (t_win) from the start of the input's.
@@ -122,11 +122,10 @@ class TrainedNetwork:
 
     def _classification(self, parts: Sequence[Decisions]) -> Classification:
         classes = _joined([part.classes for part in parts], np.int64)
-        readouts = _joined([part.readouts for part in parts], np.float32, self.network.classes)
         return Classification(
             classes,
             tuple(self.class_names[label] for label in classes),
-            softmax(readouts).astype(np.float32),
+            _joined([part.probabilities for part in parts], np.float32, self.network.classes),
             _joined([part.margins for part in parts], np.float32),
             _joined([part.times for part in parts], np.float32),
         )

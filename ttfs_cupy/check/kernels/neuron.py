@@ -91,6 +91,17 @@ def _compare_spikes(
     trial.compare(earliness[~flipped], expected[~flipped], scale[~flipped])
 
 
+@check(tolerance=0.0)
+def exclude_silent(trial: KernelTrial) -> None:
+    for count in (1, COUNT):
+        earliness = trial.spikes(count)
+        earliness[0] = 0.0
+        # silence of either sign; spikes that hardly are any, and what is no number
+        earliness[1:5] = (-0.0, 1e-45, 1e6, np.nan)[: count - 1]
+        (logits,) = trial.launch(count, earliness, -104.0, trial.blank(count), count)
+        trial.compare(logits, np.where(earliness == 0, -104.0, earliness.astype(np.float64)))
+
+
 @check(tolerance=2.0**-22)
 def potential(trial: KernelTrial) -> None:
     drive, weight_sum = trial.normal(COUNT), trial.normal(COUNT, scale=5)

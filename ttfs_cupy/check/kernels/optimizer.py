@@ -14,7 +14,7 @@ UNBOUNDED = (-np.inf, np.inf)
 @check(tolerance=1e-6)
 def adam(trial: KernelTrial) -> None:
     beta1, beta2, eps = 0.9, 0.999, 1e-8
-    for decay, (low, high) in ((0.0, UNBOUNDED), (0.1, (-0.5, 0.75))):
+    for decay, l2, (low, high) in ((0.0, 0.0, UNBOUNDED), (0.1, 0.0, (-0.5, 0.75)), (0.1, 0.3, (-0.5, 0.75))):
         weights, grad, first = trial.normal(COUNT), trial.normal(COUNT, scale=0.1), trial.normal(COUNT, scale=0.1)
         second = trial.uniform(0, 0.01, COUNT)
         # never a gradient, as for a weight whose input is always silent; and one that is large beside its moments
@@ -22,7 +22,7 @@ def adam(trial: KernelTrial) -> None:
         grad[100:200] = 1e3
         for applied in (1.0, 0.0):
             update = np.array([applied, 0.7, 1e-3, 1.9, 30.0], np.float32)
-            limits = (decay, low, high, DECAYED)
+            limits = (decay, l2, low, high, DECAYED)
             after = trial.launch(COUNT, weights, grad, first, second, update, beta1, beta2, eps, *limits, COUNT)
             if not applied:
                 _require_untouched(trial, after, (weights, first, second))
@@ -30,33 +30,44 @@ def adam(trial: KernelTrial) -> None:
             b1, b2 = float(np.float32(beta1)), float(np.float32(beta2))
             _, scale, rate, correct_m, correct_v = update.astype(np.float64)
             w, g = weights.astype(np.float64), scale * grad.astype(np.float64)
+            steep = np.abs(g) + l2 * np.abs(_decaying(w))
+            g += l2 * _decaying(w)
             m = b1 * first.astype(np.float64) + (1 - b1) * g
             v = b2 * second.astype(np.float64) + (1 - b2) * g * g
             # 1 - beta in float32 is exact, but for beta's own rounding
             step = rate * m * correct_m / (np.sqrt(v * correct_v) + float(np.float32(eps)))
-            size = np.abs(first) + np.abs(g)
-            trial.compare(after[1], m, size)
-            trial.compare(after[2], v)
+            trial.compare(after[1], m, np.abs(first) + steep)
+            trial.compare(after[2], v, b2 * second + (1 - b2) * steep**2)
             trial.compare(after[0], _settled(w - step, rate * decay, low, high), np.abs(w) + rate)
 
 
 @check(tolerance=1e-6)
 def sgd(trial: KernelTrial) -> None:
-    for momentum, decay, (low, high) in ((0.0, 0.0, UNBOUNDED), (0.9, 5e-2, (-0.5, 0.75))):
+    bounds = (-0.5, 0.75)
+    for momentum, decay, l2, (low, high) in (
+        (0.0, 0.0, 0.0, UNBOUNDED),
+        (0.9, 5e-2, 0.0, bounds),
+        (0.9, 0.0, 0.3, bounds),
+    ):
         weights, grad, velocity = trial.normal(COUNT), trial.normal(COUNT), trial.normal(COUNT)
         for applied in (1.0, 0.0):
             update = np.array([applied, 0.7, 1e-2, 1.0, 1.0], np.float32)
-            arguments = (weights, grad, velocity, update, momentum, decay, low, high, DECAYED)
+            arguments = (weights, grad, velocity, update, momentum, decay, l2, low, high, DECAYED)
             after = trial.launch(COUNT, *arguments, COUNT)
             if not applied:
                 _require_untouched(trial, after, (weights, velocity))
                 continue
             _, scale, rate, _, _ = update.astype(np.float64)
             w, g, v = (array.astype(np.float64) for array in (weights, grad, velocity))
-            moved = float(np.float32(momentum)) * v + scale * g
-            sizes = np.abs(v) + np.abs(g)
+            moved = float(np.float32(momentum)) * v + scale * g + l2 * _decaying(w)
+            sizes = np.abs(v) + np.abs(g) + l2 * np.abs(w)
             trial.compare(after[1], moved, sizes)
             trial.compare(after[0], _settled(w - rate * moved, rate * decay, low, high), np.abs(w) + rate * sizes)
+
+
+def _decaying(w: np.ndarray) -> np.ndarray:
+    """The weights, and 0 in place of what does not decay."""
+    return np.concatenate([w[:DECAYED], np.zeros(COUNT - DECAYED)])
 
 
 def _settled(w: np.ndarray, decay: float, low: float, high: float) -> np.ndarray:

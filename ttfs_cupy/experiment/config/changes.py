@@ -11,11 +11,12 @@ from ttfs_cupy.experiment.config.values import PspSlopeSchedule, Section
 FIXED = {
     "seed",
     "output",
-    *(f"data.{key}" for key in ("dataset", "size", "channels", "test", "time_window", "sampling", "validation")),
+    *(f"data.{key}" for key in ("dataset", "size", "channels", "test", "time_window", "mean", "std")),
+    *(f"data.{key}" for key in ("sampling", "subset", "validation")),
     *(f"training.{key}" for key in ("batch_size", "accumulate", "average")),
     *(f"optimizer.{key}" for key in ("name", "fixed_sign")),
     *(f"network.{key}" for key in ("model", "t_win", "encoding", "standardize", "readout", "normalization")),
-    *(f"network.{key}" for key in ("initial_potential", "initial_weights", "weight_mean", "weight_std")),
+    *(f"network.{key}" for key in ("silent", "initial_potential", "initial_weights", "weight_mean", "weight_std")),
 }
 
 # What changes no result: where and on what a run is made, by what algorithms, and what it keeps and tells of itself

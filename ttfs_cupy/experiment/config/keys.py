@@ -34,6 +34,8 @@ from ttfs_cupy.experiment.config.schedule import SCHEDULES
 from ttfs_cupy.experiment.config.values import (
     Alpha,
     Augment,
+    ChannelDeviation,
+    ChannelMean,
     Channels,
     CheckpointEvery,
     ClassWeights,
@@ -73,8 +75,8 @@ from ttfs_cupy.experiment.config.values import (
     one_of,
     refuse_idle,
 )
-from ttfs_cupy.models.builder import READOUTS
-from ttfs_cupy.neuron import CLIP_MODES
+from ttfs_cupy.models.builder import IDLE_MEAN, READOUTS, is_idle_mean
+from ttfs_cupy.neuron import CLIP_MODES, SILENT
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
 # Commands' options that are not called as their keys are.
@@ -82,7 +84,8 @@ OPTIONS_OF_COMMANDS = {"network.initial_weights": "init-from"}
 
 
 class NetworkConfig(Section):
-    """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest)."""
+    """The network, its neurons and its input code (docs/model.md: `psp_slope`, `clip` and the rest). silent: what a
+    class that does not spike is in the softmax, where the readout is spike_times."""
 
     model: Model = "vgg11"
     t_win: Window = 1.0
@@ -90,6 +93,7 @@ class NetworkConfig(Section):
     clip: str = one_of(CLIP_MODES, "gain")
     grad_clip: GainBound = 1.0
     readout: str = one_of(READOUTS, "potential")
+    silent: str = one_of(SILENT, "latest")
     encoding: str | None = one_of(ENCODINGS, None)
     standardize: Flag = False
     weight_mean: Mean = 0.0
@@ -106,10 +110,13 @@ class NetworkConfig(Section):
             raise conflict("network.clip", "separate is defined for a psp_slope of 1 alone: choose gain or none")
         if self.clip == "none" and is_set(self, "grad_clip"):
             raise conflict("network.grad_clip", "has no effect with clip none: leave it out, or choose gain")
+        if self.readout == "potential" and is_set(self, "silent"):
+            problem = "has no effect with readout potential: leave it out, or choose spike_times"
+            raise conflict("network.silent", problem)
         if self.standardize and self.encoding == "direct":
             raise conflict("network.standardize", "belongs to latency encoding (direct always does it): leave it out")
-        if self.normalization == "weight" and is_set(self, "weight_mean"):
-            raise conflict("network.weight_mean", "has no effect with normalization weight: leave it out")
+        if self.normalization == "weight" and is_idle_mean(self.weight_mean):
+            raise conflict("network.weight_mean", IDLE_MEAN)
         for key in ("weight_mean", "weight_std"):
             if self.initial_weights is not None and is_set(self, key):
                 raise conflict(f"network.{key}", "has no effect with initial_weights: leave one of them out")
@@ -120,11 +127,13 @@ class DataConfig(Section):
     """Which images, from where, and how they are split and varied.
 
     size, channels, test and time_window: of images and recordings of one's own (data/sources/raw.py has Options).
+    mean, std: what pixels are standardised with, in place of the data set's own; a number, or one for each channel.
     augment: a name, or a list of operations (see ttfs_cupy.data.augmentation).
     mix: makes each training image of two; the share of one is Beta(mix_alpha, mix_alpha).
     class_weights: what an image counts in the training loss, by its class.
     sampling: whether an epoch has each image once, or each class as often.
-    validation: which training images are held out.
+    subset: which training images are used at all; the test set stays whole.
+    validation: which of these are held out.
     resident: the share of a GPU's free memory that the images may take.
     """
 
@@ -135,11 +144,14 @@ class DataConfig(Section):
     channels: Channels | None = None
     test: ProperShare | None = None
     time_window: Count | None = None
+    mean: ChannelMean | None = None
+    std: ChannelDeviation | None = None
     augment: Augment = "none"
     mix: str = one_of(MIXES, "none")
     mix_alpha: Alpha = 1.0
     class_weights: ClassWeights | None = None
     sampling: str = one_of(SAMPLINGS, "plain")
+    subset: HeldOut | None = None
     validation: HeldOut = 0.1
     resident: Share = RESIDENT
 
@@ -148,6 +160,9 @@ class DataConfig(Section):
         for key in OPTIONS:
             if is_set(self, key) and key not in options_of(self.dataset):
                 raise conflict(f"data.{key}", idle_option(self.dataset, key))
+        for key, other in (("mean", "std"), ("std", "mean")):
+            if is_set(self, key) and not is_set(self, other):
+                raise conflict(f"data.{key}", f"needs data.{other} beside it: set both, or neither")
         if self.mix == "none" and is_set(self, "mix_alpha"):
             raise conflict(
                 "data.mix_alpha", f"has no effect with mix none: leave it out, or choose {either(MIXES[1:])}"
@@ -181,7 +196,8 @@ class TrainingConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """The rule of an update and what bounds it; clip_norm bounds the gradient's global norm."""
+    """The rule of an update and what bounds it. weight_decay comes after the step, l2 is a part of the gradient (what
+    PyTorch's SGD and Adam call weight_decay); clip_norm bounds the gradient's global norm, before l2."""
 
     name: Annotated[Literal["adam", "sgd"], Field(description="adam or sgd")] = "adam"
     lr: Positive = 1e-3
@@ -190,6 +206,7 @@ class OptimizerConfig(Section):
     eps: Epsilon = 1e-8
     momentum: ShareBelowOne = 0.0
     weight_decay: NotNegative = 0.0
+    l2: NotNegative = 0.0
     clip_norm: NormBound | None = None
     weight_clip: WeightRange | None = None
     fixed_sign: Flag = False

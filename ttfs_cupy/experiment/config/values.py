@@ -24,6 +24,7 @@ from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.data.augmentation import CHOICES, augmentation, augmentation_trouble
 from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import ALPHAS
+from ttfs_cupy.data.sources.images import DEVIATIONS, MEANS
 from ttfs_cupy.data.sources.raw import MOST_SIDE
 from ttfs_cupy.engine.loss import CLASS_WEIGHTS
 from ttfs_cupy.engine.optimizer import BELOW_ONE, EPSILONS, NORM_BOUNDS
@@ -100,8 +101,6 @@ ShareBelowOne = Annotated[
 ]
 Window = Annotated[Real, _between(*WINDOWS)]
 GainBound = Annotated[Real, _between(*GAIN_BOUNDS)]
-Mean = Annotated[Real, _between(-WEIGHTS[1], WEIGHTS[1])]
-Deviation = Annotated[Real, _between(*WEIGHTS)]
 Epsilon = Annotated[Real, _between(*EPSILONS)]
 NormBound = Annotated[Real, _between(*NORM_BOUNDS)]
 Alpha = Annotated[Real, _between(*ALPHAS)]
@@ -263,6 +262,26 @@ Convolution = Annotated[
 ]
 
 
+def _of_layers_kind(value: Any) -> str:
+    return "layers" if isinstance(value, Mapping) else "number"
+
+
+def _of_layers(least: float, most: float) -> Any:
+    """A number for all layers, or a mapping from names to such."""
+    one = Annotated[Real, Field(ge=least, le=most)]
+    return Annotated[
+        Annotated[one, Tag("number")] | Annotated[dict[str, one], Tag("layers")],
+        Discriminator(_of_layers_kind),
+        Field(
+            description=f"a number from {short(least)} to {short(most)}, or such by layer, as in "
+            "{conv1: 0.1, readout: 0.05}"
+        ),
+    ]
+
+
+Mean, Deviation = _of_layers(-WEIGHTS[1], WEIGHTS[1]), _of_layers(*WEIGHTS)
+
+
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] >= bounds[1]:
         raise ValueError("low is not below high")
@@ -298,6 +317,7 @@ def _held_out_kind(value: Any) -> str:
     return "count" if isinstance(value, int) and not isinstance(value, bool) else "share"
 
 
+# Some of the training images
 HeldOut = Annotated[
     Annotated[ProperShare, Tag("share")] | Annotated[Count, Tag("count")] | Annotated[PathText, Tag("file")],
     Discriminator(_held_out_kind),
@@ -320,6 +340,25 @@ ClassWeights = Annotated[
         "one for each class"
     ),
 ]
+
+
+def _by_channel_kind(value: Any) -> str:
+    return "channels" if isinstance(value, (list, tuple)) else "all"
+
+
+def _by_channel(bounds: tuple[float, float]) -> Any:
+    """A number for all channels, or a list with one for each."""
+    one = Annotated[Real, Field(ge=bounds[0], le=bounds[1])]
+    return Annotated[
+        Annotated[one, Tag("all")] | Annotated[tuple[one, ...], Field(min_length=1), Tag("channels")],
+        Discriminator(_by_channel_kind),
+        Field(
+            description=f"a number from {short(bounds[0])} to {short(bounds[1])}, or a list with one for each channel"
+        ),
+    ]
+
+
+ChannelMean, ChannelDeviation = _by_channel(MEANS), _by_channel(DEVIATIONS)
 WeightRange = Annotated[
     tuple[Number, Number],
     AfterValidator(_ordered),

@@ -283,6 +283,9 @@ class RunDirectory:
         told = self.read_split()
         if told is None:
             return False
+        if "subset" in {*told} ^ {*fingerprint}:
+            which = "a part of its training images" if "subset" in told else "all its training images"
+            raise UserError(f"the run in '{self.path}' used {which} (data.subset), which would be otherwise now")
         if set(told) != set(fingerprint):
             raise UserError(f"'{self.split}' is not the file that ttfs-train wrote: it must hold {listed(fingerprint)}")
         for key, images in (("training_images", "training"), ("test_images", "test")):
@@ -295,6 +298,11 @@ class RunDirectory:
             raise UserError(
                 f"the run in '{self.path}' was made with other images, or with these in another order, or decoded "
                 f"otherwise (without {self.split.name} it could still be evaluated, but never go on)"
+            )
+        if told.get("subset") != fingerprint.get("subset"):
+            raise UserError(
+                f"the run in '{self.path}' used other training images than would be now: data.subset, its file or the "
+                "seed is another"
             )
         if told["held_out"] != fingerprint["held_out"]:
             raise UserError(

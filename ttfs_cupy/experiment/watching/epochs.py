@@ -9,6 +9,7 @@ from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.watching import advice
 from ttfs_cupy.experiment.watching.layers import layer_warnings, troubles
 from ttfs_cupy.experiment.watching.losses import RISES, rises, stays_at_chance
+from ttfs_cupy.neuron.silent_classes import LATEST
 
 Line = Mapping[str, Any]
 
@@ -32,7 +33,11 @@ def new_warnings(lines: Sequence[Line], config: Config, chance: float) -> list[s
         losses, starts = _losses(epochs, config)
         # behind a silent layer nothing is learnt: that was told already
         awake = [not silent_layers(_of_layers(line)[0]) for line in epochs if _number(line, "train_loss") is not None]
-        if _is_new(lambda count: awake[count - 1] and stays_at_chance(losses[:count], chance), len(losses)):
+        # an excluded class that is silent costs many times as much as chance does: the mean says how many are
+        is_comparable = config.network.silent == LATEST
+        if is_comparable and _is_new(
+            lambda count: awake[count - 1] and stays_at_chance(losses[:count], chance), len(losses)
+        ):
             warnings.append(_chance(losses[-1], chance, config))
         if _is_new(lambda count: rises(losses[starts[count - 1] : count], chance), len(losses)):
             warnings.append(_rise(losses[starts[-1] :], config))

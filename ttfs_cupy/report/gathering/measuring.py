@@ -14,7 +14,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.steps.evaluation import Evaluation
 from ttfs_cupy.engine.steps.prediction import predict
 from ttfs_cupy.engine.steps.spike_times import SpikeTimes
-from ttfs_cupy.trained.decision import decisions, drives_of, softmax
+from ttfs_cupy.trained.decision import decisions, drives_of, probabilities
 from ttfs_cupy.trained.opening import OpenedRun
 
 
@@ -46,6 +46,7 @@ class Measurements:
     labels, predicted: classes, (N,). readout: float32 (N, K), membrane potentials, or earliness where readout_fires.
     fired, at_once: by spiking layer, for each of its neurons on how many images it fired, and fired as its window
     opened, int64 (neurons,). spike_times: by layer, spikes in each of equal shares of the window, int64 (bins,).
+    silent: what silent classes are in the softmax.
     margins, times: float32 (N,), as Decisions has them; None where readouts or their differences are not finite.
     """
 
@@ -58,6 +59,7 @@ class Measurements:
     spike_times: dict[str, NDArray[np.int64]]
     psp_slope: float
     readout_fires: bool
+    silent: str
     margins: NDArray[np.float32] | None
     times: NDArray[np.float32] | None
     operations: Operations
@@ -77,7 +79,7 @@ class Measurements:
     def probabilities(self) -> NDArray[np.float64]:
         """(N,): the softmax of the predicted class; NaN where the readout has one."""
         with np.errstate(all="ignore"):
-            found: NDArray[np.float64] = softmax(self.readout).max(axis=1)
+            found: NDArray[np.float64] = probabilities(self.readout, self.silent).max(axis=1)
         return found
 
 
@@ -106,7 +108,7 @@ def measure(opened: OpenedRun) -> Measurements:
     counted = (found.evaluation, fired, at_once, times.read())
     totals = found.evaluation.totals
     done = Operations(totals.images, network.psp_slope, totals.accuracy, operations.read(totals.images))
-    rule = (network.psp_slope, last.is_spiking)
+    rule = (network.psp_slope, last.is_spiking, network.silent)
     return Measurements(test.labels, found.classes, readout, *counted, *rule, margins, moments, done)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttfs_cupy.common.shown import one_line, shown
+from ttfs_cupy.experiment.config.keys import NetworkConfig
+from ttfs_cupy.neuron.silent_classes import LATEST
 from ttfs_cupy.report.drawing.charts import percent
 from ttfs_cupy.report.gathering.reading import RunFiles, number
 
@@ -101,7 +103,7 @@ def _facts(files: RunFiles) -> list[tuple[str, str]]:
         network, training, optimizer = config.network, config.training, config.optimizer
         facts += [
             ("data", f"{config.data.dataset}, augmented by {_plain(config.data.augment)}, seed {config.seed}"),
-            ("neuron", f"psp_slope {_slope(network.psp_slope)}, t_win {network.t_win:g}, readout {network.readout}"),
+            ("neuron", f"psp_slope {_slope(network.psp_slope)}, t_win {network.t_win:g}, {_readout(network)}"),
             ("weights", f"normalization {network.normalization}"),
             ("optimiser", f"{optimizer.name}, lr {optimizer.lr:g}, schedule {config.schedule.name}"),
             ("batches", f"of {training.batch_size} images"),
@@ -117,6 +119,11 @@ def _facts(files: RunFiles) -> list[tuple[str, str]]:
 
 def _plain(value: Any) -> str:
     return one_line(value, 120) if isinstance(value, str) else shown(value, 120)
+
+
+def _readout(network: NetworkConfig) -> str:
+    is_usual = network.silent == LATEST
+    return f"readout {network.readout}{'' if is_usual else f', silent classes {network.silent}'}"
 
 
 def _slope(value: Any) -> str:
