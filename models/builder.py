@@ -72,7 +72,8 @@ def build(
 ) -> Network:
     """A network with freshly drawn weights.
 
-    model: a bundled name, the path of a YAML file, or a list of layers (see ttfs_cupy.models).
+    model: a bundled name, the path of a YAML file, layers such as '64C3 - P2 - 512F', or a list of them (see
+    ttfs_cupy.models). The readout is not among them.
     input_shape: (channels, height, width) of an image.
     encoding: latency or direct; None takes the model's own. mean, std: (channels,), for standardised input.
     weight_mean, weight_std: of the drawn weights: a number for all layers, or a mapping from layers' names to such, as

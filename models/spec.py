@@ -1,6 +1,7 @@
 """What a model is made of, read from a name, a YAML file or a list, and checked."""
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -19,6 +20,11 @@ Pair = tuple[int, int]
 MAX_LAYERS = 1000
 # of channels, neurons, and of a kernel, a stride and a padding: far beyond what any memory holds
 MAX_SIZE = 1_000_000_000
+
+# A part of a network written as T2FSNN does, '64C3 - P2 - 512F': a convolution of 64 channels with a kernel of 3, a
+# pooling of 2, a fully connected layer of 512 neurons
+_PART = re.compile(r"([0-9]{1,10})C([0-9]{1,10})|P([0-9]{1,10})|([0-9]{1,10})F")
+PARTS = "64C3, P2 or 512F"
 
 
 @dataclass(frozen=True)
@@ -61,22 +67,25 @@ def names() -> list[str]:
 
 
 def read(model: str | Path | Sequence[Any] | Mapping[str, Any] | ModelSpec) -> ModelSpec:
-    """A model from a bundled name, the path of a YAML file, a list of layers, or a mapping like the YAML file.
+    """A model from a bundled name, the path of a YAML file, a text such as '64C3 - P2 - 512F', a list of layers, or a
+    mapping like the YAML file.
 
-    Raises UserError that names the model and the entry that is wrong.
+    The text is T2FSNN's: convolutions have stride 1 and a padding of half their kernel, poolings their kernel as
+    stride; spaces may be left out. Raises UserError that names the model and the entry that is wrong.
     """
     if isinstance(model, ModelSpec):
         return _parse({"layers": model.layers, "encoding": model.encoding}, "the model")
     if isinstance(model, (str, Path)):
         where = f"model '{one_line(str(model))}'"
-        return _parse(_load(model, where), where)
+        is_text = not _is_file(model) and any(map(_PART.fullmatch, _split(str(model))))
+        return _parse(str(model) if is_text else _load(model, where), where)
     return _parse(model, "the model")
 
 
 def _load(name: str | Path, where: str) -> Any:
     if str(name) in names():
         raw = resources.files(__package__).joinpath(f"{name}.yaml").read_bytes()
-    elif Path(name).suffix in (".yaml", ".yml"):
+    elif _is_file(name):
         try:
             raw = yaml_text.read_file(Path(name).expanduser(), where)
         except OSError as error:
@@ -84,10 +93,25 @@ def _load(name: str | Path, where: str) -> Any:
         except RuntimeError:
             raise UserError(f"{where} cannot be read: its ~ names no user of this machine") from None
     else:
-        close = difflib.get_close_matches(str(name), names(), n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"bundled are {', '.join(names())}, else give a YAML file"
-        raise UserError(f"{where} is not known: {hint}")
+        raise UserError(f"{where} is not known: {_meant(str(name))}")
     return yaml_text.parse_file(raw, where)
+
+
+def _meant(name: str) -> str:
+    if all(map(_PART.fullmatch, _split(name.upper()))):
+        return f"did you mean {shown(name.upper())}?"
+    close = difflib.get_close_matches(name, names(), n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"bundled are {', '.join(names())}, else give a YAML file, or layers such as '64C3 - P2 - 512F'"
+
+
+def _is_file(model: str | Path) -> bool:
+    return Path(model).suffix in (".yaml", ".yml")
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split("-")]
 
 
 def _parse(content: Any, where: str) -> ModelSpec:
@@ -95,6 +119,8 @@ def _parse(content: Any, where: str) -> ModelSpec:
     if isinstance(content, Mapping):
         _refuse_unknown(content, ("layers", "encoding"), where)
         entries, encoding = content.get("layers"), content.get("encoding", encoding)
+    if isinstance(entries, str):
+        entries = [_part(part, where) for part in _split(entries)]
     if not isinstance(entries, (list, tuple)) or not entries:
         raise UserError(f"{where} must be a list of at least one layer, such as [64, P, {{linear: 256}}]")
     if len(entries) > MAX_LAYERS:
@@ -103,6 +129,17 @@ def _parse(content: Any, where: str) -> ModelSpec:
         raise UserError(f"{where}: encoding must be {' or '.join(ENCODINGS)}, not {shown(encoding)}")
     layers = tuple(_layer(entry, f"{where}, layer {number}") for number, entry in enumerate(entries, 1))
     return ModelSpec(layers, encoding)
+
+
+def _part(text: str, where: str) -> dict[str, int]:
+    """A part of a network that is written as a text, as the mapping that it stands for."""
+    part = _PART.fullmatch(text)
+    if part is None:
+        raise UserError(f"{where}: its part {shown(text)} must be such as {PARTS}, with - between two parts")
+    channels, kernel, pool, neurons = part.groups()
+    if channels:
+        return {"convolution": int(channels), "kernel": int(kernel)}
+    return {"pool": int(pool)} if pool else {"linear": int(neurons)}
 
 
 def _layer(entry: Any, where: str) -> LayerSpec:
@@ -118,12 +155,15 @@ def _layer(entry: Any, where: str) -> LayerSpec:
         return PoolSpec()
     if is_whole(entry):
         return ConvolutionSpec(_count(entry, where))
+    if isinstance(entry, str) and _PART.fullmatch(entry):
+        entry = _part(entry, where)
     if isinstance(entry, Mapping):
         for kind, parse in _KINDS.items():
             if kind in entry:
                 return parse(entry, where)
     raise UserError(
-        f"{where} is {shown(entry)}, but must be a number of channels, P, or a mapping with one of {', '.join(_KINDS)}"
+        f"{where} is {shown(entry)}, but must be a number of channels, P, such as {PARTS}, or a mapping with one of "
+        f"{', '.join(_KINDS)}"
     )
 
 

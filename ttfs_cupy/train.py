@@ -1,4 +1,4 @@
-"""Trains a network from a YAML file: python -m ttfs_cupy.train configs/quickstart.yaml."""
+"""Trains a network from a YAML file, or from T2FSNN's JSON: python -m ttfs_cupy.train configs/quickstart.yaml."""
 
 if __name__ == "__main__":
     # imports this module by its name, and what it needs, with an answer to Ctrl-C
@@ -17,7 +17,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
-from ttfs_cupy.experiment import dry_run
+from ttfs_cupy.experiment import dry_run, named_config
 from ttfs_cupy.experiment.config import Config, changes, dump_config, load_config
 from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.progress import has_steps
@@ -41,12 +41,16 @@ def parser() -> argparse.ArgumentParser:
     parser = command_line.Parser(prog=called("train"), description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "config", nargs="?", type=command_line.path, help="a YAML file, or the name of a bundled one such as quickstart"
+        "config",
+        nargs="?",
+        type=command_line.path,
+        help="a YAML file, the name of a bundled one such as quickstart, or T2FSNN's .json",
     )
     which.add_argument("--resume", type=command_line.path, metavar="RUN_DIR", help="go on with an interrupted run")
     parser.add_argument(
         "--output", type=command_line.path, metavar="DIR", help="the run's directory (default: runs/NAME_OF_CONFIG)"
     )
+    named_config.add_options(parser)
     parser.add_argument("--device", help="auto, cuda, cuda:N or cpu")
     parser.add_argument("--seed", type=int, help="of weights, validation split and shuffling")
     parser.add_argument(
@@ -69,8 +73,11 @@ def _start(parsed: argparse.Namespace) -> None:
     output = None if parsed.output is None else str(parsed.output)
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
     options["network.initial_weights"] = None if parsed.init_from is None else str(parsed.init_from)
-    config = load_config(parsed.config, overrides, options)
+    found = named_config.named(parsed.config, parsed.dataset, parsed.network, overrides, options)
+    config = found.config
     require_loggers(config)
+    if found.table:
+        logger.info("%s\n", "\n".join(found.table))
     if parsed.dry_run:
         dry_run.show(prepare(config))
         return
@@ -83,7 +90,7 @@ def _start(parsed: argparse.Namespace) -> None:
     with run.claimed():
         try:
             experiment = prepare(config)
-            run.write_config(dump_config(experiment.config))
+            run.write_config(found.origin + dump_config(experiment.config))
             _train(experiment, run, None)
         except BaseException as error:
             interruption.arrived()
@@ -98,8 +105,9 @@ def _start(parsed: argparse.Namespace) -> None:
 def _resume(parsed: argparse.Namespace) -> None:
     if parsed.dry_run:
         raise UserError("--dry-run shows what a new run would do: leave out --resume, and name a config")
-    if parsed.output is not None or parsed.seed is not None:
-        raise UserError("--resume goes on with the run's own config: leave out --output and --seed")
+    for option in ("output", "seed", "dataset", "network"):
+        if getattr(parsed, option) is not None:
+            raise UserError(f"--resume goes on with the run's own config: leave out --{option}")
     if parsed.init_from is not None:
         raise UserError("--resume goes on with the run's own weights: leave out --init-from")
     run = RunDirectory.existing(parsed.resume)

@@ -47,19 +47,19 @@ def test_bash_accepts_it(script: Path, tmp_path: Path) -> None:
         ("ttfs ", {*COMMANDS}),
         ("ttfs list mod", {"models"}),
         ("ttfs train qui", {"quickstart"}),
-        # a YAML file, and a folder in which there may be one; not other files
-        ("ttfs train my", {"my.yaml", "my_runs"}),
-        ("ttfs preview my", {"my.yaml", "my_runs"}),
+        # a YAML file, T2FSNN's JSON, and a folder in which there may be one; not other files
+        ("ttfs train my", {"my.yaml", "my.json", "my_runs"}),
+        ("ttfs preview my", {"my.yaml", "my.json", "my_runs"}),
         ("ttfs train --resume my", {"my_runs"}),
         ("ttfs evaluate my", {"my_runs"}),
-        ("ttfs preview quickstart --output my", {"my.yaml", "my.txt", "my_runs"}),
+        ("ttfs preview quickstart --output my", {"my.yaml", "my.json", "my.txt", "my_runs"}),
         ("ttfs train --dry", {"--dry-run"}),
         ("ttfs --print-completion z", {"zsh"}),
     ],
 )
 def test_what_tab_gives(line: str, words: set[str], script: Path, tmp_path: Path) -> None:
     (tmp_path / "my_runs").mkdir()
-    for name in ("my.yaml", "my.txt"):
+    for name in ("my.yaml", "my.json", "my.txt"):
         (tmp_path / name).touch()
     assert {*bash("-c", PRESS_TAB, "bash", script, *line.split(" "), here=tmp_path)} == words
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from helpers.configs import mistake
 
-from ttfs_cupy.experiment.config import Config, load_config
+from ttfs_cupy.experiment.config import Config, dump_config, load_config
 
 MINIMAL: dict[str, dict[str, Any]] = {"data": {"dataset": "digits"}, "training": {"epochs": 3, "batch_size": 8}}
 
@@ -386,7 +386,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     for value in ("true", "1.5", "0", "null"):
         assert mistake(minimal, f"data.validation={value}").endswith(f"data.validation must be {held_out}, not {value}")
     assert mistake(minimal, "network.encoding=1").endswith("must be latency or direct, or null, not 1")
-    assert "a list of layers such as [32, P" in mistake(minimal, "network.model=null")
+    assert "or a list such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
         "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, accumulate, "
         "max_skipped, checkpoint_every, keep, not null"
@@ -473,3 +473,14 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
 )
 def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:
     load_config(minimal, overrides)
+
+
+def test_adamw_is_adam(minimal: Path) -> None:
+    settings = ["optimizer.weight_decay=0.1", "optimizer.beta1=0.8"]
+    found = load_config(minimal, ["optimizer.name=adamw", *settings])
+    assert found == load_config(minimal, ["optimizer.name=adam", *settings])
+    assert "\n  name: adam\n" in dump_config(found)
+    # what sgd alone has is refused as ever
+    assert mistake(minimal, "optimizer.name=adamw", "optimizer.momentum=0.9").endswith(
+        "has no effect with optimizer.name adam: leave it out, or choose sgd"
+    )

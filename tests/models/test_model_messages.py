@@ -10,11 +10,15 @@ from reference.comparison import DEVICE
 
 from ttfs_cupy import models
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import one_line
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.models.spec import read
 
 COUNT = "the number of neurons or channels must be"
-ENTRY = "but must be a number of channels, P, or a mapping with one of convolution, pool, linear"
+ENTRY = (
+    "but must be a number of channels, P, such as 64C3, P2 or 512F, or a mapping with one of convolution, pool, linear"
+)
+PART = "must be such as 64C3, P2 or 512F, with - between two parts"
 KERNELS = "and kernels count up to 2,130,706,432"
 SHAPE = "input_shape must be (channels, height, width), each from 1 to 1000000"
 
@@ -32,6 +36,7 @@ FILES = {
     "[{linear: yes}]": f", layer 1: {COUNT} a whole number from 1, not 'yes'",
     "[{linear:4}]": ", line 1: linear:4 is one word to YAML: write a space after its colon",
     '[{linear: 4, "a\\nb": 4}]': r", layer 1: a\nb is not a key here; known are linear",
+    "{layers: 8C3 - Q2}": f": its part 'Q2' {PART}",
     "{layers: [8], encoding: [latency]}": ": encoding must be latency or direct, not ['latency']",
     "[8, !!set {}]": ", line 1: the tag !!set is not known here: leave it out",
 }
@@ -59,10 +64,36 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         r"model '\ud800.yaml' cannot be read: its name is no text in utf-8, which paths are written in here"
     )
     assert sentence_of("vgg12") == "model 'vgg12' is not known: did you mean 'vgg11'?"
+    bundled = "vgg11, vgg7, wei_vgg11, wei_vgg16"
+    assert sentence_of("8X3") == (
+        f"model '8X3' is not known: bundled are {bundled}, else give a YAML file, or layers such as '64C3 - P2 - 512F'"
+    )
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     assert sentence_of(tmp_path / "zero.yaml") == (
         f"model '{tmp_path / 'zero.yaml'}' cannot be read: it is a device, not a file"
     )
+
+
+# layers as a text → the sentence behind "model '{text}'"
+TEXTS = {
+    "8C3 - P2 - 12X3": f": its part '12X3' {PART}",
+    "8C3 -  - P2": f": its part '' {PART}",
+    "8C3 -": f": its part '' {PART}",
+    "8C3 P2 - P2": f": its part '8C3 P2' {PART}",
+    "8C - P2": f": its part '8C' {PART}",
+    "P2 - P2F": f": its part 'P2F' {PART}",
+    f"P2 - {'9' * 5000}C3": f": its part '{'9' * 56}... {PART}",
+    "8c3 - p2": " is not known: did you mean '8C3 - P2'?",
+    "8C0": ", layer 1, kernel must be a whole number from 1, not 0",
+    "8C3 - P16": ", layer 2: a pooling window may have up to 255 positions, not 16 x 16",
+    "8C3 - 0F": f", layer 2: {COUNT} a whole number from 1, not 0",
+    " - ".join(["P1"] * 1001): " has 1,001 layers, but a model may have up to 1,000",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:40])
+def test_texts(text: str) -> None:
+    assert sentence_of(text) == f"model '{one_line(text)}'{TEXTS[text]}"
 
 
 # a list of layers → the sentence

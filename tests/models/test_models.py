@@ -61,6 +61,50 @@ def test_bundled_models_are_those_of_the_table() -> None:
         assert models.read(name) == of_table(name), name
 
 
+T2FSNN = {
+    "vgg7": "64C3 - 128C3 - P2 - 256C3 - 256C3 - P2 - 512C3 - 512C3 - P2",
+    "vgg11": "128C3 - 128C3 - 128C3 - P2 - 256C3 - 256C3 - 256C3 - P2 - 512C3 - 512C3 - 512C3 - 512C3 - P2",
+}
+
+
+@pytest.mark.parametrize("name", T2FSNN)
+def test_t2fsnn_s_texts_are_the_bundled_models(name: str) -> None:
+    text = T2FSNN[name]
+    for spelled in (text, text.replace(" ", ""), text.replace(" - ", " -"), f" {text} "):
+        assert read(spelled) == read(text.split(" - ")) == read({"layers": text}) == of_table(name)
+
+
+def test_what_the_letters_of_a_text_mean() -> None:
+    assert read("64C3 - P2 - 32C5 - 8C2 - P3 - 512F").layers == (
+        ConvolutionSpec(64, (3, 3), (1, 1), (1, 1)),
+        PoolSpec((2, 2), (2, 2)),
+        ConvolutionSpec(32, (5, 5), (1, 1), (2, 2)),
+        ConvolutionSpec(8, (2, 2), (1, 1), (1, 1)),
+        PoolSpec((3, 3), (3, 3)),
+        LinearSpec(512),
+    )
+    assert read(["64C3", "P2", 32, "P", {"linear": 256}, "10F"]) == read(
+        [64, "P", 32, "P", {"linear": 256}, {"linear": 10}]
+    )
+
+
+def test_a_text_builds_and_a_readout_follows() -> None:
+    net = models.build("8C3 - P2 - 16C5-32F", (1, 8, 8), 10, DEVICE)
+    assert [layer.name for layer in net.layers] == ["conv1", "pool1", "conv2", "linear1", "readout"]
+    assert {name: array.shape for name, array in net.state_dict().items()} == {
+        "conv1.weight": (8, 1, 3, 3),
+        "conv2.weight": (16, 8, 5, 5),
+        "linear1.weight": (32, 16 * 4 * 4),
+        "readout.weight": (10, 32),
+    }
+
+
+def test_a_yaml_file_whose_name_is_like_a_text(tmp_path: Path) -> None:
+    file = tmp_path / "a-P2-8C3.yaml"
+    file.write_text("8C3 - P2\n")
+    assert read(file) == read(str(file)) == read("8C3 - P2")
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "classes"),
     [

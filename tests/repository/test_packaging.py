@@ -102,10 +102,10 @@ def test_the_commands_of_the_wheel_exist(wheel: Path, names: set[str]) -> None:
     scripts = dict(line.split(" = ") for line in lines if "=" in line)
     assert scripts.pop("ttfs") == "ttfs_cupy.common.command.entry:front" and "ttfs_cupy/__main__.py" in names
     at_work = ("train", "evaluate", "predict", "robustness", "preview", "convert", "export", "simulate", "sweep")
-    commands = (*at_work, "report", "energy", "check", "bench")
+    commands = (*at_work, "convert-config", "report", "energy", "check", "bench")
     assert {f"ttfs-{command}" for command in commands} == set(scripts)
     for name, value in scripts.items():
-        command = name.removeprefix("ttfs-")
+        command = name.removeprefix("ttfs-").replace("-", "_")
         assert value == f"ttfs_cupy.common.command.entry:{command}" and callable(getattr(entry, command))
         # a module, or a package, that can be run by `python -m`, too, but where it would hide the function of that name
         modules = {f"ttfs_cupy/{command}.py", f"ttfs_cupy/{command}/__main__.py"} & names

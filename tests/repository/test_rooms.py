@@ -11,7 +11,7 @@ from helpers.environments import CODE, REPOSITORY
 PACKAGE = "ttfs_cupy"
 # by their folders of the repository, what packages are imported as
 FOLDERS = {folder: place.replace("/", ".") for folder, place in CODE.items()}
-COMMANDS = {"__main__", "train", "evaluate", "preview", "convert", "simulate", "bench", "list"}
+COMMANDS = {"__main__", "train", "evaluate", "preview", "convert", "convert_config", "simulate", "bench", "list"}
 FOLDERS_OF_TESTS = sorted({path.parent for path in (REPOSITORY / "tests").rglob("test_*.py")})
 MOST_MODULES, MOST_LINES = 15, 400
 

@@ -36,7 +36,7 @@ from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.files.input_record import read_class_names
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.initial_weights import begin_with, parts_of
-from ttfs_cupy.models import build, encoder_of
+from ttfs_cupy.models import LinearSpec, build, encoder_of
 from ttfs_cupy.models import read as read_model
 from ttfs_cupy.neuron.encoding import Encoder
 
@@ -98,6 +98,8 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
     images = dataset.description
     network, lacking = _network_of_run(config, device, images) if of_run else (network_of(config, device, images), [])
     begun_with = _begin(network, config)
+    if training:
+        _warn_of_two_readouts(config, dataset.classes)
     training_images, held_out = split_of(config, dataset)
     batches = training_batches(config, dataset, training_images, network.encoder)
     # what does not fit is told before anything is timed
@@ -283,6 +285,16 @@ def _begin(network: Network, config: Config) -> tuple[str, ...]:
     # from here on the network is what its training will start from
     network.parameters.to_values()
     return tuple(lines)
+
+
+def _warn_of_two_readouts(config: Config, classes: int) -> None:
+    """A model's layers are those below its readout; elsewhere it is often written among them."""
+    if read_model(config.network.model).layers[-1] == LinearSpec(classes):
+        logger.warning(
+            "network.model ends in a spiking layer of %d neurons, and a readout of as many follows by itself: leave "
+            "that layer out if it was meant as the readout",
+            classes,
+        )
 
 
 def _slopes(config: Config) -> tuple[float, ...]:

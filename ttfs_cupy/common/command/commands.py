@@ -11,6 +11,7 @@ COMMANDS = {
     "robustness": ("ttfs_cupy.robustness.command", "measures what disturbances a run's network bears"),
     "preview": ("ttfs_cupy.preview", "draws what training makes of its images"),
     "convert": ("ttfs_cupy.convert", "writes a run's weights and network for PyTorch"),
+    "convert-config": ("ttfs_cupy.convert_config", "writes T2FSNN's config as a YAML file"),
     "export": ("ttfs_cupy.export.command", "writes a run's network for other runtimes: ONNX, NIR, C"),
     "simulate": ("ttfs_cupy.simulate", "steps a run's network through time, beside the closed form"),
     "sweep": ("ttfs_cupy.sweep.command", "trains every combination of settings and seeds"),

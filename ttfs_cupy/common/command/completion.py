@@ -58,14 +58,15 @@ def _kind(action: argparse.Action, configs: dict[str, Any], shtab: Any) -> dict[
 
 
 def _configs(names: list[str]) -> dict[str, Any]:
-    """The bundled configs' names, and YAML files."""
+    """The bundled configs' names, YAML files, and T2FSNN's JSON."""
     words = shlex.join(names)
-    bash = f"compgen -W {shlex.quote(words)} -- $1; compgen -f -X '!*.yaml' -- $1; compgen -d -- $1"
-    zsh = f"_alternative 'configs:bundled config:({words})' 'files:YAML file:_files -g \"*.yaml\"'"
+    files = "; ".join(f"compgen -f -X '!*.{ending}' -- $1" for ending in ("yaml", "json"))
+    bash = f"compgen -W {shlex.quote(words)} -- $1; {files}; compgen -d -- $1"
+    zsh = f"_alternative 'configs:bundled config:({words})' 'files:config:_files -g \"*.(yaml|json)\"'"
     return {
         "bash": CONFIGS,
         "zsh": CONFIGS,
         "tcsh": f"({words})",
-        "fish": f"(string split ' ' {shlex.quote(words)}; __fish_complete_suffix .yaml)",
+        "fish": f"(string split ' ' {shlex.quote(words)}; __fish_complete_suffix .yaml; __fish_complete_suffix .json)",
         "preamble": {"bash": f"{CONFIGS}() {{ {bash}; }}", "zsh": f"{CONFIGS}() {{ {zsh}; }}"},
     }

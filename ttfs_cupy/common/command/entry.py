@@ -84,9 +84,10 @@ def front() -> "NoReturn":
 
 def __getattr__(name: str) -> "Callable[[], NoReturn]":
     """A function for each command, as scripts and modules call it: `entry.train()` runs the command train."""
-    if name not in COMMANDS:
+    command = name.replace("_", "-")
+    if command not in COMMANDS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return lambda: run(COMMANDS[name][0])
+    return lambda: run(COMMANDS[command][0])
 
 
 def _end_at_once(number: int = signal.SIGINT, _frame: "FrameType | None" = None) -> "NoReturn":

@@ -39,8 +39,9 @@ def called(command: str) -> str:
     started = _started()
     if started.name == FRONT or _is_package(started):
         return f"{called_front()} {command}"
-    if started.parts[-2:] == (PACKAGE, f"{command}.py") or started.parts[-3:] == (PACKAGE, command, "__main__.py"):
-        return f"python -m {PACKAGE}.{command}"
+    module = command.replace("-", "_")
+    if started.parts[-2:] == (PACKAGE, f"{module}.py") or started.parts[-3:] == (PACKAGE, module, "__main__.py"):
+        return f"python -m {PACKAGE}.{module}"
     return f"{FRONT}-{command}"
 
 

@@ -80,7 +80,11 @@ from ttfs_cupy.neuron import CLIP_MODES, SILENT
 from ttfs_cupy.neuron.encoding import ENCODINGS
 
 # Commands' options that are not called as their keys are.
-OPTIONS_OF_COMMANDS = {"network.initial_weights": "init-from"}
+OPTIONS_OF_COMMANDS = {
+    "network.initial_weights": "init-from",
+    "network.model": "network",
+    "data.dataset": "dataset",
+}
 
 
 class NetworkConfig(Section):
@@ -197,9 +201,12 @@ class TrainingConfig(Section):
 
 class OptimizerConfig(Section):
     """The rule of an update and what bounds it. weight_decay comes after the step, l2 is a part of the gradient (what
-    PyTorch's SGD and Adam call weight_decay); clip_norm bounds the gradient's global norm, before l2."""
+    PyTorch's SGD and Adam call weight_decay); clip_norm bounds the gradient's global norm, before l2.
 
-    name: Annotated[Literal["adam", "sgd"], Field(description="adam or sgd")] = "adam"
+    adamw is another name for adam, whose weight_decay is decoupled from the moments; what is dumped says adam.
+    """
+
+    name: Annotated[Literal["adam", "sgd"], Field(description="adam, adamw or sgd")] = "adam"
     lr: Positive = 1e-3
     beta1: ShareBelowOne = 0.9
     beta2: ShareBelowOne = 0.999
@@ -210,6 +217,12 @@ class OptimizerConfig(Section):
     clip_norm: NormBound | None = None
     weight_clip: WeightRange | None = None
     fixed_sign: Flag = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical(cls, content: Any) -> Any:
+        is_adamw = isinstance(content, Mapping) and content.get("name") == "adamw"
+        return {**content, "name": "adam"} if is_adamw else content
 
     @model_validator(mode="after")
     def _check(self) -> "OptimizerConfig":
@@ -290,13 +303,27 @@ def load_config(
     None is an option that was not given.
     Raises UserError, one sentence: file, override or option, the key, what is wrong and what would be right.
     """
+    where, content = config_text.read(path_or_name)
+    return resolve(where, content, {}, overrides, options)
+
+
+def resolve(
+    where: str,
+    content: Mapping[str, Any],
+    sources: Mapping[str, str],
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """As `load_config`, of keys and values that were read already. where: what to call their file in messages.
+
+    sources: dotted key → what else to call it, for that key, such as the key of another framework that it was.
+    """
     if isinstance(overrides, str) or not (
         isinstance(overrides, Sequence) and all(isinstance(o, str) for o in overrides)
     ):
         raise UserError(f"overrides must be a list of texts, such as ['seed=1'], not {shown(overrides)}")
     check_kind("options", {} if options is None else options, Mapping)
-    where, content = config_text.read(path_or_name)
-    sources: dict[str, str] = {}
+    content, sources = dict(content), dict(sources)
     for assignment in overrides:
         content, key = config_text.override(content, assignment)
         sources.pop(key, None)  # what comes last stands last

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.shown import one_line, shown
+from ttfs_cupy.migration.old_keys import T2FSNN_KEYS, old_key
 
 # the type of an error between keys; its context names the dotted `key` and the `problem`
 CONFLICT = "conflict"
@@ -48,6 +50,8 @@ def sentence(
     more = f" (and {len(others)} more mistake{'s' * (len(others) > 1)})" if others else ""
     if others and len(found) > _MOST:
         more = " (and many more mistakes)"
+    if where.endswith(".json") and first.is_unknown and first.key in T2FSNN_KEYS:
+        more += f"; {called('convert-config')} translates T2FSNN's whole file"
     return f"{_source(first.key, where, sources)}: {one_line(first.key, 80)} {first.text}{more}"
 
 
@@ -95,17 +99,23 @@ def _unknown(schema: Schema, above: list[str], name: str) -> _Problem:
     if key in everywhere:
         section_name, _, sub = key.rpartition(".")
         return _Problem(key, f"must not be written with a dot: put {sub} into the section {section_name}", True, key)
-    meant = _meant(name.lower(), above, here, everywhere)
+    by_leaf: dict[str, list[str]] = {}
+    for known in everywhere:
+        by_leaf.setdefault(known.rpartition(".")[2], []).append(known)
+    old = None if name.lower() in by_leaf else old_key(name)
+    if old is not None:
+        return _Problem(key, f"is not a key: {old.answer(name)}", True, next(iter(old.here), ""))
+    meant = _meant(name.lower(), above, here, by_leaf)
     if meant:
         return _Problem(key, f"is not a key: did you mean {' or '.join(meant)}?", True, meant[0])
     return _Problem(key, f"is not a key: {'.'.join(above) or 'a config'} has {', '.join(here)}", True)
 
 
-def _meant(name: str, above: list[str], here: list[str], everywhere: list[str]) -> list[str]:
-    """The right name in another section, else a similar one here, else a similar one elsewhere; as dotted keys."""
-    by_leaf: dict[str, list[str]] = {}
-    for key in everywhere:
-        by_leaf.setdefault(key.rpartition(".")[2], []).append(key)
+def _meant(name: str, above: list[str], here: list[str], by_leaf: Mapping[str, list[str]]) -> list[str]:
+    """The right name in another section, else a similar one here, else a similar one elsewhere; as dotted keys.
+
+    by_leaf: all dotted keys, by the last of their words.
+    """
     if name in by_leaf:
         return by_leaf[name]
     close = difflib.get_close_matches(name, here, n=1)

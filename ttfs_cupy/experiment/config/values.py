@@ -225,7 +225,10 @@ PspSlope = Annotated[
 ]
 Model = Annotated[
     Annotated[str, Field(strict=True, min_length=1)] | Annotated[list[Any], Field(strict=True, min_length=1)],
-    Field(description="a model's name, the path of its YAML file, or a list of layers such as [32, P, 64, P]"),
+    Field(
+        description="a model's name, the path of its YAML file, layers such as '64C3 - P2 - 512F', or a list such as "
+        "[32, P, 64, P]"
+    ),
 ]
 
 
