@@ -109,19 +109,19 @@ def agree(config: Config, theirs: Any) -> None:
 
 @pytest.mark.usefixtures("no_download")
 @pytest.mark.parametrize("dataset", SETS)
-def test_pixels_are_standardised_alike(t2fsnn: T2fsnn, dataset: str) -> None:
-    """A random image by their transform for validation, and by our encoder for the same config."""
+def test_pixels_are_standardised_alike(t2fsnn: T2fsnn, dataset: str, tmp_path: Path) -> None:
+    """A random image by their transform for validation, and by the encoder of a bundled and of a translated config."""
     shape, classes, _, validation, _ = t2fsnn.run.load_dataset(dataset, 16)
     pixels = np.random.default_rng(0).integers(0, 256, (*shape[1:], shape[0]), dtype=np.uint8)
     image = Image.fromarray(pixels.squeeze(), SETS[dataset][1])
     theirs = validation.dataset.dataset.transform(image).numpy()
-    config = load_config(BUNDLED[dataset])
-    statistics = {
-        name: np.broadcast_to(np.asarray(getattr(config.data, name), np.float64), (shape[0],))
-        for name in ("mean", "std")
-    }
-    net = build([4], shape, classes, DEVICE, standardize=config.network.standardize, **statistics)
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps({"epochs": 1, "batch_size": 1}))
     images = pixels.transpose(2, 0, 1)[np.newaxis] / np.float32(255)
-    np.testing.assert_allclose(
-        net.device.to_host(net.encode(images))[0].transpose(2, 0, 1), theirs, rtol=1e-5, atol=1e-6
-    )
+    for config in (load_config(BUNDLED[dataset]), named(file, dataset, "vgg7", [], {}).config):
+        mean, std = (
+            np.broadcast_to(np.asarray(given, np.float64), (shape[0],)) for given in (config.data.mean, config.data.std)
+        )
+        net = build([4], shape, classes, DEVICE, standardize=config.network.standardize, mean=mean, std=std)
+        encoded = net.device.to_host(net.encode(images))[0].transpose(2, 0, 1)
+        np.testing.assert_allclose(encoded, theirs, rtol=1e-5, atol=1e-6)
