@@ -5,7 +5,7 @@
     TTFS_T2FSNN=T2FSNN TTFS_DTA=DTA-TTFS python -m pytest tests/parity
 
 Both variables are paths of checkouts; without one its tests are skipped by name. Both need PyTorch, the digits need
-scikit-learn. All runs on the CPU, in a minute or two on two cores. Their modules are imported from the checkouts, called
+scikit-learn. All runs on the CPU, in a minute or two on two cores. Their modules are imported from there, and called
 as they are; in float64 (computing_in) for what is compared, and in float32 to see how far they are from themselves.
 
 How far apart all is stands in a table after the run, by test (figures.py). Layers are compared one by one, each given
