@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
-from helpers.commands import Outcome, command, metrics, train
+from helpers.commands import Outcome, command, metrics, train, weights
 from helpers.datasets_on_disk import write_cifar10
 from helpers.refusals import refused, tree
 from helpers.t2fsnn_files import BATCH_32, BATCH_256, write_json
@@ -56,6 +57,20 @@ def test_t2fsnn_s_examples_train(content: dict[str, Any], here: Path) -> None:
     assert (config.schedule.annealing, config.training.patience) == (0.999, 25)
 
 
+def test_keys_that_only_its_classes_take(here: Path) -> None:
+    content = {"w_clip": True, "w_max": 0.3, "w_min": -0.25, "w_ei": True, "w_init_std": [0.5, 0.1, None], "t_win": 2}
+    write_json(here / "old.json", {**BATCH_32, **content, "betas": [0.8, 0.9]})
+    outcome = train("old.json", *DIGITS, *QUICK)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "weights to its bounds, before the first step" in outcome.out
+    trained = weights(here / "runs/old")
+    for array in trained.values():
+        assert -0.25 <= array.min() < 0 < array.max() <= np.float32(0.3)
+    # drawn five times as wide, most of them lie at a bound
+    assert np.mean((trained["conv1.weight"] > 0.29) | (trained["conv1.weight"] < -0.24)) > 0.4
+    assert np.mean((trained["conv2.weight"] > 0.29) | (trained["conv2.weight"] < -0.24)) < 0.05
+
+
 def test_a_run_goes_on_and_may_change(old: Path, here: Path) -> None:
     assert train(old, *DIGITS, *QUICK, "--output", "run", "--seed", "3").code == 0
     assert train("--resume", "run", "--set", "training.epochs=2").code == 0
@@ -82,6 +97,7 @@ def test_other_options_go_with_it(old: Path, here: Path) -> None:
         (BATCH_32, ("--dataset", "mnist", "--network", "[8, P, {linear: 4}]")),
         ({"epochs": 2, "batch_size": 3}, DIGITS),
         ({**BATCH_32, "use_adam": False, "w_clip": True, "betas": [0.9, 0.99], "t_win": 2.5}, DIGITS),
+        ({**BATCH_32, "w_init_std": [0.1, None, 0.2], "w_init_mean": {"conv2": 0.01}}, DIGITS),
         ({**BATCH_32, "betas": [0.9, 0.99], "eps": 1e-9, "w_init_mean": 1e-3, "w_init_std": 0.1}, CIFAR),
     ],
 )

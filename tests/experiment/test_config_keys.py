@@ -54,7 +54,7 @@ def test_an_unknown_key_names_the_nearest_right_one(minimal: Path, typo: str, me
 def test_an_unknown_key_without_a_likeness_lists_the_keys(minimal: Path) -> None:
     assert mistake(minimal, "optimizer.nesterov=true").endswith(
         "optimizer.nesterov is not a key: optimizer has name, lr, beta1, beta2, eps, momentum, weight_decay, "
-        "clip_norm, weight_clip, fixed_sign"
+        "l2, clip_norm, weight_clip, fixed_sign"
     )
     assert "qqq is not a key: a config has seed, device," in mistake(minimal, "qqq=1")
 

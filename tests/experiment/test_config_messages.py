@@ -128,6 +128,10 @@ VALUES = {
         "training.batch_size must be at most 1000000000, not 99999999999999999999"
     ),
     "optimizer.name=adamw": None,
+    "optimizer={name: adamw, l2: 0}": None,
+    "optimizer={name: adamw, l2: 0.1}": (
+        "optimizer.l2 does not go with optimizer.name adamw: set optimizer.weight_decay, or choose adam"
+    ),
     "optimizer.name=AdamW": "optimizer.name must be adam, adamw or sgd, not 'AdamW'",
     "optimizer.lr=1e-320": f"optimizer.lr must be {FLOAT32}, not 1e-320",
     "optimizer.lr=-1": "optimizer.lr must be a number above 0, not -1",

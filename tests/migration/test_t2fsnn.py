@@ -46,10 +46,14 @@ def row(old: Path, content: Any, key: str, **how: Any) -> Row:
 # What T2FSNN's examples become
 
 
-def test_its_examples_are_the_bundled_config_of_its_run(old: Path) -> None:
-    bundled = load_config("t2fsnn_vgg11_cifar10")
-    assert config(old, BATCH_256) == bundled
-    assert config(old, BATCH_32) == load_config("t2fsnn_vgg11_cifar10", ["optimizer.lr=3e-5", "training.batch_size=32"])
+@pytest.mark.parametrize(
+    ("dataset", "network"), [("cifar10", "vgg11"), ("cifar100", "vgg11"), ("mnist", "vgg7"), ("fmnist", "vgg7")]
+)
+def test_its_examples_are_the_bundled_configs_of_its_runs(old: Path, dataset: str, network: str) -> None:
+    name = f"t2fsnn_{network}_{dataset}"
+    assert config(old, BATCH_256, dataset, network) == load_config(name)
+    changed = load_config(name, ["optimizer.lr=3e-5", "training.batch_size=32"])
+    assert config(old, BATCH_32, dataset, network) == changed != load_config(name)
 
 
 def test_its_defaults(old: Path) -> None:
@@ -117,6 +121,7 @@ KEYS: list[tuple[dict[str, Any], str, Any]] = [
     ({"t_win": 2}, "network.t_win", 2.0),
     ({"w_init_mean": 0.01}, "network.weight_mean", 0.01),
     ({"w_init_std": 0.5}, "network.weight_std", 0.5),
+    ({"w_init_std": {"readout": 0.5}}, "network.weight_std", {"readout": 0.5}),
     ({"w_init_std": None, "w_init_mean": None}, "network.weight_std", None),
     ({"adam_beta1": 0.5}, "optimizer.beta1", 0.5),
     ({"adam_beta2": 0.5}, "optimizer.beta2", 0.5),

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -122,14 +123,13 @@ def test_every_public_function_is_typed(function: Any) -> None:
 
 
 def sources() -> dict[str, str]:
-    """The code that users are shown: README's, and the notebook's."""
+    """The code that users are shown: README's, and the notebooks'."""
     readme = (REPOSITORY / "README.md").read_text()
-    cells = json.loads((REPOSITORY / "notebooks/first_steps.ipynb").read_text())["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return {
-        "README.md": "\n".join(re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)),
-        "first_steps.ipynb": "\n".join(code),
-    }
+    found = {"README.md": "\n".join(re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL))}
+    for path in sorted(REPOSITORY.glob("notebooks/*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        found[path.name] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return found
 
 
 @pytest.mark.parametrize("name", sources())
@@ -143,6 +143,17 @@ def test_users_are_shown_the_public_face_alone(name: str) -> None:
     assert used
     assert {module for module, _ in used} == {"ttfs_cupy"}
     assert {one for _, one in used} <= set(ttfs_cupy.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in sources() if name.endswith(".ipynb")])
+def test_notebooks_need_little_else(name: str) -> None:
+    imported = {
+        (node.module or "").partition(".")[0] if isinstance(node, ast.ImportFrom) else alias.name.partition(".")[0]
+        for node in ast.walk(ast.parse(sources()[name]))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported <= {"ttfs_cupy", "numpy", "matplotlib", "altair", *sys.stdlib_module_names}
 
 
 def test_runs_from_python_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,10 +163,12 @@ class Optimizer(ABC):
         if self.limits.weight_clip == (-math.inf, math.inf):
             return 0
         self.parameters.require_own_values()
-        xp, weights = self.device.xp, self.parameters.values[: self.parameters.decayed]
-        bounded = xp.clip(weights, *map(np.float32, self.limits.weight_clip))
-        moved = int(xp.count_nonzero(bounded != weights))
-        weights[...] = bounded
+        place = slice(self.parameters.decayed)
+        weights = self.device.to_host(self.parameters.values[place])
+        low, high = map(np.float32, self.limits.weight_clip)
+        bounded = np.clip(weights, low, high)
+        moved = int(np.count_nonzero(bounded != weights))
+        self.parameters.values[place] = self.device.to_device(bounded)
         self._keep_signs()
         return moved
 

@@ -74,7 +74,7 @@ _FROM_DATA = "is not set here: it follows from the data set"
 OLD_KEYS: dict[str, OldKey] = {
     **T2FSNN_KEYS,
     # of T2FSNN's layers and command line
-    "no_spk": _t2fsnn("network.readout", remark="true is potential, false is spike_times"),
+    "no_spk": _t2fsnn("network.readout", remark="true is potential, false is spike_times with network.silent excluded"),
     "gpu_id": _t2fsnn("device", remark="0 is cuda:0"),
     "load_n_workers": _t2fsnn("threads", remark="one for each core unless it is set"),
     # of Wei et al.'s scripts

@@ -34,12 +34,7 @@ _OF_ADAM = ("adam_beta1", "adam_beta2", "adam_epsilon", "betas", "eps")
 
 # What it standardises with, by data set: mean and deviation of each channel. CIFAR-10's serve for CIFAR-100, too.
 _CIFAR = ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
-STATISTICS = {
-    "mnist": ([0.1307], [0.3081]),
-    "fmnist": ([0.2860], [0.3530]),
-    "cifar10": _CIFAR,
-    "cifar100": _CIFAR,
-}
+_STATISTICS = {"mnist": (0.1307, 0.3081), "fmnist": (0.2860, 0.3530), "cifar10": _CIFAR, "cifar100": _CIFAR}
 # below the working folder, where it keeps each data set in a folder of its own
 _ROOT = "datasets"
 
@@ -148,7 +143,7 @@ def _check_keys(where: str, content: Mapping[str, Any]) -> None:
 
 
 def _of_dataset(dataset: str) -> str:
-    return "" if dataset in STATISTICS else "T2FSNN does not know it"
+    return "" if dataset in _STATISTICS else "T2FSNN does not know it"
 
 
 def _always(dataset: str) -> Iterator[Row]:
@@ -157,8 +152,11 @@ def _always(dataset: str) -> Iterator[Row]:
     is_cifar = dataset.startswith("cifar")
     how = "crop, flip, AutoAugment's policy for CIFAR-10, Cutout" if is_cifar else "images as they are"
     yield Row("", None, "data.augment", "cifar" if is_cifar else "none", how, ALWAYS)
-    if dataset not in STATISTICS:
+    if dataset not in _STATISTICS:
         return
+    mean, std = _STATISTICS[dataset]
+    yield Row("", None, "data.mean", mean, "T2FSNN's, with which pixels are standardised", ALWAYS)
+    yield Row("", None, "data.std", std, "and its deviations", ALWAYS)
     folder = f"{_ROOT}/{dataset}"
     # False, too, where nobody may look
     if os.path.isdir(folder):  # noqa: PTH112 (Path's raises)

@@ -203,7 +203,7 @@ class OptimizerConfig(Section):
     """The rule of an update and what bounds it. weight_decay comes after the step, l2 is a part of the gradient (what
     PyTorch's SGD and Adam call weight_decay); clip_norm bounds the gradient's global norm, before l2.
 
-    adamw is another name for adam, whose weight_decay is decoupled from the moments; what is dumped says adam.
+    adamw is another name for adam, for whoever knows weight_decay by it; what is dumped says adam.
     """
 
     name: Annotated[Literal["adam", "sgd"], Field(description="adam, adamw or sgd")] = "adam"
@@ -221,8 +221,13 @@ class OptimizerConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _canonical(cls, content: Any) -> Any:
-        is_adamw = isinstance(content, Mapping) and content.get("name") == "adamw"
-        return {**content, "name": "adam"} if is_adamw else content
+        if not isinstance(content, Mapping) or content.get("name") != "adamw":
+            return content
+        if content.get("l2"):
+            raise conflict(
+                "optimizer.l2", "does not go with optimizer.name adamw: set optimizer.weight_decay, or choose adam"
+            )
+        return {**content, "name": "adam"}
 
     @model_validator(mode="after")
     def _check(self) -> "OptimizerConfig":

@@ -1,0 +1,110 @@
+"""Altair's charts that hold Vega: nothing is asked of the network, and sliders work without a kernel."""
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ttfs_cupy import UserError, plot
+
+altair = pytest.importorskip("altair", reason="the extra notebook brings it")
+pytest.importorskip("vl_convert", reason="the extra notebook brings it")
+
+PATIENCE = 60
+
+
+@pytest.fixture(autouse=True)
+def altair_as_it_was() -> Iterator[None]:
+    with altair.renderers.enable(altair.renderers.active):
+        yield
+
+
+def chart(name: str) -> Any:
+    """A dot for each of three values, of which a slider called `name` leaves one."""
+    level = altair.param(name=name, value=0, bind=altair.binding_range(min=0, max=2, step=1))
+    rows = [{"level": level, "text": f"</script>{level}"} for level in range(3)]
+    base = altair.Chart(altair.Data(values=rows)).mark_text().encode(text="text:N")
+    return base.transform_filter(f"datum.level == {name}").add_params(level)
+
+
+def html(name: str) -> str:
+    found: str = chart(name)._repr_mimebundle_()["text/html"]
+    return found
+
+
+def test_a_chart_holds_all_that_draws_it() -> None:
+    plot.embed_altair()
+    text = html("level")
+    assert len(text) > 500_000
+    assert text.count("<script>") == text.count("</script>") == 1
+    assert not re.search(r"<script[^>]+src|<link|requirejs|cdn\.jsdelivr", text)
+
+
+def test_a_picture_is_there_for_where_no_scripts_run() -> None:
+    plot.embed_altair()
+    picture = chart("level")._repr_mimebundle_()["image/svg+xml"]
+    assert picture.startswith("<svg") and "&lt;/script&gt;0" in picture and "&lt;/script&gt;1" not in picture
+
+
+def test_each_chart_has_a_place_of_its_own() -> None:
+    plot.embed_altair()
+    places = [re.match(r'<div id="([\w-]+)">', html("level")) for _ in range(2)]
+    assert places[0] and places[1] and places[0].group(1) != places[1].group(1)
+
+
+@pytest.mark.parametrize("missing", ["altair", "vl_convert"])
+def test_without_a_library_it_says_what_to_install(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ttfs_cupy.plot import embedding
+
+    def absent(module: str, package: str, install: str) -> Any:
+        if module == missing:
+            raise UserError(f"{package} is not installed: {install}")
+        return altair
+
+    monkeypatch.setattr(embedding, "imported", absent)
+    # what is kept of other tests would not ask
+    monkeypatch.setattr(embedding, "_vega", embedding._vega.__wrapped__)
+    with pytest.raises(UserError, match=r"is not installed: pip install 'ttfs-cupy\[notebook\]'"):
+        plot.embed_altair()
+
+
+def test_sliders_work_in_a_browser_without_a_network(tmp_path: Path) -> None:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
+    chromium, driver = (shutil.which(program) for program in ("chromium", "chromedriver"))
+    if chromium is None or driver is None:
+        pytest.skip("needs chromium and chromedriver")
+    from selenium.webdriver.chrome.service import Service
+
+    plot.embed_altair()
+    with altair.renderers.set_embed_options(renderer="svg"):
+        page = tmp_path / "page.html"
+        page.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{html('first')}{html('second')}", "utf-8")
+    options = webdriver.ChromeOptions()
+    for option in ("--headless=new", "--no-sandbox", "--disable-gpu"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        browser.get(page.as_uri())
+
+        def texts() -> list[str]:
+            return [one.text for one in browser.find_elements("css selector", ".mark-text text")]
+
+        waits(lambda: texts() == ["</script>0", "</script>0"])
+        slide = "const one = document.querySelector(\"input[name='second']\"); one.value = 2; "
+        browser.execute_script(f"{slide} one.dispatchEvent(new Event('input'))")
+        waits(lambda: texts() == ["</script>0", "</script>2"])
+        assert browser.get_log("browser") == []
+    finally:
+        browser.quit()
+
+
+def waits(holds: Callable[[], bool]) -> None:
+    limit = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
