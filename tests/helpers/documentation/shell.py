@@ -148,7 +148,9 @@ def _smaller(name: str, arguments: list[str]) -> list[str]:
     if name == "train":
         settings = {"training.epochs": "3"} if "--resume" in arguments else SETTINGS
         tuned = [] if "--resume" in arguments else ["--no-tune"]
-        return [*_set(settings), "--device", "cpu", *tuned]
+        # an option has the last word over --set
+        named = ["--network", "4C3 - P2 - 8C3 - P2"] if "--network" in arguments else []
+        return [*_set(settings), "--device", "cpu", *tuned, *named]
     if name == "sweep" and "--resume" not in arguments:
         given = {word.partition("=")[0] for word in arguments}
         settings = {key: value for key, value in SETTINGS.items() if key not in given}

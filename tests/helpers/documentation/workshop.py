@@ -9,12 +9,13 @@ import torch
 from helpers.commands import run_small, small, train
 from helpers.datasets_on_disk import separable, write_cifar10, write_events, write_images, write_mnist
 from helpers.environments import REPOSITORY
+from helpers.t2fsnn_files import BATCH_32, write_json
 
 # what train is given on top: an epoch of a small network, on the CPU
 SETTINGS = {
     "network.model": "[4, P, 8, P]",
     "training.epochs": "2",
-    "training.batch_size": "16",
+    "training.batch_size": "8",
     "schedule.warmup": "0",
 }
 # runs of the digits by these names
@@ -30,7 +31,7 @@ def make(folder: Path) -> None:
         shutil.copytree(folder / "runs/quickstart", folder / "runs" / name)
     datasets = folder / "datasets"
     write_mnist(datasets, "mnist")
-    raw = write_mnist(datasets, "fmnist", train=200, test=60)
+    raw = write_mnist(datasets, "fmnist", train=1500, test=60)
     write_cifar10(datasets)
     for path in raw.glob("t10k-*"):
         shutil.copy(path, folder)
@@ -38,6 +39,7 @@ def make(folder: Path) -> None:
     outcome = train(*small(folder / "runs/small_fmnist", **network, **data))
     assert outcome.code == 0, outcome
     _write_pictures(folder)
+    write_json(folder / "old.json", BATCH_32)
     write_events(folder / "recordings")
     torch.save([torch.zeros(4, 3, 3, 3), torch.zeros(8, 4, 3, 3), torch.zeros(10, 8 * 8 * 8)], folder / "weights.pt")
     for name in (".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
