@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CUDA = $(shell $(BIN)/python -c 'import importlib.metadata as m; m.version("cupy-cuda13x")' 2>/dev/null \
 	&& echo 13 || echo 12)
 
-.PHONY: train test test-cuda13 lint check coverage fuzz clean
+.PHONY: train test test-cuda13 lint check docs docs-serve coverage fuzz clean
 
 train: $(VENV)/for-training
 	$(BIN)/python -m ttfs_cupy.train configs/quickstart.yaml
@@ -35,6 +35,15 @@ lint: $(VENV)/for-tests
 check: $(VENV)/for-training
 	$(BIN)/python -m ttfs_cupy.check
 
+# The documentation: open build/site/index.html, or see pages as they are written. EXECUTE=true runs the notebooks first,
+# a minute or two, for their figures.
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/for-docs $(if $(EXECUTE),$(VENV)/for-tests)
+	$(BIN)/python -m mkdocs build
+
+docs-serve: $(VENV)/for-docs
+	$(BIN)/python -m mkdocs serve
+
 # How often each line of the kernels runs in tests: lines that do not are listed.
 coverage: $(VENV)/for-tests
 	rm -rf build/coverage
@@ -56,9 +65,13 @@ $(VENV)/for-training: setup.cfg | $(BIN)/python
 	$(BIN)/pip install -e '.[cuda$(CUDA),cpu,digits]'
 	touch $@
 
+$(VENV)/for-docs: setup.cfg | $(BIN)/python
+	$(BIN)/pip install -e '.[docs]'
+	touch $@
+
 $(VENV)/for-tests: setup.cfg | $(BIN)/python
 	$(BIN)/pip install -e '.[cuda$(CUDA),cpu,digits,notebook,docs,test]'
-	touch $@ $(VENV)/for-training
+	touch $@ $(VENV)/for-training $(VENV)/for-docs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -69,7 +69,7 @@ def _problem(schema: Schema, details: ErrorDetails, content: Mapping[Any, Any]) 
     if details["type"] in _UNKNOWN:
         return _unknown(schema, [*_locate(schema, above)[0]], str(last))
     keys, field = _locate(schema, details["loc"])
-    key, right = ".".join(keys), _right(field)
+    key, right = ".".join(keys), in_words(field)
     if details["type"] == "missing" and keys[-1] == last:
         return _Problem(key, f"is missing: it must be {right}")
     if details["type"] == BOUND:
@@ -83,18 +83,18 @@ def _locate(schema: Schema, loc: Any) -> tuple[list[str], Any]:
     keys: list[str] = []
     annotation: Any = schema
     for part in loc:
-        section = _section(annotation)
-        fields = _fields(section) if section else {}
+        section = section_of(annotation)
+        fields = fields_of(section) if section else {}
         if part in fields:
             keys.append(part)
-            annotation = _annotation(fields[part])
+            annotation = annotation_of(fields[part])
     return keys, annotation
 
 
 def _unknown(schema: Schema, above: list[str], name: str) -> _Problem:
     key = ".".join([*above, name])
-    section = _section(_locate(schema, above)[1])
-    here = list(_fields(section)) if section else []
+    section = section_of(_locate(schema, above)[1])
+    here = list(fields_of(section)) if section else []
     everywhere = _all_keys(schema)
     if key in everywhere:
         section_name, _, sub = key.rpartition(".")
@@ -127,43 +127,43 @@ def _meant(name: str, above: list[str], here: list[str], by_leaf: Mapping[str, l
 
 def _all_keys(schema: Schema, above: str = "") -> list[str]:
     keys = []
-    for name, field in _fields(schema).items():
+    for name, field in fields_of(schema).items():
         keys.append(above + name)
-        section = _section(_annotation(field))
+        section = section_of(annotation_of(field))
         if section:
             keys += _all_keys(section, f"{above}{name}.")
     return keys
 
 
-def _fields(section: Schema) -> dict[str, FieldInfo]:
+def fields_of(section: Schema) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
-def _annotation(field: FieldInfo) -> Any:
+def annotation_of(field: FieldInfo) -> Any:
     """A field's annotation with its description, which pydantic may have taken off."""
     return Annotated[field.annotation, field] if field.description else field.annotation
 
 
-def _section(annotation: Any) -> Schema | None:
+def section_of(annotation: Any) -> Schema | None:
     """The section that an annotation allows, if any."""
     if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_section, get_args(annotation))), None)
+    return next(filter(None, map(section_of, get_args(annotation))), None)
 
 
-def _right(annotation: Any) -> str:
+def in_words(annotation: Any) -> str:
     """What an annotation asks for, in words."""
     if annotation is types.NoneType:
         return "null"
     if get_origin(annotation) is Annotated:
         base, *metadata = get_args(annotation)
         described = [item.description for item in metadata if isinstance(item, FieldInfo) and item.description]
-        return described[-1] if described else _right(base)
+        return described[-1] if described else in_words(base)
     if get_origin(annotation) in (Union, types.UnionType):
-        return ", or ".join(map(_right, get_args(annotation)))
-    section = _section(annotation)
+        return ", or ".join(map(in_words, get_args(annotation)))
+    section = section_of(annotation)
     assert section, f"{annotation} has no description"
-    return f"a section with the keys {', '.join(_fields(section))}"
+    return f"a section with the keys {', '.join(fields_of(section))}"
 
 
 def _lookup(content: Any, keys: list[str]) -> Any:
