@@ -114,7 +114,7 @@ class _LayerSums:
         self._layer = layer
         self._factor = network.psp_slope
         self._t_win = network.t_win
-        self._patches = _patches(layer, inputs)
+        self._patches = patches_of(layer, inputs)
         self._weights = layer.weights.reshape(-1, layer.shape.out_channels)
         mask = (self._patches != 0).astype(np.float64)
         self._mask = mask
@@ -197,7 +197,7 @@ def _inputs_of_a_neuron(layer: Weighted) -> int:
     return layer.shape.patch_size
 
 
-def _patches(layer: Weighted, inputs: np.ndarray) -> np.ndarray:
+def patches_of(layer: Weighted, inputs: np.ndarray) -> np.ndarray:
     """(pixels, patch size), in the order of the weights."""
     shape = layer.shape
     down, across = shape.padding

@@ -154,7 +154,9 @@ def _label(layer: Layer, y: float) -> str:
 
 def _legend(layer: Layer, y: float, moving: bool) -> str:
     """Right of the first layer's row, where nothing is drawn."""
-    lines = [(14, f"a dot is a spike; of {layer.neurons:,} neurons {len(layer.spikes)} are drawn")]
+    lines: list[tuple[float, str]] = [
+        (14, f"a dot is a spike; of {layer.neurons:,} neurons {len(layer.spikes)} are drawn")
+    ]
     if moving:
         at = y - 14 + RASTER + 4 + POTENTIAL / 2
         lines += [

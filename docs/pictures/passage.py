@@ -96,7 +96,7 @@ def _layer(name: str, window: int, inputs: Floats, weights: Floats, times: Float
     for place in drawn:
         channel, y, x = np.unravel_index(place, times.shape)
         own = times[channel, y, x]
-        spike = window + own if np.isfinite(own) else None
+        spike = window + float(own) if np.isfinite(own) else None
         traces.append(_trace(window, padded[:, y : y + 3, x : x + 3], weights[channel], spike))
     rate = float(np.isfinite(times).mean())
     return Layer(name, times.size, rate, window + times.ravel()[drawn], _chosen(traces, window))

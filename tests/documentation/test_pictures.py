@@ -1,8 +1,7 @@
 """docs/pictures/spikes.py draws a run's spikes, and what is committed is small and still where motion is not wanted."""
 
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,20 +25,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_small(tmp_path_factory.mktemp("pictured") / "run")
 
 
-def draw(run: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), str(run), "-o", str(folder)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-
-
 def dots(picture: str) -> list[int]:
     """How many spikes each row has, the image's first."""
     return [path.count("h0") for path in re.findall(r'<path class="spikes" d="([^"]*)"', picture)]
 
 
-def test_the_spikes_are_the_network_s_and_the_bytes_are_the_same_again(run: Path, tmp_path: Path) -> None:
+def test_the_spikes_are_the_network_s_and_the_bytes_are_the_same_again(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as a script finds what lies beside it
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    main = runpy.run_path(str(SCRIPT))["main"]
     for name in ("one", "two"):
-        done = draw(run, tmp_path / name)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert main([str(run), "-o", str(tmp_path / name)]) == 0
     levels = load_dataset("digits", tmp_path).test.images.transpose(0, 3, 1, 2)[IMAGE : IMAGE + 1]
     trained = load(run)
     decided = trained.predict(levels).names[0]

@@ -49,7 +49,7 @@ def test_every_old_key_is_answered(minimal: Path, name: str) -> None:
     assert f"is not a key: {whose.replace(name, name.upper())} {answer}" in mistake(minimal, f"{name.upper()}=1")
 
 
-@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("name", sorted(SAME))
 def test_the_same_name_in_another_place(minimal: Path, name: str) -> None:
     expected = " or ".join(sorted(here for here in OURS if here.endswith(f".{name}")))
     assert mistake(minimal, f"watch.{name}=1").endswith(f"watch.{name} is not a key: did you mean {expected}?")

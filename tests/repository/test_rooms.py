@@ -169,5 +169,5 @@ def test_tests_lie_in_folders_of_the_rooms_names(folder: Path) -> None:
     name = folder.relative_to(REPOSITORY / "tests")
     places = [REPOSITORY / name, REPOSITORY / PACKAGE / name]
     # of what the tests themselves are made of, of the commands, and of the repository as a whole
-    others = {"commands", "documentation", "emulator", "fuzz", "reference", "repository"}
+    others = {"commands", "documentation", "emulator", "fuzz", "parity", "reference", "repository"}
     assert any(place.is_dir() for place in places) or str(name) in others

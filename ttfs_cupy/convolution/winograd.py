@@ -39,6 +39,9 @@ ROWS_OF_A_PASS = 32
 # Rows that a product takes at a time on a CPU (kernels/products.cpp).
 ROWS_AT_A_TIME = 12
 
+# A gradient that is smaller than so much of what it is added up from is rounding: eight half units in the last place.
+ROUNDING = 2.0**-21
+
 # With fewer channels, transforming a tile costs more than the products that it saves.
 FEWEST_CHANNELS = 16
 
@@ -58,6 +61,7 @@ class Winograd:
     precision = FLOAT32
     rank = 1
     tolerance = dict.fromkeys(PASSES, 3e-5)
+    rounding = ROUNDING
 
     @classmethod
     def fits(cls, shape: ConvolutionShape, device: Device) -> str | None:
@@ -143,7 +147,8 @@ class Winograd:
         self._in_blocks(tile_grids(*shape.in_size), len(grad_images), workspace, scratch.used, 1, block)
 
     def weight_gradient(self, images: Array, outgoing: OutgoingGradient, grad_weights: Array, workspace: Array) -> None:
-        """Transformed tiles of the input times those of dLoss/dA and dLoss/dS, summed over all tiles.
+        """Transformed tiles of the input times those of dLoss/dA and dLoss/dS, summed over all tiles; 0 where what is
+        left of the sums is only their rounding.
 
         Tiles are shared out to a few groups, each a task with sums of its own, so that a worker reads what it wrote
         itself; where sums are so large that adding them up would take longer, all workers share each product.
@@ -164,7 +169,7 @@ class Winograd:
             self.device.parallel(groups, group)
         else:
             group(0, 0)
-        arguments = (sums, grad_weights, sums.shape[2], groups, inner, outer)
+        arguments = (sums, grad_weights, sums.shape[2], groups, self.rounding, inner, outer)
         self._launch("winograd_weight_gradient", inner * outer, *arguments)
 
     def _sum_tiles(

@@ -339,30 +339,42 @@ KERNEL void winograd_gradient(const float* __restrict__ grad, const float* __res
     }
 }
 
-DEVICE void weight_gradient_strip(const float* __restrict__ sums, long long step, int groups,
+DEVICE void weight_gradient_strip(const float* __restrict__ sums, long long step, int groups, float rounding,
                                   float* __restrict__ grad_weights, long long grad_step, int lanes) {
-    Lanes column[6], columns[18], row[3];
+    const Lanes zero = broadcast(0.0f);
+    Lanes column[6], size[6], columns[18], sizes[18], row[3], least[3];
     for (int x = 0; x < 6; ++x) {
         for (int y = 0; y < 6; ++y) {
             const float* __restrict__ const sum = sums + (6 * y + x) * step;
             column[y] = load(sum, lanes);
             for (int group = 1; group < groups; ++group) column[y] += load(sum + group * 36 * step, lanes);
+            size[y] = rounding * at_least(column[y], -column[y]);
         }
         weight_gradient_transform(column, columns + x, 6);
+        weight_gradient_sizes(size, sizes + x, 6);
     }
     for (int y = 0; y < 3; ++y) {
         weight_gradient_transform(columns + 6 * y, row, 1);
-        for (int x = 0; x < 3; ++x) store(grad_weights + (3 * y + x) * grad_step, row[x], lanes);
+        weight_gradient_sizes(sizes + 6 * y, least, 1);
+        for (int x = 0; x < 3; ++x) {
+            // NaN is less than nothing, and stays
+            const auto is_rounding = at_least(row[x], -row[x]) < least[x];
+            store(grad_weights + (3 * y + x) * grad_step, is_rounding ? zero : row[x], lanes);
+        }
     }
 }
 
 // sums (groups, 36, rows, columns) over each group of tiles -> the gradient of the weights, (3, 3, rows, columns).
+//
+// Where no spiking input meets a neuron that passes gradient on, the gradient is 0, but what the sums of a tile leave of it
+// is their rounding, which Adam would make steps of. So what is smaller than `rounding` times the sizes of all that it is
+// added up from is 0.
 KERNEL void winograd_weight_gradient(const float* __restrict__ sums, float* __restrict__ grad_weights, int step, int groups,
-                                     int rows, int columns) {
+                                     float rounding, int rows, int columns) {
     const long long grad_step = (long long)rows * columns;
     ROW_LOOP(row, rows, columns) {
         const long long first = (long long)row * columns;
-        EACH_STRIP(column, columns, weight_gradient_strip(sums + first + column, step, groups, grad_weights + first + column,
-                                                          grad_step, lanes))
+        EACH_STRIP(column, columns, weight_gradient_strip(sums + first + column, step, groups, rounding,
+                                                          grad_weights + first + column, grad_step, lanes))
     }
 }

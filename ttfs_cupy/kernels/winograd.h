@@ -97,6 +97,14 @@ DEVICE void weight_gradient_transform(const Lanes* m, Lanes* g, int g_step) {
     g[2 * g_step] = 0.5f * sum_a + 2.0f * sum_b + m[1];
 }
 
+// What weight_gradient_transform adds up, of the sizes |m|: what its rounding is relative to.
+DEVICE void weight_gradient_sizes(const Lanes* m, Lanes* g, int g_step) {
+    const Lanes sum_a = (2.0f / 3.0f) * (m[2] + m[3]), sum_b = (1.0f / 6.0f) * (m[4] + m[5]);
+    g[0] = m[0] + sum_a + sum_b;
+    g[g_step] = WINOGRAD_A * sum_a + WINOGRAD_B * sum_b;
+    g[2 * g_step] = 0.5f * sum_a + 2.0f * sum_b + m[1];
+}
+
 // Runs a statement with a tile's size as constants, `tile_h` and `tile_w`, where it is the usual one: its loops then
 // unroll, and its arrays become registers.
 #define FOR_TILE_SIZE(height, width, ...)        \

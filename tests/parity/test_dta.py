@@ -1,0 +1,202 @@
+"""Wei et al.'s DTA-TTFS beside the direct code and `clip: none`, which here are its coding layer and its gradients."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from reference.comparison import DEVICE, host, outputs_of
+
+from parity import comparison
+from parity.checkouts import DtaTtfs
+from parity.figures import record
+from parity.precision import computing_in
+from ttfs_cupy import Adam, Limits, Network, build
+from ttfs_cupy.exchange import pytorch_file
+from ttfs_cupy.exchange.begin import take_weights
+
+Array = np.ndarray
+SHAPE, CLASSES = (3, 32, 32), 10
+STATISTICS = {"mean": np.array([0.4914, 0.4822, 0.4465]), "std": np.array([0.2023, 0.1994, 0.2010])}
+SMALL = [16, "P", 32, 32, "P", {"linear": 64}, {"linear": 48}]
+BATCH = 6
+
+
+@pytest.fixture
+def small(dta: DtaTtfs) -> Iterator[str]:
+    """The name of a small network, in the tables that their class reads."""
+    tables = dta.spiking.cfg_conv, dta.spiking.cfg_fc
+    for table, layers in zip(tables, ([16, "M", 32, 32, "M"], [32 * 8 * 8, 64, 48, CLASSES]), strict=True):
+        table["small"] = layers
+    yield "small"
+    for table in tables:
+        del table["small"]
+
+
+class TheirModel:
+    """SpikeVGG with the weights of our network, of the same layers."""
+
+    def __init__(self, dta: DtaTtfs, name: str, net: Network, dtype: torch.dtype = torch.float64):
+        self.dtype = dtype
+        with computing_in(dtype), torch.no_grad():
+            self.model = dta.spiking.SpikeVGG(name).to(dtype)
+            for weight, given in zip(self.weights, net.state_dict().values(), strict=True):
+                weight.copy_(torch.from_numpy(given))
+
+    @property
+    def weights(self) -> list[Any]:
+        """From the input on; their class names the full connections first."""
+        return [*self.model.conv.parameters(), *self.model.fc.parameters()]
+
+    def stages(self) -> Iterator[tuple[Any, Any]]:
+        """Each weighted layer with what its neurons do, and each pooling with None."""
+        for modules, signs in (
+            (self.model.conv, self.model.save_sign_conv),
+            (self.model.fc, self.model.save_sign_fc),
+        ):
+            for number, sign in enumerate(signs):
+                if sign == "pre_activation":
+                    yield modules[number], modules[number + 1]
+                elif sign != "activation":
+                    yield modules[number], None
+
+    @torch.no_grad()
+    def layer_by_layer(self, net: Network, encoded: Any) -> tuple[list[comparison.LayerComparison], float]:
+        """Each of their layers, given what ours got; the potentials' deviation."""
+        found, potentials = [], 0.0
+        given = torch.from_numpy(host(encoded).transpose(0, 3, 1, 2).copy()).to(self.dtype)
+        outputs = outputs_of(net)
+        with computing_in(self.dtype):
+            for number, (layer, output, stage) in enumerate(zip(net.layers, outputs, self.stages(), strict=True)):
+                module, neurons = stage
+                # they write into their inputs
+                given = given.clone() if number == 0 or given.dim() == output.ndim else given.flatten(1)
+                if layer.has_weights and neurons is None:
+                    potentials = comparison.of_largest(output, module(given).numpy())
+                elif not layer.has_weights:
+                    np.testing.assert_array_equal(_times(output), (-module(-given)).numpy(), err_msg=layer.name)
+                elif number == 0:
+                    x = neurons(module(given)[0]).numpy()
+                    error = float(np.abs(x - output).max())
+                    assert ((x != 0) == (output != 0)).all()
+                    found.append(comparison.LayerComparison(layer.name, error, error, 0, 0.0, 0, x.size))
+                else:
+                    times, weighted, weight_sum = (value.clone() for value in module(given))
+                    answer = neurons(times, weighted, weight_sum).numpy()
+                    drive, sums = (weight_sum - weighted).numpy(), weight_sum.numpy()
+                    found.append(comparison.compared(layer.name, _times(output), answer, drive, sums, 1.0))
+                given = torch.from_numpy(_times(output)).to(self.dtype)
+        return found, potentials
+
+    def gradients(self, encoded: Array, labels: Array) -> tuple[float, list[Array]]:
+        with computing_in(self.dtype):
+            self.model.zero_grad()
+            images = torch.from_numpy(encoded.transpose(0, 3, 1, 2).copy()).to(self.dtype)
+            loss = torch.nn.functional.cross_entropy(self.model(images), torch.from_numpy(labels).long())
+            loss.backward()
+        return float(loss.detach()), [weight.grad.numpy() for weight in self.weights]
+
+
+def _times(earliness: Array) -> Array:
+    return np.where(earliness == 0, np.inf, 1 - earliness)
+
+
+def network(model: Any, **options: Any) -> Network:
+    return build(model, SHAPE, CLASSES, device=DEVICE, encoding="direct", clip="none", **STATISTICS, **options)
+
+
+def batch() -> tuple[Array, Array]:
+    draw = np.random.default_rng(8)
+    return draw.random((BATCH, *SHAPE), np.float32), np.arange(BATCH, dtype=np.int32)
+
+
+@pytest.mark.parametrize("name", ["VGG11", "VGG16"])
+def test_every_layer_is_theirs(dta: DtaTtfs, name: str) -> None:
+    net = network(f"wei_{name.lower()}", convolution="gemm")
+    images, _ = batch()
+    encoded = net.encode(images[:2])
+    net.forward(encoded)
+    if name == "VGG16":
+        # theirs has the classes of CIFAR-100
+        dta.spiking.cfg_fc[name][-1] = CLASSES
+    found, potentials = TheirModel(dta, name, net).layer_by_layer(net, encoded)
+    record(
+        f"DTA-TTFS, {name}",
+        spike_times=max(one.time_error for one in found),
+        flips=sum(one.flips for one in found),
+        at_the_end=sum(one.at_end for one in found),
+        neurons=sum(one.neurons for one in found),
+        potentials=potentials,
+    )
+    for one in found:
+        one.check()
+    assert potentials <= comparison.POTENTIALS
+
+
+def test_gradients_are_theirs(dta: DtaTtfs, small: str) -> None:
+    """Whole networks, since autograd has to go through theirs: so no neuron may flip."""
+    net = network(SMALL, convolution="gemm")
+    images, labels = batch()
+    encoded = net.encode(images)
+    loss, gradients = net.loss_and_gradients(encoded, labels)
+    theirs = TheirModel(dta, small, net)
+    found, _ = theirs.layer_by_layer(net, encoded)
+    assert not sum(one.flips + one.at_end for one in found), "a neuron flips: choose another seed"
+    their_loss, wanted = theirs.gradients(host(encoded), labels)
+    errors = comparison.gradient_errors(gradients, wanted)
+    record("DTA-TTFS, gradients of a small network", gradients=max(errors.values()), loss=abs(loss - their_loss))
+    assert abs(loss - their_loss) <= 1e-5 * their_loss
+    assert max(errors.values()) <= 2e-6
+
+
+def test_adamw_steps_are_as_close_to_float64_as_theirs(dta: DtaTtfs, small: str) -> None:
+    """torch.optim.AdamW decays before its step, and this engine after it: they differ by lr² times the decay."""
+    net = network(SMALL, convolution="gemm")
+    sides = {dtype: TheirModel(dta, small, net, dtype) for dtype in (torch.float64, torch.float32)}
+    theirs = {dtype: torch.optim.AdamW(side.weights, lr=1e-4) for dtype, side in sides.items()}
+    optimizer = Adam(net.device, net.parameters, lr=1e-4, limits=Limits(weight_decay=0.01))
+    images, labels = batch()
+    encoded = net.encode(images)
+    for _ in range(5):
+        net.train_step(encoded, net.device.to_device(labels), optimizer)
+        for dtype, side in sides.items():
+            side.gradients(host(encoded), labels)
+            theirs[dtype].step()
+    exact, in_float32 = (
+        np.concatenate([weight.detach().numpy().ravel() for weight in side.weights]).astype(np.float64)
+        for side in sides.values()
+    )
+    ours = np.concatenate([weight.ravel() for weight in net.state_dict().values()]).astype(np.float64)
+    mine, their_own = (float(np.linalg.norm(side - exact) / np.linalg.norm(exact)) for side in (ours, in_float32))
+    record("DTA-TTFS, weights from float64 after 5 steps of AdamW", ours=mine, theirs_in_float32=their_own)
+    assert mine <= 1.5 * their_own
+
+
+def test_their_weights_begin_a_run_here(dta: DtaTtfs, small: str, tmp_path: Path) -> None:
+    """Of a state_dict as mainFile.py saves it, its convolutions put first (docs/dta_ttfs.md)."""
+    net = network(SMALL)
+    theirs = TheirModel(dta, small, network(SMALL, seed=1), torch.float32)
+    state = theirs.model.state_dict()
+    file = tmp_path / "weights.pt"
+    torch.save({name: state[name] for name in sorted(state, key=lambda name: name.startswith("fc"))}, file)
+    take_weights(net, pytorch_file.read(file))
+    for mine, their_own in zip(net.state_dict().values(), theirs.weights, strict=True):
+        np.testing.assert_array_equal(mine, their_own.detach().numpy())
+
+
+def test_the_proxy_has_the_same_neurons_in_earliness(dta: DtaTtfs) -> None:
+    """Between its first layer, which reads pixels, and its readout, which is A alone (docs/model.md)."""
+    draw = np.random.default_rng(9)
+    x = np.where(draw.random((8, 32, 8, 8)) < 0.4, 0, draw.random((8, 32, 8, 8)))
+    with computing_in(torch.float64), torch.no_grad():
+        block, neurons = dta.proxy.CNNblock(32, 64, kernel_size=3, padding=1).double(), dta.proxy.SNNactivation()
+        output, drive, weight_sum = block(torch.from_numpy(x))
+        answer = neurons(output.clone(), drive, weight_sum).numpy()
+    drive, divisor = drive.numpy(), 1 + weight_sum.numpy()
+    reached = drive + divisor - 1
+    fires = (divisor > 0) & (reached > 0)
+    expected = np.where(drive >= 1, 1, np.where(fires, reached / np.where(fires, divisor, 1), 0))
+    assert fires.any() and not fires.all()
+    np.testing.assert_allclose(answer, expected, atol=1e-9)
