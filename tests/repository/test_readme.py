@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 TRAINING, PYTHON, COMMANDS = ((ROOT / f"docs/{page}.md").read_text() for page in ("training", "python", "commands"))
 LINES = 200
 # what the commands make, on the machine of whoever types them
-MADE_BY_COMMANDS = ("runs/", "datasets/", ".venv")
+MADE_BY_COMMANDS = ("build/", "runs/", "datasets/", ".venv")
 RUN_FILES = tuple(file.name for file in RunDirectory(Path("run")).files)
 
 
