@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import os
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +30,10 @@ NEEDED = "data: {dataset: digits}\ntraining: {epochs: 1, batch_size: 8}\n"
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is there when somebody begins to type, but for a page's own doings."""
     folder = tmp_path_factory.mktemp("prepared")
-    with contextlib.chdir(folder) if sys.version_info >= (3, 11) else _in(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         workshop.make(folder)
     return folder
-
-
-@contextlib.contextmanager
-def _in(folder: Path) -> Any:
-    before = Path.cwd()
-    os.chdir(folder)
-    yield
-    os.chdir(before)
 
 
 @pytest.fixture(scope="session")

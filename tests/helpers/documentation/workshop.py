@@ -39,7 +39,8 @@ def make(folder: Path) -> None:
     outcome = train(*small(folder / "runs/small_fmnist", **network, **data))
     assert outcome.code == 0, outcome
     _write_pictures(folder)
-    write_json(folder / "old.json", BATCH_32)
+    for name in ("old.json", "config.json"):
+        write_json(folder / name, BATCH_32)
     write_events(folder / "recordings")
     torch.save([torch.zeros(4, 3, 3, 3), torch.zeros(8, 4, 3, 3), torch.zeros(10, 8 * 8 * 8)], folder / "weights.pt")
     for name in (".local/share/bash-completion/completions", ".zfunc", ".config/fish/completions"):
