@@ -44,6 +44,7 @@ LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)\s#]+)(?=[)\s#])")
 log = get_plugin_logger("docs/site")
 
 
+@event_priority(100)
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Makes the package's tree as an installation has it, for what reads docstrings."""
     tree = ROOT / "build" / "site-package"
