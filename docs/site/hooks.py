@@ -46,7 +46,7 @@ log = get_plugin_logger("docs/site")
 
 @event_priority(100)
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Makes the package's tree as an installation has it, for what reads docstrings."""
+    """Makes the package's tree as an installation has it, before what reads docstrings looks for its folders."""
     tree = ROOT / "build" / "site-package"
     shutil.rmtree(tree, ignore_errors=True)
     # copies, since that reader follows no link

@@ -389,7 +389,7 @@ def test_a_message_says_what_would_be_right(minimal: Path) -> None:
     assert "or a list such as [32, P" in mistake(minimal, "network.model=null")
     assert mistake(minimal, "training=null").endswith(
         "must be a section with the keys epochs, batch_size, patience, label_smoothing, average, accumulate, "
-        "max_skipped, checkpoint_every, keep, not null"
+        "max_skipped, checkpoint_every, keep; epochs and batch_size must be there, not null"
     )
     assert len(mistake(minimal, f"seed={'x' * 1000}").rpartition(", not ")[2]) == 60
 

@@ -241,7 +241,7 @@ FILES = {
     "training: {epochs: 1, batch_size: 1}": (
         ": data is missing: it must be a section with the keys "
         "dataset, root, download, size, channels, test, time_window, mean, std, augment, mix, mix_alpha, "
-        "class_weights, sampling, subset, validation, resident"
+        "class_weights, sampling, subset, validation, resident; dataset must be there"
     ),
     f"{MINIMAL}optimizer.lr: 1\n": (": optimizer.lr must not be written with a dot: put lr into the section optimizer"),
 }

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from reference.comparison import DEVICE
 
 from parity.checkouts import T2fsnn
+from parity.ours import build
 from parity.their_network import CPU
-from ttfs_cupy import Config, build, load_config
+from ttfs_cupy import Config, LearningRateSchedule, load_config
 from ttfs_cupy.experiment.named_config import named
 
 # torchvision's classes by the names of both, and a pixel image's mode
@@ -95,12 +95,15 @@ def agree(config: Config, theirs: Any) -> None:
         *(trainer.adam_beta1, trainer.adam_beta2, trainer.adam_epsilon),
     )
     assert config.network.clip == "separate" and config.network.grad_clip == trainer.grad_clip
-    assert (config.schedule.name, config.schedule.annealing) == ("exponential", trainer.annealing)
+    schedule = LearningRateSchedule(optimizer.lr, 10, 5, config.schedule.name, config.schedule.annealing)
+    for epoch in range(3):
+        assert np.isclose(schedule.at(10 * epoch), trainer.lr, rtol=1e-12)
+        trainer.anneal()
     first, last = theirs.network[0], theirs.network[-1]
     assert optimizer.fixed_sign == (first.w_ei is not None)
     assert config.network.t_win == first.t_win
     assert config.network.psp_slope == 1 and config.network.readout == "potential" and last.no_spk
-    net = build(config.network.model, first.input_shape, last.n_neurons, DEVICE)
+    net = build(config.network.model, first.input_shape, last.n_neurons)
     shapes = [tuple(layer.weights.shape) for layer in theirs.network if layer.trainable]
     assert [array.shape for array in net.state_dict().values()] == shapes
     for mine, layer in zip(net.state_dict().values(), (one for one in theirs.network if one.trainable), strict=True):
@@ -122,6 +125,6 @@ def test_pixels_are_standardised_alike(t2fsnn: T2fsnn, dataset: str, tmp_path: P
         mean, std = (
             np.broadcast_to(np.asarray(given, np.float64), (shape[0],)) for given in (config.data.mean, config.data.std)
         )
-        net = build([4], shape, classes, DEVICE, standardize=config.network.standardize, mean=mean, std=std)
+        net = build([4], shape, classes, standardize=config.network.standardize, mean=mean, std=std)
         encoded = net.device.to_host(net.encode(images))[0].transpose(2, 0, 1)
         np.testing.assert_allclose(encoded, theirs, rtol=1e-5, atol=1e-6)

@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reference.comparison import DEVICE, host, outputs_of
+from reference.comparison import host, outputs_of
 from reference.specification import random_images
 
 from parity.checkouts import T2fsnn
 from parity.figures import record
+from parity.ours import build
 from parity.precision import computing_in
 from parity.their_network import TheirNetwork
-from ttfs_cupy import UserError, build, load_dataset
+from ttfs_cupy import UserError, load_dataset
 
 IMAGES = 64
 
@@ -29,7 +30,7 @@ def fashion(count: int) -> np.ndarray:
 def test_neurons_without_input_spike_as_their_window_ends(t2fsnn: T2fsnn) -> None:
     """Of raw pixels with a black background; those that the image reaches spike at the same time as here."""
     images = fashion(IMAGES)
-    net = build([64], images.shape[1:], 10, device=DEVICE)
+    net = build([64], images.shape[1:], 10)
     theirs = TheirNetwork(t2fsnn, "64C3 - P2", images.shape[1:], 10, weights_of(net, "conv1.weight", 64, images))
     encoded = net.encode(images)
     net.forward(encoded)
@@ -58,7 +59,7 @@ def test_windows_of_another_length(t2fsnn: T2fsnn) -> None:
     """They fire at once where S ≥ T + I, which is V ≥ theta for T = 1 alone: it should be T S - I ≥ T."""
     t_win = 2.0
     images = random_images(IMAGES, (3, 8, 8), seed=9)
-    net = build([32], (3, 8, 8), 10, device=DEVICE, t_win=t_win)
+    net = build([32], (3, 8, 8), 10, t_win=t_win)
     weights = [net.state_dict()["conv1.weight"], np.zeros((10, 32 * 16), np.float32)]
     theirs = TheirNetwork(t2fsnn, "32C3 - P2", (3, 8, 8), 10, weights, t_win=t_win)
     encoded = net.encode(images)
@@ -90,7 +91,7 @@ def test_windows_of_another_length(t2fsnn: T2fsnn) -> None:
 def test_readout_of_a_window_of_another_length(t2fsnn: T2fsnn) -> None:
     """They add S to A, whatever T is; the potential at the end of the window is A + T S."""
     images = random_images(IMAGES, (3, 8, 8), seed=10)
-    net = build([{"pool": 1}], (3, 8, 8), 10, device=DEVICE, t_win=2.0)
+    net = build([{"pool": 1}], (3, 8, 8), 10, t_win=2.0)
     theirs = TheirNetwork(t2fsnn, "P1", (3, 8, 8), 10, [net.state_dict()["readout.weight"]], t_win=2.0)
     encoded = net.encode(images)
     ours = host(net.forward(encoded)).astype(np.float64)

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reference.comparison import DEVICE, host, outputs_of
+from reference.comparison import host, outputs_of
 
 from parity import comparison
 from parity.checkouts import DtaTtfs
 from parity.figures import record
+from parity.ours import build
 from parity.precision import computing_in
-from ttfs_cupy import Adam, Limits, Network, build
+from ttfs_cupy import Adam, Limits, Network
 from ttfs_cupy.exchange import pytorch_file
 from ttfs_cupy.exchange.begin import take_weights
 
@@ -104,7 +105,7 @@ def _times(earliness: Array) -> Array:
 
 
 def network(model: Any, **options: Any) -> Network:
-    return build(model, SHAPE, CLASSES, device=DEVICE, encoding="direct", clip="none", **STATISTICS, **options)
+    return build(model, SHAPE, CLASSES, encoding="direct", clip="none", **STATISTICS, **options)
 
 
 def batch() -> tuple[Array, Array]:

@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reference.comparison import DEVICE, host, outputs_of
+from reference.comparison import host, outputs_of
 from reference.specification import random_images
 
 from parity import comparison
 from parity.checkouts import T2fsnn
 from parity.figures import record
+from parity.ours import build
 from parity.precision import computing_in
 from parity.their_network import CPU, TheirNetwork, spec_of
-from ttfs_cupy import build
 
 SHAPE, CLASSES, IMAGES = (3, 12, 15), 7, 8
 LABELS = np.arange(IMAGES, dtype=np.int32) % CLASSES
@@ -31,7 +31,7 @@ def test_small_networks(t2fsnn: T2fsnn, network: str) -> None:
 
 def both(t2fsnn: T2fsnn, text: str, **options: Any) -> tuple[Any, TheirNetwork]:
     spec = spec_of(t2fsnn.run.parse_network_str(f"{text} - {CLASSES}F"))
-    net = build(spec, SHAPE, CLASSES, device=DEVICE, clip="separate", convolution="gemm", seed=3, **options)
+    net = build(spec, SHAPE, CLASSES, clip="separate", convolution="gemm", seed=3, **options)
     kept = {name: value for name, value in options.items() if name in ("readout", "t_win")}
     return net, TheirNetwork(t2fsnn, text, SHAPE, CLASSES, list(net.state_dict().values()), **kept)
 
@@ -42,7 +42,7 @@ def both(t2fsnn: T2fsnn, text: str, **options: Any) -> tuple[Any, TheirNetwork]:
 def test_convolutions_of_uneven_sizes(t2fsnn: T2fsnn, kernel: Any, stride: Any, padding: Any) -> None:
     """Their Conv takes pairs, too, (vertical, horizontal) as here; their network strings cannot say so."""
     layer = {"convolution": 12, "kernel": kernel, "stride": stride, "padding": padding}
-    net = build([layer], SHAPE, CLASSES, device=DEVICE, seed=4)
+    net = build([layer], SHAPE, CLASSES, seed=4)
     encoded = net.encode(random_images(IMAGES, SHAPE, seed=5))
     net.forward(encoded)
     output = outputs_of(net)[0]
@@ -67,7 +67,7 @@ def test_pooling_takes_the_first_of_several_that_spike_at_once(t2fsnn: T2fsnn) -
     with torch.no_grad():
         theirs = t2fsnn.snn.MaxPool((2, 4, 6), 2, 2)
         theirs(torch.from_numpy(np.where(x == 0, np.inf, 1 - x)))
-    net = build(["P"], (2, 4, 6), 2, device=DEVICE)
+    net = build(["P"], (2, 4, 6), 2)
     net.plan(1, training=True)
     net.run(net.device.to_device(x.transpose(0, 2, 3, 1).copy()), training=True)
     assert net.planned is not None

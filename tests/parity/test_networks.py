@@ -4,13 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference.comparison import DEVICE
 from reference.specification import random_images
 
 from parity import comparison
 from parity.checkouts import T2fsnn
+from parity.ours import build
 from parity.their_network import TheirNetwork, spec_of
-from ttfs_cupy import build
 
 SHAPE, CLASSES = (3, 32, 32), 10
 # of CIFAR-10, as their app/run.py has them
@@ -29,7 +28,7 @@ def photographs(count: int) -> np.ndarray:
 @pytest.mark.parametrize("pixels", PIXELS)
 @pytest.mark.parametrize("model", ["vgg7", "vgg11"])
 def test_every_layer_and_gradient_is_theirs(t2fsnn: T2fsnn, model: str, pixels: str, convolution: str) -> None:
-    options: dict[str, Any] = {"clip": "separate", "convolution": convolution, "device": DEVICE, **PIXELS[pixels]}
+    options: dict[str, Any] = {"clip": "separate", "convolution": convolution, **PIXELS[pixels]}
     net = build(model, SHAPE, CLASSES, **options)
     theirs = TheirNetwork(t2fsnn, model, SHAPE, CLASSES, list(net.state_dict().values()))
     labels = np.arange(3, dtype=np.int32)

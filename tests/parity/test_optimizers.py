@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from reference.comparison import DEVICE
 
 from parity.checkouts import T2fsnn
 from parity.digits import CLASSES, SHAPE, digits
 from parity.figures import record
+from parity.ours import build
 from parity.their_network import TheirNetwork, spec_of
-from ttfs_cupy import Adam, Limits, Network, Optimizer, Sgd, build
+from ttfs_cupy import Adam, Limits, Network, Optimizer, Sgd
 
 NETWORK = "32C3 - P2 - 64C3 - P2 - 64F"
 BATCH, STEPS, COUNTED = 64, 20, 5
@@ -67,7 +67,7 @@ def test_steps_are_as_close_to_float64_as_theirs(t2fsnn: T2fsnn, name: str, conv
         "std": std,
         "convolution": convolution,
     }
-    net = build(spec_of(plan), SHAPE, CLASSES, device=DEVICE, **rule)
+    net = build(spec_of(plan), SHAPE, CLASSES, **rule)
     weights = net.state_dict()
     # both sides bound them before the first step, too
     step = optimizer(net, case)

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from reference.comparison import DEVICE, host, outputs_of
+from reference.comparison import host, outputs_of
 
 from parity.checkouts import T2fsnn
 from parity.digits import CLASSES, SHAPE, digits
 from parity.figures import record
+from parity.ours import build
 from parity.their_network import TheirNetwork, spec_of
-from ttfs_cupy import Adam, Network, build
+from ttfs_cupy import Adam, Network
 from ttfs_cupy.exchange import pytorch_file
 from ttfs_cupy.exchange.begin import take_weights
 
@@ -22,7 +23,7 @@ IMAGES, STEPS, BATCH = 1000, 150, 32
 def network(t2fsnn: T2fsnn, images: np.ndarray) -> Network:
     statistics = {"mean": np.array([images.mean()]), "std": np.array([images.std()])}
     spec = spec_of(t2fsnn.run.parse_network_str(f"{TEXT} - {CLASSES}F"))
-    return build(spec, SHAPE, CLASSES, device=DEVICE, clip="separate", standardize=True, seed=1, **statistics)
+    return build(spec, SHAPE, CLASSES, clip="separate", standardize=True, seed=1, **statistics)
 
 
 def batches(images: np.ndarray, labels: np.ndarray) -> Any:

@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 TRAINING, PYTHON, COMMANDS = ((ROOT / f"docs/{page}.md").read_text() for page in ("training", "python", "commands"))
 LINES = 200
 # what the commands make, on the machine of whoever types them
-MADE_BY_COMMANDS = ("runs/", "datasets/", ".venv")
+MADE_BY_COMMANDS = ("build/", "runs/", "datasets/", ".venv")
 RUN_FILES = tuple(file.name for file in RunDirectory(Path("run")).files)
 
 
@@ -108,7 +108,7 @@ def test_every_named_path_exists() -> None:
 
 def test_every_named_command_exists() -> None:
     modules = {command[2] for command in commands() if command[:2] == ["python", "-m"]}
-    assert {"ttfs_cupy.train", "ttfs_cupy.evaluate", "ttfs_cupy.check"} <= modules
+    assert {"ttfs_cupy.train", "ttfs_cupy.bench", "ttfs_cupy.check"} <= modules
     assert [module for module in sorted(modules) if find_spec(module) is None] == []
 
     targets = {command[1] for command in commands() if command[0] == "make"}
@@ -137,7 +137,8 @@ def test_the_training_commands_are_accepted() -> None:
     assert len(calls) >= 6
     for call in calls:
         parsed = train_command.parser().parse_args(call)
-        if parsed.config is not None:
+        # what is no YAML file is T2FSNN's, which is not at hand
+        if parsed.config is not None and parsed.config.suffix != ".json":
             load_config(parsed.config, parsed.set)
 
 

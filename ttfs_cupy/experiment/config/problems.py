@@ -163,7 +163,10 @@ def in_words(annotation: Any) -> str:
         return ", or ".join(map(in_words, get_args(annotation)))
     section = section_of(annotation)
     assert section, f"{annotation} has no description"
-    return f"a section with the keys {', '.join(fields_of(section))}"
+    keys = fields_of(section)
+    needed = [name for name, field in keys.items() if field.is_required()]
+    needs = f"; {' and '.join(needed)} must be there" if needed else ""
+    return f"a section with the keys {', '.join(keys)}{needs}"
 
 
 def _lookup(content: Any, keys: list[str]) -> Any:
