@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from helpers.documentation.built_site import Site, build
-from helpers.environments import CODE, REPOSITORY
+from helpers.documentation.built_site import Site, build, copied
+from helpers.environments import REPOSITORY
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
 CHROMIUM, DRIVER = (shutil.which(program) for program in ("chromium", "chromedriver"))
@@ -70,22 +70,20 @@ FAULTS = {
     "python_api.md": ("# Python\n", r"python_api\.md must have ::: ttfs_cupy\.build once"),
     "yaml_keys.md": ("# Keys\n\n### network.pspslope\n\nx\n", r"network\.pspslope is no such key"),
     "design.md": ("```mermaid\nflowchart TD\n    a --> b\n```\n", r"design\.md: a diagram was changed"),
-    "data.md": ("[a folder](../tests/)\n", r"data\.md(.|\n)*tests"),
+    "data.md": ("[a folder](../tests/) [a file](../setup.cfg)\n", r"data\.md(.|\n)*tests"),
 }
 
 
 def test_what_is_wrong_fails_the_build(site: Site, tmp_path: Path) -> None:
-    for name in (*CODE, "docs", "notebooks"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.cu", "*.png")
-        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored)
-    for name in ("mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md"):
-        shutil.copy(REPOSITORY / name, tmp_path / name)
+    copied(tmp_path)
     for name, (text, _) in FAULTS.items():
         (tmp_path / "docs" / name).write_text(text)
-    built = build(tmp_path / "built", tmp_path)
+    built = build(tmp_path, tmp_path / "built")
     assert built.returncode != 0
     assert [name for name, (_, said) in FAULTS.items() if not re.search(said, built.stderr)] == [], built.stderr
     assert "a key whose meaning is not written" in built.stderr
+    # a file of the repository that is linked is a page by itself
+    assert "python_requires" in (tmp_path / "built/source/setup.cfg.html").read_text()
 
 
 @pytest.fixture(scope="module")

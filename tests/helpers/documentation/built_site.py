@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,13 +11,25 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from helpers.environments import REPOSITORY
+from helpers.environments import CODE, REPOSITORY
 
 PATIENCE = 300
 LOADED = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
 
 
-def build(folder: Path, source: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+def copied(folder: Path) -> Path:
+    """The repository as a clone has it, without what builds left there; that folder."""
+    for name in (*CODE, "docs", "notebooks"):
+        shutil.copytree(
+            REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+        )
+    for path in REPOSITORY.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copy(path, folder)
+    return folder
+
+
+def build(source: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Builds the site of a repository into that folder, in a process of its own, and without the network."""
     # whoever asks for something elsewhere is told that there is nobody
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")

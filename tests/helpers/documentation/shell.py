@@ -154,8 +154,9 @@ def _smaller(name: str, arguments: list[str]) -> list[str]:
     if name == "sweep" and "--resume" not in arguments:
         given = {word.partition("=")[0] for word in arguments}
         settings = {key: value for key, value in SETTINGS.items() if key not in given}
-        elsewhere = ["--dry-run", "--devices", "cpu"] if any("cuda" in word for word in arguments) else []
-        return [*_set(settings), "--no-tune", "--seeds", "0", *elsewhere]
+        # a process for each run takes long: only a sweep with a folder of its own, which a page then reads, is run
+        is_run = "--output" in arguments and not any("cuda" in word for word in arguments)
+        return [*_set(settings), "--no-tune", "--seeds", "0", *([] if is_run else ["--dry-run", "--devices", "cpu"])]
     return []
 
 
