@@ -66,3 +66,18 @@ def test_what_is_said() -> None:
 def test_nothing_is_advised_that_is_so_already_or_would_be_refused(changes: list[str], advice: str) -> None:
     """To begin with psp_slope 0 was the advice where it was 0."""
     assert silence(["conv1"], "test", load_config("quickstart", [PLAIN, *changes])).endswith(SILENT + advice)
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ([], "set network.weight_mean {readout: 0.005}, or set network.silent latest"),
+        (["network.initial_weights=w.safetensors"], "set network.silent latest"),
+    ],
+)
+def test_a_readout_without_silent_classes_needs_another_cure(changes: list[str], advice: str) -> None:
+    """What excluded classes are without is any gradient: neither potentials nor rates wake them."""
+    settings = ["network.readout=spike_times", "network.silent=excluded", *changes]
+    assert silence(["readout"], "test", load_config("quickstart", settings)).endswith(
+        "nothing passes readout, and what is silent does not learn; " + advice
+    )

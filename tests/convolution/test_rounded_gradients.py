@@ -38,6 +38,8 @@ class Sparse:
     """A layer whose channels spike more or less rarely, on both sides; its size, batch and slope are drawn, too."""
 
     seed: int
+    most_images: int = 20
+    most_pixels: int = 15
 
     @cached_property
     def device(self) -> Device:
@@ -45,13 +47,13 @@ class Sparse:
 
     @cached_property
     def shape(self) -> ConvolutionShape:
-        height, width = np.random.default_rng(self.seed).integers(3, 15, 2)
+        height, width = np.random.default_rng(self.seed).integers(3, self.most_pixels, 2)
         return ConvolutionShape((int(height), int(width)), INNER, OUTER, (3, 3), padding=(1, 1))
 
     def gradient(self, kind: type[Gemm] | type[Winograd], scale: float = 1.0) -> np.ndarray:
         """Of the weights, by that algorithm, with the neurons' gradients multiplied by `scale`."""
         device, draw = self.device, np.random.default_rng(self.seed + 1)
-        images, slope = int(draw.integers(1, 20)), float(draw.choice([0.0, 0.5, 1.0]))
+        images, slope = int(draw.integers(1, self.most_images)), float(draw.choice([0.0, 0.5, 1.0]))
         inputs, output = (self._spikes(draw, images, channels) for channels in (INNER, OUTER))
         grad = (draw.normal(0, 1e-2, output.shape) * scale).astype(np.float32)
         weight_sum = draw.normal(0.2, 0.4, output.shape).astype(np.float32)
@@ -77,6 +79,15 @@ def test_what_no_pair_of_spikes_makes_is_0(seed: int) -> None:
     assert not case.gradient(Winograd)[nothing].any()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_of_very_many_tiles_little_is_left(seed: int) -> None:
+    """Sums of many tiles nearly cancel, and then the rule misses some (docs/winograd.md)."""
+    case = Sparse(seed, most_images=257, most_pixels=33)
+    nothing = case.gradient(Gemm) == 0
+    rounded, left = (np.count_nonzero(case.gradient(kind)[nothing]) for kind in (Unrounded, Winograd))
+    assert left <= 0.1 * rounded
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_all_else_keeps_its_bits(seed: int) -> None:
     """But for a few that nearly cancel, which rounding makes uncertain."""
@@ -85,7 +96,8 @@ def test_all_else_keeps_its_bits(seed: int) -> None:
     changed = (by_winograd != before) & (by_gemm != 0)
     assert np.count_nonzero(changed) <= 1e-3 * before.size
     assert not by_winograd[changed].any()
-    assert np.abs(by_gemm[changed]).max(initial=0) < 1e-6 * np.abs(by_gemm).max()
+    # the largest in 400 seeds
+    assert np.abs(by_gemm[changed]).max(initial=0) < 1.5e-6 * np.abs(by_gemm).max()
 
 
 @pytest.mark.parametrize("scale", [2.0**-80, 2.0**-40, 2.0**40, 2.0**120])

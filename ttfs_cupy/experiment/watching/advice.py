@@ -2,6 +2,7 @@
 
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule, is_set
+from ttfs_cupy.neuron.silent_classes import EXCLUDED, LATEST
 
 
 def joined(advice: list[str]) -> str:
@@ -10,9 +11,14 @@ def joined(advice: list[str]) -> str:
     return f"{', '.join(others)}{', or ' if others else ''}{last}"
 
 
-def for_silence(config: Config) -> list[str]:
-    """For layers that never fire, or hardly ever."""
+def for_silence(config: Config, first: str) -> list[str]:
+    """For layers that never fire, or hardly ever; `first` is the lowest."""
     network, advice = config.network, []
+    if first == "readout" and network.silent == EXCLUDED:
+        # classes that are left out of the loss get no gradient that would wake them
+        if network.initial_weights is None:
+            advice.append("set network.weight_mean {readout: 0.005}")
+        return [*advice, f"set network.silent {LATEST}"]
     if network.normalization == "weight" and not network.initial_potential:
         advice.append("set network.initial_potential")
     if _draws_plain_weights(config):

@@ -15,7 +15,7 @@ def silence(layers: list[str], images: str, config: Config) -> str:
     subject = f"layers {', '.join(layers)} never fire" if several else f"layer {layers[0]} never fires"
     return (
         f"warning: {subject} on the {images} images: nothing passes {layers[0]}, and what is silent does not learn; "
-        f"{advice.joined(advice.for_silence(config))}"
+        f"{advice.joined(advice.for_silence(config, layers[0]))}"
     )
 
 
@@ -28,5 +28,5 @@ def faintness(rates: Mapping[str, float], images: str, config: Config) -> str:
     subject = f"layers {named} almost never fire" if others else f"layer {named} almost never fires"
     return (
         f"warning: {subject} on the {images} images: little passes {first}, and what is silent does not learn; "
-        f"{advice.joined(advice.for_silence(config))}"
+        f"{advice.joined(advice.for_silence(config, first))}"
     )
