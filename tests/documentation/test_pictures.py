@@ -2,12 +2,16 @@
 
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from helpers.commands import run_small
+from helpers.datasets_on_disk import write_mnist
 from helpers.environments import REPOSITORY
 
 from ttfs_cupy import load, load_dataset
@@ -52,6 +56,39 @@ def test_the_spikes_are_the_network_s_and_the_bytes_are_the_same_again(
         assert picture == (tmp_path / "two" / name).read_text()
         assert dots(picture) == wanted
         assert f">{decided}</text>" in picture
+
+
+def refusal(run: Path, folder: Path, *options: str) -> str:
+    """The sentence that the script says of a run that it cannot draw."""
+    script = [sys.executable, str(SCRIPT), str(run), "-o", str(folder / "drawn"), *options]
+    said = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout, said.stderr.count("\n")) == (2, "", 1)
+    assert not (folder / "drawn").exists()
+    return said.stderr
+
+
+def test_a_missing_run_or_image_gets_a_sentence(run: Path, tmp_path: Path) -> None:
+    assert "holds no run" in refusal(tmp_path / "none", tmp_path)
+    assert "--image must be from 0 to 359, not 360" in refusal(run, tmp_path, "--image", "360")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"network__psp_slope": 0}, "latency coding, psp_slope 1 and t_win 1: the run has another"),
+        ({"network__model": "[{convolution: 4, kernel: 5, padding: 2}, P]"}, "3x3 convolutions: the run's network has"),
+    ],
+)
+def test_a_network_of_another_kind_gets_a_sentence(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
+    run = run_small(tmp_path / "run", training__epochs=1, **changes)
+    assert told in refusal(run, tmp_path)
+
+
+def test_images_of_another_size_get_a_sentence(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    changes = {"data__dataset": "mnist", "data__root": str(tmp_path), "training__epochs": 1}
+    run = run_small(tmp_path / "run", **changes)
+    assert "of the digits, 1x8x8: the run's images are 1x28x28" in refusal(run, tmp_path)
 
 
 @pytest.mark.parametrize(("name", "most"), [(STILL, 150_000), (MOVING, 300_000)])
