@@ -120,7 +120,7 @@ def test_sliders_work_in_a_browser_without_a_network(browsers: Callable[..., Any
 
 def test_an_export_shows_the_picture_where_no_scripts_run(browsers: Callable[..., Any], tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="the extra notebook brings it")
-    nbconvert = pytest.importorskip("nbconvert", reason="the extra notebook brings it")
+    nbconvert = pytest.importorskip("nbconvert", reason="the extra docs brings it")
     plot.embed_altair()
     v4 = nbformat.v4
     shown = v4.new_output("display_data", chart("level")._repr_mimebundle_())
