@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy import TrainedNetwork
+from ttfs_cupy import TrainedNetwork, UserError
 
 Floats = NDArray[np.float64]
 
@@ -64,16 +64,23 @@ class Passage:
 
 
 def passage(trained: TrainedNetwork, levels: NDArray[np.uint8]) -> Passage:
-    """levels: uint8 (1, 1, height, width), as the data set has them. Raises ValueError where the network is not one of
-    3x3 convolutions with latency coding and psp_slope 1, or a trace does not end in its neuron's spike."""
+    """levels: uint8 (1, 1, height, width), as the data set has them. Raises UserError where the network is not one for
+    such images, of 3x3 convolutions with latency coding and psp_slope 1, or has no neuron to show; ValueError where a
+    trace does not end in its neuron's spike."""
     network = trained.network
     if network.psp_slope != 1 or network.t_win != 1 or not network.encoder.is_spike_code:
-        raise ValueError("the picture is of a network with latency coding, psp_slope 1 and t_win 1")
+        raise UserError("the picture is of a network with latency coding, psp_slope 1 and t_win 1: the run has another")
+    if network.input_shape != levels.shape[1:]:
+        sizes = ["x".join(map(str, shape)) for shape in (levels.shape[1:], network.input_shape)]
+        raise UserError(f"the picture is of the digits, {sizes[0]}: the run's images are {sizes[1]}")
     found = trained.predict(levels)
     pixels = levels.astype(np.float64) / trained.images.maximum
     potentials = network.device.to_host(network.forward(network.encode(pixels.astype(np.float32))))[0]
     spike_times = {name: times[0].astype(np.float64) for name, times in network.spike_times().items()}
     weights = {name: values.astype(np.float64) for name, values in network.state_dict().items()}
+    others = [name for name, values in weights.items() if name != "readout.weight" and values.shape[2:] != (3, 3)]
+    if others:
+        raise UserError(f"the picture is of 3x3 convolutions: the run's network has {others[0]}")
 
     inputs = np.where(pixels[0] > 0, 1 - pixels[0], np.inf)
     layers: list[Layer] = []
@@ -99,7 +106,7 @@ def _layer(name: str, window: int, inputs: Floats, weights: Floats, times: Float
         spike = window + float(own) if np.isfinite(own) else None
         traces.append(_trace(window, padded[:, y : y + 3, x : x + 3], weights[channel], spike))
     rate = float(np.isfinite(times).mean())
-    return Layer(name, times.size, rate, window + times.ravel()[drawn], _chosen(traces, window))
+    return Layer(name, times.size, rate, window + times.ravel()[drawn], _chosen(name, traces, window))
 
 
 def _trace(window: int, inputs: Floats, weights: Floats, spike: float | None) -> Trace:
@@ -118,10 +125,12 @@ def _trace(window: int, inputs: Floats, weights: Floats, spike: float | None) ->
     return Trace(window - 1 + local, potential, spike)
 
 
-def _chosen(traces: list[Trace], window: int) -> tuple[Trace, ...]:
+def _chosen(name: str, traces: list[Trace], window: int) -> tuple[Trace, ...]:
     """Two that fire, early and late, and a silent one that came near: all of them within the strip."""
     seen = [trace for trace in traces if trace.potential.min() > LOW and trace.potential.max() < HIGH]
     fired = [(trace.spike - window, trace) for trace in seen if trace.spike is not None and trace.spike > window]
     silent = [trace for trace in seen if trace.spike is None]
+    if not fired or not silent:
+        raise UserError(f"the picture shows neurons that fire and others that do not: {name} has only one kind")
     chosen = [min(fired, key=lambda item: abs(item[0] - moment))[1] for moment in (0.3, 0.7)]
     return (*chosen, max(silent, key=lambda trace: float(trace.potential.max())))

@@ -13,7 +13,7 @@ from parity.checkouts import T2fsnn
 from parity.figures import record
 from parity.ours import build
 from parity.precision import computing_in
-from parity.their_network import CPU, TheirNetwork, spec_of
+from parity.their_network import CPU, TheirNetwork, sides_of, spec_of
 
 SHAPE, CLASSES, IMAGES = (3, 12, 15), 7, 8
 LABELS = np.arange(IMAGES, dtype=np.int32) % CLASSES
@@ -24,16 +24,16 @@ NETWORKS = ["40F", "64F - 32F", "16C5 - P2", "8C1 - 16C3 - P3", "P2", "16C3 - P2
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_small_networks(t2fsnn: T2fsnn, network: str) -> None:
-    net, theirs = both(t2fsnn, network)
+    net, sides = both(t2fsnn, network)
     images = random_images(IMAGES, SHAPE, seed=2)
-    comparison.check(net, theirs, images, LABELS, network, 2e-6)
+    comparison.check(net, sides, images, LABELS, network)
 
 
-def both(t2fsnn: T2fsnn, text: str, **options: Any) -> tuple[Any, TheirNetwork]:
+def both(t2fsnn: T2fsnn, text: str, **options: Any) -> tuple[Any, dict[torch.dtype, TheirNetwork]]:
     spec = spec_of(t2fsnn.run.parse_network_str(f"{text} - {CLASSES}F"))
     net = build(spec, SHAPE, CLASSES, clip="separate", convolution="gemm", seed=3, **options)
     kept = {name: value for name, value in options.items() if name in ("readout", "t_win")}
-    return net, TheirNetwork(t2fsnn, text, SHAPE, CLASSES, list(net.state_dict().values()), **kept)
+    return net, sides_of(t2fsnn, text, SHAPE, CLASSES, list(net.state_dict().values()), **kept)
 
 
 @pytest.mark.parametrize(
@@ -81,34 +81,39 @@ def test_pooling_takes_the_first_of_several_that_spike_at_once(t2fsnn: T2fsnn) -
 
 def test_readout_by_spike_times(t2fsnn: T2fsnn) -> None:
     """Of a batch in which every class spikes, so that it does not matter what a silent one counts."""
-    net, theirs = both(t2fsnn, "48F", readout="spike_times")
+    net, sides = both(t2fsnn, "48F", readout="spike_times")
     weights = net.state_dict()
     # more excitatory, so that none is silent
     weights["readout.weight"] = np.abs(weights["readout.weight"]) * np.float32(0.15)
     net.load_state_dict(weights)
-    theirs.layers[-1].weights = torch.from_numpy(weights["readout.weight"].astype(np.float64))
-    outputs = check_readout(net, theirs, "readout by spike times")
+    for dtype, theirs in sides.items():
+        theirs.layers[-1].weights = torch.from_numpy(weights["readout.weight"]).to(dtype)
+    outputs = check_readout(net, sides, "readout by spike times")
     assert torch.isfinite(outputs).all(), "a class is silent: choose another seed"
 
 
 def test_readout_by_spike_times_with_silent_classes(t2fsnn: T2fsnn) -> None:
     """They have the probability 0; some of the images' own classes are among them."""
-    net, theirs = both(t2fsnn, "48F", readout="spike_times", silent="excluded")
-    outputs = check_readout(net, theirs, "readout by spike times, silent classes excluded")
+    net, sides = both(t2fsnn, "48F", readout="spike_times", silent="excluded")
+    outputs = check_readout(net, sides, "readout by spike times, silent classes excluded")
     own = outputs[range(IMAGES), LABELS.tolist()]
     assert torch.isinf(own).any() and torch.isfinite(own).any()
     # theirs would be NaN
     assert torch.isfinite(outputs).any(dim=1).all(), "all classes of an image are silent: choose another seed"
 
 
-def check_readout(net: Any, theirs: TheirNetwork, about: str) -> torch.Tensor:
+def check_readout(net: Any, sides: comparison.Sides, about: str) -> torch.Tensor:
     """The times of the readout, as theirs take them."""
     encoded = net.encode(random_images(IMAGES, SHAPE, seed=6))
     _, gradients = net.loss_and_gradients(encoded, LABELS)
-    found, outputs, _ = comparison.layer_by_layer(net, theirs, encoded)
-    errors = comparison.gradient_errors(gradients, theirs.gradients(outputs, LABELS))
-    record(about, spike_times=max(one.time_error for one in found), gradients=max(errors.values()))
+    (found, outputs, _), errors, their_own = comparison.backward(net, sides, encoded, LABELS, gradients)
+    record(
+        about,
+        spike_times=max(one.time_error for one in found),
+        gradients=max(errors.values()),
+        theirs_in_float32=their_own,
+    )
     for one in found:
         one.check()
-    assert max(errors.values()) <= 2e-6
+    assert max(errors.values()) <= comparison.GRADIENTS
     return outputs[-1]

@@ -124,6 +124,11 @@ class TheirNetwork:
             trainer(outputs, torch.from_numpy(labels))
 
 
+def sides_of(*arguments: Any, **options: Any) -> dict[torch.dtype, TheirNetwork]:
+    """The same network in float64 and in float32; arguments and options as TheirNetwork's, but for dtype."""
+    return {dtype: TheirNetwork(*arguments, dtype=dtype, **options) for dtype in (torch.float64, torch.float32)}
+
+
 def spec_of(plan: Sequence[Mapping[str, Any]]) -> list[Any]:
     """A network of theirs, without its last layer, as a list for ttfs_cupy.build."""
     spec: list[Any] = []

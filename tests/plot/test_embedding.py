@@ -1,5 +1,6 @@
 """Altair's charts that hold Vega: nothing is asked of the network, and sliders work without a kernel."""
 
+import contextlib
 import re
 import shutil
 import time
@@ -72,35 +73,66 @@ def test_without_a_library_it_says_what_to_install(missing: str, monkeypatch: py
         plot.embed_altair()
 
 
-def test_sliders_work_in_a_browser_without_a_network(tmp_path: Path) -> None:
+@pytest.fixture
+def browsers() -> Iterator[Callable[..., Any]]:
+    """Opens a browser without a network, with scripts or without."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
     chromium, driver = (shutil.which(program) for program in ("chromium", "chromedriver"))
     if chromium is None or driver is None:
         pytest.skip("needs chromium and chromedriver")
     from selenium.webdriver.chrome.service import Service
 
+    with contextlib.ExitStack() as opened:
+
+        def browser(*, scripts: bool) -> Any:
+            options = webdriver.ChromeOptions()
+            for option in ("--headless=new", "--no-sandbox", "--disable-gpu"):
+                options.add_argument(option)
+            if not scripts:
+                options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+            options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+            found = webdriver.Chrome(options=options, service=Service(driver))
+            opened.callback(found.quit)
+            return found
+
+        yield browser
+
+
+def test_sliders_work_in_a_browser_without_a_network(browsers: Callable[..., Any], tmp_path: Path) -> None:
     plot.embed_altair()
     with altair.renderers.set_embed_options(renderer="svg"):
         page = tmp_path / "page.html"
         page.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{html('first')}{html('second')}", "utf-8")
-    options = webdriver.ChromeOptions()
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    try:
-        browser.get(page.as_uri())
+    browser = browsers(scripts=True)
+    browser.get(page.as_uri())
 
-        def texts() -> list[str]:
-            return [one.text for one in browser.find_elements("css selector", ".mark-text text")]
+    def texts() -> list[str]:
+        return [one.text for one in browser.find_elements("css selector", ".mark-text text")]
 
-        waits(lambda: texts() == ["</script>0", "</script>0"])
-        slide = "const one = document.querySelector(\"input[name='second']\"); one.value = 2; "
-        browser.execute_script(f"{slide} one.dispatchEvent(new Event('input'))")
-        waits(lambda: texts() == ["</script>0", "</script>2"])
-        assert browser.get_log("browser") == []
-    finally:
-        browser.quit()
+    waits(lambda: texts() == ["</script>0", "</script>0"])
+    slide = "const one = document.querySelector(\"input[name='second']\"); one.value = 2; "
+    browser.execute_script(f"{slide} one.dispatchEvent(new Event('input'))")
+    waits(lambda: texts() == ["</script>0", "</script>2"])
+    # the chart has taken the picture's place
+    assert browser.find_elements("css selector", "img") == []
+    assert browser.get_log("browser") == []
+
+
+def test_an_export_shows_the_picture_where_no_scripts_run(browsers: Callable[..., Any], tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="the extra notebook brings it")
+    nbconvert = pytest.importorskip("nbconvert", reason="the extra docs brings it")
+    plot.embed_altair()
+    v4 = nbformat.v4
+    shown = v4.new_output("display_data", chart("level")._repr_mimebundle_())
+    page = tmp_path / "export.html"
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("chart", outputs=[shown])])
+    page.write_text(nbconvert.HTMLExporter().from_notebook_node(notebook)[0], "utf-8")
+    browser = browsers(scripts=False)
+    browser.get(page.as_uri())
+    (picture,) = browser.find_elements("css selector", ".jp-OutputArea img")
+    # drawn, as wide as the SVG says
+    wanted = re.search(r'<svg[^>]* width="([\d.]+)"', shown["data"]["image/svg+xml"])
+    assert wanted and picture.size["width"] == pytest.approx(float(wanted[1]), abs=1)
 
 
 def waits(holds: Callable[[], bool]) -> None:

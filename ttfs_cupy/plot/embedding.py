@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from functools import cache
@@ -14,7 +15,9 @@ _VEGA = ("vl-convert-python, which brings the charting library Vega,", "pip inst
 _RENDERER = "ttfs_cupy"
 
 # The bundle's own names stay inside the function; a page of several charts runs the first one's.
-_PAGE = """<div id="{place}"></div>
+# Vega-Embed empties the chart's place, so that the picture in it stays where no script runs: an export to HTML has no
+# other MIME type to fall back on. It is a file of its own, since names inside it may be another chart's, too.
+_PAGE = """<div id="{place}"><img alt="the chart, without its sliders" src="data:image/svg+xml;base64,{picture}"></div>
 <script>
 if (!window.vegaEmbed) {{ (() => {{ {vega} }})(); }}
 window.vegaEmbed("#{place}", {chart}, {options});
@@ -39,8 +42,15 @@ def _rendered(chart: dict[str, Any], embed_options: dict[str, Any] | None = None
     options = {"actions": False, **(embed_options or {})}
     # a digit cannot begin a name in CSS
     place = f"chart-{uuid.uuid4().hex}"
-    page = _PAGE.format(place=place, vega=_vega(), chart=_in_script(chart), options=_in_script(options))
-    return {"text/html": page, "image/svg+xml": imported("vl_convert", *_VEGA).vegalite_to_svg(chart)}
+    picture: str = imported("vl_convert", *_VEGA).vegalite_to_svg(chart)
+    page = _PAGE.format(
+        place=place,
+        picture=base64.b64encode(picture.encode()).decode(),
+        vega=_vega(),
+        chart=_in_script(chart),
+        options=_in_script(options),
+    )
+    return {"text/html": page, "image/svg+xml": picture}
 
 
 def _in_script(value: dict[str, Any]) -> str:
