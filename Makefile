@@ -62,7 +62,7 @@ build/cuda13/bin/python:
 
 # The compiler that comes as a wheel (extra cpu) is installed always: make cannot know whether one will be found.
 $(VENV)/for-training: setup.cfg | $(BIN)/python
-	$(BIN)/pip install -e '.[cuda$(CUDA),cpu,digits]'
+	$(BIN)/pip install -e '.[cuda$(CUDA),cpu,digits,plot,report]'
 	touch $@
 
 $(VENV)/for-docs: setup.cfg | $(BIN)/python

@@ -159,7 +159,10 @@ def encoder_of(
     check_choice("encoding", encoding, ENCODINGS)
     _check_statistics(channels, mean, std)
     if (encoding == "direct" or standardize) and not isinstance(spec.layers[0], ConvolutionSpec):
-        raise UserError("layer 1 must be a convolution, since the input (direct or standardised) is not a spike code")
+        raise UserError(
+            "layer 1 must be a convolution, since the input (direct or standardised) is not a spike code: put one "
+            "there, or choose encoding latency without standardize"
+        )
     return Encoder(encoding, t_win, standardize, mean, std)
 
 

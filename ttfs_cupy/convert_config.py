@@ -22,6 +22,7 @@ from ttfs_cupy.experiment.config import text as config_text
 from ttfs_cupy.experiment.config.keys import resolve
 from ttfs_cupy.experiment.files.outputs import check_output
 from ttfs_cupy.migration import t2fsnn
+from ttfs_cupy.migration.recognition import is_ours
 from ttfs_cupy.migration.rows import ALWAYS, DEFAULT, OPTION, Row, table
 
 logger = logging.getLogger("ttfs_cupy")
@@ -58,10 +59,11 @@ def _convert(parsed: argparse.Namespace) -> None:
     if parsed.output is not None:
         _check_output(parsed.output, force=parsed.force)
     content = t2fsnn.read(parsed.source)
-    if t2fsnn.is_ours(content):
+    if is_ours(content):
         raise UserError(f"'{shown_path(parsed.source)}' is no config of T2FSNN's: its keys are those of this package")
     translation = t2fsnn.translate(parsed.source, content, parsed.dataset, parsed.network)
     # what would be refused is not written
+    t2fsnn.check_first_layer(translation.where, parsed.network)
     config = resolve(translation.where, translation.content, translation.sources)
     text = named_config.origin(translation) + yaml_of(translation.rows, config)
     for line in table(translation.rows):
@@ -102,7 +104,11 @@ def _commented(text: str, comment: str) -> str:
 
 
 def _remark(row: Row) -> str:
-    if row.origin in (OPTION, ALWAYS):
+    if row.origin == ALWAYS:
         return row.why
-    what = f"T2FSNN's {row.old}{', by default' * (row.origin == DEFAULT)}"
+    what = (
+        f"as {row.old} says"
+        if row.origin == OPTION
+        else f"T2FSNN's {row.old}{', by default' * (row.origin == DEFAULT)}"
+    )
     return f"{what}: {row.why}" if row.why else what

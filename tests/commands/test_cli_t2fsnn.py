@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers.commands import Outcome, command, metrics, train, weights
-from helpers.datasets_on_disk import write_cifar10
+from helpers.datasets_on_disk import write_cifar10, write_mnist
 from helpers.refusals import refused, tree
 from helpers.t2fsnn_files import BATCH_32, BATCH_256, write_json
 from reference.comparison import DEVICE
@@ -127,6 +127,9 @@ def test_the_yaml_file_is_commented(old: Path, here: Path) -> None:
         "  patience: 25                   # T2FSNN's early_stopping: epochs without a better validation accuracy"
         in (lines)
     )
+    assert [line for line in lines if "#" not in line] == []
+    assert "  model: vgg11                   # as --network says" in lines
+    assert "  dataset: cifar10               # as --dataset says" in lines
     assert "  clip: separate                 # clips a spike time's two derivatives one by one" in lines
     assert [line for line in lines if not line.startswith(("  ", "#"))] == [
         "network:                         # what is trained",
@@ -148,6 +151,7 @@ def test_what_convert_config_refuses(old: Path, here: Path) -> None:
     (here / "there.yaml").write_text("precious")
     write_json(here / "ours.json", {"data": {"dataset": "digits"}, "training": {"epochs": 1, "batch_size": 8}})
     write_json(here / "wrong.json", {**BATCH_32, "lr": -1})
+    write_json(here / "layers.json", {**BATCH_32, "w_init_std": {"conv9": 1}})
     before = tree(here)
     refused(convert(old, *CIFAR, "-o", "there.yaml"), "'there.yaml' is there already", "--force")
     refused(convert(old, *CIFAR, "-o", "new.json"), "--output must end in .yaml, not 'new.json'")
@@ -155,6 +159,13 @@ def test_what_convert_config_refuses(old: Path, here: Path) -> None:
     refused(convert("wrong.json", *CIFAR, "-o", "new.yaml"), "wrong.json, lr: optimizer.lr must be a number above 0")
     refused(convert(old), "add --dataset and --network")
     refused(convert("ours.json", *CIFAR), "'ours.json' is no config of T2FSNN's: its keys are those of this package")
+    refused(convert("layers.json", *DIGITS, "-o", "new.yaml"), "w_init_std names layer 'conv9', but the layers with ")
+    for network, kind in (("64F", "full connection"), ("P2 - 8C3", "pooling")):
+        refused(
+            convert(old, "--dataset", "fmnist", "--network", network, "-o", "new.yaml"),
+            f"old.json: network '{network}' begins with a {kind}, but here only a convolution reads standardised ",
+            "takes it with --set network.standardize=false, which codes them as they are",
+        )
     refused(convert(old, "--dataset", "cifar10", "--network", "[8, P"), "--network", "this is not YAML")
     assert tree(here) == before
     assert convert(old, *CIFAR, "-o", "there.yaml", "--force").code == 0
@@ -180,6 +191,39 @@ def test_data_set_and_network_of_other_configs(here: Path) -> None:
         assert config.network.clip == "gain"
     refused(train("quickstart", "--network", "8C3 - Q2"), "model '8C3 - Q2': its part 'Q2' must be such as 64C3")
     refused(train("quickstart", "--dataset", ""), "--dataset '': data.dataset must be the name of a data set (mnist, ")
+
+
+@pytest.mark.parametrize("network", ["16F", "P2 - 8C3"])
+def test_a_network_that_begins_without_a_convolution(old: Path, here: Path, network: str) -> None:
+    """Its standardised pixels are refused, and the way out that is named goes through."""
+    options = ("--dataset", "mnist", "--network", network, *QUICK)
+    write_mnist(here / "datasets/mnist", train=64, test=10)
+    before = tree(here)
+    refused(train(old, *options), f"old.json: network '{network}' begins", "--set network.standardize=false, which")
+    assert tree(here) == before
+    for more in ([], ["--set", "data.mean=null", "--set", "data.std=null"]):
+        outcome = train(old, *options, "--set", "network.standardize=false", *more)
+        assert (outcome.code, outcome.err) == (0, "") and "data.mean " not in outcome.out
+    config = load_config("runs/old/config.yaml")
+    assert (config.network.standardize, config.network.encoding, config.data.mean) == (False, "latency", None)
+
+
+def test_options_win_over_settings(old: Path, here: Path) -> None:
+    write_json(here / "ours.json", {"data": {"dataset": "mnist"}, "training": {"epochs": 1, "batch_size": 128}})
+    for name in ("old.json", "ours.json"):
+        settings = ["network.model=4C3", "data.dataset=mnist", "training.epochs=7", "seed=3"]
+        found = named_config.named(Path(name), "digits", "8C3 - P2", settings, {"seed": 5})
+        assert (found.config.network.model, found.config.data.dataset) == ("8C3 - P2", "digits")
+        assert (found.config.seed, found.config.training.epochs) == (5, 7)
+        # and what does not count is not told
+        assert [line for line in found.table if "--set" in line] == ["then --set training.epochs=7"][: len(found.table)]
+
+
+def test_a_last_layer_that_fires(old: Path) -> None:
+    """As the sentence about no_spk has it."""
+    settings = ["network.readout=spike_times", "network.silent=excluded"]
+    network = named_config.named(old, "digits", "8C3 - P2", settings, {}).config.network
+    assert (network.readout, network.silent, network.clip) == ("spike_times", "excluded", "separate")
 
 
 def test_a_readout_that_is_written_is_told_of(old: Path) -> None:

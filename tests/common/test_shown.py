@@ -2,7 +2,7 @@
 
 import pytest
 
-from ttfs_cupy.common.shown import harmless, listed
+from ttfs_cupy.common.shown import harmless, listed, shown
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,13 @@ from ttfs_cupy.common.shown import harmless, listed
 )
 def test_names(count: int, shown: str) -> None:
     assert listed(f"conv{number}" for number in range(1, count + 1)) == shown
+
+
+def test_words_are_those_of_yaml() -> None:
+    assert [shown(value) for value in (None, True, False, "None")] == ["null", "true", "false", "'None'"]
+    assert shown([None, 0.1, [True, {"conv1": None, "conv2": False}]]) == (
+        "[null, 0.1, [true, {'conv1': null, 'conv2': false}]]"
+    )
 
 
 def test_nothing_ends_a_comment_or_a_docstring() -> None:

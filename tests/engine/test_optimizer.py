@@ -184,12 +184,23 @@ def test_bounds_hold_from_the_start(kind: Any) -> None:
     np.testing.assert_array_equal(host(parameters.values), born)
 
 
-def test_a_sign_outlasts_bounds_on_its_other_side() -> None:
+def test_a_sign_outlasts_bounds_that_end_at_0() -> None:
     net = network()
     born = host(net.parameters.values).copy()
-    Adam(net.device, net.parameters, LR, limits=Limits(weight_clip=(0.1, 1.0), fixed_sign=True))
+    Adam(net.device, net.parameters, LR, limits=Limits(weight_clip=(0, 0.2), fixed_sign=True))
     weights = host(net.parameters.values)
-    assert (weights[born < 0] == 0).all() and (weights[born > 0] >= np.float32(0.1)).all()
+    assert (weights[born < 0] == 0).all() and (weights[born > 0.2] == np.float32(0.2)).all() and (weights > 0).any()
+
+
+@pytest.mark.parametrize("bounds", [(0.1, 1), (-1, -0.25)])
+def test_fixed_signs_need_0_within_the_bounds(bounds: tuple[float, float]) -> None:
+    with pytest.raises(UserError) as caught:
+        Limits(weight_clip=bounds, fixed_sign=True)
+    assert str(caught.value) == (
+        f"weight_clip is {[*map(float, bounds)]}, but fixed_sign needs 0 in it, where weights stay that would cross "
+        "it: widen it, or leave one of them out"
+    )
+    assert Limits(weight_clip=bounds).weight_clip == bounds
 
 
 def test_bounds_are_not_for_averaged_weights() -> None:

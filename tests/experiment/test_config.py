@@ -420,6 +420,8 @@ def test_a_section_must_be_one(minimal: Path, section: str) -> None:
         (["data.std=[0.5, 0.5]"], "data.std"),
         (["network.normalization=weight", "optimizer.weight_clip=[-1, 1]"], "optimizer.weight_clip"),
         (["network.normalization=weight", "optimizer.fixed_sign=true"], "optimizer.fixed_sign"),
+        (["optimizer.weight_clip=[0.1, 1]", "optimizer.fixed_sign=true"], "optimizer.weight_clip"),
+        (["optimizer.weight_clip=[-1, -0.1]", "optimizer.fixed_sign=true"], "optimizer.weight_clip"),
         (["data.mix_alpha=0.2"], "data.mix_alpha"),
         (["data.size=[32, 32]"], "data.size"),
         (["data.channels=3"], "data.channels"),
@@ -469,6 +471,8 @@ def test_keys_that_do_not_go_together(minimal: Path, overrides: list[str], key: 
         ["data.class_weights=[1, 2]", "data.sampling=balanced"],
         ["network.normalization=weight", "network.weight_mean={readout: 0.1}", "network.weight_std={conv1: 0.1}"],
         ["optimizer.l2=5e-4", "optimizer.weight_decay=0.1", "network.normalization=weight"],
+        ["optimizer.weight_clip=[0, 1]", "optimizer.fixed_sign=true"],
+        ["optimizer.weight_clip=[0.1, 1]", "optimizer.fixed_sign=false"],
     ],
 )
 def test_keys_that_go_together(minimal: Path, overrides: list[str]) -> None:

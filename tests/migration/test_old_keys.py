@@ -97,6 +97,21 @@ def test_t2fsnn_s_file_in_the_place_of_one_of_ours(tmp_path: Path) -> None:
     )
 
 
+def test_the_hint_is_for_t2fsnn_s_file_alone(tmp_path: Path) -> None:
+    """One of ours with a stray key was sent to convert-config, which sent it back."""
+    file = tmp_path / "mixed.json"
+    file.write_text('{"data": {"dataset": "digits"}, "training": {"epochs": 1, "batch_size": 2}, "lr": 0.1}')
+    assert mistake(file) == f"{file}: lr is not a key: did you mean optimizer.lr?"
+    file = tmp_path / "OLD.JSON"
+    file.write_text('{"use_adam": true, "epochs": 1, "batch_size": 2}')
+    assert mistake(file).endswith("convert-config translates T2FSNN's whole file")
+
+
+def test_an_empty_key_is_seen(minimal: Path) -> None:
+    minimal.write_text(f'{minimal.read_text()}"": 1\n')
+    assert f"{minimal}: '' is not a key: " in mistake(minimal)
+
+
 def test_names_of_nobody() -> None:
     assert old_key("qqq") is None and old_key("") is None
     assert old_key("ITERATIONNUM") is OLD_KEYS["iterationNum"]

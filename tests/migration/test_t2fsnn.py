@@ -12,6 +12,7 @@ from ttfs_cupy.experiment.config.keys import resolve
 from ttfs_cupy.migration import t2fsnn
 from ttfs_cupy.migration.old_keys import T2FSNN_KEYS
 from ttfs_cupy.migration.rows import Row, table
+from ttfs_cupy.models import build
 
 SHORTEST = {"epochs": 3, "batch_size": 8}
 KNOWN = ", ".join(T2FSNN_KEYS)
@@ -183,7 +184,7 @@ FILES = {
     "[" * 100_000: " cannot be read: it is nested too deeply",
     "{}": ": epochs and batch_size must be there, for which T2FSNN has no default",
     '{"epochs": 3}': ": batch_size must be there, for which T2FSNN has no default",
-    " " * 300_000: " is larger than 256 KiB: name a YAML file, which is a page or two",
+    " " * 300_000: " is larger than 256 KiB: name a config, which is a page or two",
 }
 
 
@@ -210,7 +211,13 @@ VALUES: list[tuple[dict[str, Any], str]] = [
     ({"learning": 1}, f": learning {IGNORED}: known are {KNOWN}"),
     ({"w_deacy": 1}, f": w_deacy {IGNORED}: did you mean w_decay?"),
     ({"LR": 1}, f": LR {IGNORED}: did you mean lr?"),
-    ({"no_spk": True}, f": no_spk {IGNORED}: leave it out here; T2FSNN's no_spk is network.readout here"),
+    (
+        {"no_spk": False},
+        f": no_spk {IGNORED}: leave it out here; for false train with --set network.readout=spike_times --set "
+        "network.silent=excluded",
+    ),
+    ({"num_class": 3}, f": num_class {IGNORED}: leave it out here; DTA-TTFS's num_class is not set here"),
+    ({"": 1}, f": '' {IGNORED}: known are {KNOWN}"),
     ({"a\nb": 1}, rf": a\nb {IGNORED}: known are"),
     ({"use_adam": "yes"}, ": use_adam must be true or false, not 'yes'"),
     ({"use_adam": None}, ": use_adam must be true or false, not null"),
@@ -240,9 +247,14 @@ VALUES: list[tuple[dict[str, Any], str]] = [
     ({"eps": 1e-8, "adam_epsilon": 1e-8}, ": adam_epsilon and eps say the same: keep one of them"),
     (
         {"w_init_std": [0.1]},
-        ": w_init_std has 1 values, but 11 layers have weights: conv1, conv2, conv3, conv4, conv5, conv6, conv7, "
-        "conv8, conv9, conv10, readout",
+        ": w_init_std has 1 value, but there are 11 layers with weights: conv1, conv2, conv3, conv4, conv5, conv6, "
+        "conv7, conv8, conv9, conv10, readout",
     ),
+    (
+        {"w_init_mean": {"conv1": 0, "conv11": 1}},
+        ": w_init_mean names layer 'conv11', but the layers with weights are conv1, conv2, ",
+    ),
+    ({"betas": [None, True, 1]}, ": betas must be two numbers, such as [0.9, 0.999], not [null, true, 1]"),
     ({"w_init_mean": "x"}, ", w_init_mean: network.weight_mean must be a number"),
 ]
 
@@ -251,6 +263,47 @@ VALUES: list[tuple[dict[str, Any], str]] = [
 def test_values(old: Path, content: dict[str, Any], sentence: str) -> None:
     said = refusal(old, {**SHORTEST, **content})
     assert said.startswith(f"old.json{sentence}") and len(said) < 500
+
+
+# settings beside a file that says nothing of them → the sentence, which does not speak of a key of the file
+WAYS = {
+    "network.psp_slope=0": (
+        "old.json, as T2FSNN always has it: network.clip separate is defined for a psp_slope of 1 alone: choose gain "
+        "or none"
+    ),
+    "network.encoding=direct": (
+        "old.json, as T2FSNN always has it: network.standardize belongs to latency encoding (direct always does it): "
+        "leave it out"
+    ),
+}
+
+
+@pytest.mark.parametrize("setting", WAYS)
+def test_settings_that_contradict_what_t2fsnn_always_does(old: Path, setting: str) -> None:
+    found = translated(old, SHORTEST)
+    with pytest.raises(UserError) as caught:
+        resolve(found.where, found.content, found.sources, [setting])
+    assert str(caught.value) == WAYS[setting]
+
+
+@pytest.mark.parametrize(
+    ("network", "count"), [("8C3 - P2 - 4C3 - 16F - 8F", 5), ("P2", 1), ("16F", 2), ([4, "P", {"linear": 3}], 3)]
+)
+def test_layers_are_called_as_in_the_network(old: Path, network: Any, count: int) -> None:
+    state = build(network, (3, 32, 32), device="cpu").state_dict()
+    names = [name.removesuffix(".weight") for name in state]
+    said = refusal(old, {**SHORTEST, "w_init_std": [0.1] * 9}, network=network)
+    are, layers = ("is", "layer") if count == 1 else ("are", "layers")
+    assert said.endswith(f"but there {are} {count} {layers} with weights: {', '.join(names)}") and len(names) == count
+
+
+def test_null_stands_in_the_table(old: Path) -> None:
+    (line,) = (
+        line
+        for line in table(translated(old, {**SHORTEST, "w_init_std": [0.1, None, 0.3]}, network="8C3 - P2 - 16F").rows)
+        if line.startswith("w_init_std")
+    )
+    assert "[0.1, null, 0.3]" in line
 
 
 def test_what_the_command_line_has_to_name(old: Path) -> None:

@@ -330,4 +330,4 @@ def test_numpys_integers_count_as_python_s(kind: Any) -> None:
 @pytest.mark.parametrize("rule", [{"encoding": "direct"}, {"standardize": True}])
 def test_values_that_are_no_spikes_need_a_convolution_first(rule: dict[str, Any]) -> None:
     for spec in (["P", 8], [{"linear": 8}]):
-        assert "layer 1 must be a convolution" in mistake(spec, **rule)
+        assert "put one there, or choose encoding latency without standardize" in mistake(spec, **rule)

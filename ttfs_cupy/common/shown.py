@@ -4,7 +4,18 @@ import re
 import reprlib
 from collections.abc import Iterable
 
-_repr = reprlib.Repr()
+
+class _Repr(reprlib.Repr):
+    """With YAML's words, in lists and mappings, too."""
+
+    def repr_NoneType(self, _value: None, _level: int) -> str:  # noqa: N802 (named by the type)
+        return "null"
+
+    def repr_bool(self, value: bool, _level: int) -> str:
+        return str(value).lower()
+
+
+_repr = _Repr()
 # no list or mapping is written out whole, nor is one that holds itself followed
 _repr.maxlevel, _repr.maxlist, _repr.maxtuple, _repr.maxdict = 3, 10, 10, 5
 _repr.maxstring = _repr.maxother = 1000
@@ -12,10 +23,6 @@ _repr.maxstring = _repr.maxother = 1000
 
 def shown(value: object, most: int = 60) -> str:
     """A value as its author may have written it (in YAML: null, true), of at most so many characters."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, str):
         # all that is shown of a text is its beginning, without what reprlib puts into its middle
         return one_line(repr(value[: most + 1]), most)

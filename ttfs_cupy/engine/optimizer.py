@@ -57,7 +57,8 @@ class Limits:
 
     Bounds hold from an optimiser's construction on: it moves the weights that lie outside. A sign is that from before.
     Where weights are standardised, raw ones decay, gains do not, and there are neither bounds nor signs.
-    Raises UserError for a negative decay or l2, a norm not above 0, and bounds that are not in order.
+    Raises UserError for a negative decay or l2, a norm not above 0, bounds that are not in order, and with fixed_sign
+    those that leave out 0.
     """
 
     weight_decay: float = 0.0
@@ -80,6 +81,8 @@ class Limits:
             raise UserError(f"weight_clip must have the lower number first, not {shown(bounds)}")
         object.__setattr__(self, "weight_clip", (low, high))
         check_flag("fixed_sign", self.fixed_sign)
+        if self.fixed_sign and (trouble := sign_trouble((low, high))):
+            raise UserError(f"weight_clip {trouble}")
 
 
 def _checked_decay(name: str, value: float) -> float:
@@ -108,6 +111,17 @@ def decay_trouble(lr: float, weight_decay: float) -> str | None:
     return (
         f"is {weight_decay:g}: a step takes lr times that off each weight, with lr {lr:g} more than all of it; "
         "lower one of them"
+    )
+
+
+def sign_trouble(weight_clip: tuple[float, float]) -> str | None:
+    """What is wrong with those bounds where signs are fixed; None if nothing is."""
+    low, high = weight_clip
+    if low <= 0 <= high:
+        return None
+    return (
+        f"is {shown([low, high])}, but fixed_sign needs 0 in it, where weights stay that would cross it: widen it, or "
+        "leave one of them out"
     )
 
 

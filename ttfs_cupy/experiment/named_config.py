@@ -13,6 +13,7 @@ from ttfs_cupy.experiment.config import Config, load_config
 from ttfs_cupy.experiment.config import text as config_text
 from ttfs_cupy.experiment.config.keys import resolve
 from ttfs_cupy.migration import t2fsnn
+from ttfs_cupy.migration.recognition import is_json, is_ours
 from ttfs_cupy.migration.rows import table
 
 
@@ -52,15 +53,23 @@ def named(
 ) -> NamedConfig:
     """The config of that name with overrides and options on top, as `load_config` has them.
 
-    dataset, network: of the command's line; a YAML file may name others. Raises UserError.
+    dataset, network: of the command's line; a YAML file may name others. As options they win over overrides.
+    Raises UserError.
     """
-    content = t2fsnn.read(path) if t2fsnn.is_json(path) else None
-    if content is None or t2fsnn.is_ours(content):
-        more = {"data.dataset": dataset, "network.model": network}
-        return NamedConfig(load_config(path, overrides, {**options, **more}))
+    options = {**options, "data.dataset": dataset, "network.model": network}
+    content = t2fsnn.read(path) if is_json(path) else None
+    if content is None or is_ours(content):
+        return NamedConfig(load_config(path, overrides, options))
     translation = t2fsnn.translate(path, content, dataset, network)
     config = resolve(translation.where, translation.content, translation.sources, overrides, options)
-    told = [*table(translation.rows), *(f"then {config_text.called(assignment)}" for assignment in overrides)]
+    if config.network.standardize:
+        t2fsnn.check_first_layer(translation.where, config.network.model)
+    elif config.network.encoding == "latency":
+        # whoever sets network.standardize to false need not take off what goes with it
+        translation = translation.without_statistics()
+        config = resolve(translation.where, translation.content, translation.sources, overrides, options)
+    counting = (one for one in overrides if options.get(one.partition("=")[0]) is None)
+    told = [*table(translation.rows), *(f"then {config_text.called(assignment)}" for assignment in counting)]
     return NamedConfig(config, told, origin(translation))
 
 

@@ -3,17 +3,18 @@
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ttfs_cupy import models
 from ttfs_cupy.common.checks import check_flag
+from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files import yaml_text
 from ttfs_cupy.common.files.json_text import keys_and_values
 from ttfs_cupy.common.files.reading import reason
-from ttfs_cupy.common.shown import listed, one_line, shown, shown_path
+from ttfs_cupy.common.shown import are, counted, listed, one_line, shown, shown_path
 from ttfs_cupy.data.sources.datasets import DATASETS
 from ttfs_cupy.migration.old_keys import T2FSNN_KEYS, T2FSNN_TAKEN, old_key
 from ttfs_cupy.migration.rows import ALWAYS, DEFAULT, FILE, OPTION, Row
@@ -30,6 +31,8 @@ _DEFAULTS = {
     "early_stopping": 25,
 }
 _BOUNDS = {"w_min": -1, "w_max": 1}
+# The last layer's, which its run.py sets: what to do for what it would say
+_NO_SPK = "leave it out here; for false train with --set network.readout=spike_times --set network.silent=excluded"
 _OF_ADAM = ("adam_beta1", "adam_beta2", "adam_epsilon", "betas", "eps")
 
 # What it standardises with, by data set: mean and deviation of each channel. CIFAR-10's serve for CIFAR-100, too.
@@ -69,12 +72,14 @@ class Translation:
 
     @property
     def sources(self) -> dict[str, str]:
-        """Dotted key → the old one that set it, for messages."""
-        return {row.new: f"{self.where}, {row.old}" for row in self.rows if row.new and row.origin == FILE}
+        """Dotted key → what set it, for messages: the old one, or T2FSNN's way."""
+        names = {row.new: f"{self.where}, {row.old}" for row in self.rows if row.new and row.origin == FILE}
+        ways = {row.new: f"{self.where}, as T2FSNN always has it" for row in self.rows if row.origin == ALWAYS}
+        return names | ways
 
-
-def is_json(path: Path) -> bool:
-    return path.suffix.lower() == ".json"
+    def without_statistics(self) -> "Translation":
+        """For a network that codes pixels as they are."""
+        return replace(self, rows=tuple(row for row in self.rows if row.new not in ("data.mean", "data.std")))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -82,17 +87,12 @@ def read(path: Path) -> dict[str, Any]:
     where = shown_path(path)
     beginning = f"{where} cannot be read: it is"
     try:
-        text = yaml_text.read_file(path, where).decode("utf-8-sig")
+        text = yaml_text.read_file(path, where, "config").decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{where} cannot be read: {reason(error)}") from None
     except UnicodeDecodeError:
         raise UserError(f"{beginning} not UTF-8 text") from None
     return keys_and_values(text, beginning, each_once=True)
-
-
-def is_ours(content: Mapping[str, Any]) -> bool:
-    """Whether it is a config of ours, which JSON can hold as well as YAML: such a one has sections."""
-    return any(isinstance(content.get(section), Mapping) for section in ("data", "training"))
 
 
 def translate(path: Path, content: Mapping[str, Any], dataset: str | None, network: Any) -> Translation:
@@ -124,19 +124,36 @@ def translate(path: Path, content: Mapping[str, Any], dataset: str | None, netwo
     return Translation(where, tuple(rows))
 
 
+def check_first_layer(where: str, network: Any) -> None:
+    """Of a network that is to read standardised pixels. Raises UserError unless it is a convolution.
+
+    T2FSNN takes others, too, and their times from outside the window. Here these layers read spikes alone.
+    """
+    first = models.read(network).layers[0]
+    if not isinstance(first, models.ConvolutionSpec):
+        kind = "pooling" if isinstance(first, models.PoolSpec) else "full connection"
+        raise UserError(
+            f"{where}: network {shown(network)} begins with a {kind}, but here only a convolution reads standardised "
+            f"pixels: {called('train')} takes it with --set network.standardize=false, which codes them as they are"
+        )
+
+
 def _check_keys(where: str, content: Mapping[str, Any]) -> None:
     for key in content:
         if key not in T2FSNN_KEYS:
             close = difflib.get_close_matches(key.lower(), T2FSNN_KEYS, n=1, cutoff=0.7)
             old = old_key(key)
-            if close:
+            if key.lower() == "no_spk":
+                hint = _NO_SPK
+            elif close:
                 hint = f"did you mean {close[0]}?"
             elif old is not None:
                 hint = f"leave it out here; {old.answer(key)}"
             else:
                 hint = f"known are {', '.join(T2FSNN_KEYS)}"
             raise UserError(
-                f"{where}: {one_line(key, 60)} is not a key of T2FSNN's, which would have ignored it: {hint}"
+                f"{where}: {one_line(key, 60) or shown(key)} is not a key of T2FSNN's, which would have ignored it: "
+                f"{hint}"
             )
     if missing := [key for key in _REQUIRED if key not in content]:
         raise UserError(f"{where}: {' and '.join(missing)} must be there, for which T2FSNN has no default")
@@ -246,12 +263,18 @@ class _Keys:
         """One number for all layers, or one for each."""
         if value is None:
             return self._idle(key, "left out: Kaiming's, as here")
+        layers = listed(self.layers, 20)
+        if isinstance(value, Mapping) and (unknown := [name for name in value if name not in self.layers]):
+            raise UserError(
+                f"{self.where}: {key} names layer {shown(unknown[0])}, but the layers with weights are {layers}"
+            )
         if not isinstance(value, list):
             return self._row(key, value, value, "")
         if len(value) != len(self.layers):
+            count = len(self.layers)
             raise UserError(
-                f"{self.where}: {key} has {len(value)} values, but {len(self.layers)} layers have weights: "
-                f"{listed(self.layers, 20)}"
+                f"{self.where}: {key} has {counted(len(value), 'value')}, but there {are(count)} "
+                f"{counted(count, 'layer')} with weights: {layers}"
             )
         named = {layer: one for layer, one in zip(self.layers, value, strict=True) if one is not None}
         return self._row(key, value, named, "by layer") if named else self._idle(key, "left out: Kaiming's, as here")

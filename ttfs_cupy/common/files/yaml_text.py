@@ -44,12 +44,15 @@ class TextError(Exception):
         self.problem = problem
 
 
-def read_file(path: Path, called: str) -> bytes:
-    """A file's bytes. Raises OSError as `open_file` does, and UserError, which begins with `called`, if it is large."""
+def read_file(path: Path, called: str, kind: str = "YAML file") -> bytes:
+    """A file's bytes. Raises OSError as `open_file` does, and UserError, which begins with `called`, if it is large.
+
+    kind: what should have been named instead.
+    """
     with open_file(path) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise UserError(f"{called} is larger than {MAX_BYTES >> 10} KiB: name a YAML file, which is a page or two")
+        raise UserError(f"{called} is larger than {MAX_BYTES >> 10} KiB: name a {kind}, which is a page or two")
     return content
 
 

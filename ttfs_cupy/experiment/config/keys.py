@@ -26,7 +26,7 @@ from ttfs_cupy.data.order import SAMPLINGS
 from ttfs_cupy.data.sources.datasets import idle_option, options_of
 from ttfs_cupy.data.sources.raw import OPTIONS
 from ttfs_cupy.device import NAMES as DEVICE_NAMES
-from ttfs_cupy.engine.optimizer import decay_trouble
+from ttfs_cupy.engine.optimizer import decay_trouble, sign_trouble
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment.config import text as config_text
 from ttfs_cupy.experiment.config.problems import sentence
@@ -234,6 +234,8 @@ class OptimizerConfig(Section):
         refuse_idle(self, "optimizer", {"momentum": "sgd", "beta1": "adam", "beta2": "adam", "eps": "adam"})
         if trouble := decay_trouble(self.lr, self.weight_decay):
             raise conflict("optimizer.weight_decay", trouble)
+        if self.fixed_sign and self.weight_clip is not None and (trouble := sign_trouble(self.weight_clip)):
+            raise conflict("optimizer.weight_clip", trouble)
         return self
 
 

@@ -4,6 +4,7 @@ import difflib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +14,7 @@ from pydantic_core import ErrorDetails
 from ttfs_cupy.common.command.typed_command import called
 from ttfs_cupy.common.shown import one_line, shown
 from ttfs_cupy.migration.old_keys import T2FSNN_KEYS, old_key
+from ttfs_cupy.migration.recognition import is_json, is_ours
 
 # the type of an error between keys; its context names the dotted `key` and the `problem`
 CONFLICT = "conflict"
@@ -50,9 +52,10 @@ def sentence(
     more = f" (and {len(others)} more mistake{'s' * (len(others) > 1)})" if others else ""
     if others and len(found) > _MOST:
         more = " (and many more mistakes)"
-    if where.endswith(".json") and first.is_unknown and first.key in T2FSNN_KEYS:
+    is_theirs = is_json(Path(where)) and not is_ours(content)
+    if is_theirs and first.is_unknown and first.key in T2FSNN_KEYS:
         more += f"; {called('convert-config')} translates T2FSNN's whole file"
-    return f"{_source(first.key, where, sources)}: {one_line(first.key, 80)} {first.text}{more}"
+    return f"{_source(first.key, where, sources)}: {one_line(first.key, 80) or shown(first.key)} {first.text}{more}"
 
 
 def _source(key: str, where: str, sources: dict[str, str]) -> str:
