@@ -77,7 +77,7 @@ def _without_home_sign(path: str) -> str:
 
 # A description says what is right, and ends the sentence that a user gets to read: "... must be {description}".
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
-Text = Annotated[str, Field(strict=True, min_length=1, description="some text")]
+Text = Annotated[str, Field(strict=True, min_length=1)]
 PathText = Annotated[Text, Field(description="a path"), AfterValidator(_without_home_sign)]
 DatasetName = Annotated[Text, Field(description=f"the name of a data set ({', '.join(DATASETS)})")]
 Seed = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_SEED))]
