@@ -38,6 +38,8 @@ UNNAMED = {
     '<input class="md-toggle" data-md-toggle="drawer"': "Navigation",
 }
 # what tests read behind a fence's language
+# drawings with small letters, which narrow screens would make smaller still
+DRAWING = re.compile(r'<p>(<img [^>]*src="[^"]*\bimages/[^"]*\.svg"[^>]*>)</p>')
 WHY_NOT_RUN = re.compile(r'^( *`{3,}\w+) no-run="[^"\n]*"$', re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)\s#]+)(?=[)\s#])")
 
@@ -92,8 +94,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Typesets formulas."""
-    return formulas.typeset(html)
+    """Typesets formulas, and has drawings keep their size."""
+    framed = r'<div class="drawing" tabindex="0" role="group" aria-label="Drawing">\1</div>'
+    return DRAWING.sub(framed, formulas.typeset(html))
 
 
 def _outside_of_code(markdown: str, changed: Callable[[str], str]) -> str:

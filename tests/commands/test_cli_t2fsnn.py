@@ -190,7 +190,7 @@ def test_data_set_and_network_of_other_configs(here: Path) -> None:
         assert (config.data.dataset, config.network.model) == ("digits", "8C3 - P2 - 16C3")
         assert config.network.clip == "gain"
     refused(train("quickstart", "--network", "8C3 - Q2"), "model '8C3 - Q2': its part 'Q2' must be such as 64C3")
-    refused(train("quickstart", "--dataset", ""), "--dataset '': data.dataset must be some text")
+    refused(train("quickstart", "--dataset", ""), "--dataset '': data.dataset must be the name of a data set (mnist, ")
 
 
 @pytest.mark.parametrize("network", ["16F", "P2 - 8C3"])

@@ -9,7 +9,7 @@ from helpers.environments import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "how_it_works.md").read_text()
 # py, not python: a quotation is no example that could be run
 BLOCK = re.compile(r"^```(?:cpp|py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMED = re.compile(r"`((?:ttfs_cupy|data|models)/[\w/]+\.(?:cu|cpp|h|py))`")
+NAMED = re.compile(r"\[`((?:ttfs_cupy|data|models)/[\w/]+\.(?:cu|cpp|h|py))`\]\(\.\./\1\)")
 
 
 def quotations() -> list[tuple[str, str]]:
@@ -39,7 +39,7 @@ def test_every_part_of_the_model_is_quoted() -> None:
 
 
 def test_every_function_that_is_named_beside_a_file_is_there() -> None:
-    pairs = re.findall(r"`((?:ttfs_cupy|data|models)/[\w/]+\.(?:cu|cpp|h|py))`, `([\w.]+)`", PAGE)
+    pairs = re.findall(rf"{NAMED.pattern},\s`([\w.]+)`", PAGE)
     assert len(pairs) > 10
     missing = [(file, name) for file, name in pairs if name.split(".")[-1] not in (REPOSITORY / file).read_text()]
     assert missing == []

@@ -15,7 +15,7 @@ from helpers.configs import MINIMAL
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.registry import algorithms
-from ttfs_cupy.data import split
+from ttfs_cupy.data import DATASETS, split
 from ttfs_cupy.data.augmentation import CHOICES
 from ttfs_cupy.experiment.config import dump_config, load_config
 from ttfs_cupy.experiment.prepare import prepare
@@ -50,7 +50,7 @@ VALUES = {
     "threads=1e23": "threads must be a whole number from 1, or null, not 1e+23",
     "threads=1000000": "threads must be at most 1024, not 1000000",
     "tune=yes": "tune must be true or false, not 'yes'",
-    "output=3": "output must be some text, or null, not 3",
+    "output=3": "output must be a path, or null, not 3",
     "output=~nosuchuser/x": "output must be a path whose ~ names a user of this machine, not '~nosuchuser/x'",
     "data.augment=cifra": f"data.augment must be {CHOICES}, not 'cifra': did you mean cifar?",
     "data.augment=3": f"data.augment must be {CHOICES}, not 3",
@@ -98,7 +98,7 @@ VALUES = {
     "network.initial_weights=": None,
     "network.convolution=wino": f"network.convolution must be {ALGORITHMS}, not 'wino'",
     "network.precision=half": "network.precision must be float32, split or tf32, not 'half'",
-    "data.dataset=": "data.dataset must be some text, not null",
+    "data.dataset=": f"data.dataset must be the name of a data set ({', '.join(DATASETS)}), not null",
     "data.root=~nosuchuser/x": "data.root must be a path whose ~ names a user of this machine, not '~nosuchuser/x'",
     "data.size=[32]": (
         "data.size must be [height, width], two whole numbers from 1 to 4096, such as [32, 32], or null, not [32]"
@@ -203,7 +203,7 @@ def test_of_wrong_values_only_a_line_is_shown(minimal: Path) -> None:
 OPTIONS = [
     ({"device": "gpu"}, "--device gpu: device must be auto, cuda, cuda:N or cpu, not 'gpu'"),
     ({"seed": -1}, "--seed -1: seed must be a whole number from 0, not -1"),
-    ({"output": ""}, "--output '': output must be some text, or null, not ''"),
+    ({"output": ""}, "--output '': output must be a path, or null, not ''"),
     (
         {"device": None, "output": "a b", "seed": None, "device ": 1},
         "--device  1: device  is not a key: did you mean device?",

@@ -37,6 +37,9 @@ class Network:
     Sizes at this boundary are (channels, height, width), as PyTorch users expect; arguments may be NumPy or CuPy
     arrays, and results are arrays of the network's device. Threads take turns: a call waits until no other one runs. A
     copy, by the module copy or by pickle, has weights of its own.
+    device: where it computes. encoder: makes earliness of pixels, as encode() does. t_win: T, the length of a window.
+    parameters: the weights and their gradients, which an optimiser takes. loss: sums up the loss and the accuracy of
+    steps until loss.reset(); loss.read() waits for the device.
     """
 
     def __init__(
@@ -290,7 +293,7 @@ class Network:
         self.last_inputs = inputs
         for stage, slots in zip(plan.stages, plan.slots, strict=True):
             batch_size = len(inputs)
-            out = slots.activations(batch_size, with_weight_sum=training and self._needs_sum(stage.layer))
+            out = slots.activations(batch_size, with_weight_sum=training and stage.needs_weight_sum)
             workspace = slots.forward_workspace.array
             if watch is not None and stage.pool is not None:
                 assert slots.unpooled is not None
@@ -331,7 +334,7 @@ class Network:
             under = below.output.array[:batch_size] if below else inputs
             grad_under = _grad(below, batch_size) if below else None
             assert slots.backward_workspace is not None
-            out = slots.activations(batch_size, with_weight_sum=self._needs_sum(stage.layer))
+            out = slots.activations(batch_size, with_weight_sum=stage.needs_weight_sum)
             stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
             grad = grad_under
 
@@ -367,10 +370,6 @@ class Network:
         self.plan(batch_size, training=training)
         assert self._plan is not None
         return self._plan
-
-    @staticmethod
-    def _needs_sum(layer: Layer) -> bool:
-        return isinstance(layer, Weighted) and layer.neuron.needs_weight_sum
 
     # Checks
 

@@ -33,6 +33,10 @@ class Stage:
     def out_shape(self) -> tuple[int, int, int]:
         return self.layers[-1].out_shape
 
+    @property
+    def needs_weight_sum(self) -> bool:
+        return isinstance(self.layer, Weighted) and self.layer.neuron.needs_weight_sum
+
     def workspace(self, batch_size: int, *passes: Pass) -> int:
         """float32 values of scratch memory for the greediest of these passes."""
         if not isinstance(self.layer, Weighted):

@@ -41,6 +41,7 @@ from ttfs_cupy.experiment.config.values import (
     ClassWeights,
     Convolution,
     Count,
+    DatasetName,
     Decay,
     Deviation,
     Epsilon,
@@ -64,7 +65,6 @@ from ttfs_cupy.experiment.config.values import (
     Share,
     ShareBelowOne,
     Size,
-    Text,
     Threads,
     WeightRange,
     Whole,
@@ -141,7 +141,7 @@ class DataConfig(Section):
     resident: the share of a GPU's free memory that the images may take.
     """
 
-    dataset: Text
+    dataset: DatasetName
     root: PathText = "datasets"
     download: Flag = False
     size: Size | None = None
@@ -274,8 +274,9 @@ class WatchConfig(Section):
 
 
 class Config(Section):
-    """One experiment. output: the run's directory; null leaves it to the command. tune: whether network.convolution
-    auto times algorithms on the device; without, it goes by a layer's shape."""
+    """One experiment; docs/yaml_keys.md has each key's meaning. output: the run's directory; null leaves it to the
+    command. tune: whether network.convolution auto times algorithms on the device; without, it goes by a layer's
+    shape."""
 
     seed: Seed = 0
     device: Annotated[

@@ -24,6 +24,7 @@ from ttfs_cupy.convolution.registry import algorithms
 from ttfs_cupy.data.augmentation import CHOICES, augmentation, augmentation_trouble
 from ttfs_cupy.data.class_weights import BALANCED
 from ttfs_cupy.data.mixing import ALPHAS
+from ttfs_cupy.data.sources.datasets import DATASETS
 from ttfs_cupy.data.sources.images import DEVIATIONS, MEANS
 from ttfs_cupy.data.sources.raw import MOST_SIDE
 from ttfs_cupy.engine.loss import CLASS_WEIGHTS
@@ -76,8 +77,9 @@ def _without_home_sign(path: str) -> str:
 
 # A description says what is right, and ends the sentence that a user gets to read: "... must be {description}".
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
-Text = Annotated[str, Field(strict=True, min_length=1, description="some text")]
-PathText = Annotated[Text, AfterValidator(_without_home_sign)]
+Text = Annotated[str, Field(strict=True, min_length=1)]
+PathText = Annotated[Text, Field(description="a path"), AfterValidator(_without_home_sign)]
+DatasetName = Annotated[Text, Field(description=f"the name of a data set ({', '.join(DATASETS)})")]
 Seed = Annotated[int, Field(strict=True, ge=0, description="a whole number from 0"), AfterValidator(_up_to(MAX_SEED))]
 Channels = Annotated[int, Field(strict=True, description="1 or 3"), AfterValidator(_one_or_three)]
 Side = Annotated[int, Field(strict=True, ge=1, description="a whole number from 1"), AfterValidator(_up_to(MOST_SIDE))]
