@@ -5,9 +5,12 @@ import pickle
 import select
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+from tqdm import tqdm
 
 from helpers.commands import Outcome
 from ttfs_cupy import train as train_command
@@ -65,6 +68,8 @@ class Child:
             sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            # tqdm's lock is one for all processes that are forked: a child that is killed with it in hand keeps it
+            tqdm.set_lock(threading.RLock())
             code = work()
         except BaseException:
             traceback.print_exc()
