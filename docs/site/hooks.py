@@ -37,9 +37,9 @@ UNNAMED = {
     '<input class="md-toggle" data-md-toggle="search"': "Search",
     '<input class="md-toggle" data-md-toggle="drawer"': "Navigation",
 }
-# what tests read behind a fence's language
 # drawings with small letters, which narrow screens would make smaller still
 DRAWING = re.compile(r'<p>(<img [^>]*src="[^"]*\bimages/[^"]*\.svg"[^>]*>)</p>')
+# what tests read behind a fence's language
 WHY_NOT_RUN = re.compile(r'^( *`{3,}\w+) no-run="[^"\n]*"$', re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)\s#]+)(?=[)\s#])")
 

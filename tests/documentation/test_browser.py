@@ -1,21 +1,14 @@
 """The documentation's site in a browser: everybody can read it, and it is found by search."""
 
-import json
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import browser as chromium
+from helpers.browser import waits
 from helpers.documentation.built_site import Site
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
-CHROMIUM, DRIVER = (shutil.which(program) for program in ("chromium", "chromedriver"))
-in_browser = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver")
-
-PATIENCE = 60
 WIDE, NARROW = 1280, 360
 AXE = """
 const [options, done] = arguments;
@@ -30,24 +23,9 @@ return [...document.querySelectorAll("main *")]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(DRIVER))
-    started.set_script_timeout(PATIENCE)
+    started = chromium.start()
     yield started
     started.quit()
-
-
-def waits(holds: Callable[[], Any]) -> Any:
-    limit = time.monotonic() + PATIENCE
-    while not (found := holds()):
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-    return found
 
 
 def prefers(browser: Any, scheme: str) -> None:
@@ -60,12 +38,8 @@ def is_wide(browser: Any, width: int) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-@in_browser
-def test_everybody_can_read_every_page(site: Site, browser: Any) -> None:
-    spec = find_spec("axe_core_python")
-    if spec is None or spec.origin is None:
-        pytest.skip("the extra test brings axe-core-python")
-    axe = (Path(spec.origin).parent / "axe.min.js").read_text("utf-8")
+def test_everybody_can_read_every_page(browser: Any, site: Site) -> None:
+    axe = chromium.axe()
     # what depends on the scheme is checked in both
     brief = {"resultTypes": ["violations"], "selectors": False}
     rules = {"light": brief, "dark": {**brief, "runOnly": ["color-contrast"]}}
@@ -88,8 +62,7 @@ def test_everybody_can_read_every_page(site: Site, browser: Any) -> None:
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
-@in_browser
-def test_light_and_dark_follow_the_system_and_the_reader(site: Site, browser: Any) -> None:
+def test_light_and_dark_follow_the_system_and_the_reader(browser: Any, site: Site) -> None:
     def colour() -> str:
         return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
 
@@ -106,8 +79,7 @@ def test_light_and_dark_follow_the_system_and_the_reader(site: Site, browser: An
     browser.execute_script("localStorage.clear()")
 
 
-@in_browser
-def test_search_finds_what_one_asks_for(site: Site, browser: Any) -> None:
+def test_search_finds_what_one_asks_for(browser: Any, site: Site) -> None:
     is_wide(browser, WIDE)
     for asked, page in (("silent layer", "warnings.html"), ("psp_slope", "yaml_keys.html")):
         browser.get_log("performance")
@@ -121,6 +93,5 @@ def test_search_finds_what_one_asks_for(site: Site, browser: Any) -> None:
             return [link.get_attribute("href") for link in links]
 
         assert any(f"/{page}" in link for link in waits(found)), found()
-        events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-        urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        urls = chromium.asked_for(browser)
         assert urls and [url for url in urls if not url.startswith(("file:", "data:", "blob:", "about:"))] == []

@@ -2,20 +2,18 @@
 
 import contextlib
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import browser as chromium
+from helpers.browser import waits
 
 from ttfs_cupy import UserError, plot
 
 altair = pytest.importorskip("altair", reason="the extra notebook brings it")
 pytest.importorskip("vl_convert", reason="the extra notebook brings it")
-
-PATIENCE = 60
 
 
 @pytest.fixture(autouse=True)
@@ -76,22 +74,10 @@ def test_without_a_library_it_says_what_to_install(missing: str, monkeypatch: py
 @pytest.fixture
 def browsers() -> Iterator[Callable[..., Any]]:
     """Opens a browser without a network, with scripts or without."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
-    chromium, driver = (shutil.which(program) for program in ("chromium", "chromedriver"))
-    if chromium is None or driver is None:
-        pytest.skip("needs chromium and chromedriver")
-    from selenium.webdriver.chrome.service import Service
-
     with contextlib.ExitStack() as opened:
 
         def browser(*, scripts: bool) -> Any:
-            options = webdriver.ChromeOptions()
-            for option in ("--headless=new", "--no-sandbox", "--disable-gpu"):
-                options.add_argument(option)
-            if not scripts:
-                options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-            options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-            found = webdriver.Chrome(options=options, service=Service(driver))
+            found = chromium.start(scripts=scripts)
             opened.callback(found.quit)
             return found
 
@@ -133,10 +119,3 @@ def test_an_export_shows_the_picture_where_no_scripts_run(browsers: Callable[...
     # drawn, as wide as the SVG says
     wanted = re.search(r'<svg[^>]* width="([\d.]+)"', shown["data"]["image/svg+xml"])
     assert wanted and picture.size["width"] == pytest.approx(float(wanted[1]), abs=1)
-
-
-def waits(holds: Callable[[], bool]) -> None:
-    limit = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.02)

@@ -1,35 +1,21 @@
 """The page in Chromium, from a file: charts are drawn, all can be done by keyboard, and nobody is told or asked."""
 
-import json
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import browser as chromium
+from helpers.browser import waits
 from helpers.page import Page
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
-CHROMIUM, DRIVER = (shutil.which(program) for program in ("chromium", "chromedriver"))
-pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver")
-
-PATIENCE = 60
 DRAWN = "return document.documentElement.dataset.drawn === 'all'"
 AXE = "const done = arguments[arguments.length - 1]; axe.run().then((found) => done(found.violations))"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(DRIVER))
-    started.set_script_timeout(PATIENCE)
+    started = chromium.start("--window-size=1200,900")
     yield started
     started.quit()
 
@@ -40,13 +26,6 @@ def opened(browser: Any, page: Page) -> Any:
     browser.execute_script("localStorage.clear(); delete document.documentElement.dataset.theme")
     waits(lambda: browser.execute_script(DRAWN))
     return browser
-
-
-def waits(holds: Callable[[], bool]) -> None:
-    limit = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 def find(browser: Any, selector: str) -> list[Any]:
@@ -61,8 +40,7 @@ def test_all_charts_are_drawn_and_nothing_is_said_or_fetched(browser: Any, page:
     browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert len(find(browser, ".chart.drawn svg")) == len(page.data["charts"])
     assert browser.get_log("browser") == []
-    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
+    asked = set(chromium.asked_for(browser))
     assert page.path.as_uri() in asked
     assert all(url == page.path.as_uri() or url.startswith("data:") for url in asked), asked
 
@@ -76,12 +54,10 @@ def each_page(request: pytest.FixtureRequest) -> Page:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_grave(browser: Any, each_page: Page, theme: str) -> None:
-    spec = find_spec("axe_core_python")
-    if spec is None or spec.origin is None:
-        pytest.skip("the extra test brings axe-core-python")
+    axe = chromium.axe()
     opened(browser, each_page)
     browser.execute_script(f"document.documentElement.dataset.theme = '{theme}'")
-    browser.execute_script((Path(spec.origin).parent / "axe.min.js").read_text("utf-8"))
+    browser.execute_script(axe)
     found = browser.execute_async_script(AXE)
     grave = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
     assert grave == []
