@@ -1,6 +1,5 @@
 """From a model's specification to a network of layers that fit one another."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,13 +116,14 @@ def build(
         spiking = SpikingNeuron(target, t_win, slope, clip, grad_clip)
         exactness = next(known for known in PRECISIONS if known == precision)
         builder = _Builder(target, input_shape, convolution, exactness)
-        for number, layer in enumerate(spec.layers):
+        for number, (name, layer) in enumerate(zip(spec.layer_names, spec.layers, strict=True)):
             coding = number == 0 and encoder.encoding == "direct"
-            builder.add(layer, coding_neuron(target, t_win) if coding else spiking)
+            builder.add(name, layer, coding_neuron(target, t_win) if coding else spiking)
         builder.check_convolution()
         builder.add_readout(classes, spiking if readout == "spike_times" else PotentialReadout(target, t_win, slope))
+        weighted = [layer.name for layer in builder.layers if isinstance(layer, Weighted)]
         for name, numbers in (("weight_mean", weight_mean), ("weight_std", weight_std)):
-            _check_named(name, numbers, builder.layers)
+            check_layers_named(name, numbers, weighted)
         is_standardized = normalization == "weight"
         _check_weights(builder.layers, target, 16 if is_standardized else 8, potentials=initial_potential)
         network = Network(
@@ -174,7 +174,7 @@ def is_idle_mean(weight_mean: OfLayers) -> bool:
 
 
 class _Builder:
-    """Appends layers, keeping track of names and of the shape that the next one gets."""
+    """Appends layers, keeping track of the shape that the next one gets."""
 
     def __init__(
         self,
@@ -190,12 +190,10 @@ class _Builder:
         self.layers: list[Layer] = []
         self._input = f"{height} x {width}"
         self._shape: Shape = (height, width, channels)
-        self._counts: Counter[str] = Counter()
 
-    def add(self, spec: LayerSpec, neuron: Neuron) -> None:
+    def add(self, name: str, spec: LayerSpec, neuron: Neuron) -> None:
         match spec:
             case ConvolutionSpec(channels, kernel, stride, padding):
-                name = self._name("conv")
                 self._check_fit(name, kernel, padding)
                 shape = ConvolutionShape(self._shape[:2], self._shape[2], channels, kernel, stride, padding)
                 _check_countable(name, shape)
@@ -203,11 +201,10 @@ class _Builder:
                 algorithms = algorithms_named(wanted, self.device, shape, name, self.precision)
                 self._append(Weighted(name, self.device, shape, neuron, algorithms, fires=True))
             case PoolSpec(kernel, stride):
-                name = self._name("pool")
                 self._check_fit(name, kernel, (0, 0))
                 self._append(MaxPool(name, self.device, self._shape, kernel, stride))
             case LinearSpec(neurons):
-                self._append(self._full_connection(self._name("linear"), neurons, neuron))
+                self._append(self._full_connection(name, neurons, neuron))
 
     def check_convolution(self) -> None:
         """Refuses algorithms for layers that are no convolutions of this network."""
@@ -229,10 +226,6 @@ class _Builder:
         fires = isinstance(neuron, SpikingNeuron)
         algorithms = connecting(self.device, shape, self.precision)
         return Weighted(name, self.device, shape, neuron, algorithms, fires=fires, flat=True)
-
-    def _name(self, kind: str) -> str:
-        self._counts[kind] += 1
-        return f"{kind}{self._counts[kind]}"
 
     def _append(self, layer: Layer) -> None:
         self.layers.append(layer)
@@ -317,9 +310,8 @@ def _checked_of_layers(name: str, value: Any, bounds: tuple[float, float]) -> Of
     return {layer: check_number(f"{name} of layer {shown(layer)}", one, *bounds) for layer, one in value.items()}
 
 
-def _check_named(name: str, value: OfLayers | None, layers: Sequence[Layer]) -> None:
-    """Refuses numbers of layers that are not there, or have no weights."""
-    known = [layer.name for layer in layers if isinstance(layer, Weighted)]
+def check_layers_named(name: str, value: Any, known: Sequence[str]) -> None:
+    """Refuses numbers by layer for others than the known ones, which have weights."""
     for layer in value if isinstance(value, Mapping) else ():
         if layer not in known:
             raise UserError(f"{name} names layer {shown(layer)}, but the layers with weights are {listed(known, 20)}")

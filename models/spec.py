@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -48,6 +49,8 @@ class LinearSpec:
 
 LayerSpec = ConvolutionSpec | PoolSpec | LinearSpec
 
+_NAMES: dict[type, str] = {ConvolutionSpec: "conv", PoolSpec: "pool", LinearSpec: "linear"}
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -55,6 +58,16 @@ class ModelSpec:
 
     layers: tuple[LayerSpec, ...]
     encoding: str = "latency"
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Each kind counted from 1: conv1, conv2, pool1, linear1."""
+        counts: Counter[type] = Counter()
+        names = []
+        for layer in self.layers:
+            counts[type(layer)] += 1
+            names.append(f"{_NAMES[type(layer)]}{counts[type(layer)]}")
+        return tuple(names)
 
 
 def names() -> list[str]:

@@ -18,6 +18,7 @@ from ttfs_cupy.common.shown import are, counted, listed, one_line, shown, shown_
 from ttfs_cupy.data.sources.datasets import DATASETS
 from ttfs_cupy.migration.old_keys import T2FSNN_KEYS, T2FSNN_TAKEN, old_key
 from ttfs_cupy.migration.rows import ALWAYS, DEFAULT, FILE, OPTION, Row
+from ttfs_cupy.models.builder import READOUT, check_layers_named
 
 _REQUIRED = ("epochs", "batch_size")
 # of its run.py, for keys that the file lacks
@@ -185,13 +186,9 @@ def _always(dataset: str) -> Iterator[Row]:
 
 def _weighted_layers(network: Any) -> list[str]:
     """The names of the layers that have weights, as `build` gives them."""
-    names, counts = [], dict.fromkeys(("conv", "linear"), 0)
-    for layer in models.read(network).layers:
-        if not isinstance(layer, models.PoolSpec):
-            kind = "conv" if isinstance(layer, models.ConvolutionSpec) else "linear"
-            counts[kind] += 1
-            names.append(f"{kind}{counts[kind]}")
-    return [*names, "readout"]
+    spec = models.read(network)
+    named = zip(spec.layer_names, spec.layers, strict=True)
+    return [*(name for name, layer in named if not isinstance(layer, models.PoolSpec)), READOUT]
 
 
 @dataclass(frozen=True)
@@ -263,18 +260,14 @@ class _Keys:
         """One number for all layers, or one for each."""
         if value is None:
             return self._idle(key, "left out: Kaiming's, as here")
-        layers = listed(self.layers, 20)
-        if isinstance(value, Mapping) and (unknown := [name for name in value if name not in self.layers]):
-            raise UserError(
-                f"{self.where}: {key} names layer {shown(unknown[0])}, but the layers with weights are {layers}"
-            )
+        check_layers_named(f"{self.where}: {key}", value, self.layers)
         if not isinstance(value, list):
             return self._row(key, value, value, "")
         if len(value) != len(self.layers):
             count = len(self.layers)
             raise UserError(
                 f"{self.where}: {key} has {counted(len(value), 'value')}, but there {are(count)} "
-                f"{counted(count, 'layer')} with weights: {layers}"
+                f"{counted(count, 'layer')} with weights: {listed(self.layers, 20)}"
             )
         named = {layer: one for layer, one in zip(self.layers, value, strict=True) if one is not None}
         return self._row(key, value, named, "by layer") if named else self._idle(key, "left out: Kaiming's, as here")
