@@ -267,21 +267,18 @@ Convolution = Annotated[
 ]
 
 
-def _of_layers_kind(value: Any) -> str:
-    return "layers" if isinstance(value, Mapping) else "number"
+def _or_several(bounds: tuple[float, float], kinds: type | tuple[type, ...], several: Any, words: str) -> Any:
+    """A number for all, or several: of these kinds, and such as `several`, whose values are within the bounds, too."""
+    return Annotated[
+        Annotated[Real, Field(ge=bounds[0], le=bounds[1]), Tag("one")] | Annotated[several, Tag("several")],
+        Discriminator(lambda value: "several" if isinstance(value, kinds) else "one"),
+        Field(description=f"a number from {short(bounds[0])} to {short(bounds[1])}, or {words}"),
+    ]
 
 
 def _of_layers(least: float, most: float) -> Any:
-    """A number for all layers, or a mapping from names to such."""
-    one = Annotated[Real, Field(ge=least, le=most)]
-    return Annotated[
-        Annotated[one, Tag("number")] | Annotated[dict[str, one], Tag("layers")],
-        Discriminator(_of_layers_kind),
-        Field(
-            description=f"a number from {short(least)} to {short(most)}, or such by layer, as in "
-            "{conv1: 0.1, readout: 0.05}"
-        ),
-    ]
+    several = dict[str, Annotated[Real, Field(ge=least, le=most)]]
+    return _or_several((least, most), Mapping, several, "such by layer, as in {conv1: 0.1, readout: 0.05}")
 
 
 Mean, Deviation = _of_layers(-WEIGHTS[1], WEIGHTS[1]), _of_layers(*WEIGHTS)
@@ -347,23 +344,12 @@ ClassWeights = Annotated[
 ]
 
 
-def _by_channel_kind(value: Any) -> str:
-    return "channels" if isinstance(value, (list, tuple)) else "all"
+def _by_channel(least: float, most: float) -> Any:
+    several = Annotated[tuple[Annotated[Real, Field(ge=least, le=most)], ...], Field(min_length=1)]
+    return _or_several((least, most), (list, tuple), several, "a list with one for each channel")
 
 
-def _by_channel(bounds: tuple[float, float]) -> Any:
-    """A number for all channels, or a list with one for each."""
-    one = Annotated[Real, Field(ge=bounds[0], le=bounds[1])]
-    return Annotated[
-        Annotated[one, Tag("all")] | Annotated[tuple[one, ...], Field(min_length=1), Tag("channels")],
-        Discriminator(_by_channel_kind),
-        Field(
-            description=f"a number from {short(bounds[0])} to {short(bounds[1])}, or a list with one for each channel"
-        ),
-    ]
-
-
-ChannelMean, ChannelDeviation = _by_channel(MEANS), _by_channel(DEVIATIONS)
+ChannelMean, ChannelDeviation = _by_channel(*MEANS), _by_channel(*DEVIATIONS)
 WeightRange = Annotated[
     tuple[Number, Number],
     AfterValidator(_ordered),
