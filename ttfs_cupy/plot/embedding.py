@@ -8,6 +8,7 @@ import uuid
 from functools import cache
 from typing import Any
 
+from ttfs_cupy.common.files.json_text import in_script
 from ttfs_cupy.common.packages import imported
 
 _ALTAIR = ("altair, which describes interactive charts,", "pip install 'ttfs-cupy[notebook]'")
@@ -47,15 +48,10 @@ def _rendered(chart: dict[str, Any], embed_options: dict[str, Any] | None = None
         place=place,
         picture=base64.b64encode(picture.encode()).decode(),
         vega=_vega(),
-        chart=_in_script(chart),
-        options=_in_script(options),
+        chart=in_script(json.dumps(chart)),
+        options=in_script(json.dumps(options)),
     )
     return {"text/html": page, "image/svg+xml": picture}
-
-
-def _in_script(value: dict[str, Any]) -> str:
-    """As JSON, which may not end the script that it stands in."""
-    return json.dumps(value).replace("<", "\\u003c")
 
 
 @cache

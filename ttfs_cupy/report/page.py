@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from ttfs_cupy.common.files.json_text import in_script
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.report.drawing.charts import JINJA, VL_CONVERT, Compiled
 
@@ -46,12 +47,6 @@ def rendered(template: str, charts: Compiled, content: Mapping[str, Any]) -> byt
     html: str = environment.get_template(template).render(**content, **own)
     # halves of characters, as of names of files that are no text, are no UTF-8
     return html.encode("utf-8", "replace")
-
-
-def in_script(json: str) -> str:
-    """JSON as it may stand in an HTML script element, whatever its texts are."""
-    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-    return "".join(escapes.get(character, character) for character in json) if any(map(json.count, escapes)) else json
 
 
 def _policy(scripts: Any) -> str:

@@ -33,3 +33,9 @@ def keys_and_values(text: str, beginning: str, *, each_once: bool = False) -> di
     if not isinstance(content, dict):
         raise UserError(f"{beginning} {shown(content)}, not keys and values")
     return content
+
+
+def in_script(text: str) -> str:
+    """JSON as it may stand in an HTML script element, whatever its texts are."""
+    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+    return "".join(escapes.get(character, character) for character in text) if any(map(text.count, escapes)) else text
