@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.benchmarks import options
+from ttfs_cupy.benchmarks import kept_runs, options
 from ttfs_cupy.benchmarks.precision.evaluation import patches_of
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.convolution.algorithm import Algorithm
@@ -34,10 +34,9 @@ from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.experiment.config import dump_config, load_config
-from ttfs_cupy.experiment.files.run_directory import RunDirectory
+from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
-from ttfs_cupy.experiment.trainer import Trainer, learning_rates
+from ttfs_cupy.experiment.trainer import learning_rates
 
 
 class Unrounded(Winograd):
@@ -274,9 +273,8 @@ def _accuracy(experiment: Experiment) -> float:
     logging.getLogger("ttfs_cupy").setLevel(logging.WARNING)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            run = RunDirectory.create(Path(folder) / "run", dump_config(experiment.config))
-            sets = (experiment.training, experiment.validation)
-            Trainer(experiment.config, experiment.network, experiment.optimizer(), *sets, run).fit()
+            run = kept_runs.directory(Path(folder) / "run", experiment, "")
+            kept_runs.train(experiment, run)
             load_best(experiment.network, run.best)
             run.release()
     finally:
