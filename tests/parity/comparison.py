@@ -1,6 +1,6 @@
 """Our network beside one of theirs: the same input for each layer, and backward at the same spike times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,16 @@ def compared(layer: str, times: Array, theirs: Array, drive: Array, weight_sum: 
     )
 
 
+def times_of(earliness: Array, t_win: float = 1.0) -> Array:
+    """Infinity is silence."""
+    return np.where(earliness == 0, np.inf, t_win - earliness)
+
+
+def flat(weights: Iterable[Array]) -> Array:
+    """All of them behind each other, as float64."""
+    return np.concatenate([np.ravel(array) for array in weights]).astype(np.float64)
+
+
 def of_largest(ours: Array, theirs: Array) -> float:
     return float(np.abs(ours.reshape(theirs.shape) - theirs).max() / np.abs(theirs).max())
 
@@ -93,7 +103,7 @@ def layer_by_layer(
             potentials = of_largest(output, answer)
             outputs.append(torch.from_numpy(output).to(theirs.dtype))
             continue
-        times = np.where(output == 0, np.inf, theirs.t_win - output)
+        times = times_of(output, theirs.t_win)
         if layer.is_spiking:
             cache = theirs.layers[number].train_cache
             weighted, weight_sum = (
@@ -127,11 +137,8 @@ def backward(net: Any, sides: Sides, encoded: Any, labels: Array, ours: Any) -> 
     return layers, gradient_errors(ours, exact), their_own
 
 
-def check(net: Any, sides: Sides, images: Array, labels: Array, about: str, gradients: float = GRADIENTS) -> None:
-    """Forward and backward of a batch; records the largest deviations."""
-    encoded = net.encode(images)
-    _, ours = net.loss_and_gradients(encoded, labels)
-    (found, _, potentials), errors, their_own = backward(net, sides, encoded, labels, ours)
+def check_layers(about: str, found: Sequence[LayerComparison], potentials: float, **more: float) -> None:
+    """Of a forward pass; records the largest deviations, and more."""
     record(
         about,
         spike_times=max((one.time_error for one in found), default=0.0),
@@ -139,11 +146,21 @@ def check(net: Any, sides: Sides, images: Array, labels: Array, about: str, grad
         at_the_end=sum(one.at_end for one in found),
         neurons=sum(one.neurons for one in found),
         potentials=potentials,
-        gradients=max(errors.values()),
-        theirs_in_float32=their_own,
+        **more,
     )
     for one in found:
         one.check()
     assert potentials <= POTENTIALS
+
+
+def check(
+    net: Any, sides: Sides, images: Array, labels: Array, about: str, gradients: float = GRADIENTS
+) -> torch.Tensor:
+    """Forward and backward of a batch; records the largest deviations. Returns the readout, as theirs takes it."""
+    encoded = net.encode(images)
+    _, ours = net.loss_and_gradients(encoded, labels)
+    (found, outputs, potentials), errors, their_own = backward(net, sides, encoded, labels, ours)
+    check_layers(about, found, potentials, gradients=max(errors.values()), theirs_in_float32=their_own)
     for name, error in errors.items():
         assert error <= gradients, f"the gradient of {name} deviates by {error:.1e}"
+    return outputs[-1]

@@ -10,6 +10,7 @@ from reference.comparison import host, outputs_of
 from reference.specification import random_images
 
 from parity.checkouts import T2fsnn
+from parity.comparison import times_of
 from parity.figures import record
 from parity.ours import build
 from parity.precision import computing_in
@@ -66,7 +67,7 @@ def test_windows_of_another_length(t2fsnn: T2fsnn) -> None:
     net.forward(encoded)
     ours = outputs_of(net)[0]
     answer = theirs.layer_forward(0, theirs.times_of(host(encoded).transpose(0, 3, 1, 2)))
-    times = np.where(ours == 0, np.inf, t_win - ours)
+    times = times_of(ours, t_win)
     cache = theirs.layers[0].train_cache
     sums, weighted = (cache[name].numpy() for name in ("valid_w_sum", "weighted_input"))
     at_once = t_win * sums - weighted >= t_win

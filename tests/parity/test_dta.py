@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reference.comparison import host, outputs_of
+from reference.comparison import host, outputs_of, relative_error
 
 from parity import comparison
 from parity.checkouts import DtaTtfs
+from parity.comparison import flat, times_of
 from parity.figures import record
 from parity.ours import build
 from parity.precision import computing_in
@@ -77,7 +78,7 @@ class TheirModel:
                 if layer.has_weights and neurons is None:
                     potentials = comparison.of_largest(output, module(given).numpy())
                 elif not layer.has_weights:
-                    np.testing.assert_array_equal(_times(output), (-module(-given)).numpy(), err_msg=layer.name)
+                    np.testing.assert_array_equal(times_of(output), (-module(-given)).numpy(), err_msg=layer.name)
                 elif number == 0:
                     x = neurons(module(given)[0]).numpy()
                     error = float(np.abs(x - output).max())
@@ -89,8 +90,8 @@ class TheirModel:
                     times, weighted, weight_sum = (value.clone() for value in module(given))
                     answer = neurons(times, weighted, weight_sum).numpy()
                     drive, sums = (weight_sum - weighted).numpy(), weight_sum.numpy()
-                    found.append(comparison.compared(layer.name, _times(output), answer, drive, sums, 1.0))
-                given = torch.from_numpy(_times(output)).to(self.dtype)
+                    found.append(comparison.compared(layer.name, times_of(output), answer, drive, sums, 1.0))
+                given = torch.from_numpy(times_of(output)).to(self.dtype)
         return found, potentials
 
     def gradients(self, encoded: Array, labels: Array) -> tuple[float, list[Array]]:
@@ -100,10 +101,6 @@ class TheirModel:
             loss = torch.nn.functional.cross_entropy(self.model(images), torch.from_numpy(labels).long())
             loss.backward()
         return float(loss.detach()), [weight.grad.numpy() for weight in self.weights]
-
-
-def _times(earliness: Array) -> Array:
-    return np.where(earliness == 0, np.inf, 1 - earliness)
 
 
 def network(model: Any, **options: Any) -> Network:
@@ -125,17 +122,7 @@ def test_every_layer_is_theirs(dta: DtaTtfs, name: str) -> None:
         # theirs has the classes of CIFAR-100
         dta.spiking.cfg_fc[name][-1] = CLASSES
     found, potentials = TheirModel(dta, name, net).layer_by_layer(net, encoded)
-    record(
-        f"DTA-TTFS, {name}",
-        spike_times=max(one.time_error for one in found),
-        flips=sum(one.flips for one in found),
-        at_the_end=sum(one.at_end for one in found),
-        neurons=sum(one.neurons for one in found),
-        potentials=potentials,
-    )
-    for one in found:
-        one.check()
-    assert potentials <= comparison.POTENTIALS
+    comparison.check_layers(f"DTA-TTFS, {name}", found, potentials)
 
 
 def test_gradients_are_theirs(dta: DtaTtfs, small: str) -> None:
@@ -151,7 +138,7 @@ def test_gradients_are_theirs(dta: DtaTtfs, small: str) -> None:
     errors = comparison.gradient_errors(gradients, wanted)
     record("DTA-TTFS, gradients of a small network", gradients=max(errors.values()), loss=abs(loss - their_loss))
     assert abs(loss - their_loss) <= 1e-5 * their_loss
-    assert max(errors.values()) <= 2e-6
+    assert max(errors.values()) <= comparison.GRADIENTS
 
 
 def test_adamw_steps_are_as_close_to_float64_as_theirs(dta: DtaTtfs, small: str) -> None:
@@ -167,12 +154,8 @@ def test_adamw_steps_are_as_close_to_float64_as_theirs(dta: DtaTtfs, small: str)
         for dtype, side in sides.items():
             side.gradients(host(encoded), labels)
             theirs[dtype].step()
-    exact, in_float32 = (
-        np.concatenate([weight.detach().numpy().ravel() for weight in side.weights]).astype(np.float64)
-        for side in sides.values()
-    )
-    ours = np.concatenate([weight.ravel() for weight in net.state_dict().values()]).astype(np.float64)
-    mine, their_own = (float(np.linalg.norm(side - exact) / np.linalg.norm(exact)) for side in (ours, in_float32))
+    exact, in_float32 = (flat(weight.detach().numpy() for weight in side.weights) for side in sides.values())
+    mine, their_own = (relative_error(side, exact) for side in (flat(net.state_dict().values()), in_float32))
     record("DTA-TTFS, weights from float64 after 5 steps of AdamW", ours=mine, theirs_in_float32=their_own)
     assert mine <= 1.5 * their_own
 
@@ -202,7 +185,7 @@ def test_the_proxy_has_the_same_neurons_in_earliness(dta: DtaTtfs) -> None:
         block.cnn.weight.copy_(torch.from_numpy(net.state_dict()["conv1.weight"]))
         output, drive, weight_sum = block(torch.from_numpy(x.astype(np.float64)))
         answer = neurons(output.clone(), drive, weight_sum).numpy()
-    found = comparison.compared("conv1", _times(ours), _times(answer), drive.numpy(), weight_sum.numpy(), 1.0)
+    found = comparison.compared("conv1", times_of(ours), times_of(answer), drive.numpy(), weight_sum.numpy(), 1.0)
     record("DTA-TTFS, a layer of the proxy", spike_times=found.time_error, flips=found.flips, neurons=found.neurons)
     assert 0.1 < (ours != 0).mean() < 0.9
     found.check()

@@ -53,7 +53,7 @@ def test_convolutions_of_uneven_sizes(t2fsnn: T2fsnn, kernel: Any, stride: Any, 
         answer = theirs(torch.where(x == 0, torch.inf, 1 - x)).numpy()
     sums = {name: array.numpy() for name, array in theirs.train_cache.items()}
     drive = sums["valid_w_sum"] - sums["weighted_input"]
-    times = np.where(output == 0, np.inf, 1 - output)
+    times = comparison.times_of(output)
     found = comparison.compared("conv1", times, answer, drive, sums["valid_w_sum"], 1.0)
     record(f"convolution {kernel}, stride {stride}, padding {padding}", spike_times=found.time_error, flips=found.flips)
     found.check()
@@ -66,7 +66,7 @@ def test_pooling_takes_the_first_of_several_that_spike_at_once(t2fsnn: T2fsnn) -
     x[0, 1] = 0
     with torch.no_grad():
         theirs = t2fsnn.snn.MaxPool((2, 4, 6), 2, 2)
-        theirs(torch.from_numpy(np.where(x == 0, np.inf, 1 - x)))
+        theirs(torch.from_numpy(comparison.times_of(x)))
     net = build(["P"], (2, 4, 6), 2)
     net.plan(1, training=True)
     net.run(net.device.to_device(x.transpose(0, 2, 3, 1).copy()), training=True)
@@ -88,32 +88,16 @@ def test_readout_by_spike_times(t2fsnn: T2fsnn) -> None:
     net.load_state_dict(weights)
     for dtype, theirs in sides.items():
         theirs.layers[-1].weights = torch.from_numpy(weights["readout.weight"]).to(dtype)
-    outputs = check_readout(net, sides, "readout by spike times")
+    outputs = comparison.check(net, sides, random_images(IMAGES, SHAPE, seed=6), LABELS, "readout by spike times")
     assert torch.isfinite(outputs).all(), "a class is silent: choose another seed"
 
 
 def test_readout_by_spike_times_with_silent_classes(t2fsnn: T2fsnn) -> None:
     """They have the probability 0; some of the images' own classes are among them."""
     net, sides = both(t2fsnn, "48F", readout="spike_times", silent="excluded")
-    outputs = check_readout(net, sides, "readout by spike times, silent classes excluded")
+    about = "readout by spike times, silent classes excluded"
+    outputs = comparison.check(net, sides, random_images(IMAGES, SHAPE, seed=6), LABELS, about)
     own = outputs[range(IMAGES), LABELS.tolist()]
     assert torch.isinf(own).any() and torch.isfinite(own).any()
     # theirs would be NaN
     assert torch.isfinite(outputs).any(dim=1).all(), "all classes of an image are silent: choose another seed"
-
-
-def check_readout(net: Any, sides: comparison.Sides, about: str) -> torch.Tensor:
-    """The times of the readout, as theirs take them."""
-    encoded = net.encode(random_images(IMAGES, SHAPE, seed=6))
-    _, gradients = net.loss_and_gradients(encoded, LABELS)
-    (found, outputs, _), errors, their_own = comparison.backward(net, sides, encoded, LABELS, gradients)
-    record(
-        about,
-        spike_times=max(one.time_error for one in found),
-        gradients=max(errors.values()),
-        theirs_in_float32=their_own,
-    )
-    for one in found:
-        one.check()
-    assert max(errors.values()) <= comparison.GRADIENTS
-    return outputs[-1]

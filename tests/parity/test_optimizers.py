@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from reference.comparison import relative_error
 
 from parity.checkouts import T2fsnn
+from parity.comparison import flat
 from parity.digits import CLASSES, SHAPE, digits
 from parity.figures import record
 from parity.ours import build
@@ -82,7 +84,9 @@ def test_steps_are_as_close_to_float64_as_theirs(t2fsnn: T2fsnn, name: str, conv
         for dtype, side in sides.items():
             side.step(trainers[dtype], side.times_of(x), of_batch)
         exact = flat(sides[torch.float64].weights)
-        apart.append([distance(flat(w), exact) for w in (net.state_dict().values(), sides[torch.float32].weights)])
+        apart.append(
+            [relative_error(flat(w), exact) for w in (net.state_dict().values(), sides[torch.float32].weights)]
+        )
     (ours, theirs), (ours_later, theirs_later) = apart[COUNTED - 1], apart[-1]
     record(
         f"{name}, {convolution}, weights from float64",
@@ -94,11 +98,3 @@ def test_steps_are_as_close_to_float64_as_theirs(t2fsnn: T2fsnn, name: str, conv
     )
     assert ours <= AS_CLOSE * theirs
     assert ours_later <= AS_CLOSE * theirs_later
-
-
-def flat(weights: Any) -> np.ndarray:
-    return np.concatenate([np.ravel(array) for array in weights]).astype(np.float64)
-
-
-def distance(weights: np.ndarray, exact: np.ndarray) -> float:
-    return float(np.linalg.norm(weights - exact) / np.linalg.norm(exact))
