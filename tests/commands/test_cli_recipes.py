@@ -101,7 +101,7 @@ def test_constants_that_do_nothing_or_do_not_fit_leave_nothing(tmp_path: Path) -
     ):
         refused(train(*small(tmp_path / "run", **changes)), said)
     refused(
-        preview(*small(tmp_path / "run", **given)[:1], "-o", tmp_path / "sheet.png", *small(tmp_path, **given)[5:]),
+        preview("quickstart", "-o", tmp_path / "sheet.png", *settings(**given)),
         idle,
     )
     assert tree(tmp_path) == {}

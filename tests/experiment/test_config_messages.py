@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.configs import MINIMAL
+from helpers.configs import BUNDLED, MINIMAL
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.registry import algorithms
@@ -33,10 +33,6 @@ NETWORK = (
 OPTIMIZER = "name, lr, beta1, beta2, eps, momentum, weight_decay, l2, clip_norm, weight_clip, fixed_sign"
 BY_LAYER = "or such by layer, as in {conv1: 0.1, readout: 0.05}"
 LOGGERS = "a list of wandb and mlflow, each once at most, such as [wandb]"
-BUNDLED = (
-    "fmnist, quickstart, small_fmnist, t2fsnn_vgg11_cifar10, t2fsnn_vgg11_cifar100, t2fsnn_vgg7_fmnist, "
-    "t2fsnn_vgg7_mnist, vgg11_cifar10, vgg11_cifar100, vgg7_fmnist, vgg7_mnist, wei_vgg11_cifar10, wei_vgg16_cifar100"
-)
 
 # an override of a good config → the sentence behind "--set {override}: "
 VALUES = {
@@ -265,7 +261,7 @@ def test_a_validation_share() -> None:
 def test_a_missing_file() -> None:
     with pytest.raises(UserError) as caught:
         load_config("nosuch")
-    assert str(caught.value) == f"config 'nosuch' does not exist: name a YAML file, or one of {BUNDLED}"
+    assert str(caught.value) == f"config 'nosuch' does not exist: name a YAML file, or one of {', '.join(BUNDLED)}"
 
 
 NO_CONFIG = "a config must be a YAML file, or one of"

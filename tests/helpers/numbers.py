@@ -83,7 +83,7 @@ def check_central_differences(net: Network, encoded: Any, labels: np.ndarray) ->
         net.load_state_dict({**weights, name: moved.astype(np.float32)})
         output = host(net.forward(encoded)).astype(np.float64)
         firing = [np.isfinite(times) for times in net.spike_times().values()]
-        logits = np.where(output == 0, -104, output) if net.silent == "excluded" else output
+        logits = earliness.logits_of(output, net.silent)
         return earliness.softmax_cross_entropy(logits, labels)[0], firing
 
     for name, gradient in gradients.items():

@@ -276,6 +276,11 @@ def encode(images: Array, t_win: float) -> Array:
     return t_win * np.asarray(images, np.float64)
 
 
+def logits_of(output: Array, silent: str) -> Array:
+    """What the softmax is of; of an excluded silent class the probability is below float32's smallest."""
+    return np.where(output == 0, -104.0, output) if silent == "excluded" else output
+
+
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
     """The mean loss of the batch, and its gradient by the logits."""
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -302,10 +307,7 @@ class Network:
     def backward(self, encoded: Array, responses: Sequence[Response], labels: Array) -> tuple[float, dict[str, Array]]:
         """The loss and every weight's gradient, at the outputs and weight sums in responses."""
         inputs = [np.asarray(encoded, np.float64), *(response.output for response in responses[:-1])]
-        logits = responses[-1].output
-        if self.silent == "excluded":
-            logits = np.where(logits == 0, -104.0, logits)
-        loss, grad = softmax_cross_entropy(logits, labels)
+        loss, grad = softmax_cross_entropy(logits_of(responses[-1].output, self.silent), labels)
         gradients = {}
         for layer, layer_inputs, response in reversed(list(zip(self.layers, inputs, responses, strict=True))):
             grad, weight, potential = layer.backward(layer_inputs, response, grad.reshape(response.output.shape))
