@@ -134,10 +134,9 @@ def _pixels(passage: Passage, top: float, moving: bool) -> str:
     parts = [f'<rect x="{left}" y="{top}" width="{_short(width * size)}" height="{_short(height * size)}"/>']
     for level in _levels(passage):
         grey = round(255 * level)
-        places = [(row, column) for row, column in zip(*(passage.pixels == level).nonzero(), strict=True)]
         squares = "".join(
             f"M{_short(left + column * size)} {_short(top + row * size)}h{_short(size)}v{_short(size)}h-{_short(size)}z"
-            for row, column in places
+            for row, column in zip(*(passage.pixels == level).nonzero(), strict=True)
         )
         kind = f' class="{_level_class(level)}"' if moving else ""
         parts.append(f'<path{kind} style="fill:rgb({grey},{grey},{grey})" d="{squares}"/>')
@@ -158,10 +157,10 @@ def _legend(layer: Layer, y: float, moving: bool) -> str:
         (14, f"a dot is a spike; of {layer.neurons:,} neurons {len(layer.spikes)} are drawn")
     ]
     if moving:
-        at = y - 14 + RASTER + 4 + POTENTIAL / 2
+        down = RASTER - 10 + POTENTIAL / 2
         lines += [
-            (at - y, "dashed: the threshold, which falls in the layer's own window"),
-            (at - y + 16, "blue and green meet it, and spike; grey stays silent"),
+            (down, "dashed: the threshold, which falls in the layer's own window"),
+            (down + 16, "blue and green meet it, and spike; grey stays silent"),
         ]
     return "".join(_text(_x(2) + 10, y + down, text) for down, text in lines)
 

@@ -44,14 +44,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Passage:
-    """pixels: (height, width) in [0, 1]. layers: those that fire. readout: a trace for each class. decided: by the
-    network, since when its answer stands."""
+    """pixels: (height, width) in [0, 1]. layers: those that fire. readout: a trace for each class."""
 
     pixels: Floats
     layers: tuple[Layer, ...]
     readout: tuple[Trace, ...]
     name: str
-    decided: float
 
     @property
     def pixel_spikes(self) -> Floats:
@@ -93,7 +91,7 @@ def passage(trained: TrainedNetwork, levels: NDArray[np.uint8]) -> Passage:
     for trace, potential in zip(readout, potentials, strict=True):
         if abs(trace.potential[-1] - potential) > AGREEMENT * max(1, abs(potential)):
             raise ValueError(f"a readout's potential ends at {trace.potential[-1]}, the network's at {potential}")
-    return Passage(pixels[0, 0], tuple(layers), readout, found.names[0], float(found.decision_time[0]))
+    return Passage(pixels[0, 0], tuple(layers), readout, found.names[0])
 
 
 def _layer(name: str, window: int, inputs: Floats, weights: Floats, times: Floats) -> Layer:
