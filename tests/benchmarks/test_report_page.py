@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers import browser as chromium
 from helpers.commands import command, run_small
 from helpers.refusals import refused
 
@@ -18,7 +19,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_small(tmp_path_factory.mktemp("run") / "run")
 
 
-@pytest.mark.skipif(not all(map(shutil.which, ("chromium", "chromedriver"))), reason="needs chromium and chromedriver")
+@chromium.needed
 def test_a_page_is_made_and_opened(run: Path) -> None:
     outcome = command(report_page.main, str(run), "--rounds", "1")
     assert (outcome.code, outcome.err) == (0, ""), outcome

@@ -9,6 +9,8 @@ from helpers import browser as chromium
 from helpers.browser import waits
 from helpers.documentation.built_site import Site
 
+pytestmark = chromium.needed
+
 WIDE, NARROW = 1280, 360
 AXE = """
 const [options, done] = arguments;

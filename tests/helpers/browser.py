@@ -1,4 +1,4 @@
-"""Chromium, for tests of pages: a test that needs it is skipped where it is missing."""
+"""Chromium, for tests of pages: those marked as `needed` are skipped where it is missing."""
 
 import json
 import shutil
@@ -12,14 +12,17 @@ import pytest
 
 # seconds
 PATIENCE = 60
+DRIVER = shutil.which("chromedriver")
+# a mark, since what tests share is made before a fixture of theirs could skip them
+needed = pytest.mark.skipif(
+    not (find_spec("selenium") and shutil.which("chromium") and DRIVER),
+    reason="needs selenium, chromium and chromedriver",
+)
 
 
 def start(*arguments: str, scripts: bool = True) -> Any:
     """A browser without a window, which keeps what pages log and ask for. arguments: more of Chromium's own."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra test brings it")
-    chromium, driver = (shutil.which(program) for program in ("chromium", "chromedriver"))
-    if chromium is None or driver is None:
-        pytest.skip("needs chromium and chromedriver")
+    from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
@@ -28,7 +31,7 @@ def start(*arguments: str, scripts: bool = True) -> Any:
     if not scripts:
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
     browser.set_script_timeout(PATIENCE)
     return browser
 

@@ -84,6 +84,7 @@ def browsers() -> Iterator[Callable[..., Any]]:
         yield browser
 
 
+@chromium.needed
 def test_sliders_work_in_a_browser_without_a_network(browsers: Callable[..., Any], tmp_path: Path) -> None:
     plot.embed_altair()
     with altair.renderers.set_embed_options(renderer="svg"):
@@ -104,6 +105,7 @@ def test_sliders_work_in_a_browser_without_a_network(browsers: Callable[..., Any
     assert browser.get_log("browser") == []
 
 
+@chromium.needed
 def test_an_export_shows_the_picture_where_no_scripts_run(browsers: Callable[..., Any], tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="the extra notebook brings it")
     nbconvert = pytest.importorskip("nbconvert", reason="the extra docs brings it")

@@ -9,6 +9,8 @@ from helpers import browser as chromium
 from helpers.browser import waits
 from helpers.page import Page
 
+pytestmark = chromium.needed
+
 DRAWN = "return document.documentElement.dataset.drawn === 'all'"
 AXE = "const done = arguments[arguments.length - 1]; axe.run().then((found) => done(found.violations))"
 

@@ -1,19 +1,16 @@
 """The documentation's site: built as `make docs` builds it, and its pages read without a browser."""
 
-import os
 import posixpath
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from helpers.environments import CODE, REPOSITORY
+from helpers.environments import CODE, REPOSITORY, run
 
-PATIENCE = 300
 LOADED = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
 
 
@@ -33,16 +30,8 @@ def build(source: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Builds the site of a repository into that folder, in a process of its own, and without the network."""
     # whoever asks for something elsewhere is told that there is nobody
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    variables = {**os.environ, **nowhere, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(source)}
-    return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)],
-        cwd=source,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    variables = {**nowhere, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(source)}
+    return run("-m", "mkdocs", "build", "--site-dir", str(folder), variables=variables, here=source)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any
 
 from helpers.commands import command
 from helpers.documentation.blocks import Block, command_lines
@@ -67,7 +67,7 @@ def check(block: Block) -> None:
 
 def ours(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """A command's name, or a module's, and its arguments; None for what is none of ours."""
-    words = [word for number, word in enumerate(words) if "=" not in word or any("=" not in w for w in words[:number])]
+    words = list(dropwhile(lambda word: "=" in word, words))
     if not words:
         return None, []
     program, *rest = words
@@ -127,18 +127,15 @@ def _typed(place: str, line: str, folder: Path, programs: Path) -> None:
 
 
 def _called(place: str, name: str, arguments: list[str]) -> None:
-    if name == "":
-        _front(place, arguments)
-        return
-    assert name in COMMANDS and name not in LONG, f'{place}: say why it is not run: no-run="takes long"'
-    main: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
+    assert not name or (name in COMMANDS and name not in LONG), f'{place}: say why it is not run: no-run="takes long"'
+    main: Callable[[Sequence[str]], int] = import_module(_module(name)).main
     outcome = command(main, *arguments, *_smaller(name, arguments))
     assert outcome.code == 0, f"{place}\n{outcome.out}{outcome.err}"
 
 
-def _front(place: str, arguments: list[str]) -> None:
-    outcome = command(import_module("ttfs_cupy.common.command.front").main, *arguments)
-    assert outcome.code == 0, f"{place}\n{outcome}"
+def _module(name: str) -> str:
+    """Of a command, of the one that they all are part of, or the module that it names itself."""
+    return COMMANDS[name][0] if name in COMMANDS else name or "ttfs_cupy.common.command.front"
 
 
 def _smaller(name: str, arguments: list[str]) -> list[str]:
@@ -178,13 +175,11 @@ def _parsed(place: str, name: str, arguments: list[str]) -> None:
 
 def _parser(name: str) -> argparse.ArgumentParser | None:
     """Of a command, or of a module that has one."""
-    module: Any = COMMANDS[name][0] if name in COMMANDS else name
-    if name == "":
-        module = "ttfs_cupy.common.command.front"
-    elif name not in COMMANDS:
-        spec = find_spec(module)
-        assert spec is not None, f"there is no {module}"
-        module = f"{module}.__main__" if spec.submodule_search_locations else module
+    module = _module(name)
+    spec = find_spec(module)
+    assert spec is not None, f"there is no {module}"
+    if name and name not in COMMANDS and spec.submodule_search_locations:
+        module = f"{module}.__main__"
     found = import_module(module)
     make = getattr(found, "parser", None) or getattr(found, "_parser", None)
     return make() if make else None
