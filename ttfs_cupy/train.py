@@ -22,7 +22,8 @@ from ttfs_cupy.experiment.config import Config, changes, dump_config, load_confi
 from ttfs_cupy.experiment.files import best_weights, run_directory
 from ttfs_cupy.experiment.files.progress import has_steps
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
-from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
+from ttfs_cupy.experiment.prepare import Experiment, prepare
+from ttfs_cupy.experiment.run_weights import load_best
 from ttfs_cupy.experiment.steering import take_changes
 from ttfs_cupy.experiment.trainer import Trainer
 from ttfs_cupy.experiment.watching.loggers import require as require_loggers

@@ -30,14 +30,12 @@ from ttfs_cupy.experiment.moments import Moments
 from ttfs_cupy.experiment.spoilt import Diagnosis
 from ttfs_cupy.experiment.validation import Validation, validate
 from ttfs_cupy.experiment.watching.display import Display
+from ttfs_cupy.experiment.watching.epoch_line import BEST, epoch_line
 from ttfs_cupy.experiment.watching.epochs import new_warnings
 from ttfs_cupy.experiment.watching.loggers import Loggers
 from ttfs_cupy.experiment.watching.losses import chance_loss
 
 logger = logging.getLogger("ttfs_cupy")
-
-# of an epoch's line, what stands out on a terminal
-BEST = {"bold": "(best)"}
 
 
 class Trainer:
@@ -197,7 +195,7 @@ class Trainer:
 
     def _tell_epoch(self, line: dict[str, Any], is_best: bool, warnings: list[str]) -> None:
         """Once it is on disk."""
-        logger.info("%s", _epoch_line(line, self.config.training.epochs, is_best), extra=BEST)
+        logger.info("%s", epoch_line(line, self.config.training.epochs, is_best), extra=BEST)
         for warning in warnings:
             logger.warning("%s", warning)
 
@@ -331,23 +329,3 @@ def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule
         schedule.start_factor,
         schedule.end_factor,
     )
-
-
-def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
-    rates = " ".join(f"{rate:.2f}" for rate in line["firing_rates"].values())
-    best = " (best)" if is_best else ""
-    validated = f"validation {100 * line['validation_accuracy']:.2f} %{best}"
-    if "averaged" in line:
-        current, average = (_percent(line[f"{of}_validation_accuracy"]) for of in ("current", "average"))
-        bests = ("", best) if line["averaged"] else (best, "")
-        validated = f"validation {current}{bests[0]}, averaged {average}{bests[1]}"
-    loss = "not finite" if line["train_loss"] is None else f"{line['train_loss']:.4f}"
-    return (
-        f"epoch {line['epoch']}/{epochs}: loss {loss}, "
-        f"training {100 * line['train_accuracy']:.2f} %, "
-        f"{validated}, firing rates {rates}, {line['images_per_second']:.0f} images/s"
-    )
-
-
-def _percent(share: float | None) -> str:
-    return "not finite" if share is None else f"{100 * share:.2f} %"
