@@ -25,6 +25,7 @@ from ttfs_cupy.experiment.checkpoints import Checkpoints
 from ttfs_cupy.experiment.config.values import CheckpointEvery
 from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.files.progress import Progress
+from ttfs_cupy.experiment.files.state import RunState
 from ttfs_cupy.experiment.files.writer import Writer
 from ttfs_cupy.experiment.moments import Moments
 
@@ -84,7 +85,7 @@ def test_a_checkpoint_within_an_epoch_is_a_convenience(
 def test_weights_that_are_not_finite_replace_no_good_checkpoint(tmp_path: Path) -> None:
     net = build([4], input_shape=(1, 4, 4), classes=2, device=DEVICE)
     optimizer, run = Adam(net.device, net.parameters), RunDirectory.create(tmp_path / "run", "")
-    checkpoints = Checkpoints(run, net, optimizer, None, {}, None)
+    checkpoints = Checkpoints(run, RunState(net, optimizer), None)
     checkpoints.begin(Progress())
     before = run.last.read_bytes()
     net.parameters.values[0] = float("inf")

@@ -26,6 +26,7 @@ from ttfs_cupy.experiment.files.input_record import recorded
 from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
+from ttfs_cupy.experiment.files.state import RunState
 from ttfs_cupy.experiment.moments import Moments
 from ttfs_cupy.experiment.spoilt import Diagnosis
 from ttfs_cupy.experiment.validation import Validation, validate
@@ -91,8 +92,8 @@ class Trainer:
         )
         # skipped steps in a row that a resumed run brings along: they were borne
         self._borne = 0
-        about = recorded(network, training.images)
-        self.checkpoints = Checkpoints(run, network, optimizer, self.average, about, config.training.keep)
+        state = RunState(network, optimizer, self.average, recorded(network, training.images))
+        self.checkpoints = Checkpoints(run, state, config.training.keep)
         self.moments = Moments(config.training.checkpoint_every)
         self._has_stepped = False
         self._diagnosis = Diagnosis(config, network, run)
