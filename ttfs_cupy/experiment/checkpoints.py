@@ -11,11 +11,12 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import also_called, make_folder
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.experiment.config.values import Keep
-from ttfs_cupy.experiment.files import checkpoint
+from ttfs_cupy.experiment.files import checkpoint, shared
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress, require_progress
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.files.state import RunState, of_network
 from ttfs_cupy.experiment.files.writer import Writer
+from ttfs_cupy.ranks.group import ALONE, Group
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -28,10 +29,12 @@ class Checkpoints:
 
     A step waits for the copies alone. What cannot be written is raised by the next call, or by finish(); but where a
     checkpoint within an epoch cannot be, a warning says so, and the run goes on.
+
+    group: the processes of the run, of which rank 0 has this, the others Unkept.
     """
 
-    def __init__(self, run: RunDirectory, state: RunState, keep: Keep | None):
-        self._run, self._state, self._keep = run, state, keep
+    def __init__(self, run: RunDirectory, state: RunState, keep: Keep | None, group: Group = ALONE):
+        self._run, self._state, self._keep, self._group = run, state, keep, group
         self._writer = Writer()
         self._newest_is_whole = True
         self._told_trouble_in = 0
@@ -120,11 +123,12 @@ class Checkpoints:
             logger.warning("warning: %s", message_of(error, MOST), extra=DISPENSABLE)
 
     def load(self, length: EpochLength) -> Progress:
-        """Takes the newest checkpoint that is whole; returns where the run stands.
+        """Takes the newest checkpoint that is whole, at all ranks; returns where the run stands.
 
         Raises UserError where there is none, or what there is does not belong to the run.
         """
         arrays, metadata, path = self._newest()
+        shared.send(self._group, path, arrays, metadata)
         progress = self._state.take(path, arrays, metadata, length)
         # the next one takes the place of a damaged one, which is not to be kept in place of this one
         self._newest_is_whole = path == self._run.last

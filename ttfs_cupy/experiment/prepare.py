@@ -29,7 +29,10 @@ from ttfs_cupy.data import (
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
+from ttfs_cupy.data.share import WHOLE, Share
+from ttfs_cupy.experiment.agreement import first_of_machine, told
 from ttfs_cupy.experiment.config import Config
+from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.initial_weights import begin_with
 from ttfs_cupy.models import LinearSpec, build, encoder_of
@@ -42,7 +45,7 @@ logger = logging.getLogger("ttfs_cupy")
 @dataclass(frozen=True)
 class Experiment:
     """All that a run needs but its directory. device_reason says why it is this device, begun_with, line by line, which
-    weights of a file are which layer's, where the network did not draw its own."""
+    weights of a file are which layer's, where the network did not draw its own. group: the processes that it is of."""
 
     config: Config
     device: Device
@@ -53,6 +56,7 @@ class Experiment:
     validation: Batches
     test: Batches
     begun_with: tuple[str, ...] = ()
+    group: Group = ALONE
 
     @cached_property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -81,33 +85,31 @@ class Experiment:
         )
 
 
-def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> Experiment:
+def prepare(config: Config, *, training: bool = True, of_run: bool = False, group: Group = ALONE) -> Experiment:
     """Loads the data, builds the network, tunes it and plans its arrays; the config then names its algorithms.
 
     of_run: the config is a run's own, whose algorithms were chosen for the device that it ran on. Where this device
     lacks one, its layer's are chosen anew, which the log says in a line.
+    group: the processes that it is prepared for. Each gets its share of every batch; rank 0 chooses the algorithms.
     Raises UserError for whatever does not fit.
     """
     check_kind("config", config, Config)
-    device, reason = get_device(config.device, config.threads)
-    dataset = read_dataset(config)
+    device, reason = device_of(group.place, config.device, config.threads)
+    dataset = first_of_machine(group, lambda: read_dataset(config))
     images = dataset.description
     network, lacking = _network_of_run(config, device, images) if of_run else (network_of(config, device, images), [])
     begun_with = _begin(network, config)
     if training:
         _warn_of_two_readouts(config, dataset.classes)
     training_images, held_out = split_of(config, dataset)
-    batches = training_batches(config, dataset, training_images, network.encoder)
+    share = Share(group.rank, group.size)
+    batches = training_batches(config, dataset, training_images, network.encoder, share)
     # what does not fit is told before anything is timed
     class_weights(config.data.class_weights, batches.labels, dataset.classes)
-    batch_size = config.training.batch_size
-    if config.tune and config.network.convolution == AUTO:
-        network.tune(batch_size)
-    if lacking:
-        if config.tune and training:
-            network.tune(batch_size, only=lacking)
-        logger.info("%s", _chosen_anew(config, network, lacking))
-    config = _with_algorithms(config, network)
+    batch_size = share.most(config.training.batch_size)
+    chosen = told(group, lambda: _tuned(config, network, lacking, batch_size, training=training))
+    config = _convolved_by(config, chosen)
+    network.convolve_by(chosen)
     network.compile_ahead(batch_size, training=training, slopes=_slopes(config))
     network.plan(batch_size, training=training)
     return Experiment(
@@ -117,10 +119,25 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         dataset,
         network,
         batches,
-        _in_order(dataset.train, held_out, config, network),
-        _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
+        _in_order(dataset.train, held_out, config, network, share),
+        _in_order(dataset.test, np.arange(len(dataset.test)), config, network, share),
         begun_with,
+        group,
     )
+
+
+def _tuned(
+    config: Config, network: Network, lacking: Sequence[str], batch_size: int, *, training: bool
+) -> dict[str, str]:
+    """The algorithms that convolve each layer, which are part of what a run is resumed, and evaluated, with: timed on
+    the device, if the config asks for it."""
+    if config.tune and config.network.convolution == AUTO:
+        network.tune(batch_size)
+    if lacking:
+        if config.tune and training:
+            network.tune(batch_size, only=lacking)
+        logger.info("%s", _chosen_anew(config, network, lacking))
+    return {name: algorithms for name, algorithms in network.algorithms.items() if name.startswith("conv")}
 
 
 def read_dataset(config: Config) -> Dataset:
@@ -158,9 +175,11 @@ def split_of(config: Config, dataset: Dataset) -> Split:
     return split(dataset.train.labels, config.data.validation, config.seed, config.data.subset)
 
 
-def training_batches(config: Config, dataset: Dataset, members: NDArray[np.int64], encoder: Encoder) -> Batches:
-    """The batches that the config trains on, of these images, as that encoder codes them. Raises UserError where there
-    are too few."""
+def training_batches(
+    config: Config, dataset: Dataset, members: NDArray[np.int64], encoder: Encoder, share: Share = WHOLE
+) -> Batches:
+    """The batches that the config trains on, of these images, as that encoder codes them; or a rank's share of each.
+    Raises UserError where there are too few."""
     batch_size = config.training.batch_size
     if batch_size > len(members):
         raise UserError(
@@ -184,6 +203,7 @@ def training_batches(config: Config, dataset: Dataset, members: NDArray[np.int64
         augment=config.data.augment,
         mix=mixing(config.data.mix, config.data.mix_alpha),
         resident=config.data.resident,
+        share=share,
     )
 
 
@@ -228,19 +248,15 @@ def _chosen_anew(config: Config, network: Network, lacking: Sequence[str]) -> st
     return f"{network.device.name} lacks algorithms that this run was made with: it convolves {', '.join(changes)}"
 
 
-def _with_algorithms(config: Config, network: Network) -> Config:
-    """What convolves each layer is part of what a run is resumed, and evaluated, with."""
-    chosen = {name: algorithms for name, algorithms in network.algorithms.items() if name.startswith("conv")}
-    return _convolved_by(config, chosen)
-
-
 def _convolved_by(config: Config, algorithms: Mapping[str, str]) -> Config:
     return config.model_copy(update={"network": config.network.model_copy(update={"convolution": algorithms})})
 
 
-def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, network: Network) -> Batches:
+def _in_order(
+    images: ImageSet, members: NDArray[np.int64], config: Config, network: Network, share: Share
+) -> Batches:
     size = min(config.training.batch_size, len(members))
-    return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident)
+    return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident, share=share)
 
 
 def network_of(config: Config, device: Device, images: InputDescription) -> Network:

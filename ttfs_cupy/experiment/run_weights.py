@@ -1,6 +1,6 @@
 """A run's weights, taken by a network: the best ones, a kept epoch's, or those of any safetensors file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,9 @@ from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.initial_weights import parts_of
 
 
+Load = Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
+
+
 class RunWeights(NamedTuple):
     """Which ones a run's file has: those after that epoch, or their average then. class_names: of the data that it was
     trained on; None where the file does not say."""
@@ -25,9 +28,9 @@ class RunWeights(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
-def load_best(network: Network, path: Path) -> RunWeights:
-    """Takes weights and psp_slope of a run's best.safetensors. Raises UserError if unfit."""
-    metadata = load_weights(network, path)
+def load_best(network: Network, path: Path, load: Load = checkpoint.load) -> RunWeights:
+    """Takes weights and psp_slope of a run's best.safetensors. load: reads it. Raises UserError if unfit."""
+    metadata = load_weights(network, path, load)
     return _of_run(network, path, metadata, metadata.get("epoch"))
 
 
@@ -66,9 +69,9 @@ def _of_run(network: Network, path: Path, metadata: Mapping[str, Any], epoch: An
     return RunWeights(epoch, metadata.get("averaged") is True, read_class_names(metadata))
 
 
-def load_weights(network: Network, path: Path) -> dict[str, Any]:
+def load_weights(network: Network, path: Path, load: Load = checkpoint.load) -> dict[str, Any]:
     """Takes the weights of a safetensors file; returns its metadata. Raises UserError if they do not fit."""
-    arrays, metadata = checkpoint.load(path)
+    arrays, metadata = load(path)
     checkpoint.check_floats(path, arrays)
     try:
         network.load_state_dict({name: np.asarray(array) for name, array in arrays.items()})
