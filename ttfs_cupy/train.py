@@ -31,10 +31,10 @@ from ttfs_cupy.experiment.prepare import Experiment, prepare
 from ttfs_cupy.experiment.run_weights import load_best
 from ttfs_cupy.experiment.steering import take_changes
 from ttfs_cupy.experiment.trainer import Trainer
+from ttfs_cupy.experiment.watching.loggers import require as require_loggers
 from ttfs_cupy.experiment.wiring import Wiring, wired
 from ttfs_cupy.ranks.group import Group
 from ttfs_cupy.ranks.together import together
-from ttfs_cupy.experiment.watching.loggers import require as require_loggers
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -164,8 +164,8 @@ def _train(experiment: Experiment, run: RunDirectory, before: Config | None) -> 
         interruption.arrived()
         if run.has_checkpoint:
             standing = best_weights.standing(experiment.config, run)
-            told = (standing, run.resume_command)
-            logger.info("interrupted: %s; go on with: %s", *told, extra=loudness.RESULT)
+            places = (standing, run.resume_command)
+            logger.info("interrupted: %s; go on with: %s", *places, extra=loudness.RESULT)
             raise interruption.ToldInterrupt from None
         raise
 

@@ -34,12 +34,13 @@ def test_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     by_clock, by_steps, never = Moments(CheckpointEvery(minutes=0.5)), Moments(CheckpointEvery(steps=3)), Moments(None)
-    assert not any(moments.has_come(7) for moments in (by_clock, by_steps, never))
-    assert by_steps.has_come(9)
+    for moments in (by_clock, by_steps, never):
+        assert not moments.by_steps(7) and not moments.by_clock()
+    assert by_steps.by_steps(9)
     now = 130.0
-    assert by_clock.has_come(7) and not never.has_come(9)
+    assert by_clock.by_clock() and not by_steps.by_clock() and not never.by_clock() and not never.by_steps(9)
     by_clock.saved()
-    assert not by_clock.has_come(7)
+    assert not by_clock.by_clock()
 
 
 @pytest.fixture

@@ -36,13 +36,6 @@ class Totals:
         count = images or 1.0
         return cls(loss / count, correct / count, int(images), int(not_finite))
 
-    @classmethod
-    def of_finite(cls, sums: Sequence[float]) -> "Totals":
-        """Of CrossEntropy.sums(), or of what several of them add up to: the batches whose loss is finite alone; without
-        any, the loss is NaN."""
-        loss, correct, images, *_, not_finite = sums
-        return cls.of_sums(loss if images or not not_finite else math.nan, correct, images, not_finite)
-
 
 def check_smoothing(value: Any) -> float:
     """Label smoothing as a float. Raises UserError unless it is from 0 to below 1."""
@@ -137,7 +130,8 @@ class CrossEntropy:
     @in_turn
     def read_finite(self) -> Totals:
         """The same of the batches whose loss is finite alone; without any, the loss is NaN."""
-        return Totals.of_finite(self.sums())
+        loss, correct, images, *_, not_finite = self.sums()
+        return Totals.of_sums(loss if images or not not_finite else math.nan, correct, images, not_finite)
 
     @in_turn
     def sums(self) -> list[float]:

@@ -107,6 +107,10 @@ class Checkpoints:
         arrays, metadata = self._state.best(epoch, of_average=of_average)
         return lambda: checkpoint.save(self._run.best, arrays, metadata)
 
+    def drop_best(self) -> None:
+        """Removes best.safetensors, if there is one."""
+        self._run.best.unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Returns when all is on disk. Raises UserError where it cannot be."""
         self._writer.finish()

@@ -26,18 +26,18 @@ from ttfs_cupy.data import (
     mixing,
     split,
 )
+from ttfs_cupy.data.share import WHOLE, Share
 from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
-from ttfs_cupy.data.share import WHOLE, Share
 from ttfs_cupy.experiment.agreement import first_of_machine, told
 from ttfs_cupy.experiment.config import Config
-from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.initial_weights import begin_with
 from ttfs_cupy.models import LinearSpec, build, encoder_of
 from ttfs_cupy.models import read as read_model
 from ttfs_cupy.neuron.encoding import Encoder
+from ttfs_cupy.ranks.group import ALONE, Group
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -94,7 +94,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False, grou
     Raises UserError for whatever does not fit.
     """
     check_kind("config", config, Config)
-    device, reason = device_of(group.place, config.device, config.threads)
+    device, reason = get_device(config.device, config.threads)
     dataset = first_of_machine(group, lambda: read_dataset(config))
     images = dataset.description
     network, lacking = _network_of_run(config, device, images) if of_run else (network_of(config, device, images), [])
@@ -252,9 +252,7 @@ def _convolved_by(config: Config, algorithms: Mapping[str, str]) -> Config:
     return config.model_copy(update={"network": config.network.model_copy(update={"convolution": algorithms})})
 
 
-def _in_order(
-    images: ImageSet, members: NDArray[np.int64], config: Config, network: Network, share: Share
-) -> Batches:
+def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, network: Network, share: Share) -> Batches:
     size = min(config.training.batch_size, len(members))
     return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident, share=share)
 

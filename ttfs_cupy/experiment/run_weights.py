@@ -15,7 +15,6 @@ from ttfs_cupy.experiment.files.input_record import read_class_names
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.initial_weights import parts_of
 
-
 Load = Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.command import interruption
+from ttfs_cupy.common.shown import counted
 from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.loss import Totals
@@ -18,19 +19,13 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.common.shown import counted
 from ttfs_cupy.experiment.agreement import require_same_weights
 from ttfs_cupy.experiment.checkpoints import Checkpoints
-from ttfs_cupy.experiment.files.elsewhere import NoMetrics
-from ttfs_cupy.experiment.files.state import RunState
-from ttfs_cupy.experiment.unkept import Unkept
-from ttfs_cupy.experiment.wiring import Wiring
-from ttfs_cupy.ranks.group import ALONE
-from ttfs_cupy.ranks.pace import Decision, Pace
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import best_weights
+from ttfs_cupy.experiment.files.elsewhere import NoMetrics
 from ttfs_cupy.experiment.files.input_record import recorded
 from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress
@@ -38,12 +33,15 @@ from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.files.state import RunState
 from ttfs_cupy.experiment.moments import Moments
 from ttfs_cupy.experiment.spoilt import Diagnosis
+from ttfs_cupy.experiment.unkept import Unkept
 from ttfs_cupy.experiment.validation import Validation, validate
 from ttfs_cupy.experiment.watching.display import Display
 from ttfs_cupy.experiment.watching.epoch_line import BEST, epoch_line
 from ttfs_cupy.experiment.watching.epochs import new_warnings
 from ttfs_cupy.experiment.watching.loggers import Loggers
 from ttfs_cupy.experiment.watching.losses import chance_loss
+from ttfs_cupy.experiment.wiring import Wiring
+from ttfs_cupy.ranks.pace import Decision, Pace
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -74,7 +72,8 @@ class Trainer:
         self.training = training
         self.validation = validation
         self.run = run
-        self.group = ALONE if wiring is None else wiring.group
+        wiring = wiring or Wiring()
+        self.group = wiring.group
         smoothing, decay = config.training.label_smoothing, config.training.average
         # of training's batches: no set has larger ones, so that it serves the test set, too
         self._images = training.share.most(training.batch_size)
@@ -88,7 +87,7 @@ class Trainer:
             label_smoothing=smoothing,
             class_weights=weights,
             average=self.average,
-            all_reduce=None if wiring is None else wiring.all_reduce,
+            all_reduce=wiring.all_reduce,
         )
         self.length = EpochLength(len(training), config.training.accumulate)
         # one voice, and one pen: what ranks above 0 have in place of these says and keeps nothing
@@ -173,7 +172,7 @@ class Trainer:
         self.metrics = self.metrics.as_of(self.progress.epochs, self.progress.step)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
-            self.run.best.unlink(missing_ok=True)
+            self.checkpoints.drop_best()
 
     def _tell_ranks(self) -> None:
         """Where the checkpoint is of another number of ranks; the next one is of these."""

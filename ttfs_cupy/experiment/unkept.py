@@ -23,6 +23,9 @@ class Unkept:
     def best(self, epoch: int, *, of_average: bool) -> Callable[[], None]:
         return lambda: None
 
+    def drop_best(self) -> None:
+        pass
+
     def begin(self, progress: Progress) -> None:
         pass
 

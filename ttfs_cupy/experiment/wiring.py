@@ -62,7 +62,10 @@ def _processes(group: Group, devices: list[str]) -> str:
     hosts: dict[str, list[int]] = {}
     for rank, member in enumerate(group.members):
         hosts.setdefault(member.host, []).append(rank)
-    told = (f"{_ranks(ranks)} on {host} ({listed(dict.fromkeys(devices[r] for r in ranks))})" for host, ranks in hosts.items())
+    told = (
+        f"{_ranks(ranks)} on {host} ({listed(dict.fromkeys(devices[r] for r in ranks))})"
+        for host, ranks in hosts.items()
+    )
     return f"{group.size} ranks train as one: {listed(told, MOST_HOSTS)}"
 
 
