@@ -9,6 +9,7 @@ if __name__ == "__main__":
 import argparse
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _resume if parsed.resume is not None else _start
 
     def over(group: Group) -> None:
-        command(parsed, group)
+        # one voice
+        with nullcontext() if group.rank == 0 else loudness.silent():
+            command(parsed, group)
 
     return command_line.run(lambda: together(over), process_ends=arguments is None, level=parsed.level)
 
