@@ -334,18 +334,20 @@ class Network:
         labels: Labels,
         label_smoothing: float = 0.0,
         class_weights: Array | None = None,
+        images: int | None = None,
         *,
         done: Callable[[Layer], None] | None = None,
     ) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`.
 
-        labels, label_smoothing, class_weights: as CrossEntropy.add takes them. done: is told of each layer whose
-        gradients are there, from the last one down. Raises TypeError or ValueError as run() does, and for labels that
-        are not int32 (N,) and classes, or such MixedLabels.
+        labels, label_smoothing, class_weights, images: as CrossEntropy.add takes them. done: is told of each layer
+        whose gradients are there, from the last one down. Raises TypeError or ValueError as run() does, for labels that
+        are not int32 (N,) and classes, or such MixedLabels, and for images below N.
         """
         readout = self.run(inputs, training=True)
         batch_size, plan = len(inputs), self._planned(len(inputs), training=True)
-        grad = self.loss.add(readout, labels, label_smoothing, class_weights).reshape(-1, *self.layers[-1].out_shape)
+        grad = self.loss.add(readout, labels, label_smoothing, class_weights, images)
+        grad = grad.reshape(-1, *self.layers[-1].out_shape)
         for index in reversed(range(len(plan.stages))):
             stage, slots = plan.stages[index], plan.slots[index]
             below = plan.slots[index - 1] if index else None
