@@ -9,7 +9,7 @@ import numpy as np
 
 from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.convolution.algorithm import PRECISIONS, Pass, Precision
-from ttfs_cupy.convolution.choice import DEFAULT_PRECISION, algorithms_named
+from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
 from ttfs_cupy.convolution.shape import Activations
 from ttfs_cupy.convolution.tuner import Tuner
 from ttfs_cupy.device import Array, Device, reductions, standardization
@@ -279,17 +279,6 @@ class Network:
                     layer.shape, batch_size, is_first=index == 0, precision=self.wanted_precision
                 )
         self._plan = None
-
-    def convolve_by(self, algorithms: Mapping[str, str]) -> None:
-        """Has each convolution use the algorithms of that name, by layer, as `algorithms` tells them.
-
-        Raises UserError for one that is not known, or does not fit the layer on this device.
-        """
-        for layer in self.layers:
-            if isinstance(layer, Weighted) and not layer.flat and layer.algorithms.name != algorithms[layer.name]:
-                wanted = algorithms[layer.name], self.device, layer.shape, layer.name, self.wanted_precision
-                layer.algorithms = algorithms_named(*wanted)
-                self._plan = None
 
     @in_turn
     def run(self, inputs: Array, *, training: bool = False, watch: Watcher | None = None) -> Array:

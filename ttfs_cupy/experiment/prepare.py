@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
+from ttfs_cupy.convolution.choice import AUTO, UnavailableError, algorithms_named, name_for
 from ttfs_cupy.data import (
     Batches,
     Dataset,
@@ -28,6 +28,7 @@ from ttfs_cupy.data import (
 )
 from ttfs_cupy.data.share import WHOLE, Share
 from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
 from ttfs_cupy.experiment.agreement import first_of_machine, told
@@ -109,7 +110,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False, grou
     batch_size = share.most(config.training.batch_size)
     chosen = told(group, lambda: _tuned(config, network, lacking, batch_size, training=training))
     config = _convolved_by(config, chosen)
-    network.convolve_by(chosen)
+    _convolve_by(network, chosen)
     network.compile_ahead(batch_size, training=training, slopes=_slopes(config))
     network.plan(batch_size, training=training)
     return Experiment(
@@ -138,6 +139,15 @@ def _tuned(
             network.tune(batch_size, only=lacking)
         logger.info("%s", _chosen_anew(config, network, lacking))
     return {name: algorithms for name, algorithms in network.algorithms.items() if name.startswith("conv")}
+
+
+def _convolve_by(network: Network, chosen: Mapping[str, str]) -> None:
+    """Has the network, which is not planned yet, use rank 0's algorithms. Raises UserError where this device lacks
+    one."""
+    for layer in network.layers:
+        if isinstance(layer, Weighted) and not layer.flat and layer.algorithms.name != chosen[layer.name]:
+            on = network.device, layer.shape, layer.name, network.wanted_precision
+            layer.algorithms = algorithms_named(chosen[layer.name], *on)
 
 
 def read_dataset(config: Config) -> Dataset:

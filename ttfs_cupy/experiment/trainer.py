@@ -305,9 +305,12 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _between_epochs(self) -> Decision:
-        """A wish to save waits for the next step."""
         decision = self._pace.decide()
-        if decision.save and self.group.rank == 0:
+        if decision.save and self.group.size > 1:
+            # the next decision point may be an epoch's end, too
+            self._save(is_asked=True)
+        elif decision.save:
+            # it waits for the next step
             self._wishes.to_save = True
         return decision
 
