@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from cuda_stand_in.machine import CaptureError, Machine, Region, Stream
+from cuda_stand_in.captures import CaptureError
+from cuda_stand_in.machine import Machine, Stream
+from cuda_stand_in.memory import Region
 
 SUCCESS, NOT_INITIALIZED, INVALID_VALUE = 0, 1, 7
 

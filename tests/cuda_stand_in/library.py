@@ -12,8 +12,10 @@ from unittest.mock import patch
 import numpy as np
 from emulator.device import emulator_of
 
+from cuda_stand_in.captures import Work
 from cuda_stand_in.cublas import CublasLibrary
-from cuda_stand_in.machine import Event, Machine, Pool, Region, Stream, Work, pointer
+from cuda_stand_in.machine import Event, Machine, Pool, Stream
+from cuda_stand_in.memory import Region, pointer, spans_of
 from ttfs_cupy.device import CpuDevice, CudaDevice, cuda
 from ttfs_cupy.device.compilation import source
 from ttfs_cupy.device.cublas import Cublas
@@ -82,6 +84,7 @@ class Array(np.ndarray):
         stream = self.machine.current[-1]
         self.machine.refuse_while_capturing(stream, "be copied to the host from")
         self.machine.note("copy to host", stream.name)
+        self.machine.touch(self.machine.races, spans_of([self]), stream.tick(), stream, "a copy to the host")
         stream.drain()
         return np.array(self.view(np.ndarray))
 
@@ -150,6 +153,7 @@ class _Data:
         machine.refuse_while_capturing(stream, "be copied within")
         to, from_ = Region.of(target), Region.of(origin)
         machine.note("copy within", stream.name, "", (from_.pointer, to.pointer))
+        machine.touch(machine.races, spans_of([target, origin]), stream.tick(), stream, "a copy")
         stream.enqueue(Work(lambda: np.copyto(to.array(), from_.array()), keeps=(target, origin)))
 
 
@@ -172,6 +176,8 @@ def express(machine: Machine, name: str, function: Callable[..., Any], *argument
     machine.refuse_while_capturing(stream, f"evaluate {name}")
     machine.refuse_beside_a_capture(stream, "evaluated")
     machine.note("expression", stream.name, name)
+    arrays = [value for value in (*arguments, *named.values()) if isinstance(value, Array)]
+    machine.touch(machine.races, spans_of(arrays), stream.tick(), stream, name)
     stream.drain()
     with np.errstate(all="ignore"):
         result = function(*map(_plain, arguments), **{key: _plain(value) for key, value in named.items()})
