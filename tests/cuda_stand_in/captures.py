@@ -75,9 +75,9 @@ class GraphNode:
 
 
 class Graph:
-    def __init__(self, machine: Machine, nodes: list[GraphNode]):
+    def __init__(self, machine: Machine):
         self.machine = machine
-        self.nodes = nodes
+        self.nodes: list[GraphNode] = []
 
     def launch(self) -> None:
         machine, stream = self.machine, self.machine.current[-1]
@@ -98,9 +98,9 @@ class Capture:
     """What is being recorded, in the stream that it began in and in those that have joined."""
 
     origin: Stream
-    nodes: list[GraphNode] = field(default_factory=list)
+    # None once it has ended
+    graph: Graph | None
     is_invalid: bool = False
-    has_ended: bool = False
     # of each stream that is part of it: what comes before what it is given next
     clocks: dict[str, Clock] = field(default_factory=dict)
     races: Races = field(default_factory=Races)

@@ -1,5 +1,6 @@
 """The stand-in's streams, events and clock, and the log of all that the host asks for."""
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from cuda_stand_in.memory import Clock, Memory, Races, pointer, spans_of
 
 # In the order in which the engine makes them
 STREAMS = ("null", "steps", "copies", "exchanges")
+
+_BUSES = itertools.count(16)
 
 
 @dataclass
@@ -109,7 +112,7 @@ class Stream:
             raise CaptureError("this driver does not capture")
         assert self.name != "null", "the default stream cannot be captured"
         assert self.capture is None, "a stream cannot be captured twice"
-        self.capture = Capture(self, clocks={self.name: {self.name: 0}})
+        self.capture = Capture(self, Graph(self.machine), clocks={self.name: {self.name: 0}})
 
     def end_capture(self) -> Graph:
         capture = self.capture
@@ -120,13 +123,13 @@ class Stream:
         if left := capture.unjoined():
             self.machine.violations.append(f"a capture ended with work in {', '.join(left)} that was not joined")
             capture.is_invalid = True
-        capture.has_ended = True
+        graph, capture.graph = capture.graph, None
         for stream in self.machine.streams:
             if stream.capture is capture:
                 stream.capture = None
-        if capture.is_invalid:
+        if capture.is_invalid or graph is None:
             raise CaptureError("the capture was invalidated")
-        return Graph(self.machine, capture.nodes)
+        return graph
 
 
 class Event:
@@ -169,6 +172,8 @@ class Machine:
 
     def __init__(self, eager: Sequence[str] = (), *, refuses_capture: bool = False):
         self.eager = list(eager)
+        # where its GPUs are, as the PCI bus has it; that of another machine differs
+        self.bus = f"0000:{next(_BUSES):02X}"
         self.refuses_capture = refuses_capture
         self.log: list[Entry] = []
         # what a launch takes, by the kernel's name, and how much has gone by
@@ -228,7 +233,7 @@ class Machine:
                 self.invalidate(captured, f"nothing can be {what} beside a capture")
 
     def refuse_captured(self, event: Event) -> None:
-        if event.capture is not None and event.capture.has_ended:
+        if event.capture is not None and event.capture.graph is None:
             self.violations.append("an event that a capture has recorded is none outside of it")
             raise CaptureError(self.violations[-1])
 
@@ -279,7 +284,8 @@ class Machine:
         else:
             numbers = (self.memory.number(place) for place in pointers)
             memory = tuple(zip(pointers, numbers, strict=True))
-            capture.nodes.append(GraphNode(entry, body, memory, spans, collective))
+            assert capture.graph is not None
+            capture.graph.nodes.append(GraphNode(entry, body, memory, spans, collective))
 
     def allocate(self, size: int) -> np.ndarray:
         """That many bytes, from the pool at hand."""

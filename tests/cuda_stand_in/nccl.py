@@ -24,7 +24,6 @@ Calls of one communicator run in the order in which they were enqueued, whatever
 
 import itertools
 import operator
-import threading
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -114,7 +113,7 @@ class NcclCommunicator:
             if self._version < 20900:
                 machine.invalidate(into, "NCCL before 2.9 cannot be captured", lambda _: NcclError(_INVALID_USAGE))  # type: ignore[arg-type]
             recorded = next(self._recorded)
-            self._graphs.add(into.capture)
+            self._graphs.add(into.capture.graph)
         place = machine.memory.offset(sendbuf)
         call = Call("allReduce", count, datatype, op, place, recorded)
         self._enqueue(call, sent, received, into)
@@ -173,24 +172,3 @@ class NcclCommunicator:
             self._machine.reach(self._last)
         self._line.leave()
         self._line = None
-
-
-def in_ranks(count: int, body: Callable[[int], Any]) -> list[Any]:
-    """What body(rank) returns in threads, by rank. Raises what the first of those that failed has raised."""
-    results: list[Any] = [None] * count
-    errors: list[BaseException] = []
-
-    def run(rank: int) -> None:
-        try:
-            results[rank] = body(rank)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return results
