@@ -142,7 +142,8 @@ class HostAllReduce:
             self.drop()
 
     def drop(self) -> None:
-        for task in self._tasks:
+        # those that have not begun first: while the others are waited for, the thread would begin the next one
+        for task in reversed(self._tasks):
             task.drop()
         self._tasks.clear()
 
