@@ -38,6 +38,7 @@ from ttfs_cupy.experiment.initial_weights import begin_with
 from ttfs_cupy.models import LinearSpec, build, encoder_of
 from ttfs_cupy.models import read as read_model
 from ttfs_cupy.neuron.encoding import Encoder
+from ttfs_cupy.ranks.devices import device_of_rank
 from ttfs_cupy.ranks.group import ALONE, Group
 
 logger = logging.getLogger("ttfs_cupy")
@@ -95,7 +96,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False, grou
     Raises UserError for whatever does not fit.
     """
     check_kind("config", config, Config)
-    device, reason = get_device(config.device, config.threads)
+    device, reason = get_device(*device_of_rank(group, config.device, config.threads))
     dataset = first_of_machine(group, lambda: read_dataset(config))
     images = dataset.description
     network, lacking = _network_of_run(config, device, images) if of_run else (network_of(config, device, images), [])

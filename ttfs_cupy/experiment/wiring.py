@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from ttfs_cupy.common.shown import listed
 from ttfs_cupy.data.share import Share
-from ttfs_cupy.device import Device
+from ttfs_cupy.device import CudaDevice, Device
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.ranks.all_reduce import AllReduce, all_reduce_of
 from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.ranks.wires.interface import Wire
 from ttfs_cupy.ranks.wires.mpi import MpiWire
+from ttfs_cupy.ranks.wires.nccl import NcclWire
 from ttfs_cupy.ranks.wires.sockets import SocketsWire
 
 # of a run on many machines, how many the log names
@@ -48,9 +49,7 @@ def wired(group: Group, network: Network, batch_size: int) -> Iterator[Wiring]:
 
 def wire_of(group: Group, device: Device) -> Wire:
     """What connects the ranks of a group on such devices: NCCL between GPUs, between CPUs what they have met by."""
-    if device.streams is not None:
-        from ttfs_cupy.ranks.wires.nccl import NcclWire
-
+    if isinstance(device, CudaDevice):
         return NcclWire(group, device)
     if group.place.meeting == "mpi":
         return MpiWire(group)
@@ -58,7 +57,7 @@ def wire_of(group: Group, device: Device) -> Wire:
 
 
 def _processes(group: Group, devices: list[str]) -> str:
-    """4 ranks: 0 and 1 on node1 (cuda:0, cuda:1), ..."""
+    """4 ranks train as one: ranks 0 and 1 on node1 (cuda:0, cuda:1), ..."""
     hosts: dict[str, list[int]] = {}
     for rank, member in enumerate(group.members):
         hosts.setdefault(member.host, []).append(rank)
@@ -70,11 +69,12 @@ def _processes(group: Group, devices: list[str]) -> str:
 
 
 def _ranks(ranks: list[int]) -> str:
-    if len(ranks) == 1:
-        return f"rank {ranks[0]}"
-    if ranks[-1] - ranks[0] == len(ranks) - 1:
-        return f"ranks {ranks[0]} to {ranks[-1]}"
-    return f"ranks {', '.join(map(str, ranks))}"
+    *others, last = ranks
+    if not others:
+        return f"rank {last}"
+    if len(others) > 1 and last - others[0] == len(others):
+        return f"ranks {others[0]} to {last}"
+    return f"ranks {', '.join(map(str, others))} and {last}"
 
 
 def _shares(batch_size: int, ranks: int) -> str:
