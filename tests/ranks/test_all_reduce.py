@@ -22,7 +22,9 @@ def test_buckets_of_vgg7_are_few_and_the_last_one_is_small() -> None:
     parameters = models.build("vgg7", (3, 32, 32), 10, "cpu").parameters
     starts = parameters.starts
     buckets = buckets_of(starts.values(), parameters.decayed, parameters.size)
-    assert [bucket.first for bucket in buckets] == [starts[name] for name in ("conv6", "conv5", "conv4", "conv3", "conv1")]
+    assert [bucket.first for bucket in buckets] == [
+        starts[name] for name in ("conv6", "conv5", "conv4", "conv3", "conv1")
+    ]
     assert buckets[-1].bytes < 0.02 * parameters.gradients.nbytes
 
 

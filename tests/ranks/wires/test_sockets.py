@@ -127,7 +127,9 @@ def test_a_rank_that_sends_other_gradients_is_named(sent: int) -> None:
             finally:
                 made[rank].abort()
 
-        with pytest.raises(RuntimeError, match=f"rank 1 \\(node1, process 101\\) sent {4 * sent} bytes of gradients, not 12"):
+        with pytest.raises(
+            RuntimeError, match=f"rank 1 \\(node1, process 101\\) sent {4 * sent} bytes of gradients, not 12"
+        ):
             of_each_rank(2, work)
 
 
