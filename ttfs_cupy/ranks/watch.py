@@ -142,6 +142,7 @@ class Watch:
                 self._changed.wait_for(lambda: self.loss is not None or self._code is not None)
             if self._code is None:
                 self.check()
+            self.close()
             return code if self._code is None else self._code
         others = set(range(1, len(self._members)))
         with self._changed:
@@ -200,10 +201,15 @@ class Watch:
                 self._hear(key.data, self._pulses[key.data])
             # only after all that had come was heard: this process itself may have been stopped for a while
             for rank in list(self._pulses):
-                if time.monotonic() > self._heard[rank] + self._seconds.silence:
+                if time.monotonic() > self._heard[rank] + self._seconds.silence and not self._is_over:
                     self._drop(rank)
                     silent = f"has said nothing for {self._seconds.silence:g} s"
                     self._lose(rank, f"{silent}: it is stopped or hangs, or the network is down")
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether ranks may go: this one has said its last word, or rank 0 has."""
+        return self._is_ending or self._code is not None
 
     def _beat(self) -> dict[str, Any]:
         return {"end": self._wants_end, "saves": self._saves} if self._rank else {}
@@ -214,7 +220,7 @@ class Watch:
             self._take(rank, word)
         except (OSError, EOFError):
             self._drop(rank)
-            if not self._is_ending and self._code is None:
+            if not self._is_over:
                 self._lose(rank, "has ended without a word: it was killed, or its machine or the network is down")
             return
         except (messages.MessageError, LookupError, TypeError, ValueError):
