@@ -39,7 +39,7 @@ def environment(rank: int, size: int, port: int, host: str = "127.0.0.1") -> dic
 
 
 def joined(variables: Mapping[str, str], seconds: Seconds = SHORT) -> Star:
-    return meeting.join(place(variables), variables, seconds).group
+    return meeting.join(place(variables), variables, seconds)
 
 
 @contextmanager
