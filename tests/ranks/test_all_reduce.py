@@ -1,6 +1,7 @@
 """Buckets, and the thread that exchanges them while gradients are still computed."""
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_buckets_hold_each_gradient_once_in_the_order_of_backward(sizes: list[in
     by_place = sorted(buckets, key=lambda bucket: bucket.first)
     assert by_place[0].first == 0
     assert by_place[-1].stop == decayed + potentials
-    assert all(below.stop == above.first for below, above in zip(by_place, by_place[1:], strict=False))
+    assert all(below.stop == above.first for below, above in pairwise(by_place))
     assert [bucket.due for bucket in buckets] == sorted((bucket.due for bucket in buckets), reverse=True)
     assert all(bucket.first in starts for bucket in buckets if bucket.stop <= decayed)
     assert all(bucket.bytes >= SMALLEST_BYTES for bucket in buckets if bucket.due)

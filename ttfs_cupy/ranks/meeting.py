@@ -15,7 +15,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.common.version import __version__
-from ttfs_cupy.ranks.door import Door, come
+from ttfs_cupy.ranks.door import Door, come, reason_of
 from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place, local_rank
 from ttfs_cupy.ranks.star import Star
@@ -24,6 +24,7 @@ from ttfs_cupy.ranks.watch import SECONDS, Seconds, Watch
 MPI4PY = ("mpi4py, by which the processes of mpirun and srun meet,", "pip install 'ttfs-cupy[mpi]'")
 # bytes of what rank 0 tells by MPI
 MOST = 1 << 12
+LAST_PORT = (1 << 16) - 1
 # A wire's own connection is needed only where there is no MPI to carry gradients between CPUs.
 CONTROL, PULSE, LINK = "control", "pulse", "link"
 
@@ -54,7 +55,7 @@ def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Me
             door = Door("", 0, key)
             invitation = {"key": key.hex(), "port": door.port, "hosts": _own_hosts(), "machine": Member.here().machine}
         except OSError as error:
-            invitation = {"trouble": f"rank 0 cannot listen for the others: {message_of(error)}"}
+            invitation = {"trouble": f"rank 0 cannot listen for the others: {reason_of(error)}"}
     buffer = bytearray(json.dumps(invitation).encode().ljust(MOST))
     mpi.COMM_WORLD.Bcast([buffer, mpi.BYTE], root=0)
     invitation = json.loads(buffer)
@@ -101,7 +102,7 @@ def _by_address(here: Place, environment: Mapping[str, str], seconds: Seconds) -
             door = Door(host if _is_loopback(host) else "", port, key)
         except OSError as error:
             raise UserError(
-                f"rank 0 cannot listen at port {port} ({message_of(error)}): end what uses it, or name another one in "
+                f"rank 0 cannot listen at port {port} ({reason_of(error)}): end what uses it, or name another one in "
                 "MASTER_PORT, for all ranks"
             ) from None
     kinds = (CONTROL, PULSE, LINK)
@@ -147,11 +148,13 @@ def _master(environment: Mapping[str, str]) -> tuple[str, int]:
             f"RANK and WORLD_SIZE are set in the environment and {lacking} is not: set it to "
             f"{'the name of the machine of rank 0' if not host else 'a free port there'}, for all ranks"
         )
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 1 << 16):
-        raise UserError(f"MASTER_PORT is {shown(port)} in the environment: it must be a port, from 1 to 65535")
-    # torchrun listens there itself
-    taken = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return host, int(port) + (1 if taken else 0)
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= LAST_PORT):
+        raise UserError(f"MASTER_PORT is {shown(port)} in the environment: it must be a port, from 1 to {LAST_PORT}")
+    number = int(port)
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # torchrun listens there itself
+        number += 1 if number < LAST_PORT else -1
+    return host, number
 
 
 def _is_loopback(host: str) -> bool:

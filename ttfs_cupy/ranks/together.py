@@ -12,13 +12,10 @@ from ttfs_cupy.ranks.place import place
 
 if TYPE_CHECKING:
     from ttfs_cupy.ranks.meeting import Met
-    from ttfs_cupy.ranks.watch import Watch
-
-# In which rank 0 finds a mistake that all ranks make alike. It tells that itself, and no other rank does.
-SECONDS_FOR_RANK_0 = 2.0
+    from ttfs_cupy.ranks.watch import Seconds, Watch
 
 
-def together(command: Callable[[Group], int | None]) -> int | None:
+def together(command: Callable[[Group], int | None], seconds: "Seconds | None" = None) -> int | None:
     """Calls a command with the group of this process, and returns its exit code: for `command_line.run`, as in
     `command_line.run(lambda: together(lambda group: train(group, parsed)))`. Outermost, around all that claims folders.
 
@@ -39,9 +36,9 @@ def together(command: Callable[[Group], int | None]) -> int | None:
     if here.size == 1:
         return command(ALONE)
     # most runs are of one process, and need none of what is behind this
-    from ttfs_cupy.ranks.meeting import join
+    from ttfs_cupy.ranks.meeting import SECONDS, join
 
-    return _run(command, join(here))
+    return _run(command, join(here, os.environ, seconds or SECONDS))
 
 
 def _run(command: Callable[[Group], int | None], met: "Met") -> int | None:
@@ -59,8 +56,10 @@ def _run(command: Callable[[Group], int | None], met: "Met") -> int | None:
 def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
     """Tells the others why rank 0 ends. Raises the error, unless a loss is behind it, whose sentence has been said."""
     loss = watch.loss
-    if loss is not None and not loss.is_interrupted and not isinstance(error, KeyboardInterrupt):
-        return loss.code
+    if loss is not None:
+        watch.settle()
+        if not loss.is_interrupted and not isinstance(error, KeyboardInterrupt):
+            return loss.code
     is_interrupted = isinstance(error, KeyboardInterrupt) or loss is not None
     code = 128 + interruption.number() if is_interrupted else _code_of(error)
     watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
@@ -73,14 +72,16 @@ def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
 def _end_elsewhere(error: BaseException, watch: "Watch") -> int:
     """Has rank 0 tell why this rank ends, unless that is a matter of all ranks, which rank 0 tells of itself."""
     is_interrupted = isinstance(error, KeyboardInterrupt)
-    watch.wait_for_rank_0(SECONDS_FOR_RANK_0)
-    if watch.loss is None:
-        code = 128 + interruption.number() if is_interrupted else _code_of(error)
-        watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
-    else:
-        code = watch.loss.code
+    watch.wait_for_rank_0()
+    loss = watch.loss
+    if loss is not None:
+        watch.settle()
+        watch.linger()
+        return loss.code
+    code = 128 + interruption.number() if is_interrupted else _code_of(error)
+    watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
     watch.linger()
-    if watch.loss is None and not isinstance(error, UserError | KeyboardInterrupt):
+    if not isinstance(error, UserError | KeyboardInterrupt):
         raise error
     return code
 

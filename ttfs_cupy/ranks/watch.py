@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import selectors
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 from ttfs_cupy.common.command import command_line
@@ -26,13 +27,15 @@ SECONDS_TO_ARRIVE = 2.0
 @dataclass(frozen=True)
 class Seconds:
     """meeting: until all ranks have met; beat: from word to word; silence: after which a rank is lost; grace: from a
-    loss until a process that has not ended is ended; order: in which an orderly end has come at all ranks."""
+    loss until a process that has not ended is ended; order: in which an orderly end has come at all ranks; common: in
+    which rank 0 finds a mistake that all ranks make, which it tells then, and no other rank does."""
 
     meeting: float = 60.0
     beat: float = 1.0
     silence: float = 10.0
     grace: float = 10.0
     order: float = 60.0
+    common: float = 2.0
 
 
 SECONDS = Seconds()
@@ -63,6 +66,10 @@ class Watch:
         self._rank, self._members, self._seconds = rank, members, seconds
         self._pulses = dict(pulses)
         self._heard = dict.fromkeys(pulses, time.monotonic())
+        # made once: at rank 0 it may be of a thousand
+        self._selector = selectors.DefaultSelector()
+        for number, pulse in pulses.items():
+            self._selector.register(pulse, selectors.EVENT_READ, number)
         self._make_locks()
         self._callbacks: list[Callable[[], None]] = []
         self._wants_end, self._saves = False, 0
@@ -75,7 +82,10 @@ class Watch:
         self._done: set[int] = set()
         self._code: int | None = None
         self.loss: Loss | None = None
-        self._is_closed = False
+        # whether all that follows from the loss has been said and done
+        self._is_settled = False
+        self._is_ending = self._is_closed = False
+        self.thread = threading.Thread(target=self._run, name="ttfs_pulse", daemon=True)
         renew_in_children(self)
 
     def start(self) -> None:
@@ -83,7 +93,7 @@ class Watch:
         self._heard = dict.fromkeys(self._pulses, time.monotonic())
         with uninterrupted():
             try:
-                threading.Thread(target=self._run, name="ttfs_pulse", daemon=True).start()
+                self.thread.start()
             except RuntimeError as error:
                 if not cannot_start(error):
                     raise
@@ -148,10 +158,15 @@ class Watch:
         """Tells the others that this rank ends before its work is done, and waits until they know."""
         self._say_last({"ended": sentence[:1000], "code": code, "is_interrupted": is_interrupted})
 
-    def wait_for_rank_0(self, seconds: float) -> None:
-        """Until rank 0 has ended, or says that it does, or that a rank is lost; at most for so long."""
+    def settle(self) -> None:
+        """Waits until what follows from a loss is said, and told to the others: this process may end then."""
         with self._changed:
-            self._changed.wait_for(lambda: self.loss is not None or not self._pulses, seconds)
+            self._changed.wait_for(lambda: self._is_settled, self._seconds.grace)
+
+    def wait_for_rank_0(self) -> None:
+        """Until rank 0 has ended, or says that it does, or that a rank is lost; at most for seconds.common."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.loss is not None or not self._pulses, self._seconds.common)
 
     def linger(self) -> None:
         """Until rank 0 has gone: mpirun may end it, before it has said its word, once another process has ended."""
@@ -165,6 +180,7 @@ class Watch:
         """A child holds no pulse: its parent would seem to live as long as it does."""
         self._is_closed = True
         self._make_locks()
+        self._selector.close()
         for pulse in self._pulses.values():
             pulse.close()
         self._pulses = {}
@@ -180,10 +196,8 @@ class Watch:
                 beats_at = time.monotonic() + self._seconds.beat
                 for rank in list(self._pulses):
                     self._send(rank, self._beat())
-            ranks = {pulse: rank for rank, pulse in self._pulses.items()}
-            for pulse in wait(list(ranks), max(0.0, beats_at - time.monotonic())):
-                assert isinstance(pulse, Connection)
-                self._hear(ranks[pulse], pulse)
+            for key, _ in self._selector.select(max(0.0, beats_at - time.monotonic())):
+                self._hear(key.data, self._pulses[key.data])
             # only after all that had come was heard: this process itself may have been stopped for a while
             for rank in list(self._pulses):
                 if time.monotonic() > self._heard[rank] + self._seconds.silence:
@@ -200,10 +214,10 @@ class Watch:
             self._take(rank, word)
         except (OSError, EOFError):
             self._drop(rank)
-            if rank not in self._answered and self._code is None:
+            if not self._is_ending and self._code is None:
                 self._lose(rank, "has ended without a word: it was killed, or its machine or the network is down")
             return
-        except (LookupError, TypeError, ValueError):
+        except (messages.MessageError, LookupError, TypeError, ValueError):
             self._drop(rank)
             self._lose(rank, "sends what is no word of a rank")
             return
@@ -236,7 +250,9 @@ class Watch:
             self._changed.notify_all()
 
     def _drop(self, rank: int) -> None:
-        self._note(lambda: self._pulses.pop(rank, None))
+        """Hears it no more. Only the thread that listens does this."""
+        self._selector.unregister(self._pulses[rank])
+        self._note(lambda: self._pulses.pop(rank))
 
     def _lose(self, rank: int, what: str) -> None:
         loss = Loss(rank, f"{self._members[rank].named(rank)} {what}", command_line.USER_ERROR)
@@ -274,9 +290,11 @@ class Watch:
             # what a wire raises as it is broken off is not what is wrong
             with contextlib.suppress(Exception):
                 callback()
+        self._note(lambda: setattr(self, "_is_settled", True))
 
     def _say_last(self, word: dict[str, Any]) -> None:
         """To all, and waits until they have heard it: what is on its way as a process ends may be lost."""
+        self._is_ending = True
         for rank in list(self._pulses):
             self._send(rank, word)
         with self._changed:

@@ -1,6 +1,6 @@
 """Ranks that share every batch: their gradients and counts add up to those of one rank."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from threading import Barrier
 from typing import Any
@@ -243,6 +243,32 @@ def test_steps_on_a_gpu_have_the_gradients_of_kernel_by_kernel() -> None:
             assert machine.violations == []
             found.append(net.device.to_host(net.parameters.values).tobytes())
         assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("stand-in", marks=needs_emulator)])
+@pytest.mark.parametrize("first", [0, 2, 3, 4])
+def test_an_epoch_that_is_begun_in_its_middle(device: str, first: int) -> None:
+    """What the ranks see from a batch on is what one sees."""
+
+    def seen(share: Share) -> np.ndarray:
+        net = build([6], SHAPE, CLASSES, DEVICES[device]())
+        step = Evaluator(net, 6)
+        options: dict[str, Any] = {"shuffle": True, "augment": "crop_flip", "mix": mixing("both"), "share": share}
+        batches = Batches(image_set(20), 6, encode=net.encoder, **options)
+        assert sum(1 for _ in run(step, step.each(batches, 3, first))) == 4 - first
+        return np.array(net.loss.sums())
+
+    whole = seen(WHOLE)
+    assert whole[2] == max(0, 20 - 6 * first)
+    for ranks in (2, 3, 8):
+        parts = sum(seen(Share(rank, ranks)) for rank in range(ranks))
+        assert parts == pytest.approx(whole, rel=1e-14 if device == "cpu" else 1e-6, abs=0)
+
+
+def run(step: Evaluator, made: Iterator[int]) -> Iterator[int]:
+    for in_batch in made:
+        step.run()
+        yield in_batch
 
 
 # Evaluations
