@@ -107,7 +107,7 @@ def test_rank_0s_loss_is_said_once_a_machine(
 
 def test_what_rank_0_tells_is_not_said_again(pulses: Callable[..., Pulses], capfd: pytest.CaptureFixture[str]) -> None:
     one = pulses(1)
-    one.say(0, lost=3, sentence="rank 3 is gone", code=2, is_interrupted=False)
+    one.say(0, lost=3, sentence="rank 3 is gone", code=2, is_interrupted=False, is_sudden=True)
     assert one.lost() == "rank 3 is gone"
     one.far[0].close()
     assert one.lost() == "rank 3 is gone"
