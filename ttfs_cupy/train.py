@@ -205,7 +205,7 @@ def _fit(experiment: Experiment, run: RunDirectory, before: Config | None, wirin
 
 def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None:
     """Measures the test set, once, with the best weights, and says what to try next."""
-    best_weights.require(run)
+    told(experiment.group, lambda: best_weights.require(run))
     network = experiment.network
     best = load_best(network, run.best, shared.reader(experiment.group))
     test = trainer.evaluator.over(experiment.test, "test")

@@ -13,10 +13,11 @@ from ttfs_cupy import train as train_command
 def launched(
     size: int, folder: Path, *arguments: str | Path, at_rank: Mapping[int, Sequence[str | Path]] | None = None
 ) -> list[Child]:
-    """The ranks, in their order, which have begun. folder: takes what they say. at_rank: other arguments, for some."""
+    """The ranks, in their order, which have begun. folder: takes what they say; rank 0 works in it, and the others in
+    folders of their own, as on other machines. at_rank: other arguments, for some."""
     port = _free_port()
     return [
-        Child(_command(rank, size, port, (at_rank or {}).get(rank, arguments)), folder / f"rank-{rank}")
+        Child(_command(rank, size, port, (at_rank or {}).get(rank, arguments), folder), folder / f"rank-{rank}")
         for rank in range(size)
     ]
 
@@ -35,10 +36,11 @@ def spoken(outcomes: Sequence[Outcome]) -> Outcome:
     return first
 
 
-def _command(rank: int, size: int, port: int, arguments: Sequence[str | Path]) -> Callable[[], int]:
+def _command(rank: int, size: int, port: int, arguments: Sequence[str | Path], folder: Path) -> Callable[[], int]:
     def work() -> int:
         told = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in told.items()})
+        os.chdir(folder / f"rank-{rank}" if rank else folder)
         return train_command.main([str(argument) for argument in arguments])
 
     return work
