@@ -39,7 +39,7 @@ def environment(rank: int, size: int, port: int, host: str = "127.0.0.1") -> dic
 
 
 def joined(variables: Mapping[str, str], seconds: Seconds = SHORT) -> Star:
-    return meeting.join(place(variables), variables, seconds).group
+    return meeting.join(place(variables), variables, seconds)
 
 
 @contextmanager
@@ -47,7 +47,8 @@ def met(size: int) -> Iterator[list[Star]]:
     """The groups of ranks that have met in this process."""
     port = free_port()
     with ThreadPoolExecutor(size) as pool:
-        ranks = [pool.submit(joined, environment(rank, size, port), Seconds()) for rank in range(size)]
+        seconds = Seconds(beat=0.05)
+        ranks = [pool.submit(joined, environment(rank, size, port), seconds) for rank in range(size)]
         groups = [rank.result() for rank in ranks]
         try:
             yield groups

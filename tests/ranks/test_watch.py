@@ -107,7 +107,7 @@ def test_rank_0s_loss_is_said_once_a_machine(
 
 def test_what_rank_0_tells_is_not_said_again(pulses: Callable[..., Pulses], capfd: pytest.CaptureFixture[str]) -> None:
     one = pulses(1)
-    one.say(0, lost=3, sentence="rank 3 is gone", code=2, is_interrupted=False)
+    one.say(0, lost=3, sentence="rank 3 is gone", code=2, is_interrupted=False, is_sudden=True)
     assert one.lost() == "rank 3 is gone"
     one.far[0].close()
     assert one.lost() == "rank 3 is gone"
@@ -170,9 +170,20 @@ def test_an_interrupted_rank_is_no_error(
     zero.lost()
     assert zero.watch.loss is not None
     assert (zero.watch.loss.code, zero.watch.loss.is_interrupted) == (143, True)
+    zero.far[3].close()
     # rank 0 saves what it has, for however long that takes
     time.sleep(0.2)
     assert (exits, capfd.readouterr().err) == ([], "")
+
+
+def test_others_end_once_an_interrupted_rank_0_has_left(pulses: Callable[..., Pulses], exits: list[int]) -> None:
+    one = pulses(1, Seconds(beat=0.05, grace=0.05))
+    one.say(0, lost=2, sentence="", code=143, is_interrupted=True, is_sudden=False)
+    one.lost()
+    time.sleep(0.2)
+    assert exits == []
+    one.say(0, ended="KeyboardInterrupt", code=130, is_interrupted=True)
+    wait_until(lambda: exits == [130])
 
 
 @pytest.mark.parametrize(

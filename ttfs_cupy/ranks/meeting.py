@@ -1,12 +1,15 @@
 """How the processes of a run find one another, each started by itself."""
 
+import atexit
+import faulthandler
 import hashlib
 import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,11 +18,13 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.common.version import __version__
-from ttfs_cupy.ranks.door import Door, come, reason_of
+from ttfs_cupy.ranks.door import Door, RefusedError, come, reason_of
 from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place, local_rank
 from ttfs_cupy.ranks.star import Star
 from ttfs_cupy.ranks.watch import SECONDS, Seconds, Watch
+
+__all__ = ["SECONDS", "RefusedError", "join"]
 
 MPI4PY = ("mpi4py, by which the processes of mpirun and srun meet,", "pip install 'ttfs-cupy[mpi]'")
 # bytes of what rank 0 tells by MPI
@@ -29,15 +34,7 @@ LAST_PORT = (1 << 16) - 1
 CONTROL, PULSE, LINK = "control", "pulse", "link"
 
 
-@dataclass(frozen=True)
-class Met:
-    """A group that has met. end: what is to be called at all ranks when all have ended in order."""
-
-    group: Star
-    end: Callable[[], None]
-
-
-def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seconds = SECONDS) -> Met:
+def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seconds = SECONDS) -> Star:
     """Waits for all other processes of this run, of which there are some. here: what `place` says of this one.
 
     Raises UserError where the environment is contradictory, where mpi4py or MPI is missing, or where the others do not
@@ -46,7 +43,7 @@ def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seco
     return _by_mpi(here, environment, seconds) if here.meeting == "mpi" else _by_address(here, environment, seconds)
 
 
-def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Met:
+def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Star:
     mpi = _mpi(here)
     door, invitation = None, {}
     if here.rank == 0:
@@ -63,10 +60,10 @@ def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Me
         raise UserError(invitation["trouble"])
     near = invitation["machine"] == Member.here().machine
     addresses = [(host, invitation["port"]) for host in (["127.0.0.1"] if near else []) + invitation["hosts"]]
-    return Met(
-        _met(here, environment, door, addresses, bytes.fromhex(invitation["key"]), (CONTROL, PULSE), seconds),
-        mpi.Finalize,
-    )
+    key = bytes.fromhex(invitation["key"])
+    group = _met(here, environment, door, addresses, key, (CONTROL, PULSE), seconds)
+    atexit.register(_finalize, mpi, group.watch, seconds.grace)
+    return group
 
 
 def _mpi(here: Place) -> Any:
@@ -91,7 +88,21 @@ def _mpi(here: Place) -> Any:
     return mpi
 
 
-def _by_address(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Met:
+def _finalize(mpi: Any, watch: Watch, seconds: float) -> None:
+    """Ends MPI, last of all: mpirun takes a process that ends without for one that has failed, and kills the others.
+
+    It waits for all ranks: one that is lost never comes, and one that comes no further ends this process after some
+    seconds. A thread of Python's could not do that, as mpi4py keeps the global lock.
+    """
+    if watch.loss is not None and watch.loss.is_sudden:
+        return
+    with Path(os.devnull).open("w") as nowhere:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        mpi.Finalize()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _by_address(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Star:
     host, port = _master(environment)
     # nobody else knows it, and no secret: it tells runs apart
     about = json.dumps(["ttfs_cupy", host, port, environment.get("TORCHELASTIC_RUN_ID", "")])
@@ -106,7 +117,7 @@ def _by_address(here: Place, environment: Mapping[str, str], seconds: Seconds) -
                 "MASTER_PORT, for all ranks"
             ) from None
     kinds = (CONTROL, PULSE, LINK)
-    return Met(_met(here, environment, door, [(host, port)], key, kinds, seconds), lambda: None)
+    return _met(here, environment, door, [(host, port)], key, kinds, seconds)
 
 
 def _met(

@@ -11,7 +11,7 @@ from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.ranks.place import place
 
 if TYPE_CHECKING:
-    from ttfs_cupy.ranks.meeting import Met
+    from ttfs_cupy.ranks.star import Star
     from ttfs_cupy.ranks.watch import Seconds, Watch
 
 
@@ -36,21 +36,24 @@ def together(command: Callable[[Group], int | None], seconds: "Seconds | None" =
     if here.size == 1:
         return command(ALONE)
     # most runs are of one process, and need none of what is behind this
-    from ttfs_cupy.ranks.meeting import SECONDS, join
+    from ttfs_cupy.ranks.meeting import SECONDS, RefusedError, join
 
-    return _run(command, join(here, os.environ, seconds or SECONDS))
-
-
-def _run(command: Callable[[Group], int | None], met: "Met") -> int | None:
-    group, watch = met.group, met.group.watch
     try:
-        code = watch.end_in_order(command(group) or 0)
+        group = join(here, os.environ, seconds or SECONDS)
+    except RefusedError:
+        # rank 0 tells it
+        return command_line.USER_ERROR
+    return _run(command, group)
+
+
+def _run(command: Callable[[Group], int | None], group: "Star") -> int | None:
+    watch = group.watch
+    try:
+        return watch.end_in_order(command(group) or 0)
     except BaseException as error:
         # what follows, from outside, is no reason to leave others without a word
         interruption.arrived()
-        return _end_at_rank_0(error, watch) if group.rank == 0 else _end_elsewhere(error, watch)
-    met.end()
-    return code
+        return _end_at_rank_0(error, watch) if group.rank == 0 else _end_elsewhere(error, group)
 
 
 def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
@@ -59,6 +62,7 @@ def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
     if loss is not None:
         watch.settle()
         if not loss.is_interrupted and not isinstance(error, KeyboardInterrupt):
+            watch.end_badly(loss.sentence, loss.code)
             return loss.code
     is_interrupted = isinstance(error, KeyboardInterrupt) or loss is not None
     code = 128 + interruption.number() if is_interrupted else _code_of(error)
@@ -69,18 +73,19 @@ def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
     raise error
 
 
-def _end_elsewhere(error: BaseException, watch: "Watch") -> int:
+def _end_elsewhere(error: BaseException, group: "Star") -> int:
     """Has rank 0 tell why this rank ends, unless that is a matter of all ranks, which rank 0 tells of itself."""
+    watch, until_gone = group.watch, group.place.meeting == "address"
     is_interrupted = isinstance(error, KeyboardInterrupt)
     watch.wait_for_rank_0()
     loss = watch.loss
     if loss is not None:
         watch.settle()
-        watch.linger()
+        watch.linger(until_gone=until_gone)
         return loss.code
     code = 128 + interruption.number() if is_interrupted else _code_of(error)
     watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
-    watch.linger()
+    watch.linger(until_gone=until_gone)
     if not isinstance(error, UserError | KeyboardInterrupt):
         raise error
     return code

@@ -46,12 +46,14 @@ class Loss:
     """A rank that has ended before the others, or is out of reach.
 
     code: with which this process then ends. is_interrupted: a signal ended it, which ends the run without a sentence.
+    is_sudden: it could not say so itself, and takes part in nothing any more.
     """
 
     rank: int
     sentence: str
     code: int
     is_interrupted: bool = False
+    is_sudden: bool = False
 
 
 class Watch:
@@ -80,11 +82,13 @@ class Watch:
         self._answered: set[int] = set()
         # ranks that have come to the end of their work, and rank 0's exit code at that end
         self._done: set[int] = set()
+        # ranks that have said that they end
+        self._leaving: set[int] = set()
         self._code: int | None = None
         self.loss: Loss | None = None
         # whether all that follows from the loss has been said and done
         self._is_settled = False
-        self._is_ending = self._is_closed = False
+        self._is_ending = self._is_closed = self._has_grace = False
         self.thread = threading.Thread(target=self._run, name="ttfs_pulse", daemon=True)
         renew_in_children(self)
 
@@ -142,6 +146,7 @@ class Watch:
                 self._changed.wait_for(lambda: self.loss is not None or self._code is not None)
             if self._code is None:
                 self.check()
+            self.close()
             return code if self._code is None else self._code
         others = set(range(1, len(self._members)))
         with self._changed:
@@ -168,10 +173,13 @@ class Watch:
         with self._changed:
             self._changed.wait_for(lambda: self.loss is not None or not self._pulses, self._seconds.common)
 
-    def linger(self) -> None:
-        """Until rank 0 has gone: mpirun may end it, before it has said its word, once another process has ended."""
+    def linger(self, *, until_gone: bool) -> None:
+        """Until rank 0 leaves, or has gone: what started it may end it, before it has said its sentence, once another
+        process has ended."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._pulses, self._seconds.order)
+            self._changed.wait_for(
+                lambda: not self._pulses or (0 in self._leaving and not until_gone), self._seconds.order
+            )
 
     def close(self) -> None:
         self._is_closed = True
@@ -200,10 +208,15 @@ class Watch:
                 self._hear(key.data, self._pulses[key.data])
             # only after all that had come was heard: this process itself may have been stopped for a while
             for rank in list(self._pulses):
-                if time.monotonic() > self._heard[rank] + self._seconds.silence:
+                if time.monotonic() > self._heard[rank] + self._seconds.silence and not self._is_over:
                     self._drop(rank)
                     silent = f"has said nothing for {self._seconds.silence:g} s"
                     self._lose(rank, f"{silent}: it is stopped or hangs, or the network is down")
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether ranks may go: this one has said its last word, or rank 0 has."""
+        return self._is_ending or self._code is not None
 
     def _beat(self) -> dict[str, Any]:
         return {"end": self._wants_end, "saves": self._saves} if self._rank else {}
@@ -214,7 +227,7 @@ class Watch:
             self._take(rank, word)
         except (OSError, EOFError):
             self._drop(rank)
-            if not self._is_ending and self._code is None:
+            if not self._is_over and rank not in self._leaving:
                 self._lose(rank, "has ended without a word: it was killed, or its machine or the network is down")
             return
         except (messages.MessageError, LookupError, TypeError, ValueError):
@@ -236,13 +249,15 @@ class Watch:
         elif "over" in word:
             self._note(lambda: setattr(self, "_code", int(word["over"])))
         elif "lost" in word:
-            self._know(Loss(int(word["lost"]), word["sentence"], int(word["code"]), word["is_interrupted"]))
+            flags = bool(word["is_interrupted"]), bool(word["is_sudden"])
+            self._know(Loss(int(word["lost"]), str(word["sentence"]), int(word["code"]), *flags))
         elif "ended" in word:
             sentence = f"{self._members[rank].named(rank)} has ended: {word['ended']}"
             # rank 0's exit code is that of all, and it has said its sentence itself
             is_interrupted, is_said = bool(word["is_interrupted"]), rank == 0
             code = int(word["code"]) if is_said or is_interrupted else command_line.USER_ERROR
             self._know(Loss(rank, sentence, code, is_interrupted), is_said=is_said)
+            self._note(lambda: self._leaving.add(rank))
 
     def _note(self, change: Callable[[], object]) -> None:
         with self._changed:
@@ -255,7 +270,7 @@ class Watch:
         self._note(lambda: self._pulses.pop(rank))
 
     def _lose(self, rank: int, what: str) -> None:
-        loss = Loss(rank, f"{self._members[rank].named(rank)} {what}", command_line.USER_ERROR)
+        loss = Loss(rank, f"{self._members[rank].named(rank)} {what}", command_line.USER_ERROR, is_sudden=True)
         self._know(loss, is_said=not self._says(rank))
 
     def _says(self, lost: int) -> bool:
@@ -268,29 +283,37 @@ class Watch:
 
     def _know(self, loss: Loss, *, is_said: bool | None = None) -> None:
         """The first loss counts: others follow from it."""
+        # rank 0 may still save what it has, where a signal has ended another rank
+        if loss.rank == 0 or not loss.is_interrupted:
+            self._limit(loss.code)
         with self._changed:
             if self.loss is not None:
                 return
             self.loss = loss
             callbacks, self._callbacks = self._callbacks, []
             self._changed.notify_all()
-        if not loss.is_interrupted:
-            last = threading.Timer(self._seconds.grace, os._exit, (loss.code or command_line.USER_ERROR,))
-            last.daemon = True
-            with contextlib.suppress(RuntimeError):
-                last.start()
         said = self._rank != 0 if is_said is None else is_said
         if not said and not loss.is_interrupted:
             command_line.complain(loss.sentence)
         if not self._rank:
-            word = {"lost": loss.rank, "sentence": loss.sentence, "code": loss.code}
+            flags = {"is_interrupted": loss.is_interrupted, "is_sudden": loss.is_sudden}
             for rank in set(self._pulses) - {loss.rank}:
-                self._send(rank, {**word, "is_interrupted": loss.is_interrupted})
+                self._send(rank, {"lost": loss.rank, "sentence": loss.sentence, "code": loss.code, **flags})
         for callback in callbacks:
             # what a wire raises as it is broken off is not what is wrong
             with contextlib.suppress(Exception):
                 callback()
         self._note(lambda: setattr(self, "_is_settled", True))
+
+    def _limit(self, code: int) -> None:
+        """Has this process end within some seconds, whatever it is at."""
+        if self._has_grace:
+            return
+        self._has_grace = True
+        last = threading.Timer(self._seconds.grace, os._exit, (code or command_line.USER_ERROR,))
+        last.daemon = True
+        with contextlib.suppress(RuntimeError):
+            last.start()
 
     def _say_last(self, word: dict[str, Any]) -> None:
         """To all, and waits until they have heard it: what is on its way as a process ends may be lost."""
