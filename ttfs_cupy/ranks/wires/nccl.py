@@ -24,6 +24,8 @@ from ttfs_cupy.ranks.wires.losses import raise_lost
 # maintainers, github.com/NVIDIA/nccl/issues/1497). Whoever sets it has the speed instead of the same bits.
 IN_SWITCHES = "NCCL_NVLS_ENABLE"
 
+ABORTED = "it was aborted"
+
 
 class NcclWire:
     """One communicator over the GPUs of all ranks, one GPU a rank. Calls enqueue their work in the current stream.
@@ -91,7 +93,7 @@ class NcclWire:
         if not self._device.holds(array) or array.dtype != np.float32 or not array.flags.c_contiguous:
             raise ValueError(f"the exchange is of contiguous float32 arrays on {self._device.name}")
         if self._is_aborted:
-            raise_lost(self._group, "it was aborted")
+            raise_lost(self._group, ABORTED)
         recording = self._device.streams.recording
         if recording is not None:
             self._graphs.add(recording)
@@ -108,6 +110,8 @@ class NcclWire:
     def check(self) -> None:
         """Waits for nothing. Raises LostRankError if a rank is known to be lost, or NCCL has failed while it ran."""
         self._group.check()
+        if self._is_aborted:
+            raise_lost(self._group, ABORTED)
         try:
             self._communicator.check_async_error()
         except self._nccl.NcclError as error:
