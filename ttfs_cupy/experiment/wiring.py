@@ -11,9 +11,6 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.ranks.all_reduce import AllReduce, all_reduce_of
 from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.ranks.wires.interface import Wire
-from ttfs_cupy.ranks.wires.mpi import MpiWire
-from ttfs_cupy.ranks.wires.nccl import NcclWire
-from ttfs_cupy.ranks.wires.sockets import SocketsWire
 
 # of a run on many machines, how many the log names
 MOST_HOSTS = 16
@@ -49,10 +46,17 @@ def wired(group: Group, network: Network, batch_size: int) -> Iterator[Wiring]:
 
 def wire_of(group: Group, device: Device) -> Wire:
     """What connects the ranks of a group on such devices: NCCL between GPUs, between CPUs what they have met by."""
+    # a run of one process needs none of them
     if isinstance(device, CudaDevice):
+        from ttfs_cupy.ranks.wires.nccl import NcclWire
+
         return NcclWire(group, device)
     if group.place.meeting == "mpi":
+        from ttfs_cupy.ranks.wires.mpi import MpiWire
+
         return MpiWire(group)
+    from ttfs_cupy.ranks.wires.sockets import SocketsWire
+
     return SocketsWire(group)
 
 
