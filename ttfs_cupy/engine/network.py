@@ -324,11 +324,14 @@ class Network:
         label_smoothing: float = 0.0,
         class_weights: Array | None = None,
         images: int | None = None,
+        *,
+        done: Callable[[Layer], None] | None = None,
     ) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`.
 
-        labels, label_smoothing, class_weights, images: as CrossEntropy.add takes them. Raises TypeError or ValueError
-        as run() does, for labels that are not int32 (N,) and classes, or such MixedLabels, and for images below N.
+        labels, label_smoothing, class_weights, images: as CrossEntropy.add takes them. done: is told of each layer
+        whose gradients are there, from the last one down. Raises TypeError or ValueError as run() does, for labels that
+        are not int32 (N,) and classes, or such MixedLabels, and for images below N.
         """
         readout = self.run(inputs, training=True)
         batch_size, plan = len(inputs), self._planned(len(inputs), training=True)
@@ -342,6 +345,8 @@ class Network:
             assert slots.backward_workspace is not None
             out = slots.activations(batch_size, with_weight_sum=stage.needs_weight_sum)
             stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
+            if done is not None:
+                done(stage.layer)
             grad = grad_under
 
     @in_turn
