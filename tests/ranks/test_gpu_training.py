@@ -1,6 +1,9 @@
 """Training steps of several ranks on GPUs made of NumPy: graphs with NCCL's calls in them, and what is found out."""
 
+import itertools
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -19,7 +22,7 @@ from ttfs_cupy.engine.optimizer import Limits, Sgd
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.ranks import all_reduce
 from ttfs_cupy.ranks.all_reduce import DeviceAllReduce
-from ttfs_cupy.ranks.group import ALONE, Group
+from ttfs_cupy.ranks.group import ALONE, Group, LostRankError
 from ttfs_cupy.ranks.wires import losses
 from ttfs_cupy.ranks.wires.nccl import NcclWire
 
@@ -218,6 +221,28 @@ def test_gradients_that_are_not_finite_at_one_rank_cost_all_the_step() -> None:
 
     for before, after in in_ranks(2, body):
         assert before == after
+
+
+def test_a_rank_that_is_lost_ends_the_steps_of_the_others() -> None:
+    """Replayed steps call nothing that would tell."""
+    ended: list[str] = []
+    have_ended = threading.Event()
+
+    def body(group: OfThreads) -> None:
+        rank = Rank(group)
+        steps = itertools.count(1)
+        with pytest.raises(LostRankError) if group.rank == 0 else nullcontext() as error:
+            while next(steps) < 6 or group.rank == 0:
+                rank.run(8)
+        if error is None:
+            raise ZeroDivisionError
+        ended.append(str(error.value))
+        have_ended.set()
+
+    with pytest.raises(ZeroDivisionError):
+        in_ranks(2, body)
+    assert have_ended.wait(60)
+    assert ended == ["rank 1 has ended"]
 
 
 # What is found
