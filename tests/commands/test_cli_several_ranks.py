@@ -201,6 +201,16 @@ def test_ranks_begin_with_the_weights_of_a_file(alone: Path, tmp_path: Path) -> 
     assert metrics(tmp_path / "run")[0]["train_loss"] < metrics(alone)[1]["train_loss"]
 
 
+def test_ranks_end_early_together_and_one_keeps_checkpoints(tmp_path: Path) -> None:
+    early = {"training__patience": 1, "training__epochs": 9, "training__keep": "{last: 2}", "optimizer__lr": 0.5}
+    outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run", **early)))
+    assert (outcome.code, outcome.err) == (0, "")
+    epochs = [line["epoch"] for line in metrics(tmp_path / "run") if "epoch" in line]
+    assert len(epochs) < 9
+    kept = sorted(file.name for file in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"epoch-{epoch:04}.safetensors" for epoch in epochs[-2:]]
+
+
 def test_resuming_and_beginning_are_not_one_command(two: Path, tmp_path: Path) -> None:
     outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run"), at_rank={1: ("--resume", two)}))
     assert outcome.code == 2 and "has another command than rank 0" in outcome.err
