@@ -121,7 +121,8 @@ def test_a_killed_rank_ends_all_and_resuming_gives_the_bits_of_an_undisturbed_ru
     broken: Path, two: Path, tmp_path: Path
 ) -> None:
     run = copied(broken, tmp_path / "again")
-    outcome = spoken(trained(2, tmp_path, "--resume", run))
+    # which rank 1 does not find where it works
+    outcome = spoken(trained(2, tmp_path, "--resume", "again"))
     assert (outcome.code, outcome.err) == (0, "") and "goes on on" not in outcome.out
     same(run, two)
 
