@@ -199,10 +199,13 @@ class TestMpi:
 
     @pytest.mark.parametrize("rank", [0, 2])
     def test_a_killed_rank_is_named(self, rank: int) -> None:
-        ended = self.run(f"{rank}:dies")
-        assert ended.returncode
-        assert f"error: rank {rank} (" in ended.stderr
-        assert "has ended without a word" in ended.stderr
+        """Unless mpirun is faster, which it is now and then: not each of several times."""
+        for _ in range(6):
+            ended = self.run(f"{rank}:dies")
+            assert ended.returncode
+            if re.search(rf"error: rank {rank} \(.*\) has ended without a word", ended.stderr):
+                return
+        raise AssertionError(ended.stderr)
 
     def test_a_mistake_is_told_by_rank_0_alone(self) -> None:
         ended = self.run("2:fails")

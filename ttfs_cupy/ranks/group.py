@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place
+
+if TYPE_CHECKING:
+    # a run of one process needs none
+    from multiprocessing.connection import Connection
 
 
 class LostRankError(UserError):
@@ -67,7 +70,7 @@ class Group(Protocol):
         """What all ranks have asked for; a wish to save is taken once. For rank 0: elsewhere it is empty."""
 
     @property
-    def links(self) -> Mapping[int, Connection]:
+    def links(self) -> Mapping[int, "Connection"]:
         """Connections for a wire's own use, by rank: rank 0 has one to each other rank, which have one to rank 0. Empty
         where ranks have met by MPI, and where a rank is alone."""
 
@@ -81,7 +84,7 @@ class Alone:
 
     place = Place()
     rank, size = 0, 1
-    links: Mapping[int, Connection] = {}
+    links: Mapping[int, "Connection"] = {}
 
     @property
     def members(self) -> Sequence[Member]:

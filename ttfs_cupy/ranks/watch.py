@@ -88,7 +88,8 @@ class Watch:
         self.loss: Loss | None = None
         # whether all that follows from the loss has been said and done
         self._is_settled = False
-        self._is_ending = self._is_closed = self._has_grace = False
+        self._is_ending = self._is_closed = False
+        self._must_end, self._last_code, self._exit = threading.Event(), 0, os._exit
         self.thread = threading.Thread(target=self._run, name="ttfs_pulse", daemon=True)
         renew_in_children(self)
 
@@ -98,6 +99,7 @@ class Watch:
         with uninterrupted():
             try:
                 self.thread.start()
+                threading.Thread(target=self._end_in_time, name="ttfs_end", daemon=True).start()
             except RuntimeError as error:
                 if not cannot_start(error):
                     raise
@@ -285,16 +287,18 @@ class Watch:
         """The first loss counts: others follow from it."""
         # rank 0 may still save what it has, where a signal has ended another rank
         if loss.rank == 0 or not loss.is_interrupted:
-            self._limit(loss.code)
+            self._last_code = self._last_code or loss.code or command_line.USER_ERROR
+            self._must_end.set()
         with self._changed:
             if self.loss is not None:
                 return
             self.loss = loss
             callbacks, self._callbacks = self._callbacks, []
-            self._changed.notify_all()
+        # before any other thread is woken: it is a matter of milliseconds whether this process gets to say it
         said = self._rank != 0 if is_said is None else is_said
         if not said and not loss.is_interrupted:
             command_line.complain(loss.sentence)
+        self._note(lambda: None)
         if not self._rank:
             flags = {"is_interrupted": loss.is_interrupted, "is_sudden": loss.is_sudden}
             for rank in set(self._pulses) - {loss.rank}:
@@ -305,15 +309,11 @@ class Watch:
                 callback()
         self._note(lambda: setattr(self, "_is_settled", True))
 
-    def _limit(self, code: int) -> None:
-        """Has this process end within some seconds, whatever it is at."""
-        if self._has_grace:
-            return
-        self._has_grace = True
-        last = threading.Timer(self._seconds.grace, os._exit, (code or command_line.USER_ERROR,))
-        last.daemon = True
-        with contextlib.suppress(RuntimeError):
-            last.start()
+    def _end_in_time(self) -> None:
+        """Ends this process some seconds after it must end, whatever it is at."""
+        self._must_end.wait()
+        time.sleep(self._seconds.grace)
+        self._exit(self._last_code)
 
     def _say_last(self, word: dict[str, Any]) -> None:
         """To all, and waits until they have heard it: what is on its way as a process ends may be lost."""
