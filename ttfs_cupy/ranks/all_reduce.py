@@ -1,7 +1,7 @@
 """Gradients summed over the ranks while backward goes on, in few buckets of whole layers."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -9,7 +9,9 @@ from typing import Protocol
 from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.common.machine.threads import Task, ThreadPool
 from ttfs_cupy.device import Array, Device
+from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
 from ttfs_cupy.ranks.wires.interface import Wire
+from ttfs_cupy.ranks.wires.nccl import NcclWire
 
 # A bucket is complete with half of the bytes that are left. So there are few, most bytes leave early, while most of
 # backward is still to come, and the last bucket, which nothing is left to hide, is small.
@@ -55,12 +57,19 @@ class AllReduce(Protocol):
     or writes it. Within `with`, an exception aborts the wire, and the end is close().
 
     buckets: in their order. gradients: the array, all bytes of which each rank gives and gets in every exchange.
+    is_recordable: whether all of it can be a part of a CUDA graph.
     """
 
     @property
     def buckets(self) -> Sequence[Bucket]: ...
     @property
     def gradients(self) -> Array: ...
+    @property
+    def is_recordable(self) -> bool: ...
+
+    def captured(self, capture: Callable[[], Graph]) -> Graph:
+        """What capture() records, if that can be done at all ranks, which all call this. Raises one of NOT_RECORDED
+        otherwise."""
 
     def ready(self, first: int) -> None:
         """The gradients of all layers whose weights begin at `first` or behind it are there, and of their initial
@@ -78,6 +87,10 @@ class AllReduce(Protocol):
         """Gives up an exchange that has begun, whose step failed at this rank: the array is the caller's again. Other
         ranks wait for what was not handed over, so after this the run ends. Does nothing between two exchanges."""
 
+    def check(self) -> None:
+        """Waits for nothing. Raises LostRankError once a rank is known to be lost: a step that a GPU repeats by itself
+        does not call the wire again."""
+
     def close(self) -> None:
         """Ends what it holds. The wire stays open: whoever made it closes it."""
 
@@ -94,7 +107,10 @@ def all_reduce_of(device: Device, wire: Wire, gradients: Array, starts: Collecti
 
     gradients: float32, contiguous; the same array for good. starts, decayed: as buckets_of() takes them.
     """
-    return HostAllReduce(wire, gradients, buckets_of(starts, decayed, gradients.size))
+    buckets = buckets_of(starts, decayed, gradients.size)
+    if device.streams is not None and isinstance(wire, NcclWire):
+        return DeviceAllReduce(wire, device.streams, gradients, buckets)
+    return HostAllReduce(wire, gradients, buckets)
 
 
 class HostAllReduce:
@@ -104,6 +120,8 @@ class HostAllReduce:
     waited: for how many seconds finish() has waited so far, which is what was not overlapped. A forked child exchanges
     nothing, since wires end there.
     """
+
+    is_recordable = False
 
     def __init__(self, wire: Wire, gradients: Array, buckets: Sequence[Bucket]):
         self.buckets, self.gradients = tuple(buckets), gradients
@@ -117,6 +135,9 @@ class HostAllReduce:
     def after_fork(self) -> None:
         self._tasks.clear()
         self._thread = ThreadPool(1, "ttfs_cupy_exchange")
+
+    def captured(self, capture: Callable[[], Graph]) -> Graph:
+        return capture()
 
     def ready(self, first: int) -> None:
         while (number := len(self._tasks)) < len(self.buckets) and self.buckets[number].due >= first:
@@ -138,6 +159,10 @@ class HostAllReduce:
             task.drop()
         self._tasks.clear()
 
+    def check(self) -> None:
+        # finish() has waited for every call
+        pass
+
     def close(self) -> None:
         self._thread.end()
 
@@ -148,3 +173,67 @@ class HostAllReduce:
         if error is not None:
             self._wire.abort()
         self.close()
+
+
+class DeviceAllReduce:
+    """AllReduce on a GPU: a bucket's call is enqueued in the stream of exchanges behind all that was launched before,
+    and goes on beside what is launched after; finish() has the steps wait for it.
+
+    Within a capture this is a branch of the step's graph. With an NCCL that cannot be recorded, nothing is handed over
+    before finish(), which is then called between two graphs.
+    """
+
+    def __init__(self, wire: NcclWire, streams: Streams, gradients: Array, buckets: Sequence[Bucket]):
+        self.buckets, self.gradients = tuple(buckets), gradients
+        self.is_recordable = wire.is_recordable
+        self._wire, self._streams = wire, streams
+        self._views = [gradients[bucket.first : bucket.stop] for bucket in buckets]
+        self._begun = 0
+
+    def ready(self, first: int) -> None:
+        if self.is_recordable:
+            self._hand_over(first)
+
+    def _hand_over(self, first: int) -> None:
+        while self._begun < len(self.buckets) and self.buckets[self._begun].due >= first:
+            with self._streams.exchange():
+                self._wire.all_reduce(self._views[self._begun])
+            self._begun += 1
+
+    def finish(self) -> None:
+        self._hand_over(0)
+        self._streams.join()
+        self._begun = 0
+
+    def captured(self, capture: Callable[[], Graph]) -> Graph:
+        """What capture() records, if that can be done at all ranks: NCCL wants a call to be in a graph at all of them
+        or at none (NCCL's manual, "Using NCCL with CUDA Graphs"). All ranks call it. Raises RuntimeError otherwise."""
+        graph, trouble = None, None
+        try:
+            graph = capture()
+        except NOT_RECORDED as error:
+            trouble = f"{refused_call(error)} cannot be recorded: {error}"
+        finally:
+            self._begun = 0
+        found = self._wire.everywhere(trouble)
+        if graph is None or found is not None:
+            raise RuntimeError(found)
+        return graph
+
+    def check(self) -> None:
+        self._wire.check()
+
+    def drop(self) -> None:
+        if self._begun:
+            self._streams.join()
+            self._begun = 0
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> "DeviceAllReduce":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._wire.abort()
