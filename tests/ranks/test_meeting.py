@@ -257,16 +257,15 @@ def test_a_rank_beyond_the_last() -> None:
             admitted.result()
 
 
-def test_a_rank_may_call_again() -> None:
-    """Where its first call was broken off."""
-    with a_door() as (door, admitted):
-        broken = doors._called(
-            [("127.0.0.1", door.port)], KEY, {**greeting(1), "kind": "control"}, time.monotonic() + 3, 3, {}
+def test_a_rank_that_ends_while_others_are_missing() -> None:
+    with a_door(size=3, seconds=60.0) as (door, admitted):
+        come = doors._called(
+            [("127.0.0.1", door.port)], KEY, {**greeting(1, 3), "kind": "control"}, time.monotonic() + 3, 3, {}
         )
-        broken.close()
-        _connections, members = called(door, greeting(1))
-        assert [member.process for member in members] == [os.getpid(), 5]
-        assert list(admitted.result()[0].connections) == list(KINDS)
+        time.sleep(0.1)
+        come.close()
+        with pytest.raises(UserError, match=r"rank 1 \(node2, process 5\) has ended while all were to meet"):
+            admitted.result()
 
 
 def test_a_wrong_key_opens_nothing() -> None:

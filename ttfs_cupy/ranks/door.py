@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
 from typing import Any
 
 from ttfs_cupy.common.errors import UserError
@@ -67,7 +67,7 @@ class Door:
         deadline = time.monotonic() + seconds
         try:
             while len(guests) < size - 1 or any(len(guest.connections) < len(kinds) for guest in guests.values()):
-                connection = self._accept(deadline)
+                connection = self._accept(guests, deadline)
                 if connection is None:
                     raise UserError(self._absent(guests, size, kinds, seconds))
                 greeting = self._greeting(connection, kinds)
@@ -86,16 +86,16 @@ class Door:
             _tell(guest.connections[kinds[0]], {"members": [astuple(member) for member in members]})
         return [guests[rank] for rank in range(1, size)]
 
-    def _accept(self, deadline: float) -> Connection | None:
-        self._listener.settimeout(max(0.01, deadline - time.monotonic()))
-        try:
-            accepted, _ = self._listener.accept()
-        except TimeoutError:
-            return None
-        if time.monotonic() > deadline:
-            accepted.close()
-            return None
-        return _connection(accepted)
+    def _accept(self, guests: dict[int, Guest], deadline: float) -> Connection | None:
+        """The next connection; None if none comes in time. Raises UserError where a rank that has come has ended."""
+        # a rank that has come says nothing until all have: what can be read there is its end
+        waiting = {next(iter(guest.connections.values())): rank for rank, guest in guests.items()}
+        ready = wait([self._listener, *waiting], max(0.0, deadline - time.monotonic()))
+        for connection in ready:
+            if isinstance(connection, Connection):
+                rank = waiting[connection]
+                raise UserError(f"{guests[rank].member.named(rank)} has ended while all were to meet")
+        return _connection(self._listener.accept()[0]) if ready else None
 
     def _greeting(self, connection: Connection, kinds: Sequence[str]) -> dict[str, Any] | None:
         """What a rank of this run says first; None of whoever is none."""
@@ -118,7 +118,7 @@ class Door:
         """Raises UserError where a rank does not fit to the others, which it is told, too."""
         rank, member = greeting["rank"], Member.of(greeting["member"])
         first = guests.get(rank)
-        # one that has called again
+        # it comes once for each kind
         guest = first if first is not None and first.member == member else Guest(member)
         guest.connections[greeting["kind"]] = connection
         name, own_name = member.named(rank), own.named(0)
