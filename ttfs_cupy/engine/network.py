@@ -318,12 +318,19 @@ class Network:
 
     @in_turn
     def differentiate(
-        self, inputs: Array, labels: Labels, label_smoothing: float = 0.0, class_weights: Array | None = None
+        self,
+        inputs: Array,
+        labels: Labels,
+        label_smoothing: float = 0.0,
+        class_weights: Array | None = None,
+        *,
+        done: Callable[[Layer], None] | None = None,
     ) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`.
 
-        labels, label_smoothing, class_weights: as CrossEntropy.add takes them. Raises TypeError or ValueError as run()
-        does, and for labels that are not int32 (N,) and classes, or such MixedLabels.
+        labels, label_smoothing, class_weights: as CrossEntropy.add takes them. done: is told of each layer whose
+        gradients are there, from the last one down. Raises TypeError or ValueError as run() does, and for labels that
+        are not int32 (N,) and classes, or such MixedLabels.
         """
         readout = self.run(inputs, training=True)
         batch_size, plan = len(inputs), self._planned(len(inputs), training=True)
@@ -336,6 +343,8 @@ class Network:
             assert slots.backward_workspace is not None
             out = slots.activations(batch_size, with_weight_sum=stage.needs_weight_sum)
             stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
+            if done is not None:
+                done(stage.layer)
             grad = grad_under
 
     @in_turn

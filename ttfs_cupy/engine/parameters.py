@@ -78,6 +78,11 @@ class Parameters:
         return [part for pair in zip(self._weights, self._potentials, strict=True) for part in pair]
 
     @property
+    def starts(self) -> dict[str, int]:
+        """By a layer's name, where its weights begin; in the layers' order, and so from 0 up."""
+        return {part.layer.name: part.first for part in self._weights}
+
+    @property
     def has_potentials(self) -> bool:
         return bool(self._potentials)
 

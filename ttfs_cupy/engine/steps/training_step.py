@@ -9,11 +9,13 @@ from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.accumulation import GradientSum
 from ttfs_cupy.engine.average import WeightAverage
+from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.loss import check_smoothing, class_weights_on
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.batch_step import BatchStep, Kind, is_blocking
 from ttfs_cupy.engine.validity import Labels
+from ttfs_cupy.ranks.all_reduce import AllReduce
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -29,6 +31,10 @@ class TrainingStep(BatchStep):
     The learning rate and psp_slope may change between two steps; the optimiser's other settings are those of the
     recording. label_smoothing: the share of a target that all classes have evenly, from 0 to below 1. class_weights: by
     what an image's loss is multiplied, numbers above 0 by class; None for 1 (docs/model.md, "Classes of uneven size").
+
+    all_reduce: what sums up parameters.gradients over the ranks of a run, before every step of the optimiser; it goes
+    on while backward does, unless gradients of several batches are added first. All ranks make the same calls, and an
+    exception at one of them ends the run. With it run() and flush() raise LostRankError, too.
     """
 
     training = True
@@ -45,6 +51,7 @@ class TrainingStep(BatchStep):
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | np.ndarray | None = None,
         average: WeightAverage | None = None,
+        all_reduce: AllReduce | None = None,
     ):
         super().__init__(network, batch_size, capture=capture)
         network.check_optimizer(optimizer)
@@ -52,11 +59,15 @@ class TrainingStep(BatchStep):
             check_kind("average", average, WeightAverage)
             if average.optimizer is not optimizer:
                 raise ValueError("the average must be of this optimiser's weights: WeightAverage(optimizer, decay)")
+        if all_reduce is not None and all_reduce.gradients is not network.parameters.gradients:
+            raise ValueError("all_reduce must be of this network's parameters.gradients")
         self._accumulate = check_count("accumulate", accumulate)
         self._optimizer = optimizer
         # of the loss, as Network.differentiate takes them; the weights lie where a recorded step reads them
         self._loss = check_smoothing(label_smoothing), class_weights_on(network.device, class_weights, network.classes)
         self._average = average
+        self._all_reduce = all_reduce
+        self._starts = network.parameters.starts
         self._sum = GradientSum(network.device, network.parameters) if self._accumulate > 1 else None
         # of the group that has begun, without the batch at hand
         self._batches = self._images = 0
@@ -82,6 +93,8 @@ class TrainingStep(BatchStep):
             super().run()
         except BaseException:
             self.drop()
+            if self._all_reduce is not None:
+                self._all_reduce.drop()
             raise
         self._batches, self._images = (0, 0) if batches == self._accumulate else (batches, images)
 
@@ -114,8 +127,8 @@ class TrainingStep(BatchStep):
 
     def _work(self, inputs: Array, labels: Labels) -> None:
         if self._sum is None:
-            self._network.train_step(inputs, labels, self._optimizer, *self._loss)
-            self._follow()
+            self._network.differentiate(inputs, labels, *self._loss, done=self._hand_over)
+            self._finish()
             return
         self._network.differentiate(inputs, labels, *self._loss)
         self._sum.add(len(inputs), is_first=not self._batches)
@@ -126,9 +139,17 @@ class TrainingStep(BatchStep):
         """The optimiser's step for a group of so many images."""
         assert self._sum is not None
         self._sum.to_mean(images)
-        self._optimizer.step()
-        self._follow()
+        self._finish()
 
-    def _follow(self) -> None:
+    def _hand_over(self, layer: Layer) -> None:
+        """Has the exchange begin with the gradients of that layer, and of those above it."""
+        if self._all_reduce is not None and layer.has_weights:
+            self._all_reduce.ready(self._starts[layer.name])
+
+    def _finish(self) -> None:
+        """The optimiser's step, by what lies in parameters.gradients; and what follows the weights."""
+        if self._all_reduce is not None:
+            self._all_reduce.finish()
+        self._optimizer.step()
         if self._average is not None:
             self._average.follow()

@@ -1,0 +1,149 @@
+"""Gradients summed over the ranks while backward goes on, in few buckets of whole layers."""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from ttfs_cupy.common.machine.forks import renew_in_children
+from ttfs_cupy.common.machine.threads import Task, ThreadPool
+from ttfs_cupy.device import Array, Device
+from ttfs_cupy.ranks.wires.interface import Wire
+
+# A bucket is complete with half of the bytes that are left. So there are few, most bytes leave early, while most of
+# backward is still to come, and the last bucket, which nothing is left to hide, is small.
+SHARE_OF_REST = 1 / 2
+# Fewer bytes take a network of 100 Gb/s as long as the call itself, some tens of microseconds.
+SMALLEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The gradients from place `first` to before `stop` of the array, which one call of the wire exchanges. They are
+    there once those of all layers are whose weights begin at `due` or behind it."""
+
+    first: int
+    stop: int
+    due: int
+
+    @property
+    def bytes(self) -> int:
+        return 4 * (self.stop - self.first)
+
+
+def buckets_of(starts: Collection[int], decayed: int, size: int) -> list[Bucket]:
+    """The buckets of an array of `size` gradients, in the order in which backward fills them: from the last layer down.
+
+    starts: where each layer's weights begin, from 0 up, those of the last layer ending at `decayed`; behind them lie
+    the initial potentials, of all layers, which are a bucket of their own, the last one.
+    """
+    buckets, stop = [], decayed
+    for first in sorted(starts, reverse=True):
+        bucket = Bucket(first, stop, first)
+        if bucket.bytes >= max(SMALLEST_BYTES, SHARE_OF_REST * 4 * stop) or first == 0:
+            buckets.append(bucket)
+            stop = first
+    return buckets + ([Bucket(decayed, size, 0)] if size > decayed else [])
+
+
+class AllReduce(Protocol):
+    """Puts into an array of gradients their sum over all ranks, once a step, at all ranks the same bits.
+
+    All ranks make as many exchanges, of the same buckets in the same order. One thread uses it, the one that computes
+    the gradients. Between ready() and the end of finish() a bucket that was handed over is the exchange's: nobody reads
+    or writes it. Within `with`, an exception aborts the wire, and the end is close().
+
+    buckets: in their order. gradients: the array, all bytes of which each rank gives and gets in every exchange.
+    """
+
+    @property
+    def buckets(self) -> Sequence[Bucket]: ...
+    @property
+    def gradients(self) -> Array: ...
+
+    def ready(self, first: int) -> None:
+        """The gradients of all layers whose weights begin at `first` or behind it are there, and of their initial
+        potentials: hands over each bucket that is complete by that. On a CPU they are there as this is called; on a GPU
+        once what was launched before in the current stream is done."""
+
+    def finish(self) -> None:
+        """All gradients are there: hands over the rest, and has whatever comes next see the sums. On a CPU it returns
+        once they are there; on a GPU the current stream waits. Another exchange may begin then.
+
+        Raises LostRankError once a rank is lost, and whatever else the wire has raised.
+        """
+
+    def drop(self) -> None:
+        """Gives up an exchange that has begun, whose step failed at this rank: the array is the caller's again. Other
+        ranks wait for what was not handed over, so after this the run ends. Does nothing between two exchanges."""
+
+    def close(self) -> None:
+        """Ends what it holds. The wire stays open: whoever made it closes it."""
+
+    def __enter__(self) -> "AllReduce": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+
+def all_reduce_of(device: Device, wire: Wire, gradients: Array, starts: Collection[int], decayed: int) -> AllReduce:
+    """The exchange of a network's gradients for this device: all_reduce_of(device, wire, parameters.gradients,
+    parameters.starts.values(), parameters.decayed).
+
+    gradients: float32, contiguous; the same array for good. starts, decayed: as buckets_of() takes them.
+    """
+    return HostAllReduce(wire, gradients, buckets_of(starts, decayed, gradients.size))
+
+
+class HostAllReduce:
+    """AllReduce on a CPU: one thread makes the wire's calls, in their order, while kernels go on, which run without
+    Python's global lock.
+
+    waited: for how many seconds finish() has waited so far, which is what was not overlapped. A forked child exchanges
+    nothing, since wires end there.
+    """
+
+    def __init__(self, wire: Wire, gradients: Array, buckets: Sequence[Bucket]):
+        self.buckets, self.gradients = tuple(buckets), gradients
+        self.waited = 0.0
+        self._wire = wire
+        self._views = [gradients[bucket.first : bucket.stop] for bucket in buckets]
+        self._tasks: list[Task[None]] = []
+        self.after_fork()
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self._tasks.clear()
+        self._thread = ThreadPool(1, "ttfs_cupy_exchange")
+
+    def ready(self, first: int) -> None:
+        while (number := len(self._tasks)) < len(self.buckets) and self.buckets[number].due >= first:
+            self._tasks.append(self._thread.submit(self._wire.all_reduce, self._views[number]))
+
+    def finish(self) -> None:
+        self.ready(0)
+        begun = time.perf_counter()
+        try:
+            for task in self._tasks:
+                task.result()
+        finally:
+            self.waited += time.perf_counter() - begun
+            self.drop()
+
+    def drop(self) -> None:
+        for task in self._tasks:
+            task.drop()
+        self._tasks.clear()
+
+    def close(self) -> None:
+        self._thread.end()
+
+    def __enter__(self) -> "HostAllReduce":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._wire.abort()
+        self.close()
