@@ -1,0 +1,106 @@
+"""From seconds to what is reported of a task on several ranks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ttfs_cupy.benchmarks.measure import median
+from ttfs_cupy.benchmarks.scaling.ranks import AFTER, ALONE, EXCHANGE, OVERLAPPED, WHOLE
+from ttfs_cupy.benchmarks.workload import Task
+from ttfs_cupy.data.share import Share
+
+
+@dataclass(frozen=True)
+class Row:
+    """A global batch, images, on the ranks, each with so many of them, of_a_rank at most.
+
+    seconds: of a step, round by round, by side; milliseconds: their medians. efficiency: a step of the share alone to
+    one with the exchange. not_overlapped: the share of the step that the exchange makes it longer by. hidden: of what
+    the exchange costs after backward, the share that it does not cost beside it. times_one: images a second to those of
+    rank 0 alone with the whole batch; problem: why there are none. bytes: what a rank gives, and gets, in a step;
+    ring_bytes: what it sends where the ranks are a ring. None: of one rank, or where the exchange costs nothing.
+    """
+
+    network: str
+    images: int
+    ranks: int
+    of_a_rank: int
+    psp_slope: float
+    seconds: Mapping[str, Sequence[float]]
+    milliseconds: Mapping[str, float]
+    images_per_second: float
+    efficiency: float | None
+    not_overlapped: float | None
+    hidden: float | None
+    times_one: float | None
+    bytes: int
+    ring_bytes: int
+    buckets: Sequence[int]
+    problem: str = ""
+
+
+def row(task: Task, ranks: int, seconds: Mapping[str, Sequence[float]], buckets: Sequence[int], problem: str) -> Row:
+    """buckets: bytes of each. problem: why rank 0 did not compute the whole batch, if it did not."""
+    middle = {side: median(of_side) for side, of_side in seconds.items()}
+    step = middle.get(OVERLAPPED, middle[ALONE])
+    several = ranks > 1
+    cost, shown = (middle[AFTER] - middle[ALONE], step - middle[ALONE]) if several else (0.0, 0.0)
+    size = sum(buckets) if several else 0
+    return Row(
+        *(task.workload.name, task.batch_size, ranks, Share(0, ranks).most(task.batch_size), task.psp_slope),
+        seconds=seconds,
+        milliseconds={side: 1e3 * of_side for side, of_side in middle.items()},
+        images_per_second=task.batch_size / step,
+        efficiency=middle[ALONE] / step if several else None,
+        not_overlapped=shown / step if several else None,
+        hidden=1 - shown / cost if cost > 0 else None,
+        times_one=middle[WHOLE] / step if WHOLE in middle else None,
+        bytes=size,
+        ring_bytes=2 * (ranks - 1) * size // ranks,
+        buckets=buckets if several else (),
+        problem=problem,
+    )
+
+
+HEADS = (
+    *("network", "batch", "of a rank", "alone", "overlapped", "after", "exchange", "images/s", "efficiency"),
+    *("not overlapped", "hidden", "whole", "times one"),
+)
+
+
+def cells(row: Row) -> list[str]:
+    """Under HEADS."""
+
+    def milliseconds(side: str) -> str:
+        return f"{row.milliseconds[side]:,.1f}" if side in row.milliseconds else "-"
+
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1%}"
+
+    return [
+        *(row.network, f"{row.images:,}", f"{row.of_a_rank:,}"),
+        *(milliseconds(side) for side in (ALONE, OVERLAPPED, AFTER, EXCHANGE)),
+        *(f"{row.images_per_second:,.1f}", share(row.efficiency), share(row.not_overlapped), share(row.hidden)),
+        *(milliseconds(WHOLE), "-" if row.times_one is None else f"{row.times_one:.2f}"),
+    ]
+
+
+def bytes_line(row: Row) -> str:
+    """What a rank exchanges in a step."""
+    sizes = ", ".join(f"{size / 1e6:.1f}" for size in row.buckets)
+    return (
+        f"{row.network}: gradients of {row.bytes / 1e6:.1f} MB a rank and step, in buckets of {sizes} MB; in a ring a "
+        f"rank sends {row.ring_bytes / 1e6:.1f} MB"
+    )
+
+
+def legend(rounds: int, steps_per_turn: int) -> str:
+    """What the columns mean."""
+    turns = f", each of {steps_per_turn} steps" if steps_per_turn > 1 else ""
+    return (
+        f"Milliseconds of a step, of the rank that takes the longest: medians of {rounds} "
+        f"round{'s' if rounds > 1 else ''}{turns}. alone: a rank's share\n"
+        "without exchange; overlapped: with it, beside backward, as in training; after: with it, once backward is done;\n"
+        "exchange: it alone; whole: the whole batch at one rank, while the others wait. images/s: overlapped. efficiency:\n"
+        "alone to overlapped. not overlapped: the share of the step that the exchange adds. hidden: of what it adds after\n"
+        "backward, the share that it does not add beside it. times one: images/s to those of the one rank."
+    )
