@@ -45,7 +45,7 @@ class Group(Protocol):
         """Every rank's value, by rank, at all ranks."""
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum over the ranks, in their order, of int64 or float64 arrays of one shape: the same bits at all ranks."""
+        """The sum over the ranks, in their order, of int64 or float64 arrays of one shape: everywhere the same bits."""
 
     def broadcast_arrays(self, arrays: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """Rank 0's arrays by name, at all ranks."""

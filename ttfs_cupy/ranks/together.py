@@ -1,8 +1,21 @@
 """A command over several processes, from their meeting to their common end."""
 
+import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from ttfs_cupy.common.command import command_line, interruption
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.ranks.group import ALONE, Group
+from ttfs_cupy.ranks.place import place
+
+if TYPE_CHECKING:
+    from ttfs_cupy.ranks.meeting import Met
+    from ttfs_cupy.ranks.watch import Watch
+
+# In which rank 0 finds a mistake that all ranks make alike. It tells that itself, and no other rank does.
+SECONDS_FOR_RANK_0 = 2.0
 
 
 def together(command: Callable[[Group], int | None]) -> int | None:
@@ -22,4 +35,63 @@ def together(command: Callable[[Group], int | None]) -> int | None:
     What the command raises is raised through its own `finally` and `except` clauses first, as ever. It should let
     LostRankError through: nothing can be exchanged any more.
     """
-    return command(ALONE)
+    here = place(os.environ)
+    if here.size == 1:
+        return command(ALONE)
+    # most runs are of one process, and need none of what is behind this
+    from ttfs_cupy.ranks.meeting import join
+
+    return _run(command, join(here))
+
+
+def _run(command: Callable[[Group], int | None], met: "Met") -> int | None:
+    group, watch = met.group, met.group.watch
+    try:
+        code = watch.end_in_order(command(group) or 0)
+    except BaseException as error:
+        # what follows, from outside, is no reason to leave others without a word
+        interruption.arrived()
+        return _end_at_rank_0(error, watch) if group.rank == 0 else _end_elsewhere(error, watch)
+    met.end()
+    return code
+
+
+def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
+    """Tells the others why rank 0 ends. Raises the error, unless a loss is behind it, whose sentence has been said."""
+    loss = watch.loss
+    if loss is not None and not loss.is_interrupted and not isinstance(error, KeyboardInterrupt):
+        return loss.code
+    is_interrupted = isinstance(error, KeyboardInterrupt) or loss is not None
+    code = 128 + interruption.number() if is_interrupted else _code_of(error)
+    watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
+    if is_interrupted and not isinstance(error, KeyboardInterrupt):
+        # a signal at another rank has ended all
+        raise KeyboardInterrupt from None
+    raise error
+
+
+def _end_elsewhere(error: BaseException, watch: "Watch") -> int:
+    """Has rank 0 tell why this rank ends, unless that is a matter of all ranks, which rank 0 tells of itself."""
+    is_interrupted = isinstance(error, KeyboardInterrupt)
+    watch.wait_for_rank_0(SECONDS_FOR_RANK_0)
+    if watch.loss is None:
+        code = 128 + interruption.number() if is_interrupted else _code_of(error)
+        watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
+    else:
+        code = watch.loss.code
+    watch.linger()
+    if watch.loss is None and not isinstance(error, UserError | KeyboardInterrupt):
+        raise error
+    return code
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code of a command that ends by this error."""
+    if isinstance(error, command_line.OutputClosedError | BrokenPipeError):
+        return command_line.OUTPUT_CLOSED
+    return command_line.USER_ERROR if isinstance(error, UserError | MemoryError | OSError) else 1
+
+
+def _sentence_of(error: BaseException) -> str:
+    said = message_of(error, command_line.MOST)
+    return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
