@@ -111,7 +111,7 @@ def _same_network(task: Task, group: Group, device: Device, images: int) -> Netw
 
 
 def whole_batch(task: Task, group: Group, device: Device) -> tuple[Turn | None, str]:
-    """A step of the whole batch at rank 0; at another rank it does nothing. None, and why, where memory is too small."""
+    """A step of the whole batch at rank 0, and nothing at another rank. None, and why, where memory is too small."""
     turn, problem = Turn(lambda: None), ""
     if group.rank == 0:
         try:

@@ -64,9 +64,11 @@ class ScalingReport:
         if self.group.rank:
             return
         say("", table(results.HEADS, map(results.cells, rows)), "", results.legend(self.parsed.rounds, steps))
-        sizes = {row.network: row for row in rows if row.bytes}
-        say(*map(results.bytes_line, sizes.values()))
-        say(*(f"{row.network}, batch {row.images}: not by one rank: {row.problem}" for row in rows if row.problem))
+        for row in {row.network: row for row in rows if row.bytes}.values():
+            say(results.bytes_line(row))
+        for row in rows:
+            if row.problem:
+                say(f"{row.network}, batch {row.images}, cannot be computed by one rank: {row.problem}")
         if self.parsed.json is not None:
             about = {"devices": devices, "wire": name, "wire_delay": self.parsed.wire_delay}
             content = {"machine": found, **about, "rounds": self.parsed.rounds, "results": rows}

@@ -96,11 +96,11 @@ def bytes_line(row: Row) -> str:
 def legend(rounds: int, steps_per_turn: int) -> str:
     """What the columns mean."""
     turns = f", each of {steps_per_turn} steps" if steps_per_turn > 1 else ""
+    counted = f"{rounds} round{'s' if rounds > 1 else ''}{turns}"
     return (
-        f"Milliseconds of a step, of the rank that takes the longest: medians of {rounds} "
-        f"round{'s' if rounds > 1 else ''}{turns}. alone: a rank's share\n"
-        "without exchange; overlapped: with it, beside backward, as in training; after: with it, once backward is done;\n"
-        "exchange: it alone; whole: the whole batch at one rank, while the others wait. images/s: overlapped. efficiency:\n"
-        "alone to overlapped. not overlapped: the share of the step that the exchange adds. hidden: of what it adds after\n"
-        "backward, the share that it does not add beside it. times one: images/s to those of the one rank."
+        f"Milliseconds of a step, of the rank that takes the longest: medians of {counted}.\n"
+        "alone: a rank's share without exchange. overlapped: with it beside backward, as in training. after: with it,\n"
+        "once backward is done. exchange: by itself. whole: the whole batch at one rank, while the others wait.\n"
+        "images/s: overlapped. efficiency: alone to overlapped. not overlapped: of the step, what the exchange adds.\n"
+        "hidden: of what it adds after backward, what it does not add beside it. times one: whole to overlapped."
     )
