@@ -20,7 +20,7 @@ from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.steps.training_step import TrainingStep
-from ttfs_cupy.ranks.all_reduce import AllReduce, all_reduce_of
+from ttfs_cupy.ranks.all_reduce import AllReduce, HostAllReduce, all_reduce_of
 from ttfs_cupy.ranks.group import Group
 from ttfs_cupy.ranks.wires.interface import Wire
 
@@ -31,10 +31,22 @@ ALONE, OVERLAPPED, AFTER, EXCHANGE, WHOLE = "alone", "overlapped", "after backwa
 
 @dataclass(frozen=True)
 class Turn:
-    """step: starts what is timed, which the clock waits for. before: what comes ahead of a turn of several."""
+    """step: starts what is timed, which the clock waits for. before: what comes ahead of a turn of several. waited: for
+    how many seconds steps have waited so far for sums, where that is counted."""
 
     step: Callable[[], object]
     before: Callable[[], object] = lambda: None
+    waited: Callable[[], float] = lambda: 0.0
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """By side, round by round. seconds: of a step, at the rank that takes the longest. waits: the seconds of a step in
+    which the last rank to finish its backward waits for sums, so that it is the exchange alone that it waits for; 0 on
+    GPUs, where the host does not see it."""
+
+    seconds: dict[str, list[float]]
+    waits: dict[str, list[float]]
 
 
 class Rank:
@@ -74,8 +86,8 @@ class Rank:
         if self.exchange is None:
             return sides
         return sides | {
-            OVERLAPPED: Turn(self._step(self.exchange).run),
-            AFTER: Turn(self._step(AfterBackward(self.exchange)).run),
+            OVERLAPPED: Turn(self._step(self.exchange).run, waited=self._waited),
+            AFTER: Turn(self._step(AfterBackward(self.exchange)).run, waited=self._waited),
             EXCHANGE: Turn(partial(self._alone, self.exchange), partial(self._clear, self.exchange)),
         }
 
@@ -83,6 +95,9 @@ class Rank:
         step = TrainingStep(self.net, self.optimizer, len(self._inputs), all_reduce=exchange)
         step.send(self._inputs, self._labels)
         return step
+
+    def _waited(self) -> float:
+        return self.exchange.waited if isinstance(self.exchange, HostAllReduce) else 0.0
 
     def _alone(self, exchange: AllReduce) -> None:
         streams = self.net.device.streams
@@ -122,19 +137,21 @@ def whole_batch(task: Task, group: Group, device: Device) -> tuple[Turn | None, 
     return (None if problem else turn), problem
 
 
-def in_lockstep(
-    sides: Mapping[str, Turn], group: Group, device: Device, rounds: int, steps_per_turn: int
-) -> dict[str, list[float]]:
-    """Seconds a step, round by round, of the rank that takes the longest. All ranks begin each turn together."""
+def in_lockstep(sides: Mapping[str, Turn], group: Group, device: Device, rounds: int, steps_per_turn: int) -> Lockstep:
+    """All sides in turns, each of which all ranks begin together."""
     clock = clock_between(device.synchronize)
     names = list(sides)
     for side in sides.values():
         side.before()
         clock(side.step, WARM_UPS_OF_GRAPHS if device.streams else 1)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    found = Lockstep({name: [] for name in names}, {name: [] for name in names})
     for number in turns(len(names), rounds):
-        side = sides[names[number]]
+        name, side = names[number], sides[names[number]]
         side.before()
         group.gather(None)
-        seconds[names[number]].append(max(group.gather(clock(side.step, steps_per_turn))))
-    return seconds
+        before = side.waited()
+        seconds = clock(side.step, steps_per_turn)
+        of_all = group.gather([seconds, (side.waited() - before) / steps_per_turn])
+        found.seconds[name].append(max(seconds for seconds, _ in of_all))
+        found.waits[name].append(min(waited for _, waited in of_all))
+    return found

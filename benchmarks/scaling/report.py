@@ -92,8 +92,8 @@ class ScalingReport:
             whole, problem = (None, "") if wire is None else whole_batch(task, self.group, self.device)
             if whole is not None:
                 sides[WHOLE] = whole
-            seconds = in_lockstep(sides, self.group, self.device, self.parsed.rounds, steps)
-            return results.row(task, self.group.size, seconds, rank.buckets, problem)
+            found = in_lockstep(sides, self.group, self.device, self.parsed.rounds, steps)
+            return results.row(task, self.group.size, found, rank.buckets, problem)
 
     def _say(self, *lines: str) -> None:
         if self.group.rank == 0:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ttfs_cupy.benchmarks.measure import median
-from ttfs_cupy.benchmarks.scaling.ranks import AFTER, ALONE, EXCHANGE, OVERLAPPED, WHOLE
+from ttfs_cupy.benchmarks.scaling.ranks import AFTER, ALONE, EXCHANGE, OVERLAPPED, WHOLE, Lockstep
 from ttfs_cupy.benchmarks.workload import Task
 from ttfs_cupy.data.share import Share
 
@@ -13,10 +13,11 @@ from ttfs_cupy.data.share import Share
 class Row:
     """A global batch, images, on the ranks, each with so many of them, of_a_rank at most.
 
-    seconds: of a step, round by round, by side; milliseconds: their medians. efficiency: a step of the share alone to
-    one with the exchange. not_overlapped: the share of the step that the exchange makes it longer by. hidden: of what
-    the exchange costs after backward, the share that it does not cost beside it. times_one: images a second to those of
-    rank 0 alone with the whole batch; problem: why there are none. bytes: what a rank gives, and gets, in a step;
+    found: of a step, round by round, by side; milliseconds: medians of its seconds. efficiency: a step of the share
+    alone to one with the exchange. not_overlapped: the share of the step that the exchange makes it longer by. hidden:
+    of what the exchange costs after backward, the share that it does not cost beside it: by the time that ranks wait
+    for sums where that is counted, as on CPUs, else by how much longer steps are. times_one: images a second to those
+    of rank 0 alone with the whole batch; problem: why there are none. bytes: what a rank gives, and gets, in a step;
     ring_bytes: what it sends where the ranks are a ring. None: of one rank, or where the exchange costs nothing.
     """
 
@@ -25,7 +26,7 @@ class Row:
     ranks: int
     of_a_rank: int
     psp_slope: float
-    seconds: Mapping[str, Sequence[float]]
+    found: Lockstep
     milliseconds: Mapping[str, float]
     images_per_second: float
     efficiency: float | None
@@ -38,27 +39,33 @@ class Row:
     problem: str = ""
 
 
-def row(task: Task, ranks: int, seconds: Mapping[str, Sequence[float]], buckets: Sequence[int], problem: str) -> Row:
+def row(task: Task, ranks: int, found: Lockstep, buckets: Sequence[int], problem: str) -> Row:
     """buckets: bytes of each. problem: why rank 0 did not compute the whole batch, if it did not."""
-    middle = {side: median(of_side) for side, of_side in seconds.items()}
+    middle = {side: median(of_side) for side, of_side in found.seconds.items()}
     step = middle.get(OVERLAPPED, middle[ALONE])
     several = ranks > 1
-    cost, shown = (middle[AFTER] - middle[ALONE], step - middle[ALONE]) if several else (0.0, 0.0)
     size = sum(buckets) if several else 0
     return Row(
         *(task.workload.name, task.batch_size, ranks, Share(0, ranks).most(task.batch_size), task.psp_slope),
-        seconds=seconds,
+        found=found,
         milliseconds={side: 1e3 * of_side for side, of_side in middle.items()},
         images_per_second=task.batch_size / step,
         efficiency=middle[ALONE] / step if several else None,
-        not_overlapped=shown / step if several else None,
-        hidden=1 - shown / cost if cost > 0 else None,
+        not_overlapped=1 - middle[ALONE] / step if several else None,
+        hidden=_hidden(found, middle) if several else None,
         times_one=middle[WHOLE] / step if WHOLE in middle else None,
         bytes=size,
         ring_bytes=2 * (ranks - 1) * size // ranks,
         buckets=buckets if several else (),
         problem=problem,
     )
+
+
+def _hidden(found: Lockstep, middle: Mapping[str, float]) -> float | None:
+    after, beside = (median(found.waits[side]) for side in (AFTER, OVERLAPPED))
+    if not after:
+        after, beside = (middle[side] - middle[ALONE] for side in (AFTER, OVERLAPPED))
+    return 1 - beside / after if after > 0 else None
 
 
 HEADS = (
@@ -102,5 +109,6 @@ def legend(rounds: int, steps_per_turn: int) -> str:
         "alone: a rank's share without exchange. overlapped: with it beside backward, as in training. after: with it,\n"
         "once backward is done. exchange: by itself. whole: the whole batch at one rank, while the others wait.\n"
         "images/s: overlapped. efficiency: alone to overlapped. not overlapped: of the step, what the exchange adds.\n"
-        "hidden: of what it adds after backward, what it does not add beside it. times one: whole to overlapped."
+        "hidden: of what it costs after backward, what it does not cost beside it: on CPUs by the time that ranks\n"
+        "wait for sums, on GPUs by what steps take. times one: whole to overlapped."
     )

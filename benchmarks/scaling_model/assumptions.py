@@ -9,12 +9,11 @@ from ttfs_cupy.convolution.tensorcore.costs import said
 
 Algorithm = Literal["ring", "tree"]
 
-NCCL = "NCCL 2.28, src/graph/tuning.cc"
-
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way of NCCL's to send. Microseconds: base, of a call; nvlink, network: of a hop. share: of the bandwidth."""
+    """A way of NCCL's to send (2.28, src/graph/tuning.cc). Microseconds: base, of a call; nvlink, network: of a hop.
+    share: of the bandwidth."""
 
     name: str
     algorithm: Algorithm
@@ -24,8 +23,7 @@ class Protocol:
     share: float
 
 
-# Base latencies and those of a hop: tuning.cc. A LL line is half flags, one of LL128 8 bytes of 128; LL is less beside
-# others in a tree (1 / 3.8, tuning.cc)
+# All of tuning.cc. Half of what LL sends are flags, of LL128 one sixteenth; a GPU sends less by LL in a tree.
 PROTOCOLS = (
     Protocol("LL", "ring", 6.6, 0.6, 2.7, 0.5),
     Protocol("LL128", "ring", 14.0, 1.9, 4.0, 0.92),
@@ -38,11 +36,15 @@ PROTOCOLS = (
 
 @dataclass(frozen=True)
 class NvLink:
-    """GB/s of a GPU to all others of its machine, each way, as NCCL counts on them; nominal: by the data sheet."""
+    """A GPU's links to all others of its machine, GB/s each way, as NCCL counts on them; nominal: by the data sheet.
+
+    most_by_ll: what it sends by LL at most, within a machine and between several (llMaxBws of tuning.cc).
+    """
 
     links: int
     of_a_link: float
     nominal: float
+    most_by_ll: tuple[float, float]
     source: str
 
     @property
@@ -53,10 +55,12 @@ class NvLink:
 # By the names of gpu_model's GPUS
 NVLINKS: Mapping[str, NvLink] = {
     "A100": NvLink(
-        12, 20.0, 300, "A100 data sheet, 600 GB/s both ways; a link: NCCL, src/graph/topo.h, SM80_NVLINK_BW"
+        *(12, 20.0, 300, (87.7, 19.0)),
+        "A100 data sheet, 600 GB/s both ways; a link: NCCL, src/graph/topo.h, SM80_NVLINK_BW",
     ),
     "H100": NvLink(
-        18, 20.6, 450, "H100 data sheet, 900 GB/s both ways; a link: NCCL, src/graph/topo.h, SM90_NVLINK_BW"
+        *(18, 20.6, 450, (141.0, 35.0)),
+        "H100 data sheet, 900 GB/s both ways; a link: NCCL, src/graph/topo.h, SM90_NVLINK_BW",
     ),
 }
 

@@ -55,7 +55,10 @@ def half_of_it(size: int, ranks: int, fabric: Fabric) -> float:
 def _by(way: Protocol, size: int, ranks: int, fabric: Fabric) -> Exchange:
     """NCCL's own model (ncclTopoTuneModel): a ring's data makes 2 (R - 1) steps of a part, those between machines over
     the network; in a tree it goes up and down, along a machine's GPUs and from machine to machine."""
-    machines, bandwidth = fabric.machines(ranks), fabric.bandwidth(ranks) * way.share * 1e3  # bytes a microsecond
+    machines, share = fabric.machines(ranks), fabric.bandwidth(ranks) * way.share
+    if way.name == "LL":
+        share = min(share, fabric.nvlink.most_by_ll[machines > 1])
+    bandwidth = 1e3 * share  # bytes a microsecond
     if way.algorithm == "ring":
         steps, outside = 2 * (ranks - 1), 2 * (machines - 1)
         latency = (steps - outside) * way.nvlink + outside * way.network

@@ -42,7 +42,11 @@ def assumptions(given: Assumptions, gpus: Sequence[str], between: Sequence[str])
     lines = ["Assumptions, beside those of python -m ttfs_cupy.benchmarks.gpu_model", *given.lines()]
     for name in gpus:
         link = NVLINKS[name]
-        lines.append(f"{f'NVLink, {name}:':22}{link.bandwidth:g} GB/s each way of {link.nominal:g} ({link.source})")
+        within, outside = link.most_by_ll
+        lines.append(
+            f"{f'NVLink, {name}:':22}{link.bandwidth:g} GB/s each way of {link.nominal:g} ({link.source}); by LL "
+            f"{within:g} at most, {outside:g} between machines (NCCL, llMaxBws)"
+        )
     for name in between:
         network = NETWORKS[name]
         lines.append(f"{f'{name}:':22}{network.nominal:g} GB/s each way of a machine ({network.source})")

@@ -79,8 +79,10 @@ def test_the_json_has_everything(two_ranks: tuple[str, dict[str, Any]]) -> None:
     (row,) = numbers["results"]
     # rank 0 has the image more
     assert (row["network"], row["images"], row["ranks"], row["of_a_rank"]) == ("vgg7", 3, 2, 2)
-    assert set(row["seconds"]) == {ranks.ALONE, ranks.OVERLAPPED, ranks.AFTER, ranks.EXCHANGE, ranks.WHOLE}
-    assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in row["seconds"].values())
+    seconds, waits = row["found"]["seconds"], row["found"]["waits"]
+    assert set(seconds) == set(waits) == {ranks.ALONE, ranks.OVERLAPPED, ranks.AFTER, ranks.EXCHANGE, ranks.WHOLE}
+    assert all(len(of_side) == 1 and of_side[0] > 0 for of_side in seconds.values())
+    assert {side for side, of_side in waits.items() if of_side != [0]} == {ranks.OVERLAPPED, ranks.AFTER}
     assert row["bytes"] == sum(row["buckets"]) == 4 * 4_544_064
     assert row["images_per_second"] == pytest.approx(3e3 / row["milliseconds"][ranks.OVERLAPPED])
     # a millisecond for each bucket at least
@@ -96,22 +98,32 @@ def test_one_rank_exchanges_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert cells[:3] == ["vgg7", "3", "3"] and cells[4:7] == ["-"] * 3 and cells[8:] == ["-"] * 5
 
 
+SECONDS = {
+    ranks.ALONE: [1.0, 0.8, 0.9],
+    ranks.OVERLAPPED: [1.0, 1.2, 5.0],
+    ranks.AFTER: [1.8, 1.5, 1.7],
+    ranks.EXCHANGE: [0.5, 0.7, 0.6],
+    ranks.WHOLE: [3.0, 2.0, 3.0],
+}
+TASK = Task(WORKLOADS["vgg7"], 10)
+
+
 def test_a_row_by_hand() -> None:
-    seconds = {
-        ranks.ALONE: [1.0, 0.8, 0.9],
-        ranks.OVERLAPPED: [1.0, 1.2, 5.0],
-        ranks.AFTER: [1.8, 1.5, 1.7],
-        ranks.EXCHANGE: [0.5, 0.7, 0.6],
-        ranks.WHOLE: [3.0, 2.0, 3.0],
-    }
-    row = results.row(Task(WORKLOADS["vgg7"], 10), 4, seconds, [800, 200], "")
+    waits = {side: [0.0] * 3 for side in SECONDS} | {ranks.OVERLAPPED: [0.1, 0.2, 0.1], ranks.AFTER: [0.9, 0.8, 0.8]}
+    row = results.row(TASK, 4, ranks.Lockstep(SECONDS, waits), [800, 200], "")
     assert row.of_a_rank == 3 and row.images_per_second == pytest.approx(10 / 1.2)
     assert row.efficiency == pytest.approx(0.9 / 1.2) and row.not_overlapped == pytest.approx(0.3 / 1.2)
-    # after backward the exchange costs 0.8, beside it 0.3
-    assert row.hidden == pytest.approx(5 / 8) and row.times_one == pytest.approx(3 / 1.2)
+    assert row.hidden == pytest.approx(7 / 8) and row.times_one == pytest.approx(3 / 1.2)
     assert (row.bytes, row.ring_bytes) == (1000, 1500)
-    without_whole = {side: of_side for side, of_side in seconds.items() if side != ranks.WHOLE}
-    assert results.row(Task(WORKLOADS["vgg7"], 10), 4, without_whole, [800], "too large").times_one is None
+
+
+def test_without_counted_waits_what_is_hidden_is_told_by_the_steps() -> None:
+    """As on GPUs. After backward the exchange costs 0.8, beside it 0.3."""
+    seconds = {side: of_side for side, of_side in SECONDS.items() if side != ranks.WHOLE}
+    row = results.row(TASK, 4, ranks.Lockstep(seconds, {side: [0.0] * 3 for side in seconds}), [800], "too large")
+    assert row.hidden == pytest.approx(5 / 8) and row.times_one is None
+    free = seconds | {ranks.AFTER: [0.7, 0.9, 0.8]}
+    assert results.row(TASK, 4, ranks.Lockstep(free, {side: [0.0] * 3 for side in free}), [800], "").hidden is None
 
 
 class Doubling:
