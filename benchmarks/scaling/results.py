@@ -93,7 +93,7 @@ def cells(row: Row) -> list[str]:
 
 def bytes_line(row: Row) -> str:
     """What a rank exchanges in a step."""
-    sizes = ", ".join(f"{size / 1e6:.1f}" for size in row.buckets)
+    sizes = ", ".join(f"{size / 1e6:.2f}" for size in row.buckets)
     return (
         f"{row.network}: gradients of {row.bytes / 1e6:.1f} MB a rank and step, in buckets of {sizes} MB; in a ring a "
         f"rank sends {row.ring_bytes / 1e6:.1f} MB"

@@ -123,7 +123,7 @@ class Report:
 
     def fastest(self) -> list[dict[str, Any]]:
         found = [(run, fastest(run, batch)) for batch in self.batch_sizes for run in self.runs]
-        say("", "The number of GPUs, a power of two, beyond which images/s fall, for the same global batch:")
+        say("", "The number of GPUs, a power of two, with the most images/s, for the same global batch:")
         say(tables.table(tables.FASTEST, (tables.fastest(*one) for one in found)))
         return [{**_plain(*one), "times_one": speedup(*one)} for one in found]
 

@@ -161,4 +161,4 @@ def _best_buckets(run: Run, share: Share, ranks: int) -> OtherWay:
         ready = gradients.ready(share.backward, buckets)
         found.append((overlapped(share.before, ready, exchanges, share.after, run.slower).time, buckets))
     time, buckets = min(found, key=lambda one: (one[0], len(one[1])))
-    return OtherWay(f"the best buckets: {', '.join(f'{bucket.bytes / 1e6:.1f}' for bucket in buckets)} MB", time)
+    return OtherWay(f"the best buckets: {', '.join(f'{bucket.bytes / 1e6:.2f}' for bucket in buckets)} MB", time)

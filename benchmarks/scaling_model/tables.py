@@ -51,8 +51,9 @@ def assumptions(given: Assumptions, gpus: Sequence[str], between: Sequence[str])
         network = NETWORKS[name]
         lines.append(f"{f'{name}:':22}{network.nominal:g} GB/s each way of a machine ({network.source})")
     lines.append(
-        "NCCL's ways, microseconds of a call, of a hop by NVLink and by network, and the share of the bandwidth:"
+        "Ways of NCCL 2.28 (src/graph/tuning.cc): microseconds of a call, of a hop by NVLink and by network, and"
     )
+    lines.append("the share of the bandwidth")
     lines += [
         f"  {f'{way.algorithm} {way.name}:':20}{way.base:g}, {way.nvlink:g}, {way.network:g}, {way.share:.3g}"
         for way in PROTOCOLS
@@ -62,7 +63,7 @@ def assumptions(given: Assumptions, gpus: Sequence[str], between: Sequence[str])
 
 def gradients(network: str, found: Gradients) -> str:
     """What is exchanged, and in which pieces."""
-    sizes = ", ".join(f"{bucket.bytes / 1e6:.1f}" for bucket in found.buckets)
+    sizes = ", ".join(f"{bucket.bytes / 1e6:.2f}" for bucket in found.buckets)
     return f"{network}: gradients of {found.bytes / 1e6:.1f} MB; buckets, in their order, of {sizes} MB"
 
 
