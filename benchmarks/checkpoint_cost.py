@@ -27,6 +27,7 @@ from ttfs_cupy.device import Device, get_device
 from ttfs_cupy.experiment.checkpoints import Checkpoints
 from ttfs_cupy.experiment.files.progress import Progress
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
+from ttfs_cupy.experiment.files.state import RunState
 
 # of CIFAR-10 without its tenth for validation
 IMAGES = 45_000
@@ -88,7 +89,7 @@ def _measured(device: Device, task: Task, rounds: int, folder: Path | None) -> t
         ours.finished_step()
     with tempfile.TemporaryDirectory(dir=folder) as name:
         run = RunDirectory.create(Path(name, "run"), "")
-        checkpoints, progress = Checkpoints(run, ours.net, ours.optimizer, None, {}, None), Progress()
+        checkpoints, progress = Checkpoints(run, RunState(ours.net, ours.optimizer), None), Progress()
         checkpoints.begin(progress)
 
         def copied_beside_a_step() -> None:

@@ -9,6 +9,8 @@ if __name__ == "__main__":
 import argparse
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from ttfs_cupy.common.command import command_line, interruption, loudness
@@ -18,14 +20,22 @@ from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.experiment import dry_run, named_config
-from ttfs_cupy.experiment.config import Config, changes, dump_config, load_config
-from ttfs_cupy.experiment.files import best_weights, run_directory
+from ttfs_cupy.experiment.agreement import require_same_command, require_same_config, require_same_data, told
+from ttfs_cupy.experiment.config import Config, changes, dump_config
+from ttfs_cupy.experiment.config import text as config_text
+from ttfs_cupy.experiment.config.keys import resolve
+from ttfs_cupy.experiment.files import best_weights, run_directory, shared
+from ttfs_cupy.experiment.files.elsewhere import run_of
 from ttfs_cupy.experiment.files.progress import has_steps
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
-from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
+from ttfs_cupy.experiment.prepare import Experiment, prepare
+from ttfs_cupy.experiment.run_weights import load_best
 from ttfs_cupy.experiment.steering import take_changes
 from ttfs_cupy.experiment.trainer import Trainer
 from ttfs_cupy.experiment.watching.loggers import require as require_loggers
+from ttfs_cupy.experiment.wiring import Wiring, wired
+from ttfs_cupy.ranks.group import Group
+from ttfs_cupy.ranks.together import together
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -34,7 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parsed = parser().parse_args(arguments)
     command = _resume if parsed.resume is not None else _start
-    return command_line.run(lambda: command(parsed), process_ends=arguments is None, level=parsed.level)
+
+    def over(group: Group) -> None:
+        # one voice
+        with nullcontext() if group.rank == 0 else loudness.silent():
+            command(parsed, group)
+
+    return command_line.run(lambda: together(over), process_ends=arguments is None, level=parsed.level)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,28 +84,31 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _start(parsed: argparse.Namespace) -> None:
+def _start(parsed: argparse.Namespace, group: Group) -> None:
+    require_same_command(group, "a dry run" if parsed.dry_run else "a new run")
     overrides = [*parsed.set, *(["tune=false"] if parsed.no_tune else [])]
     output = None if parsed.output is None else str(parsed.output)
     options = {"device": parsed.device, "seed": parsed.seed, "output": output}
     options["network.initial_weights"] = None if parsed.init_from is None else str(parsed.init_from)
     found = named_config.named(parsed.config, parsed.dataset, parsed.network, overrides, options)
     config = found.config
-    require_loggers(config)
+    require_same_config(group, config)
+    if group.rank == 0:
+        require_loggers(config)
     if found.table:
         logger.info("%s\n", "\n".join(found.table))
     if parsed.dry_run:
-        dry_run.show(prepare(config))
+        dry_run.show(prepare(config, group=group))
         return
     # before anything is prepared: two starts at once do not get one directory
     if config.output is not None:
-        run = RunDirectory.claim_new(Path(config.output))
+        run = run_of(group, partial(RunDirectory.claim_new, Path(config.output)))
     else:
-        run = RunDirectory.claim_unused(Path("runs") / parsed.config.stem)
+        run = run_of(group, partial(RunDirectory.claim_unused, Path("runs") / parsed.config.stem))
         config = config.model_copy(update={"output": str(run.path)})
     with run.claimed():
         try:
-            experiment = prepare(config)
+            experiment = prepare(config, group=group)
             run.write_config(found.origin + dump_config(experiment.config))
             _train(experiment, run, None)
         except BaseException as error:
@@ -102,7 +121,7 @@ def _start(parsed: argparse.Namespace) -> None:
             raise
 
 
-def _resume(parsed: argparse.Namespace) -> None:
+def _resume(parsed: argparse.Namespace, group: Group) -> None:
     if parsed.dry_run:
         raise UserError("--dry-run shows what a new run would do: leave out --resume, and name a config")
     for option in ("output", "seed", "dataset", "network"):
@@ -110,21 +129,24 @@ def _resume(parsed: argparse.Namespace) -> None:
             raise UserError(f"--resume goes on with the run's own config: leave out --{option}")
     if parsed.init_from is not None:
         raise UserError("--resume goes on with the run's own weights: leave out --init-from")
-    run = RunDirectory.existing(parsed.resume)
+    require_same_command(group, f"to resume {parsed.resume}", [*parsed.set, f"--device {parsed.device}"])
+    run = run_of(group, partial(RunDirectory.existing, parsed.resume))
     with run.claimed():
         # what was killed before it had written any weights begins anew
-        has_begun = run.has_begun
+        has_begun = told(group, lambda: run.has_begun)
         overrides = [run_directory.OWN_WEIGHTS] if has_begun else []
-        before = load_config(run.config, overrides)
+        where, content = told(group, lambda: config_text.read(run.config))
+        before = resolve(where, content, {}, overrides)
         # the device may change: a run may move to another machine (its bits then differ from there on)
-        config = load_config(run.config, [*overrides, *parsed.set], {"device": parsed.device})
+        config = resolve(where, content, {}, [*overrides, *parsed.set], {"device": parsed.device})
         changes.check(before, config)
         config = changes.with_slope_kept(before, config, parsed.set)
-        require_loggers(config)
+        if group.rank == 0:
+            require_loggers(config)
         # whoever names an algorithm here gets that one, or is refused it
         names_algorithms = any(item.startswith("network.convolution") for item in parsed.set)
-        experiment = prepare(config, of_run=not names_algorithms)
-        if has_begun and not run.check_split(experiment.fingerprint):
+        experiment = prepare(config, of_run=not names_algorithms, group=group)
+        if has_begun and not told(group, lambda: run.check_split(experiment.fingerprint)):
             raise UserError(
                 f"'{run.path}' cannot go on: it has no {run.split.name} that says which images it held out, and "
                 "earlier versions held out others; evaluate it, or begin anew"
@@ -138,22 +160,24 @@ def _resume(parsed: argparse.Namespace) -> None:
 def _train(experiment: Experiment, run: RunDirectory, before: Config | None) -> None:
     """before: the config with which a run that goes on ran until now; None: it begins."""
     try:
-        _fit(experiment, run, before)
+        require_same_data(experiment.group, experiment.fingerprint)
+        with wired(experiment.group, experiment.network, experiment.config.training.batch_size) as wiring:
+            _fit(experiment, run, before, wiring)
     except KeyboardInterrupt:
         interruption.arrived()
         if run.has_checkpoint:
             standing = best_weights.standing(experiment.config, run)
-            told = (standing, run.resume_command)
-            logger.info("interrupted: %s; go on with: %s", *told, extra=loudness.RESULT)
+            places = (standing, run.resume_command)
+            logger.info("interrupted: %s; go on with: %s", *places, extra=loudness.RESULT)
             raise interruption.ToldInterrupt from None
         raise
 
 
-def _fit(experiment: Experiment, run: RunDirectory, before: Config | None) -> None:
+def _fit(experiment: Experiment, run: RunDirectory, before: Config | None, wiring: Wiring) -> None:
     run.keep_log()
     config, network = experiment.config, experiment.network
     optimizer = experiment.optimizer()
-    trainer = Trainer(config, network, optimizer, experiment.training, experiment.validation, run)
+    trainer = Trainer(config, network, optimizer, experiment.training, experiment.validation, run, wiring)
     if before is not None:
         trainer.resume()
         take_changes(before, trainer)
@@ -165,7 +189,7 @@ def _fit(experiment: Experiment, run: RunDirectory, before: Config | None) -> No
         *(config.data.dataset, len(experiment.training.members), len(experiment.validation.members)),
         len(experiment.test.members),
     )
-    for line in experiment.begun_with:
+    for line in (*wiring.lines, *experiment.begun_with):
         logger.info("%s", line)
     if before is None and optimizer.moved:
         logger.info("optimizer.weight_clip moved %d weights to its bounds, before the first step", optimizer.moved)
@@ -183,7 +207,7 @@ def _finish(experiment: Experiment, trainer: Trainer, run: RunDirectory) -> None
     """Measures the test set, once, with the best weights, and says what to try next."""
     best_weights.require(run)
     network = experiment.network
-    best = load_best(network, run.best)
+    best = load_best(network, run.best, shared.reader(experiment.group))
     test = trainer.evaluator.over(experiment.test, "test")
     trainer.metrics.add(
         test_accuracy=test.totals.accuracy,

@@ -26,7 +26,8 @@ from ttfs_cupy.benchmarks.precision.rounding import FLOAT32, FORMATS
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.prepare import load_best, prepare
+from ttfs_cupy.experiment.prepare import prepare
+from ttfs_cupy.experiment.run_weights import load_best
 
 logger = logging.getLogger("ttfs_cupy")
 

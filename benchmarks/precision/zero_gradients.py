@@ -35,7 +35,8 @@ from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.experiment.config import load_config
-from ttfs_cupy.experiment.prepare import Experiment, load_best, prepare
+from ttfs_cupy.experiment.prepare import Experiment, prepare
+from ttfs_cupy.experiment.run_weights import load_best
 from ttfs_cupy.experiment.trainer import learning_rates
 
 

@@ -29,7 +29,8 @@ from ttfs_cupy.common.files.writing import write_atomically
 from ttfs_cupy.engine.standardization import NORMALIZATIONS
 from ttfs_cupy.experiment.config import Config, dump_config, load_config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
-from ttfs_cupy.experiment.prepare import load_best, prepare
+from ttfs_cupy.experiment.prepare import prepare
+from ttfs_cupy.experiment.run_weights import load_best
 
 ANNEALED = "annealed"
 SLOPES = ("0", "0.5", "1", ANNEALED)

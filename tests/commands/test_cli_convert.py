@@ -31,7 +31,8 @@ np.save("output.npy", output.numpy())
 
 def test_the_module_and_the_weights_work_without_this_package(good_run: Path, here: Path) -> None:
     from ttfs_cupy.experiment.config import load_config
-    from ttfs_cupy.experiment.prepare import load_best, prepare
+    from ttfs_cupy.experiment.prepare import prepare
+    from ttfs_cupy.experiment.run_weights import load_best
 
     outcome = convert(good_run, "-o", "digits.pt", "-o", "digits.py")
     assert (outcome.code, outcome.err) == (0, "")

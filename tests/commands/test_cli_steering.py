@@ -111,7 +111,7 @@ def test_what_belongs_to_a_run_from_its_start(key: str, good_run: Path) -> None:
 
 
 def test_every_fixed_key_is_one(good_run: Path) -> None:
-    known = {key for key, _ in changes._leaves(load_config(good_run / "config.yaml"))}
+    known = {key for key, _ in changes.leaves(load_config(good_run / "config.yaml"))}
     assert known >= changes.FIXED
     # of images of one's own; what goes in pairs; another command's business; and of a readout that fires
     elsewhere = {"data.size", "data.channels", "data.test", "data.time_window", "network.initial_weights"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from helpers.refusals import refused, tree
 
 from ttfs_cupy.experiment import dry_run
 from ttfs_cupy.experiment.config import load_config
+from ttfs_cupy.ranks.group import ALONE
 
 
 def dry(**changes: Any) -> Outcome:
@@ -92,7 +94,8 @@ class Clock:
 def test_so_many_batches_are_timed(seconds: float, timed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(seconds)
     monkeypatch.setattr(dry_run, "time", clock)
-    found = dry_run._seconds_per_batch(clock, None, 2, lambda: None)  # type: ignore[arg-type]
+    trainer = SimpleNamespace(network=SimpleNamespace(device=SimpleNamespace(synchronize=lambda: None)), group=ALONE)
+    found = dry_run._seconds_per_batch(clock, None, 2, trainer)  # type: ignore[arg-type]
     assert found == pytest.approx(seconds)
     assert clock.batches - 2 in (timed, timed + 1)
 

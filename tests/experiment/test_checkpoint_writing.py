@@ -25,6 +25,7 @@ from ttfs_cupy.experiment.checkpoints import Checkpoints
 from ttfs_cupy.experiment.config.values import CheckpointEvery
 from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.experiment.files.progress import Progress
+from ttfs_cupy.experiment.files.state import RunState
 from ttfs_cupy.experiment.files.writer import Writer
 from ttfs_cupy.experiment.moments import Moments
 
@@ -33,12 +34,13 @@ def test_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     by_clock, by_steps, never = Moments(CheckpointEvery(minutes=0.5)), Moments(CheckpointEvery(steps=3)), Moments(None)
-    assert not any(moments.has_come(7) for moments in (by_clock, by_steps, never))
-    assert by_steps.has_come(9)
+    for moments in (by_clock, by_steps, never):
+        assert not moments.by_steps(7) and not moments.by_clock()
+    assert by_steps.by_steps(9)
     now = 130.0
-    assert by_clock.has_come(7) and not never.has_come(9)
+    assert by_clock.by_clock() and not by_steps.by_clock() and not never.by_clock() and not never.by_steps(9)
     by_clock.saved()
-    assert not by_clock.has_come(7)
+    assert not by_clock.by_clock()
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_a_checkpoint_within_an_epoch_is_a_convenience(
 def test_weights_that_are_not_finite_replace_no_good_checkpoint(tmp_path: Path) -> None:
     net = build([4], input_shape=(1, 4, 4), classes=2, device=DEVICE)
     optimizer, run = Adam(net.device, net.parameters), RunDirectory.create(tmp_path / "run", "")
-    checkpoints = Checkpoints(run, net, optimizer, None, {}, None)
+    checkpoints = Checkpoints(run, RunState(net, optimizer), None)
     checkpoints.begin(Progress())
     before = run.last.read_bytes()
     net.parameters.values[0] = float("inf")

@@ -112,6 +112,11 @@ class Parameters:
         return self.gradients if self._standardization is None else self._standardization.trained_gradients
 
     @in_turn
+    def zero_gradients(self) -> None:
+        """Has `gradients` be those of a batch without images: one launch."""
+        self._device.launch("fill", self.size, self.gradients, 0.0, self.size)
+
+    @in_turn
     def to_trained_gradients(self) -> None:
         """From `gradients`, as a batch left them, to trained_gradients: one launch, or none."""
         if self._standardization is not None:

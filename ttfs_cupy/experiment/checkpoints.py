@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,14 @@ import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import also_called, make_folder
-from ttfs_cupy.common.shown import message_of, shown
-from ttfs_cupy.engine.average import WeightAverage
-from ttfs_cupy.engine.network import Network
-from ttfs_cupy.engine.optimizer import Optimizer
+from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.experiment.config.values import Keep
-from ttfs_cupy.experiment.files import checkpoint
-from ttfs_cupy.experiment.files.input_record import CLASS_NAMES
+from ttfs_cupy.experiment.files import checkpoint, shared
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress, require_progress
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
+from ttfs_cupy.experiment.files.state import RunState, of_network
 from ttfs_cupy.experiment.files.writer import Writer
+from ttfs_cupy.ranks.group import ALONE, Group
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -32,24 +29,12 @@ class Checkpoints:
 
     A step waits for the copies alone. What cannot be written is raised by the next call, or by finish(); but where a
     checkpoint within an epoch cannot be, a warning says so, and the run goes on.
+
+    group: the processes of the run, of which rank 0 has this, the others Unkept.
     """
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        network: Network,
-        optimizer: Optimizer,
-        average: WeightAverage | None,
-        about: Mapping[str, Any],
-        keep: Keep | None,
-    ):
-        """about: what each file's metadata say of the network's input (files/input_record.py)."""
-        self._run = run
-        self._network = network
-        self._optimizer = optimizer
-        self._average = average
-        self._about = dict(about)
-        self._keep = keep
+    def __init__(self, run: RunDirectory, state: RunState, keep: Keep | None, group: Group = ALONE):
+        self._run, self._state, self._keep, self._group = run, state, keep, group
         self._writer = Writer()
         self._newest_is_whole = True
         self._told_trouble_in = 0
@@ -119,12 +104,12 @@ class Checkpoints:
 
     def best(self, epoch: int, *, of_average: bool) -> Callable[[], None]:
         """Takes the weights, or their average; returns what writes them to best.safetensors."""
-        metadata: dict[str, Any] = {"psp_slope": self._network.psp_slope, "epoch": epoch, **self._about}
-        if self._average is not None:
-            metadata["averaged"] = of_average
-        with self._average.in_place() if self._average is not None and of_average else nullcontext():
-            arrays = self._network.state_dict()
+        arrays, metadata = self._state.best(epoch, of_average=of_average)
         return lambda: checkpoint.save(self._run.best, arrays, metadata)
+
+    def drop_best(self) -> None:
+        """Removes best.safetensors, if there is one."""
+        self._run.best.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Returns when all is on disk. Raises UserError where it cannot be."""
@@ -142,23 +127,13 @@ class Checkpoints:
             logger.warning("warning: %s", message_of(error, MOST), extra=DISPENSABLE)
 
     def load(self, length: EpochLength) -> Progress:
-        """Takes the newest checkpoint that is whole; returns where the run stands.
+        """Takes the newest checkpoint that is whole, at all ranks; returns where the run stands.
 
         Raises UserError where there is none, or what there is does not belong to the run.
         """
         arrays, metadata, path = self._newest()
-        try:
-            progress = Progress.from_metadata(metadata.get("progress"), length)
-            self._network.parameters.load_trained(_without_prefix(arrays, "network."))
-            self._optimizer.load_state_dict(_without_prefix(arrays, "optimizer."))
-            self._load_average(_without_prefix(arrays, "average."))
-            progress.check_counts(self._optimizer.counts)
-            if progress.sums is not None:
-                # the trainer does so again: who plans the network anew gets another loss
-                self._network.loss.restore(progress.sums)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"'{path}' does not belong to this run's config: {error}") from None
-        self._check_classes(metadata.get(CLASS_NAMES))
+        shared.send(self._group, path, arrays, metadata)
+        progress = self._state.take(path, arrays, metadata, length)
         # the next one takes the place of a damaged one, which is not to be kept in place of this one
         self._newest_is_whole = path == self._run.last
         return progress
@@ -176,15 +151,10 @@ class Checkpoints:
 
     def _last(self, progress: Progress) -> Callable[[], None]:
         """Takes all that the run goes on from; returns what writes it."""
-        network = self._network.parameters.trained_dict()
-        arrays = {f"network.{name}": array for name, array in network.items()}
-        arrays |= {f"optimizer.{name}": array for name, array in self._optimizer.state_dict().items()}
-        if self._average is not None:
-            arrays |= {f"average.{name}": array for name, array in self._average.state_dict().items()}
-        metadata = {"psp_slope": self._network.psp_slope, "progress": progress.to_metadata(), **self._about}
+        arrays, metadata = self._state.arrays(), self._state.metadata(progress)
 
         def write() -> None:
-            _require_finite(network, self._run)
+            _require_finite(arrays, self._run)
             previous = self._run.previous if self._newest_is_whole else None
             checkpoint.save(self._run.last, arrays, metadata, previous)
             self._newest_is_whole = True
@@ -208,22 +178,6 @@ class Checkpoints:
         except OSError as error:
             raise UserError(f"{run.kept(epoch)} cannot be written: {error.strerror or error}") from None
 
-    def _load_average(self, state: dict[str, np.ndarray]) -> None:
-        if self._average is None and state:
-            raise ValueError("it holds averaged weights, and training.average is null")
-        if self._average is not None:
-            if not state:
-                raise ValueError("it holds no averaged weights, and training.average is set")
-            self._average.load_state_dict(state)
-
-    def _check_classes(self, trained: Any) -> None:
-        """Raises UserError unless the classes have the names that the run began with, where both are known."""
-        names = self._about.get(CLASS_NAMES, trained)
-        if trained is not None and names != trained:
-            raise UserError(
-                f"this run was begun with the classes {shown(trained)}, and the data now have {shown(names)}"
-            )
-
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Raises UserError, as checkpoint.load does, also for a file that is none of a run's checkpoints."""
@@ -234,10 +188,6 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def _require_finite(arrays: Mapping[str, np.ndarray], run: RunDirectory) -> None:
     """Raises UserError, so that a good checkpoint is not lost for one that nothing can go on from."""
-    for name, array in arrays.items():
+    for name, array in of_network(arrays).items():
         if not np.isfinite(array).all():
             raise UserError(f"{run.last} is not written: the weights {name} are no longer finite")
-
-
-def _without_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

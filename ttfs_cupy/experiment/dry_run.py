@@ -1,7 +1,7 @@
 """What a run would be: its config as resolved, its network, its memory, and about how long it would take."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import count, islice
 from pathlib import Path
@@ -9,11 +9,13 @@ from pathlib import Path
 from ttfs_cupy.common.command.command_line import say
 from ttfs_cupy.data import Batches
 from ttfs_cupy.engine.steps.batch_step import BatchStep
+from ttfs_cupy.experiment.agreement import told
 from ttfs_cupy.experiment.config import dump_config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
 from ttfs_cupy.experiment.prepare import Experiment
 from ttfs_cupy.experiment.trainer import Trainer
+from ttfs_cupy.experiment.wiring import wired
 
 # Batches that are timed: until so many are done, and take so long together that a clock tells, or until so long
 BATCHES, SECONDS_AT_LEAST, SECONDS_AT_MOST = 10, 0.2, 2.0
@@ -22,11 +24,17 @@ BATCHES, SECONDS_AT_LEAST, SECONDS_AT_MOST = 10, 0.2, 2.0
 def show(experiment: Experiment) -> None:
     """Prints all of it. A few steps of training are taken, after which the network is good for nothing; nothing is
     written. Raises UserError as training does where something does not fit."""
+    with wired(experiment.group, experiment.network, experiment.config.training.batch_size) as wiring:
+        # takes no part in its directory before `fit`
+        sets = experiment.training, experiment.validation
+        none = RunDirectory(Path("none"))
+        trainer = Trainer(experiment.config, experiment.network, experiment.optimizer(), *sets, none, wiring)
+        _show(experiment, trainer, wiring.lines)
+
+
+def _show(experiment: Experiment, trainer: Trainer, ranks: Sequence[str]) -> None:
+    """ranks: lines about the processes, if there are several."""
     config, network, training = experiment.config, experiment.network, experiment.training
-    # takes no part in its directory before `fit`
-    trainer = Trainer(
-        config, network, experiment.optimizer(), training, experiment.validation, RunDirectory(Path("none"))
-    )
     steps = trainer.length.steps
     say("config", "", dump_config(config))
     say("network", "", network.summary(), "", *experiment.begun_with, *[""] * bool(experiment.begun_with))
@@ -35,6 +43,7 @@ def show(experiment: Experiment) -> None:
         "run",
         "",
         f"device       {experiment.device.description} ({experiment.device_reason})",
+        *ranks,
         f"memory       {network.planned.bytes / 2**20:,.1f} MiB for activations and gradients",
         f"training     {len(training.members):,} images; an epoch has {_counted(len(training), 'batch', 'batches')} of "
         f"up to {training.batch_size}, and {_counted(steps, 'step', 'steps')} of the optimiser",
@@ -65,13 +74,14 @@ def _times(trainer: Trainer) -> tuple[float, float]:
     warm = 1 if network.device.streams is None else 2 * trainer.config.training.accumulate
     with network.turns.take():
         network.loss.reset()
-        train = _seconds_per_batch(trainer.step, trainer.training, warm, network.device.synchronize)
+        train = _seconds_per_batch(trainer.step, trainer.training, warm, trainer)
         network.loss.reset()
-        return train, _seconds_per_batch(trainer.evaluator, trainer.validation, 2, network.device.synchronize)
+        return train, _seconds_per_batch(trainer.evaluator, trainer.validation, 2, trainer)
 
 
-def _seconds_per_batch(step: BatchStep, batches: Batches, warm: int, wait: Callable[[], None]) -> float:
-    """wait: for the device, which may still be at work when run() has returned."""
+def _seconds_per_batch(step: BatchStep, batches: Batches, warm: int, trainer: Trainer) -> float:
+    # the device may still be at work when run() has returned
+    wait = trainer.network.device.synchronize
     each = _without_end(step, batches)
     for _ in islice(each, warm):
         step.run()
@@ -79,7 +89,8 @@ def _seconds_per_batch(step: BatchStep, batches: Batches, warm: int, wait: Calla
     start = time.perf_counter()
     for done, _ in enumerate(each, 1):
         step.run()
-        seconds = time.perf_counter() - start
+        # all ranks take as many steps
+        seconds = told(trainer.group, lambda: time.perf_counter() - start)
         if seconds >= SECONDS_AT_MOST or (done >= BATCHES and seconds >= SECONDS_AT_LEAST):
             break
     wait()

@@ -16,12 +16,14 @@ class Moments:
         """A checkpoint has just been made."""
         self._since = time.monotonic()
 
-    def has_come(self, steps: int) -> bool:
-        """Whether it is time for one when so many steps are over."""
+    def by_steps(self, steps: int) -> bool:
+        """Whether it is time for one because so many steps are over."""
         every = self._every
-        if every is None:
+        return every is not None and every.steps is not None and steps % every.steps == 0
+
+    def by_clock(self) -> bool:
+        """Whether it is time for one because the last one is so long ago."""
+        every = self._every
+        if every is None or every.minutes is None:
             return False
-        if every.steps is not None:
-            return steps % every.steps == 0
-        assert every.minutes is not None
         return time.monotonic() >= self._since + 60 * every.minutes

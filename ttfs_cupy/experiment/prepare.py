@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttfs_cupy.common.checks import check_count, check_kind, check_number
+from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.shown import listed
-from ttfs_cupy.convolution.choice import AUTO, UnavailableError, name_for
+from ttfs_cupy.convolution.choice import AUTO, UnavailableError, algorithms_named, name_for
 from ttfs_cupy.data import (
     Batches,
     Dataset,
@@ -27,18 +26,20 @@ from ttfs_cupy.data import (
     mixing,
     split,
 )
+from ttfs_cupy.data.share import WHOLE, Share
 from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
+from ttfs_cupy.experiment.agreement import first_of_machine, told
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
-from ttfs_cupy.experiment.files import checkpoint
-from ttfs_cupy.experiment.files.input_record import read_class_names
-from ttfs_cupy.experiment.files.run_directory import RunDirectory
-from ttfs_cupy.experiment.initial_weights import begin_with, parts_of
+from ttfs_cupy.experiment.initial_weights import begin_with
 from ttfs_cupy.models import LinearSpec, build, encoder_of
 from ttfs_cupy.models import read as read_model
 from ttfs_cupy.neuron.encoding import Encoder
+from ttfs_cupy.ranks.devices import device_of_rank
+from ttfs_cupy.ranks.group import ALONE, Group
 
 logger = logging.getLogger("ttfs_cupy")
 
@@ -46,7 +47,7 @@ logger = logging.getLogger("ttfs_cupy")
 @dataclass(frozen=True)
 class Experiment:
     """All that a run needs but its directory. device_reason says why it is this device, begun_with, line by line, which
-    weights of a file are which layer's, where the network did not draw its own."""
+    weights of a file are which layer's, where the network did not draw its own. group: the processes that it is of."""
 
     config: Config
     device: Device
@@ -57,6 +58,7 @@ class Experiment:
     validation: Batches
     test: Batches
     begun_with: tuple[str, ...] = ()
+    group: Group = ALONE
 
     @cached_property
     def fingerprint(self) -> Mapping[str, Any]:
@@ -85,33 +87,31 @@ class Experiment:
         )
 
 
-def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> Experiment:
+def prepare(config: Config, *, training: bool = True, of_run: bool = False, group: Group = ALONE) -> Experiment:
     """Loads the data, builds the network, tunes it and plans its arrays; the config then names its algorithms.
 
     of_run: the config is a run's own, whose algorithms were chosen for the device that it ran on. Where this device
     lacks one, its layer's are chosen anew, which the log says in a line.
+    group: the processes that it is prepared for. Each gets its share of every batch; rank 0 chooses the algorithms.
     Raises UserError for whatever does not fit.
     """
     check_kind("config", config, Config)
-    device, reason = get_device(config.device, config.threads)
-    dataset = read_dataset(config)
+    device, reason = get_device(*device_of_rank(group, config.device, config.threads))
+    dataset = first_of_machine(group, lambda: read_dataset(config))
     images = dataset.description
     network, lacking = _network_of_run(config, device, images) if of_run else (network_of(config, device, images), [])
     begun_with = _begin(network, config)
     if training:
         _warn_of_two_readouts(config, dataset.classes)
     training_images, held_out = split_of(config, dataset)
-    batches = training_batches(config, dataset, training_images, network.encoder)
+    share = Share(group.rank, group.size)
+    batches = training_batches(config, dataset, training_images, network.encoder, share)
     # what does not fit is told before anything is timed
     class_weights(config.data.class_weights, batches.labels, dataset.classes)
-    batch_size = config.training.batch_size
-    if config.tune and config.network.convolution == AUTO:
-        network.tune(batch_size)
-    if lacking:
-        if config.tune and training:
-            network.tune(batch_size, only=lacking)
-        logger.info("%s", _chosen_anew(config, network, lacking))
-    config = _with_algorithms(config, network)
+    batch_size = share.most(config.training.batch_size)
+    chosen = told(group, lambda: _tuned(config, network, lacking, batch_size, training=training))
+    config = _convolved_by(config, chosen)
+    _convolve_by(network, chosen)
     network.compile_ahead(batch_size, training=training, slopes=_slopes(config))
     network.plan(batch_size, training=training)
     return Experiment(
@@ -121,10 +121,34 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False) -> E
         dataset,
         network,
         batches,
-        _in_order(dataset.train, held_out, config, network),
-        _in_order(dataset.test, np.arange(len(dataset.test)), config, network),
+        _in_order(dataset.train, held_out, config, network, share),
+        _in_order(dataset.test, np.arange(len(dataset.test)), config, network, share),
         begun_with,
+        group,
     )
+
+
+def _tuned(
+    config: Config, network: Network, lacking: Sequence[str], batch_size: int, *, training: bool
+) -> dict[str, str]:
+    """The algorithms that convolve each layer, which are part of what a run is resumed, and evaluated, with: timed on
+    the device, if the config asks for it."""
+    if config.tune and config.network.convolution == AUTO:
+        network.tune(batch_size)
+    if lacking:
+        if config.tune and training:
+            network.tune(batch_size, only=lacking)
+        logger.info("%s", _chosen_anew(config, network, lacking))
+    return {name: algorithms for name, algorithms in network.algorithms.items() if name.startswith("conv")}
+
+
+def _convolve_by(network: Network, chosen: Mapping[str, str]) -> None:
+    """Has the network, which is not planned yet, use rank 0's algorithms. Raises UserError where this device lacks
+    one."""
+    for layer in network.layers:
+        if isinstance(layer, Weighted) and not layer.flat and layer.algorithms.name != chosen[layer.name]:
+            on = network.device, layer.shape, layer.name, network.wanted_precision
+            layer.algorithms = algorithms_named(chosen[layer.name], *on)
 
 
 def read_dataset(config: Config) -> Dataset:
@@ -162,9 +186,11 @@ def split_of(config: Config, dataset: Dataset) -> Split:
     return split(dataset.train.labels, config.data.validation, config.seed, config.data.subset)
 
 
-def training_batches(config: Config, dataset: Dataset, members: NDArray[np.int64], encoder: Encoder) -> Batches:
-    """The batches that the config trains on, of these images, as that encoder codes them. Raises UserError where there
-    are too few."""
+def training_batches(
+    config: Config, dataset: Dataset, members: NDArray[np.int64], encoder: Encoder, share: Share = WHOLE
+) -> Batches:
+    """The batches that the config trains on, of these images, as that encoder codes them; or a rank's share of each.
+    Raises UserError where there are too few."""
     batch_size = config.training.batch_size
     if batch_size > len(members):
         raise UserError(
@@ -188,6 +214,7 @@ def training_batches(config: Config, dataset: Dataset, members: NDArray[np.int64
         augment=config.data.augment,
         mix=mixing(config.data.mix, config.data.mix_alpha),
         resident=config.data.resident,
+        share=share,
     )
 
 
@@ -232,19 +259,13 @@ def _chosen_anew(config: Config, network: Network, lacking: Sequence[str]) -> st
     return f"{network.device.name} lacks algorithms that this run was made with: it convolves {', '.join(changes)}"
 
 
-def _with_algorithms(config: Config, network: Network) -> Config:
-    """What convolves each layer is part of what a run is resumed, and evaluated, with."""
-    chosen = {name: algorithms for name, algorithms in network.algorithms.items() if name.startswith("conv")}
-    return _convolved_by(config, chosen)
-
-
 def _convolved_by(config: Config, algorithms: Mapping[str, str]) -> Config:
     return config.model_copy(update={"network": config.network.model_copy(update={"convolution": algorithms})})
 
 
-def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, network: Network) -> Batches:
+def _in_order(images: ImageSet, members: NDArray[np.int64], config: Config, network: Network, share: Share) -> Batches:
     size = min(config.training.batch_size, len(members))
-    return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident)
+    return Batches(images, size, encode=network.encoder, members=members, resident=config.data.resident, share=share)
 
 
 def network_of(config: Config, device: Device, images: InputDescription) -> Network:
@@ -301,64 +322,3 @@ def _slopes(config: Config) -> tuple[float, ...]:
     """psp_slope; of a schedule both ends, since between them it is 0 only if both are."""
     slope = config.network.psp_slope
     return (slope.from_, slope.to) if isinstance(slope, PspSlopeSchedule) else (slope,)
-
-
-class RunWeights(NamedTuple):
-    """Which ones a run's file has: those after that epoch, or their average then. class_names: of the data that it was
-    trained on; None where the file does not say."""
-
-    epoch: int
-    are_averaged: bool
-    class_names: tuple[str, ...] | None
-
-
-def load_best(network: Network, path: Path) -> RunWeights:
-    """Takes weights and psp_slope of a run's best.safetensors. Raises UserError if unfit."""
-    metadata = load_weights(network, path)
-    return _of_run(network, path, metadata, metadata.get("epoch"))
-
-
-def load_kept(network: Network, run: RunDirectory, epoch: int) -> RunWeights:
-    """Takes weights, not averaged, and psp_slope of the checkpoint that a run kept after that epoch.
-
-    Raises UserError if there is none, or it is unfit.
-    """
-    path = kept_path(run, epoch)
-    arrays, metadata = checkpoint.load(path)
-    own, _ = parts_of(arrays)
-    try:
-        network.parameters.load_trained(own)
-    except ValueError as error:
-        raise UserError(f"the weights in '{path}' do not fit: {error}") from None
-    return _of_run(network, path, metadata, epoch)
-
-
-def kept_path(run: RunDirectory, epoch: int) -> Path:
-    """The checkpoint that a run kept after that epoch. Raises UserError if there is none."""
-    kept = run.kept_epochs
-    if epoch not in kept:
-        there = f"there are {listed(map(str, kept), 20)}" if kept else "training.keep asked for none"
-        raise UserError(f"'{run.path}' keeps no checkpoint of epoch {epoch}: {there}")
-    return run.kept(epoch)
-
-
-def _of_run(network: Network, path: Path, metadata: Mapping[str, Any], epoch: Any) -> RunWeights:
-    """Takes psp_slope, and reads the rest."""
-    try:
-        slope = check_number("psp_slope", metadata.get("psp_slope"), 0, 1)
-        epoch = check_count("epoch", epoch, least=0)
-    except UserError as error:
-        raise UserError(f"'{path}' is not the file that ttfs-train wrote: its {error}") from None
-    network.psp_slope = slope
-    return RunWeights(epoch, metadata.get("averaged") is True, read_class_names(metadata))
-
-
-def load_weights(network: Network, path: Path) -> dict[str, Any]:
-    """Takes the weights of a safetensors file; returns its metadata. Raises UserError if they do not fit."""
-    arrays, metadata = checkpoint.load(path)
-    checkpoint.check_floats(path, arrays)
-    try:
-        network.load_state_dict({name: np.asarray(array) for name, array in arrays.items()})
-    except ValueError as error:
-        raise UserError(f"the weights in '{path}' do not fit: {error}") from None
-    return metadata

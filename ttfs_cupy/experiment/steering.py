@@ -1,10 +1,13 @@
 """A run that goes on with other settings: what is said of it, and where it is recorded."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import written_aside
 from ttfs_cupy.common.shown import shown
+from ttfs_cupy.experiment.agreement import told
 from ttfs_cupy.experiment.config import Config, changes
 from ttfs_cupy.experiment.config import text as config_text
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
@@ -20,10 +23,18 @@ def take_changes(before: Config, trainer: Trainer) -> None:
 
     Raises UserError where the changes do not suit a run that has come so far, or a file cannot be written.
     """
-    run, metrics, progress = trainer.run, trainer.metrics, trainer.progress
+    progress = trainer.progress
     found = changes.record(before, trainer.config)
     if not found:
         return
+    # the files are rank 0's, and so is what they say of the best weights
+    best = told(trainer.group, lambda: _record(before, trainer, found))
+    progress.best_epoch, progress.best_accuracy = best
+
+
+def _record(before: Config, trainer: Trainer, found: Mapping[str, list[Any]]) -> tuple[int, float]:
+    """Writes what has changed; returns the best epoch so far, and its accuracy."""
+    run, metrics, progress = trainer.run, trainer.metrics, trainer.progress
     _check_epochs(before, trainer)
     # reads a file, which may be damaged: before anything is written
     keeps_best = _keeps_best(trainer)
@@ -43,8 +54,9 @@ def take_changes(before: Config, trainer: Trainer) -> None:
     logger.info("changed %s: %s", progress.described(trainer.length), told)
     if loses_best:
         logger.info("the best weights so far are of another run from here on, and do not count: %s", run.best)
-        progress.best_epoch, progress.best_accuracy = 0, -1.0
         run.best.unlink()
+        return 0, -1.0
+    return progress.best_epoch, progress.best_accuracy
 
 
 def _check_epochs(before: Config, trainer: Trainer) -> None:

@@ -1,8 +1,9 @@
 """The training loop: epochs, validation, early stopping, best weights, checkpoints, and resumption."""
 
 import logging
+import math
 import time
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.command import interruption
+from ttfs_cupy.common.shown import counted
 from ttfs_cupy.data import Batches, class_weights
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.loss import Totals
@@ -17,27 +19,31 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
+from ttfs_cupy.experiment.agreement import require_same_weights
 from ttfs_cupy.experiment.checkpoints import Checkpoints
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.schedule import LearningRateSchedule
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.files import best_weights
+from ttfs_cupy.experiment.files.elsewhere import NoMetrics
 from ttfs_cupy.experiment.files.input_record import recorded
 from ttfs_cupy.experiment.files.metrics import MetricsFile
 from ttfs_cupy.experiment.files.progress import EpochLength, Progress
 from ttfs_cupy.experiment.files.run_directory import RunDirectory
+from ttfs_cupy.experiment.files.state import RunState
 from ttfs_cupy.experiment.moments import Moments
 from ttfs_cupy.experiment.spoilt import Diagnosis
+from ttfs_cupy.experiment.unkept import Unkept
 from ttfs_cupy.experiment.validation import Validation, validate
 from ttfs_cupy.experiment.watching.display import Display
+from ttfs_cupy.experiment.watching.epoch_line import BEST, epoch_line
 from ttfs_cupy.experiment.watching.epochs import new_warnings
 from ttfs_cupy.experiment.watching.loggers import Loggers
 from ttfs_cupy.experiment.watching.losses import chance_loss
+from ttfs_cupy.experiment.wiring import Wiring
+from ttfs_cupy.ranks.pace import Decision, Pace
 
 logger = logging.getLogger("ttfs_cupy")
-
-# of an epoch's line, what stands out on a terminal
-BEST = {"bold": "(best)"}
 
 
 class Trainer:
@@ -51,7 +57,9 @@ class Trainer:
         training: Batches,
         validation: Batches,
         run: RunDirectory,
+        wiring: Wiring | None = None,
     ):
+        """wiring: the processes that train together, of which rank 0 alone keeps the run and tells of it."""
         check_kind("config", config, Config)
         check_kind("network", network, Network)
         check_kind("run", run, RunDirectory)
@@ -64,26 +72,39 @@ class Trainer:
         self.training = training
         self.validation = validation
         self.run = run
+        wiring = wiring or Wiring()
+        self.group = wiring.group
         smoothing, decay = config.training.label_smoothing, config.training.average
+        # of training's batches: no set has larger ones, so that it serves the test set, too
+        self._images = training.share.most(training.batch_size)
         weights = class_weights(config.data.class_weights, training.labels, network.classes)
         self.average = None if decay is None else WeightAverage(optimizer, decay)
         self.step = TrainingStep(
             network,
             optimizer,
-            training.batch_size,
+            self._images,
             accumulate=config.training.accumulate,
             label_smoothing=smoothing,
             class_weights=weights,
             average=self.average,
+            all_reduce=wiring.all_reduce,
         )
         self.length = EpochLength(len(training), config.training.accumulate)
-        self.loggers = Loggers(config, run)
-        self.display = Display(config.training.epochs, config.watch.log_every)
-        # of training's batches: no set has larger ones, so that it serves the test set, too
-        self.evaluator = Evaluator(network, training.batch_size, spike_times=self.loggers.any)
-        self.progress = Progress()
+        # one voice, and one pen: what ranks above 0 have in place of these says and keeps nothing
+        speaks = self.group.rank == 0
+        self.loggers = Loggers(config, run) if speaks else Loggers.none(config, run)
+        self.display = Display(config.training.epochs, config.watch.log_every if speaks else math.inf)
+        self._state = RunState(network, optimizer, self.average, recorded(network, training.images))
+        self.checkpoints: Checkpoints | Unkept = (
+            Checkpoints(run, self._state, config.training.keep, self.group)
+            if speaks
+            else Unkept(self._state, self.group)
+        )
+        self.metrics = MetricsFile(run.metrics) if speaks else NoMetrics(run.metrics)
+        counts_times = Loggers.are_wanted(config)
+        self.evaluator = Evaluator(network, self._images, spike_times=counts_times, group=self.group)
+        self.progress = Progress(ranks=self.group.size)
         self.rates = learning_rates(config, self.length.steps)
-        self.metrics = MetricsFile(run.metrics)
         self._chance = chance_loss(
             training.labels,
             network.classes,
@@ -93,12 +114,11 @@ class Trainer:
         )
         # skipped steps in a row that a resumed run brings along: they were borne
         self._borne = 0
-        about = recorded(network, training.images)
-        self.checkpoints = Checkpoints(run, network, optimizer, self.average, about, config.training.keep)
         self.moments = Moments(config.training.checkpoint_every)
         self._has_stepped = False
         self._diagnosis = Diagnosis(config, network, run)
         self._wishes = interruption.Wishes()
+        self._pace = Pace(self.group, self._wishes)
         # whether network, optimiser and progress are those of one moment
         self._is_whole = True
 
@@ -113,13 +133,15 @@ class Trainer:
         with ExitStack() as work:
             work.enter_context(self.run.claimed())
             self._wishes = work.enter_context(interruption.wishes())
+            self._pace = Pace(self.group, self._wishes)
             if not self._is_whole and self.run.has_checkpoint:
                 # an earlier call was broken off
                 self.resume()
             work.enter_context(self.watched())
             self._is_whole = False
             # a plan makes the loss anew, and its sums may be an earlier call's
-            self.network.plan(self.training.batch_size, training=True)
+            self.network.plan(self._images, training=True)
+            require_same_weights(self.group, self.progress.described(self.length), self._state.arrays)
             try:
                 if not self.progress.step:
                     self.checkpoints.begin(self.progress)
@@ -129,7 +151,7 @@ class Trainer:
                     # other threads wait: what they ask for, or load, is no part of an epoch
                     with self.network.turns.take():
                         self._epoch()
-                    self._end_if_asked()
+                    self._end_if_asked(self._between_epochs())
                 self.checkpoints.finish()
                 self._is_whole = True
             finally:
@@ -146,14 +168,25 @@ class Trainer:
         self.run.claim()
         self.progress = self.checkpoints.load(self.length)
         self._borne = self.optimizer.counts.in_a_row
-        self.metrics = MetricsFile.of_epochs(self.run.metrics, self.progress.epochs, self.progress.step)
+        self._tell_ranks()
+        self.metrics = self.metrics.as_of(self.progress.epochs, self.progress.step)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
-            self.run.best.unlink(missing_ok=True)
+            self.checkpoints.drop_best()
+
+    def _tell_ranks(self) -> None:
+        """Where the checkpoint is of another number of ranks; the next one is of these."""
+        ran, now = self.progress.ranks, self.group.size
+        if ran != now:
+            logger.info(
+                "goes on on %s; it ran on %s: the batches are the same, and their sums are rounded otherwise",
+                *(counted(now, "rank"), counted(ran, "rank")),
+            )
 
     def _epoch(self) -> None:
         totals = self._train()
         seconds = self.progress.seconds
+        require_same_weights(self.group, f"after epoch {self.progress.epochs + 1}", self._state.arrays)
         validation = self._validate()
         if not np.isfinite(validation.current.totals.loss):
             # no training loss has seen the weights after the epoch's last step
@@ -197,14 +230,14 @@ class Trainer:
 
     def _tell_epoch(self, line: dict[str, Any], is_best: bool, warnings: list[str]) -> None:
         """Once it is on disk."""
-        logger.info("%s", _epoch_line(line, self.config.training.epochs, is_best), extra=BEST)
+        logger.info("%s", epoch_line(line, self.config.training.epochs, is_best), extra=BEST)
         for warning in warnings:
             logger.warning("%s", warning)
 
     def _validate(self) -> Validation:
         """Nothing that is trained changes meanwhile: a signal need not wait for its end."""
         try:
-            return validate(self.evaluator, self.validation, self.average, self._wishes.at_once)
+            return validate(self.evaluator, self.validation, self.average, self._at_once)
         except KeyboardInterrupt:
             # unless it came while the averaged weights were put back
             if not self.network.parameters.are_displaced:
@@ -218,7 +251,7 @@ class Trainer:
         if progress.sums is None:
             network.loss.reset()
         else:
-            network.loss.restore(progress.sums)
+            network.loss.restore(progress.sums_of(self.group.rank, self.group.size))
             # the last step's, which is the epoch's if no batch is left
             self.optimizer.lr = self.rates.at(progress.step - 1)
         # of an epoch that was interrupted
@@ -227,7 +260,7 @@ class Trainer:
         first = progress.batches
         self._has_stepped = first < len(self.training)
         with self.display.epoch(progress.epochs + 1, len(self.training), first) as shown_epoch:
-            for number, images in enumerate(self.step.each(self.training, progress.epochs, first), first):
+            for number, _ in enumerate(self.step.each(self.training, progress.epochs, first), first):
                 if shown_epoch.wants_reading():
                     # waits for the step before, while this batch is on its way
                     shown_epoch.tell(self._read_totals())
@@ -236,7 +269,7 @@ class Trainer:
                 self.step.run()
                 if number + 1 == len(self.training):
                     self.step.flush()
-                shown_epoch.advance(images)
+                shown_epoch.advance(self.training.size(number))
                 if not self.step.has_begun:
                     progress.step += 1
                     progress.batches = number + 1
@@ -244,32 +277,46 @@ class Trainer:
                     self._save_if_asked()
         # where the next step would begin; after the last one, where the schedule ends
         network.psp_slope = self._slope(progress.step)
-        totals = self._read_totals()
-        progress.sums = network.loss.sums()
+        self._read_totals()
+        totals = self._sum_up()
         progress.seconds = before + time.perf_counter() - start
         return totals
 
     def _save_if_asked(self) -> None:
         """Writes a checkpoint where it is time for one, or a signal asks for it; a signal may also ask to end."""
         self.checkpoints.check()
-        wishes, progress = self._wishes, self.progress
-        is_asked = wishes.to_end or wishes.to_save
+        progress = self.progress
+        decision = self._pace.after_step(due=self.moments.by_clock()) or Decision()
+        is_asked = decision.end or decision.save
         # after the epoch's last batch there will be one in any case
-        is_time = self.moments.has_come(progress.step) and progress.batches < len(self.training)
+        is_time = progress.batches < len(self.training) and (decision.due or self.moments.by_steps(progress.step))
         if is_asked or is_time:
             self._read_totals()
         # while steps are skipped, the weights may be what is wrong: the checkpoint before is the better one
         if is_asked or (is_time and not self.optimizer.counts.in_a_row):
-            wishes.to_save = False
-            progress.sums = self.network.loss.sums()
+            self._sum_up()
             self._save(is_asked=is_asked)
-        self._end_if_asked()
+        self._end_if_asked(decision)
 
-    def _end_if_asked(self) -> None:
+    def _end_if_asked(self, decision: Decision) -> None:
         """Between two steps, when all is saved."""
-        if self._wishes.to_end:
+        if decision.end:
             self._end()
             raise KeyboardInterrupt
+
+    def _between_epochs(self) -> Decision:
+        decision = self._pace.decide()
+        if decision.save and self.group.size > 1:
+            # the next decision point may be an epoch's end, too
+            self._save(is_asked=True)
+        elif decision.save:
+            # it waits for the next step
+            self._wishes.to_save = True
+        return decision
+
+    def _at_once(self) -> AbstractContextManager[None]:
+        """Within it a signal interrupts. With several ranks it waits: they go on, or end, together."""
+        return self._wishes.at_once() if self.group.size == 1 else nullcontext()
 
     def _save(self, *, is_asked: bool) -> None:
         self.checkpoints.within_epoch(self.progress, self.progress.described(self.length), is_asked=is_asked)
@@ -288,6 +335,13 @@ class Trainer:
         if most is not None and counts.longest_row >= max(most, self._borne + 1):
             raise self._diagnosis.skipped(counts.longest_row, self.progress.epochs + 1)
         return totals
+
+    def _sum_up(self) -> Totals:
+        """Has the progress say what the epoch's batches came to, at all ranks; of those whose loss is finite."""
+        progress, parts = self.progress, self.group.gather(self.network.loss.sums())
+        progress.ranks, progress.parts = self.group.size, parts if len(parts) > 1 else None
+        progress.sums = [float(value) for value in np.sum(parts, axis=0)]
+        return Totals.of_finite(progress.sums)
 
     def _slope(self, step: int) -> float:
         slope = self.config.network.psp_slope
@@ -331,23 +385,3 @@ def learning_rates(config: Config, steps_per_epoch: int) -> LearningRateSchedule
         schedule.start_factor,
         schedule.end_factor,
     )
-
-
-def _epoch_line(line: dict[str, Any], epochs: int, is_best: bool) -> str:
-    rates = " ".join(f"{rate:.2f}" for rate in line["firing_rates"].values())
-    best = " (best)" if is_best else ""
-    validated = f"validation {100 * line['validation_accuracy']:.2f} %{best}"
-    if "averaged" in line:
-        current, average = (_percent(line[f"{of}_validation_accuracy"]) for of in ("current", "average"))
-        bests = ("", best) if line["averaged"] else (best, "")
-        validated = f"validation {current}{bests[0]}, averaged {average}{bests[1]}"
-    loss = "not finite" if line["train_loss"] is None else f"{line['train_loss']:.4f}"
-    return (
-        f"epoch {line['epoch']}/{epochs}: loss {loss}, "
-        f"training {100 * line['train_accuracy']:.2f} %, "
-        f"{validated}, firing rates {rates}, {line['images_per_second']:.0f} images/s"
-    )
-
-
-def _percent(share: float | None) -> str:
-    return "not finite" if share is None else f"{100 * share:.2f} %"

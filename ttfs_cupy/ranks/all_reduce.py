@@ -9,7 +9,9 @@ from typing import Protocol
 from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.common.machine.threads import Task, ThreadPool
 from ttfs_cupy.device import Array, Device
+from ttfs_cupy.ranks.device_all_reduce import DeviceAllReduce
 from ttfs_cupy.ranks.wires.interface import Wire
+from ttfs_cupy.ranks.wires.nccl import NcclWire
 
 # A bucket is complete with half of the bytes that are left. So there are few, most bytes leave early, while most of
 # backward is still to come, and the last bucket, which nothing is left to hide, is small.
@@ -78,6 +80,10 @@ class AllReduce(Protocol):
         """Gives up an exchange that has begun, whose step failed at this rank: the array is the caller's again. Other
         ranks wait for what was not handed over, so after this the run ends. Does nothing between two exchanges."""
 
+    def check(self) -> None:
+        """Waits for nothing. Raises LostRankError once a rank is known to be lost: a step that a GPU repeats by itself
+        does not call the wire again."""
+
     def close(self) -> None:
         """Ends what it holds. The wire stays open: whoever made it closes it."""
 
@@ -94,7 +100,10 @@ def all_reduce_of(device: Device, wire: Wire, gradients: Array, starts: Collecti
 
     gradients: float32, contiguous; the same array for good. starts, decayed: as buckets_of() takes them.
     """
-    return HostAllReduce(wire, gradients, buckets_of(starts, decayed, gradients.size))
+    buckets = buckets_of(starts, decayed, gradients.size)
+    if device.streams is not None and isinstance(wire, NcclWire):
+        return DeviceAllReduce(wire, device.streams, gradients, buckets)
+    return HostAllReduce(wire, gradients, buckets)
 
 
 class HostAllReduce:
@@ -133,9 +142,14 @@ class HostAllReduce:
             self.drop()
 
     def drop(self) -> None:
-        for task in self._tasks:
+        # those that have not begun first: while the others are waited for, the thread would begin the next one
+        for task in reversed(self._tasks):
             task.drop()
         self._tasks.clear()
+
+    def check(self) -> None:
+        # finish() has waited for every call
+        pass
 
     def close(self) -> None:
         self._thread.end()

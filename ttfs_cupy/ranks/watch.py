@@ -140,6 +140,8 @@ class Watch:
             late = min(others - self._done)
             self._lose(late, f"has not come to its end within {self._seconds.order:g} s of rank 0's")
         self.check()
+        # who hears it may be gone before its answer is on its way
+        self._code = code
         self._say_last({"over": code})
         self.close()
         return code

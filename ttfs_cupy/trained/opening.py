@@ -19,16 +19,8 @@ from ttfs_cupy.experiment.config import Config, load_config
 from ttfs_cupy.experiment.files import best_weights, checkpoint
 from ttfs_cupy.experiment.files.input_record import read_class_names, read_input
 from ttfs_cupy.experiment.files.run_directory import OWN_WEIGHTS, RunDirectory
-from ttfs_cupy.experiment.prepare import (
-    Experiment,
-    RunWeights,
-    kept_path,
-    load_best,
-    load_kept,
-    network_of_run,
-    prepare,
-    read_dataset,
-)
+from ttfs_cupy.experiment.prepare import Experiment, network_of_run, prepare, read_dataset
+from ttfs_cupy.experiment.run_weights import RunWeights, kept_path, load_best, load_kept
 
 logger = logging.getLogger("ttfs_cupy")
 

@@ -2,11 +2,17 @@
 
 import argparse
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 logger = logging.getLogger("ttfs_cupy")
 
 # logging's `extra` of a line that --quiet leaves: what the command was started for
 RESULT = {"is_result": True}
+
+_SILENT = logging.CRITICAL + 1
 
 
 def add_options(parser: argparse.ArgumentParser, quiet: str) -> None:
@@ -27,7 +33,23 @@ class Loudness(logging.Filter):
         self.level = level
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= self.level or getattr(record, "is_result", False)
+        is_result = getattr(record, "is_result", False)
+        return record.levelno >= self.level or (is_result and self.level < _SILENT)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """In this block the console is told nothing, and nothing is printed: of several processes of a run, one speaks."""
+    consoles = [one for handler in logger.handlers for one in handler.filters if isinstance(one, Loudness)]
+    before = [one.level for one in consoles]
+    for one in consoles:
+        one.level = _SILENT
+    try:
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        for one, level in zip(consoles, before, strict=True):
+            one.level = level
 
 
 def hides_bars() -> bool | None:

@@ -14,6 +14,7 @@ from ttfs_cupy.engine.loss import check_smoothing, class_weights_on
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
 from ttfs_cupy.engine.steps.batch_step import BatchStep, Kind, is_blocking
+from ttfs_cupy.engine.steps.supply import Supply
 from ttfs_cupy.engine.validity import Labels
 from ttfs_cupy.ranks.all_reduce import AllReduce
 
@@ -21,7 +22,8 @@ logger = logging.getLogger("ttfs_cupy")
 
 
 class TrainingStep(BatchStep):
-    """Steps of an optimiser, of up to `batch_size` images each.
+    """Steps of an optimiser, of up to `batch_size` images each. Of a share of a batch the gradient is its part of the
+    whole batch's, 0 where it has no images.
 
     average: follows each step's weights. accumulate: of how many batches a step is; their gradients are added, weighted
     by their images, and every so many calls of run() the optimiser takes one step. flush() takes it earlier, as at an
@@ -117,23 +119,26 @@ class TrainingStep(BatchStep):
         """Forgets the batches of a group that has begun."""
         self._batches = self._images = 0
 
-    def _kind(self, images: int, *, is_mixed: bool) -> Kind:
-        kind = super()._kind(images, is_mixed=is_mixed)
+    def _kind(self, supply: Supply) -> Kind:
+        kind = super()._kind(supply)
         if self._sum is None:
             return kind
         # the first of a group, one in between, or the last, which divides by the group's images
         ends = self._batches + 1 == self._accumulate
-        return *kind, not self._batches, self._images + images if ends else 0
+        return *kind, not self._batches, self._images + supply.images if ends else 0
 
-    def _work(self, inputs: Array, labels: Labels) -> None:
+    def _work(self, inputs: Array, labels: Labels, images: int) -> None:
+        if len(inputs):
+            done = self._hand_over if self._sum is None else None
+            self._network.differentiate(inputs, labels, *self._loss, images, done=done)
+        else:
+            self._network.parameters.zero_gradients()
         if self._sum is None:
-            self._network.differentiate(inputs, labels, *self._loss, done=self._hand_over)
             self._finish()
             return
-        self._network.differentiate(inputs, labels, *self._loss)
-        self._sum.add(len(inputs), is_first=not self._batches)
+        self._sum.add(images, is_first=not self._batches)
         if self._batches + 1 == self._accumulate:
-            self._update(self._images + len(inputs))
+            self._update(self._images + images)
 
     def _update(self, images: int) -> None:
         """The optimiser's step for a group of so many images."""

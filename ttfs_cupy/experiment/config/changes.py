@@ -56,7 +56,7 @@ def with_slope_kept(before: Config, after: Config, overrides: Sequence[str]) -> 
 
 def changed(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
     """The dotted keys that differ, with both values."""
-    old, new = (dict(_leaves(config)) for config in (before, after))
+    old, new = (dict(leaves(config)) for config in (before, after))
     return {key: (old[key], new[key]) for key in old if old[key] != new[key]}
 
 
@@ -92,7 +92,7 @@ def put(content: Mapping[str, Any], before: Config, after: Config) -> dict[str, 
     return found
 
 
-def _leaves(config: Config) -> Iterator[tuple[str, Any]]:
+def leaves(config: Config) -> Iterator[tuple[str, Any]]:
     for name, value in config.model_dump(mode="json", by_alias=True).items():
         if isinstance(getattr(config, name), Section):
             yield from ((f"{name}.{key}", one) for key, one in value.items())

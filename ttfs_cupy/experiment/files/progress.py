@@ -32,7 +32,10 @@ class EpochLength(NamedTuple):
 @dataclass
 class Progress:
     """Counts since the start; best_accuracy is -1 before there is one. Of the epoch that has begun: batches that are
-    over, CrossEntropy.sums() after them, and the seconds that they took."""
+    over, CrossEntropy.sums() after them, and the seconds that they took.
+
+    ranks: of how many processes the run was. parts: what each of several had of sums, by rank.
+    """
 
     epochs: int = 0
     step: int = 0
@@ -44,6 +47,8 @@ class Progress:
     batches: int = 0
     sums: list[float] | None = None
     seconds: float = 0.0
+    ranks: int = 1
+    parts: list[list[float]] | None = None
 
     @classmethod
     def from_metadata(cls, metadata: object, length: EpochLength) -> "Progress":
@@ -58,6 +63,9 @@ class Progress:
             about, value = f"its {field.name}", getattr(progress, field.name)
             if field.name == "sums":
                 _check_sums(value)
+            elif field.name == "parts":
+                for part in _checked_parts(value):
+                    _check_sums(part)
             elif field.name == "seconds":
                 check_number(about, value, 0, 1e12)
             elif field.type in (float, "float"):
@@ -68,12 +76,22 @@ class Progress:
         return progress
 
     def to_metadata(self) -> dict[str, Any]:
-        """For from_metadata(), by way of JSON."""
-        return asdict(self)
+        """For from_metadata(), by way of JSON. What a run of one process does not need is not there."""
+        found = asdict(self)
+        of_several = {"ranks": self.ranks != 1, "parts": self.parts is not None}
+        return {key: value for key, value in found.items() if of_several.get(key, True)}
 
     def begin_epoch(self) -> None:
         """After an epoch that is over."""
-        self.batches, self.sums, self.seconds = 0, None, 0.0
+        self.batches, self.sums, self.parts, self.seconds = 0, None, None, 0.0
+
+    def sums_of(self, rank: int, ranks: int) -> list[float]:
+        """What a rank of so many goes on with in the epoch that has begun: with what it had, if the run was of as many;
+        else rank 0 has it all."""
+        assert self.sums is not None
+        if self.parts is not None and len(self.parts) == ranks:
+            return self.parts[rank]
+        return self.sums if rank == 0 else [0.0] * len(self.sums)
 
     def described(self, length: EpochLength) -> str:
         """A part of a sentence: how far the run has come."""
@@ -100,6 +118,8 @@ class Progress:
             raise ValueError(f"it is at batch {self.batches}, amid the {length.accumulate} of a step")
         if (self.sums is None) != (not self.batches):
             raise ValueError(f"its sums are {shown(self.sums)} after {self.batches} batches of an epoch")
+        if self.ranks < 1 or (self.parts is not None and (self.sums is None or len(self.parts) != self.ranks)):
+            raise ValueError(f"its ranks are {self.ranks}, and its parts {shown(self.parts)}")
         if self.step != self.epochs * length.steps + length.steps_after(self.batches):
             over = f"{self.epochs} epochs" + (f" and {self.batches} batches" if self.batches else "")
             raise ValueError(f"it is at step {self.step} after {over}, which have {length.steps} steps each here")
@@ -137,6 +157,14 @@ def has_steps(run: RunDirectory) -> bool:
     """Whether there is a checkpoint of more than the beginning."""
     progress = saved(run) if run.has_checkpoint else None
     return isinstance(progress, dict) and progress.get("step") != 0
+
+
+def _checked_parts(value: Any) -> list[Any]:
+    """A list, empty for None. Raises ValueError for anything else, and for a part that is none."""
+    parts = [] if value is None else value
+    if not isinstance(parts, list) or None in parts:
+        raise ValueError(f"its parts are {shown(value)}, not a list of numbers for each rank")
+    return parts
 
 
 def _check_sums(value: Any) -> None:

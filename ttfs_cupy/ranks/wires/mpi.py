@@ -9,6 +9,7 @@ import numpy as np
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks.group import Group
 from ttfs_cupy.ranks.wires.losses import raise_lost
+from ttfs_cupy.ranks.wires.sums import add
 
 # Seconds between two looks at whether a call is over. MPI's own wait would spin on a core that kernels need; and many
 # MPIs carry large messages on only while somebody looks.
@@ -55,9 +56,9 @@ class MpiWire:
             + [self._ranks.Isend(pieces[other], other) for other in others]
         )
         parts[rank] = own
-        np.add(parts[0], parts[1], out=own)
+        add(parts[0], parts[1], own)
         for part in parts[2:]:
-            np.add(own, part, out=own)
+            add(own, part, own)
         counts = [piece.size for piece in pieces]
         self._wait([self._ranks.Iallgatherv(self._mpi.IN_PLACE, [array, counts, bounds[:-1], self._mpi.FLOAT])])
 

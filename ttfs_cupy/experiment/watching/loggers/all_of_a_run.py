@@ -10,6 +10,7 @@ import numpy as np
 from ttfs_cupy.common.files.writing import make_folder
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.experiment.config import Config
+from ttfs_cupy.experiment.config.keys import WatchConfig
 from ttfs_cupy.experiment.files.run_directory import DISPENSABLE, RunDirectory
 from ttfs_cupy.experiment.watching.loggers import mlflow_store, tensorboard_files, values, weights_and_biases
 from ttfs_cupy.experiment.watching.loggers.identities import Identities
@@ -46,6 +47,16 @@ class Loggers:
             self._loggers["wandb"] = weights_and_biases.WeightsAndBiases(run.loggers, identities)
         if "mlflow" in config.watch.loggers:
             self._loggers["MLflow"] = mlflow_store.MlflowStore(run.loggers / "mlflow.db", identities)
+
+    @classmethod
+    def none(cls, config: Config, run: RunDirectory) -> "Loggers":
+        """Of a rank whose run others tell of."""
+        return cls(config.model_copy(update={"watch": WatchConfig()}), run)
+
+    @staticmethod
+    def are_wanted(config: Config) -> bool:
+        """Whether the config names any."""
+        return config.watch.tensorboard or bool(config.watch.loggers)
 
     @property
     def any(self) -> bool:

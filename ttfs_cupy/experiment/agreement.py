@@ -1,0 +1,81 @@
+"""What the ranks of a run find out together: what rank 0 has read, and whether all are of one mind."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.version import __version__
+from ttfs_cupy.experiment.config import Config, changes
+from ttfs_cupy.ranks.group import Group
+
+T = TypeVar("T")
+
+# of a fingerprint (data/split.py), what messages call each part
+_PARTS = {
+    "training_images": "number of training images",
+    "test_images": "number of test images",
+    "labels": "labels (a digest of them)",
+    "pixels": "pixels (a digest of them)",
+    "held_out": "images held out for validation",
+    "subset": "training images (data.subset)",
+}
+
+
+def told(group: Group, find: Callable[[], T]) -> T:
+    """What rank 0 finds, at all ranks: a value that JSON holds."""
+    found: T = group.broadcast(find() if group.rank == 0 else None)
+    return found
+
+
+def first_of_machine(group: Group, work: Callable[[], T]) -> T:
+    """Has one rank of each machine do it, and then the others: what the first one downloads and decodes is there for
+    them."""
+    if group.place.local_rank == 0:
+        found = work()
+        group.gather(None)
+        return found
+    group.gather(None)
+    return work()
+
+
+def require_same_command(group: Group, command: str, options: Sequence[str] = ()) -> None:
+    """Raises UserError, at all ranks, that names what of the program and the command line is another at one of them."""
+    group.require_same({"version of ttfs_cupy": __version__, "command": command, "options": list(options)})
+
+
+def require_same_config(group: Group, config: Config) -> None:
+    """Raises UserError, at all ranks, that names the rank and the key where a config is another."""
+    group.require_same({f"value of {key}": value for key, value in changes.leaves(config)})
+
+
+def require_same_data(group: Group, fingerprint: Mapping[str, Any]) -> None:
+    """Raises UserError, at all ranks, that names the rank and the part of the data where they are others."""
+    group.require_same({_PARTS.get(key, key): value for key, value in fingerprint.items()})
+
+
+def require_same_weights(group: Group, when: str, arrays: Callable[[], Mapping[str, np.ndarray]]) -> None:
+    """Raises UserError, at all ranks, where one has other weights, or another optimiser's state, than rank 0.
+
+    when: a part of the sentence. arrays: gives them by name; asked for with several ranks alone.
+    """
+    if group.size == 1:
+        return
+    digests = group.gather(_digest(arrays()))
+    for rank, digest in enumerate(digests):
+        if digest != digests[0]:
+            raise UserError(
+                f"the weights of {group.members[rank].named(rank)} are no longer rank 0's {when}: the two compute "
+                "differently, so they are not one run; use machines of one kind, and look at that one's memory and "
+                "device"
+            )
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
