@@ -32,6 +32,9 @@ class AfterBackward:
     def drop(self) -> None:
         self._exchange.drop()
 
+    def check(self) -> None:
+        self._exchange.check()
+
     def close(self) -> None:
         """Whoever made the exchange closes it."""
 

@@ -62,6 +62,7 @@ class Rank:
         self.optimizer = Adam(device, self.net.parameters, LEARNING_RATE)
         images, labels = task.workload.batch(task.batch_size)
         self._inputs = device.to_host(self.net.encode(images[first : first + count]))
+        self._images = task.batch_size
         self._labels = labels[first : first + count].astype(np.int32)
         parameters = self.net.parameters
         layout = parameters.gradients, parameters.starts.values(), parameters.decayed
@@ -93,7 +94,7 @@ class Rank:
 
     def _step(self, exchange: AllReduce | None) -> TrainingStep:
         step = TrainingStep(self.net, self.optimizer, len(self._inputs), all_reduce=exchange)
-        step.send(self._inputs, self._labels)
+        step.send(self._inputs, self._labels, self._images)
         return step
 
     def _waited(self) -> float:
