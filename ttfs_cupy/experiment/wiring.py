@@ -53,7 +53,7 @@ def wire_of(group: Group, device: Device) -> Wire:
         return NcclWire(group, device)
     if group.place.meeting == "mpi":
         return MpiWire(group)
-    return SocketsWire(group, [group.links[rank] for rank in sorted(group.links)])
+    return SocketsWire(group)
 
 
 def _processes(group: Group, devices: list[str]) -> str:
