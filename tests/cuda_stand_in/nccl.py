@@ -130,16 +130,17 @@ class NcclCommunicator:
         def body(before: Marker | None, marker: Marker, number: int) -> None:
             if before is not None and not before.is_past:
                 self._machine.reach(before)
-            line = self._line
-            if line is not None:
-                try:
+            line, total = self._line, None
+            try:
+                if line is not None:
                     total = line.exchange(number, call, from_.array())
-                except AssertionError as error:
-                    self._machine.violations.append(str(error))
-                    raise
                 # None where it was aborted: the kernel ends, and what it leaves is nothing to rely on
                 to.array()[...] = np.nan if total is None else total
-            marker.come()
+            except AssertionError as error:
+                self._machine.violations.append(str(error))
+                raise
+            finally:
+                marker.come()
 
         def prepare(given: Stream) -> Callable[[], None]:
             before, marker, number = self._last, Marker(given), next(self._numbers)

@@ -1,7 +1,7 @@
 """Gradients summed over the ranks while backward goes on, in few buckets of whole layers."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -9,6 +9,7 @@ from typing import Protocol
 from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.common.machine.threads import Task, ThreadPool
 from ttfs_cupy.device import Array, Device
+from ttfs_cupy.device.streams import Graph
 from ttfs_cupy.ranks.device_all_reduce import DeviceAllReduce
 from ttfs_cupy.ranks.wires.interface import Wire
 from ttfs_cupy.ranks.wires.nccl import NcclWire
@@ -57,12 +58,19 @@ class AllReduce(Protocol):
     or writes it. Within `with`, an exception aborts the wire, and the end is close().
 
     buckets: in their order. gradients: the array, all bytes of which each rank gives and gets in every exchange.
+    is_recordable: whether all of it can be a part of a CUDA graph.
     """
 
     @property
     def buckets(self) -> Sequence[Bucket]: ...
     @property
     def gradients(self) -> Array: ...
+    @property
+    def is_recordable(self) -> bool: ...
+
+    def captured(self, capture: Callable[[], Graph]) -> Graph:
+        """What capture() records, if that can be done at all ranks, which all call this. Raises one of NOT_RECORDED
+        otherwise."""
 
     def ready(self, first: int) -> None:
         """The gradients of all layers whose weights begin at `first` or behind it are there, and of their initial
@@ -114,6 +122,8 @@ class HostAllReduce:
     nothing, since wires end there.
     """
 
+    is_recordable = False
+
     def __init__(self, wire: Wire, gradients: Array, buckets: Sequence[Bucket]):
         self.buckets, self.gradients = tuple(buckets), gradients
         self.waited = 0.0
@@ -126,6 +136,9 @@ class HostAllReduce:
     def after_fork(self) -> None:
         self._tasks.clear()
         self._thread = ThreadPool(1, "ttfs_cupy_exchange")
+
+    def captured(self, capture: Callable[[], Graph]) -> Graph:
+        return capture()
 
     def ready(self, first: int) -> None:
         while (number := len(self._tasks)) < len(self.buckets) and self.buckets[number].due >= first:

@@ -5,7 +5,8 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +29,14 @@ Kind = tuple[int, ...]
 
 # Of how many sets a step keeps the arrays and graphs: those for training, validation and test, and one more
 MOST_SETS = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of the work on a batch. is_recorded: whether it is a graph where there are graphs, or is called every time."""
+
+    call: Callable[[], None]
+    is_recorded: bool = True
 
 
 def is_blocking() -> bool:
@@ -65,7 +74,8 @@ class BatchStep(ABC):
         self._at_hand: Supply | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
         self._warm: set[tuple[Supply, Kind]] = set()
-        self._graphs: dict[tuple[Supply, Kind], Graph] = {}
+        # one after the other
+        self._graphs: dict[tuple[Supply, Kind], list[Callable[[], None]]] = {}
 
     @property
     def graphs(self) -> int:
@@ -160,6 +170,10 @@ class BatchStep(ABC):
         """What is done with a batch: launches only. images: how many the whole batch has, of which there may be none
         here."""
 
+    def _parts(self, supply: Supply) -> Sequence[Part]:
+        """What is done with its batch on a GPU, one part after the other."""
+        return [Part(lambda: self._work(*supply.make(), supply.images))]
+
     def run(self) -> None:
         """Works on the batch at hand. Nothing is read back: it returns before a GPU has done it.
 
@@ -188,26 +202,31 @@ class BatchStep(ABC):
             assert network.planned is not None
             self._plan = weakref.ref(network.planned)
 
-        def step() -> None:
-            self._work(*supply.make(), supply.images)
-
-        kind = (supply, self._kind(supply))
+        kind, parts = (supply, self._kind(supply)), self._parts(supply)
         if kind in self._warm and kind not in self._graphs and self._captures:
-            self._record(streams, kind, step)
+            self._record(streams, kind, parts)
         if kind in self._graphs:
-            self._graphs[kind].launch()
+            for launch in self._graphs[kind]:
+                launch()
             if supply.rows:
                 network.last_inputs = supply.inputs()
         else:
-            step()
+            for part in parts:
+                part.call()
             self._warm.add(kind)
 
-    def _record(self, streams: Streams, kind: tuple[Supply, Kind], step: Callable[[], None]) -> None:
+    def _record(self, streams: Streams, kind: tuple[Supply, Kind], parts: Sequence[Part]) -> None:
         try:
-            self._graphs[kind] = streams.capture(step)
+            self._graphs[kind] = [
+                self._capture(streams, part.call).launch if part.is_recorded else part.call for part in parts
+            ]
         except NOT_RECORDED as error:
             self._captures = False
             logger.warning(
                 "%s are launched kernel by kernel, not as one CUDA graph: %s cannot be recorded: %s",
                 *(self.called, refused_call(error), error),
             )
+
+    def _capture(self, streams: Streams, work: Callable[[], None]) -> Graph:
+        """Raises one of NOT_RECORDED where it cannot be recorded."""
+        return streams.capture(work)

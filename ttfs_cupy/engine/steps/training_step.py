@@ -1,19 +1,23 @@
-"""Training steps one after the other; on a GPU each is one CUDA graph, launched anew for every batch."""
+"""Training steps one after the other; on a GPU each is one CUDA graph, launched anew for every batch.
+
+Where gradients are exchanged by an NCCL that cannot be recorded, it is two, with the exchange between them.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ttfs_cupy.common.checks import check_count, check_kind
 from ttfs_cupy.device import Array
+from ttfs_cupy.device.streams import Graph, Streams
 from ttfs_cupy.engine.accumulation import GradientSum
 from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.loss import check_smoothing, class_weights_on
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Optimizer
-from ttfs_cupy.engine.steps.batch_step import BatchStep, Kind, is_blocking
+from ttfs_cupy.engine.steps.batch_step import BatchStep, Kind, Part, is_blocking
 from ttfs_cupy.engine.steps.supply import Supply
 from ttfs_cupy.engine.validity import Labels
 from ttfs_cupy.ranks.all_reduce import AllReduce
@@ -93,6 +97,8 @@ class TrainingStep(BatchStep):
         batches, images = self._batches + 1, self._images + supply.images
         try:
             super().run()
+            if self._all_reduce is not None:
+                self._all_reduce.check()
         except BaseException:
             self.drop()
             if self._all_reduce is not None:
@@ -124,37 +130,64 @@ class TrainingStep(BatchStep):
         if self._sum is None:
             return kind
         # the first of a group, one in between, or the last, which divides by the group's images
-        ends = self._batches + 1 == self._accumulate
-        return *kind, not self._batches, self._images + supply.images if ends else 0
+        return *kind, not self._batches, self._images + supply.images if self._ends_group else 0
+
+    @property
+    def _ends_group(self) -> bool:
+        """Whether the batch at hand is the last of its group."""
+        return self._batches + 1 == self._accumulate
+
+    def _parts(self, supply: Supply) -> Sequence[Part]:
+        exchange = self._all_reduce
+        if exchange is None or exchange.is_recordable or not self._ends_group:
+            return super()._parts(supply)
+        return [
+            Part(lambda: self._differentiate(*supply.make(), supply.images)),
+            Part(exchange.finish, is_recorded=False),
+            Part(self._step),
+        ]
+
+    def _capture(self, streams: Streams, work: Callable[[], None]) -> Graph:
+        if self._all_reduce is None:
+            return super()._capture(streams, work)
+        return self._all_reduce.captured(lambda: streams.capture(work))
 
     def _work(self, inputs: Array, labels: Labels, images: int) -> None:
+        self._differentiate(inputs, labels, images)
+        if self._ends_group:
+            self._exchange()
+            self._step()
+
+    def _differentiate(self, inputs: Array, labels: Labels, images: int) -> None:
+        """Leaves in parameters.gradients those of the batch, or at its group's end those of the group."""
         if len(inputs):
             done = self._hand_over if self._sum is None else None
             self._network.differentiate(inputs, labels, *self._loss, images, done=done)
         else:
             self._network.parameters.zero_gradients()
-        if self._sum is None:
-            self._finish()
-            return
-        self._sum.add(images, is_first=not self._batches)
-        if self._batches + 1 == self._accumulate:
-            self._update(self._images + images)
-
-    def _update(self, images: int) -> None:
-        """The optimiser's step for a group of so many images."""
-        assert self._sum is not None
-        self._sum.to_mean(images)
-        self._finish()
+        if self._sum is not None:
+            self._sum.add(images, is_first=not self._batches)
+            if self._ends_group:
+                self._sum.to_mean(self._images + images)
 
     def _hand_over(self, layer: Layer) -> None:
         """Has the exchange begin with the gradients of that layer, and of those above it."""
         if self._all_reduce is not None and layer.has_weights:
             self._all_reduce.ready(self._starts[layer.name])
 
-    def _finish(self) -> None:
-        """The optimiser's step, by what lies in parameters.gradients; and what follows the weights."""
+    def _exchange(self) -> None:
         if self._all_reduce is not None:
             self._all_reduce.finish()
+
+    def _step(self) -> None:
+        """The optimiser's step, by what lies in parameters.gradients; and what follows the weights."""
         self._optimizer.step()
         if self._average is not None:
             self._average.follow()
+
+    def _update(self, images: int) -> None:
+        """What remains to be done for a group of so many images."""
+        assert self._sum is not None
+        self._sum.to_mean(images)
+        self._exchange()
+        self._step()
