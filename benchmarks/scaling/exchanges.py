@@ -1,10 +1,11 @@
 """The exchange of gradients, hindered: by waiting for backward, or by a slower wire."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from ttfs_cupy.device import Array
+from ttfs_cupy.device.streams import Graph
 from ttfs_cupy.ranks.all_reduce import AllReduce, Bucket
 from ttfs_cupy.ranks.wires.interface import Wire
 
@@ -22,6 +23,13 @@ class AfterBackward:
     @property
     def gradients(self) -> Array:
         return self._exchange.gradients
+
+    @property
+    def is_recordable(self) -> bool:
+        return self._exchange.is_recordable
+
+    def captured(self, capture: Callable[[], Graph]) -> Graph:
+        return self._exchange.captured(capture)
 
     def ready(self, first: int) -> None:
         """Nothing goes yet."""
