@@ -9,18 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_stand_in import Machine, device_of
 from helpers.environments import REPOSITORY
+from helpers.gpu_ranks import OfThreads, in_ranks, require_sound
 
 from ttfs_cupy import bench
 from ttfs_cupy.benchmarks.scaling import ranks, results
 from ttfs_cupy.benchmarks.scaling.exchanges import AfterBackward, DelayedWire
-from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
+from ttfs_cupy.benchmarks.workload import WORKLOADS, Task, Workload
 from ttfs_cupy.device import get_device
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.models import build
+from ttfs_cupy.ranks import all_reduce
 from ttfs_cupy.ranks.all_reduce import all_reduce_of
 from ttfs_cupy.ranks.group import ALONE
+from ttfs_cupy.ranks.wires.nccl import NcclWire
 
 SCALING = ["--scaling", "--networks", "vgg7", "--batch-size", "3", "--rounds", "1", "--device", "cpu"]
 
@@ -164,6 +168,39 @@ def test_a_hindered_exchange_gives_the_same_gradients(*, delayed: bool) -> None:
         assert wire.sizes == [bucket.stop - bucket.first for bucket in exchange.buckets] and len(wire.sizes) > 1
         weights.append(device.to_host(net.parameters.values).copy())
     assert (weights[0] == weights[1]).all()
+
+
+def test_two_ranks_on_gpus_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On GPUs made of NumPy, and NCCL between them: recorded, replayed, nothing raced for."""
+    monkeypatch.setattr(OfThreads, "broadcast", lambda group, value=None: group.gather(value)[0])
+    monkeypatch.setattr(all_reduce, "SMALLEST_BYTES", 128)
+    task = Task(Workload("tiny", (5, "P", 7), (2, 8, 6)), 3)
+    rounds, steps = 2, 2
+
+    def body(group: OfThreads) -> tuple[ranks.Lockstep, int, int]:
+        machine = Machine()
+        device = device_of(machine)
+        wire = NcclWire(group, device)
+        with ranks.Rank(task, group, device, wire) as rank:
+            sides = rank.turns()
+            whole, _ = ranks.whole_batch(task, group, device)
+            assert whole is not None
+            sides[ranks.WHOLE] = whole
+            before = len(machine.log)
+            found = ranks.in_lockstep(sides, group, device, rounds, steps)
+            graphs, buckets = machine.kinds(before).count("graph"), len(rank.buckets)
+        wire.close()
+        require_sound(machine)
+        return found, graphs, buckets
+
+    (found, graphs, buckets), (same, graphs_of_1, _) = in_ranks(2, body)
+    assert found == same and buckets == 3
+    assert set(found.seconds) == {ranks.ALONE, ranks.OVERLAPPED, ranks.AFTER, ranks.EXCHANGE, ranks.WHOLE}
+    assert all(len(seconds) == rounds and min(seconds) > 0 for seconds in found.seconds.values())
+    # the host does not see what a GPU waits for
+    assert all(set(waits) == {0.0} for waits in found.waits.values())
+    # each step but the first is one graph; the whole batch is rank 0's
+    assert (graphs, graphs_of_1) == (4 * (2 + rounds * steps), 3 * (2 + rounds * steps))
 
 
 def test_where_one_rank_cannot_compute_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
