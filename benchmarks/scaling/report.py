@@ -30,15 +30,8 @@ class ScalingReport:
         self.parsed, self.group = parsed, group
         if group.rank == 0:
             options.check_files(parsed.json, None)
-        asked = (
-            parsed.networks,
-            parsed.batch_size,
-            parsed.psp_slope,
-            parsed.precision,
-            parsed.rounds,
-            parsed.wire_delay,
-        )
-        group.require_same({"what to measure": [*asked]})
+        asked = ("networks", "batch_size", "psp_slope", "precision", "rounds", "wire_delay")
+        group.require_same({f"--{name.replace('_', '-')}": getattr(parsed, name) for name in asked})
         self.tasks = [
             Task(WORKLOADS[network], batch_size, "step", parsed.psp_slope, parsed.precision)
             for network in dict.fromkeys(parsed.networks)
