@@ -48,7 +48,7 @@ def test_two_ranks_say_and_keep_what_one_does(alone: Path, two: Path) -> None:
 def form(run: Path) -> list[str]:
     """A run's log without its numbers."""
     said = (run / "log.txt").read_text().replace(str(run), "RUN")
-    return [re.sub(r"[\d.,]+", "0", line) for line in said.splitlines()]
+    return [re.sub(r"[\d.,]+", "0", line).replace("threads", "thread") for line in said.splitlines()]
 
 
 def test_two_and_three_ranks_train_as_one_does(alone: Path, two: Path, tmp_path: Path) -> None:
@@ -165,8 +165,38 @@ def test_other_data_at_one_rank_are_refused_by_name(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(prepare, "read_dataset", read)
     outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run")))
-    assert outcome.code == 2 and "has another pixels (a digest of them) than rank 0" in outcome.err
+    assert outcome.code == 2 and "has another digest of all pixels than rank 0" in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_all_ranks_refuse_is_said_once(two: Path, tmp_path: Path) -> None:
+    outcome = spoken(trained(2, tmp_path, *small(two, **SMOOTH)))
+    assert outcome.code == 2 and outcome.err.startswith(f"error: '{two}' already holds a run: ")
+    outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run", training__batch_size=5000)))
+    assert outcome.code == 2 and outcome.err.startswith("error: training.batch_size 5000 is larger than the training ")
+    assert outcome.err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_run_that_comes_to_nothing_is_told_once(tmp_path: Path) -> None:
+    hopeless = {"optimizer__clip_norm": "null", "schedule__name": "exponential", "optimizer__lr": "1e38"}
+    outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run", **hopeless, training__max_skipped=3)))
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    assert re.match(
+        r"error: \d+ steps in a row were skipped in epoch 1: .*; the last good weights are in ", outcome.err
+    )
+
+
+def test_batches_of_fewer_images_than_ranks_and_steps_of_two_batches(tmp_path: Path) -> None:
+    few = {"data__subset": 61, "training__batch_size": 2, "training__accumulate": 2, "training__average": 0.9, **SMOOTH}
+    one = run_small(tmp_path / "one", **few)
+    assert spoken(trained(3, tmp_path, *small(tmp_path / "three", **few))).err == ""
+    close(tmp_path / "three", one)
+
+
+def test_ranks_begin_with_the_weights_of_a_file(alone: Path, tmp_path: Path) -> None:
+    outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run", **SMOOTH), "--init-from", alone, "--quiet"))
+    assert (outcome.code, outcome.err) == (0, "") and outcome.out.startswith("test accuracy ")
+    assert metrics(tmp_path / "run")[0]["train_loss"] < metrics(alone)[1]["train_loss"]
 
 
 def test_resuming_and_beginning_are_not_one_command(two: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ttfs_cupy.engine.average import WeightAverage
 from ttfs_cupy.engine.optimizer import Limits, Sgd
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.ranks import all_reduce
-from ttfs_cupy.ranks.device_all_reduce import DeviceAllReduce
+from ttfs_cupy.ranks.all_reduce import DeviceAllReduce
 from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.ranks.wires import losses
 from ttfs_cupy.ranks.wires.nccl import NcclWire

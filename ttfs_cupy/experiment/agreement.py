@@ -17,10 +17,10 @@ T = TypeVar("T")
 _PARTS = {
     "training_images": "number of training images",
     "test_images": "number of test images",
-    "labels": "labels (a digest of them)",
-    "pixels": "pixels (a digest of them)",
-    "held_out": "images held out for validation",
-    "subset": "training images (data.subset)",
+    "labels": "digest of all labels",
+    "pixels": "digest of all pixels",
+    "held_out": "set of images held out for validation",
+    "subset": "set of training images (data.subset)",
 }
 
 
@@ -67,9 +67,9 @@ def require_same_weights(group: Group, when: str, arrays: Callable[[], Mapping[s
     for rank, digest in enumerate(digests):
         if digest != digests[0]:
             raise UserError(
-                f"the weights of {group.members[rank].named(rank)} are no longer rank 0's {when}: the two compute "
-                "differently, so they are not one run; use machines of one kind, and look at that one's memory and "
-                "device"
+                f"the weights of {group.members[rank].named(rank)} are no longer rank 0's {when}: the two began with "
+                "other weights, or compute differently, and are not one run; use machines of one kind with the same "
+                "files, and look at that one's memory and device"
             )
 
 

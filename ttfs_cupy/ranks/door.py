@@ -5,7 +5,7 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from multiprocessing import AuthenticationError
@@ -25,7 +25,7 @@ SECONDS_TO_GREET = 5.0
 # between two calls at a door at which nobody answers
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 # what comes of a greeting with somebody who is no rank of this run
-STRANGE = (OSError, EOFError, AuthenticationError, AssertionError, LookupError, TypeError, ValueError)
+STRANGE = (OSError, EOFError, AuthenticationError, AssertionError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 class RefusedError(UserError):
@@ -70,22 +70,20 @@ class Door:
                 connection = self._accept(deadline)
                 if connection is None:
                     raise UserError(self._absent(guests, size, kinds, seconds))
-                greeting = self._greeting(connection)
+                greeting = self._greeting(connection, kinds)
                 if greeting is None:
                     self._strangers += 1
                     connection.close()
                     continue
                 self._seat(guests, greeting, connection, own, size)
-            members = [own, *(guests[rank].member for rank in range(1, size))]
-            answer = {"members": [astuple(member) for member in members]}
-            for guest in guests.values():
-                messages.send(guest.connections[kinds[0]], answer)
-        except OSError as error:
-            raise UserError(f"a rank has ended while all were to meet ({message_of(error)})") from None
         except UserError as error:
             for guest in guests.values():
-                _refuse(guest, str(error))
+                for connection in guest.connections.values():
+                    _tell(connection, {"refused": str(error)})
             raise
+        members = [own, *(guests[rank].member for rank in range(1, size))]
+        for guest in guests.values():
+            _tell(guest.connections[kinds[0]], {"members": [astuple(member) for member in members]})
         return [guests[rank] for rank in range(1, size)]
 
     def _accept(self, deadline: float) -> Connection | None:
@@ -99,14 +97,14 @@ class Door:
             return None
         return _connection(accepted)
 
-    def _greeting(self, connection: Connection) -> dict[str, Any] | None:
+    def _greeting(self, connection: Connection, kinds: Sequence[str]) -> dict[str, Any] | None:
         """What a rank of this run says first; None of whoever is none."""
         try:
             deliver_challenge(connection, self._key)
             answer_challenge(connection, self._key)
             greeting = messages.receive(connection, MOST_GREETING)
             types = {"kind": str, "rank": int, "size": int, "version": str, "member": list}
-            if any(type(greeting[key]) is not kind for key, kind in types.items()):
+            if any(type(greeting[key]) is not kind for key, kind in types.items()) or greeting["kind"] not in kinds:
                 return None
             Member.of(greeting["member"])
         except STRANGE:
@@ -136,8 +134,9 @@ class Door:
             other = own if first is None else first.member
             trouble = f"two processes are rank {rank}: {other.named(rank)} and {name}: number them from 0 up"
         if trouble:
-            _refuse(guest, trouble)
+            _tell(connection, {"refused": trouble})
             raise UserError(trouble)
+        _tell(connection, {"seated": True})
         guests[rank] = guest
 
     def _absent(self, guests: dict[int, Guest], size: int, kinds: Sequence[str], seconds: float) -> str:
@@ -162,26 +161,37 @@ def come(
     """This rank's connections to rank 0, by kind, and all ranks. addresses: of rank 0, tried in turn. Raises UserError
     where nobody answers there in time, and RefusedError."""
     deadline = time.monotonic() + seconds
-    connections = {kind: _called(addresses, key, {**greeting, "kind": kind}, deadline, seconds) for kind in kinds}
+    connections: dict[str, Connection] = {}
+    for kind in kinds:
+        connections[kind] = _called(addresses, key, {**greeting, "kind": kind}, deadline, seconds, connections)
     first = connections[kinds[0]]
-    rank = greeting["rank"]
-    try:
-        # rank 0 has begun to wait before, and says so when its own time is over
-        if not first.poll(seconds + SECONDS_TO_GREET):
-            raise UserError(f"rank {rank} has come to rank 0, which has not answered within {seconds:g} s")
-        answer = messages.receive(first, MOST_ANSWER)
-    except (OSError, EOFError):
-        raise UserError(
-            f"rank 0 has ended while rank {rank} waited for all to meet: its own messages say why"
-        ) from None
-    if "refused" in answer:
-        raise RefusedError(str(answer["refused"]))
+    # rank 0 has begun to wait before, and says so when its own time is over
+    if not first.poll(seconds + SECONDS_TO_GREET):
+        raise UserError(f"rank {greeting['rank']} has come to rank 0, which has not answered within {seconds:g} s")
+    answer = _answer(first, greeting["rank"])
     return connections, [Member.of(each) for each in answer["members"]]
 
 
+def _answer(connection: Connection, rank: int) -> dict[str, Any]:
+    """Rank 0's answer. Raises RefusedError, and UserError where it has ended."""
+    try:
+        answer = messages.receive(connection, MOST_ANSWER)
+    except (OSError, EOFError):
+        raise UserError(f"rank 0 has ended while rank {rank} waited for all to meet: its messages say why") from None
+    if "refused" in answer:
+        raise RefusedError(str(answer["refused"]))
+    return dict(answer)
+
+
 def _called(
-    addresses: Sequence[tuple[str, int]], key: bytes, greeting: dict[str, Any], deadline: float, seconds: float
+    addresses: Sequence[tuple[str, int]],
+    key: bytes,
+    greeting: dict[str, Any],
+    deadline: float,
+    seconds: float,
+    earlier: Mapping[str, Connection],
 ) -> Connection:
+    """A connection to rank 0 that it has accepted. earlier: of the same rank, at which a refusal may have come."""
     pause = SHORTEST_PAUSE
     while True:
         for host, port in addresses:
@@ -189,17 +199,25 @@ def _called(
                 left = max(0.1, min(SECONDS_TO_GREET, deadline - time.monotonic()))
                 connection = _connection(socket.create_connection((host, port), left))
             except OSError as error:
-                trouble = getattr(error, "strerror", None) or message_of(error)
+                trouble = reason_of(error)
                 continue
             try:
                 answer_challenge(connection, key)
                 deliver_challenge(connection, key)
                 messages.send(connection, greeting)
+                answer = messages.receive(connection, MOST_ANSWER)
+                if "refused" in answer:
+                    raise RefusedError(str(answer["refused"]))
                 _set_patience(connection, 0)
                 return connection
+            except RefusedError:
+                raise
             except STRANGE:
                 trouble = "what answers there is not rank 0 of this run"
                 connection.close()
+        for first in earlier.values():
+            if first.poll(0):
+                _answer(first, greeting["rank"])
         if time.monotonic() > deadline:
             where = listed([f"{host}:{port}" for host, port in addresses])
             raise UserError(
@@ -228,10 +246,16 @@ def _set_patience(connection: Connection, seconds: float) -> None:
             same.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), 0))
 
 
-def _refuse(guest: Guest, sentence: str) -> None:
-    for connection in guest.connections.values():
-        with suppress(OSError):
-            messages.send(connection, {"refused": sentence})
+def reason_of(error: OSError) -> str:
+    """Without what Python adds to it. Where a name is not known, errno is a negative one of the resolver's."""
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or message_of(error)
+
+
+def _tell(connection: Connection, answer: dict[str, Any]) -> None:
+    """To a rank that may have ended meanwhile: its pulse tells that, once all have met."""
+    with suppress(OSError):
+        messages.send(connection, answer)
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -1,12 +1,15 @@
 """How the processes of a run find one another, each started by itself."""
 
+import atexit
+import faulthandler
 import hashlib
 import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,28 +18,23 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.common.version import __version__
-from ttfs_cupy.ranks.door import Door, come
+from ttfs_cupy.ranks.door import Door, RefusedError, come, reason_of
 from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place, local_rank
 from ttfs_cupy.ranks.star import Star
 from ttfs_cupy.ranks.watch import SECONDS, Seconds, Watch
 
+__all__ = ["SECONDS", "RefusedError", "join"]
+
 MPI4PY = ("mpi4py, by which the processes of mpirun and srun meet,", "pip install 'ttfs-cupy[mpi]'")
 # bytes of what rank 0 tells by MPI
 MOST = 1 << 12
+LAST_PORT = (1 << 16) - 1
 # A wire's own connection is needed only where there is no MPI to carry gradients between CPUs.
 CONTROL, PULSE, LINK = "control", "pulse", "link"
 
 
-@dataclass(frozen=True)
-class Met:
-    """A group that has met. end: what is to be called at all ranks when all have ended in order."""
-
-    group: Star
-    end: Callable[[], None]
-
-
-def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seconds = SECONDS) -> Met:
+def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seconds = SECONDS) -> Star:
     """Waits for all other processes of this run, of which there are some. here: what `place` says of this one.
 
     Raises UserError where the environment is contradictory, where mpi4py or MPI is missing, or where the others do not
@@ -45,7 +43,7 @@ def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seco
     return _by_mpi(here, environment, seconds) if here.meeting == "mpi" else _by_address(here, environment, seconds)
 
 
-def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Met:
+def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Star:
     mpi = _mpi(here)
     door, invitation = None, {}
     if here.rank == 0:
@@ -54,7 +52,7 @@ def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Me
             door = Door("", 0, key)
             invitation = {"key": key.hex(), "port": door.port, "hosts": _own_hosts(), "machine": Member.here().machine}
         except OSError as error:
-            invitation = {"trouble": f"rank 0 cannot listen for the others: {message_of(error)}"}
+            invitation = {"trouble": f"rank 0 cannot listen for the others: {reason_of(error)}"}
     buffer = bytearray(json.dumps(invitation).encode().ljust(MOST))
     mpi.COMM_WORLD.Bcast([buffer, mpi.BYTE], root=0)
     invitation = json.loads(buffer)
@@ -62,10 +60,10 @@ def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Me
         raise UserError(invitation["trouble"])
     near = invitation["machine"] == Member.here().machine
     addresses = [(host, invitation["port"]) for host in (["127.0.0.1"] if near else []) + invitation["hosts"]]
-    return Met(
-        _met(here, environment, door, addresses, bytes.fromhex(invitation["key"]), (CONTROL, PULSE), seconds),
-        mpi.Finalize,
-    )
+    key = bytes.fromhex(invitation["key"])
+    group = _met(here, environment, door, addresses, key, (CONTROL, PULSE), seconds)
+    atexit.register(_finalize, mpi, group.watch, seconds.grace)
+    return group
 
 
 def _mpi(here: Place) -> Any:
@@ -90,7 +88,21 @@ def _mpi(here: Place) -> Any:
     return mpi
 
 
-def _by_address(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Met:
+def _finalize(mpi: Any, watch: Watch, seconds: float) -> None:
+    """Ends MPI, last of all: mpirun takes a process that ends without for one that has failed, and kills the others.
+
+    It waits for all ranks: one that is lost never comes, and one that comes no further ends this process after some
+    seconds. A thread of Python's could not do that, as mpi4py keeps the global lock.
+    """
+    if watch.loss is not None and watch.loss.is_sudden:
+        return
+    with Path(os.devnull).open("w") as nowhere:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        mpi.Finalize()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _by_address(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Star:
     host, port = _master(environment)
     # nobody else knows it, and no secret: it tells runs apart
     about = json.dumps(["ttfs_cupy", host, port, environment.get("TORCHELASTIC_RUN_ID", "")])
@@ -101,11 +113,11 @@ def _by_address(here: Place, environment: Mapping[str, str], seconds: Seconds) -
             door = Door(host if _is_loopback(host) else "", port, key)
         except OSError as error:
             raise UserError(
-                f"rank 0 cannot listen at port {port} ({message_of(error)}): end what uses it, or name another one in "
+                f"rank 0 cannot listen at port {port} ({reason_of(error)}): end what uses it, or name another one in "
                 "MASTER_PORT, for all ranks"
             ) from None
     kinds = (CONTROL, PULSE, LINK)
-    return Met(_met(here, environment, door, [(host, port)], key, kinds, seconds), lambda: None)
+    return _met(here, environment, door, [(host, port)], key, kinds, seconds)
 
 
 def _met(
@@ -147,11 +159,13 @@ def _master(environment: Mapping[str, str]) -> tuple[str, int]:
             f"RANK and WORLD_SIZE are set in the environment and {lacking} is not: set it to "
             f"{'the name of the machine of rank 0' if not host else 'a free port there'}, for all ranks"
         )
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 1 << 16):
-        raise UserError(f"MASTER_PORT is {shown(port)} in the environment: it must be a port, from 1 to 65535")
-    # torchrun listens there itself
-    taken = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return host, int(port) + (1 if taken else 0)
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= LAST_PORT):
+        raise UserError(f"MASTER_PORT is {shown(port)} in the environment: it must be a port, from 1 to {LAST_PORT}")
+    number = int(port)
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # torchrun listens there itself
+        number += 1 if number < LAST_PORT else -1
+    return host, number
 
 
 def _is_loopback(host: str) -> bool:

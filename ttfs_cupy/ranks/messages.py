@@ -14,7 +14,7 @@ PIECE = 16 << 20
 KINDS = "iufb"
 
 
-class MessageError(OSError):
+class MessageError(RuntimeError):
     """What came is not what a rank sends here."""
 
 
@@ -27,8 +27,8 @@ def send(connection: Connection, value: Any) -> None:
 
 
 def receive(connection: Connection, most: int = MOST) -> Any:
-    """The next value, of at most so many bytes. Raises OSError and EOFError where the connection is closed or has
-    something else."""
+    """The next value, of at most so many bytes. Raises OSError and EOFError where the connection is closed, or has more
+    bytes, and MessageError for what is no JSON."""
     text = connection.recv_bytes(most)
     try:
         return json.loads(text)

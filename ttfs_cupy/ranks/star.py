@@ -113,7 +113,7 @@ class Star:
 
     def after_fork(self) -> None:
         """A child holds no connection: its parent would seem to live as long as it does."""
-        for connection in self._connections.values():
+        for connection in [*self._connections.values(), *self.links.values()]:
             connection.close()
 
     def _others(self) -> list[int]:

@@ -11,14 +11,11 @@ from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.ranks.place import place
 
 if TYPE_CHECKING:
-    from ttfs_cupy.ranks.meeting import Met
-    from ttfs_cupy.ranks.watch import Watch
-
-# In which rank 0 finds a mistake that all ranks make alike. It tells that itself, and no other rank does.
-SECONDS_FOR_RANK_0 = 2.0
+    from ttfs_cupy.ranks.star import Star
+    from ttfs_cupy.ranks.watch import Seconds, Watch
 
 
-def together(command: Callable[[Group], int | None]) -> int | None:
+def together(command: Callable[[Group], int | None], seconds: "Seconds | None" = None) -> int | None:
     """Calls a command with the group of this process, and returns its exit code: for `command_line.run`, as in
     `command_line.run(lambda: together(lambda group: train(group, parsed)))`. Outermost, around all that claims folders.
 
@@ -39,28 +36,34 @@ def together(command: Callable[[Group], int | None]) -> int | None:
     if here.size == 1:
         return command(ALONE)
     # most runs are of one process, and need none of what is behind this
-    from ttfs_cupy.ranks.meeting import join
+    from ttfs_cupy.ranks.meeting import SECONDS, RefusedError, join
 
-    return _run(command, join(here))
-
-
-def _run(command: Callable[[Group], int | None], met: "Met") -> int | None:
-    group, watch = met.group, met.group.watch
     try:
-        code = watch.end_in_order(command(group) or 0)
+        group = join(here, os.environ, seconds or SECONDS)
+    except RefusedError:
+        # rank 0 tells it
+        return command_line.USER_ERROR
+    return _run(command, group)
+
+
+def _run(command: Callable[[Group], int | None], group: "Star") -> int | None:
+    watch = group.watch
+    try:
+        return watch.end_in_order(command(group) or 0)
     except BaseException as error:
         # what follows, from outside, is no reason to leave others without a word
         interruption.arrived()
-        return _end_at_rank_0(error, watch) if group.rank == 0 else _end_elsewhere(error, watch)
-    met.end()
-    return code
+        return _end_at_rank_0(error, watch) if group.rank == 0 else _end_elsewhere(error, group)
 
 
 def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
     """Tells the others why rank 0 ends. Raises the error, unless a loss is behind it, whose sentence has been said."""
     loss = watch.loss
-    if loss is not None and not loss.is_interrupted and not isinstance(error, KeyboardInterrupt):
-        return loss.code
+    if loss is not None:
+        watch.settle()
+        if not loss.is_interrupted and not isinstance(error, KeyboardInterrupt):
+            watch.end_badly(loss.sentence, loss.code)
+            return loss.code
     is_interrupted = isinstance(error, KeyboardInterrupt) or loss is not None
     code = 128 + interruption.number() if is_interrupted else _code_of(error)
     watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
@@ -70,17 +73,20 @@ def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
     raise error
 
 
-def _end_elsewhere(error: BaseException, watch: "Watch") -> int:
+def _end_elsewhere(error: BaseException, group: "Star") -> int:
     """Has rank 0 tell why this rank ends, unless that is a matter of all ranks, which rank 0 tells of itself."""
+    watch, until_gone = group.watch, group.place.meeting == "address"
     is_interrupted = isinstance(error, KeyboardInterrupt)
-    watch.wait_for_rank_0(SECONDS_FOR_RANK_0)
-    if watch.loss is None:
-        code = 128 + interruption.number() if is_interrupted else _code_of(error)
-        watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
-    else:
-        code = watch.loss.code
-    watch.linger()
-    if watch.loss is None and not isinstance(error, UserError | KeyboardInterrupt):
+    watch.wait_for_rank_0()
+    loss = watch.loss
+    if loss is not None:
+        watch.settle()
+        watch.linger(until_gone=until_gone)
+        return loss.code
+    code = 128 + interruption.number() if is_interrupted else _code_of(error)
+    watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
+    watch.linger(until_gone=until_gone)
+    if not isinstance(error, UserError | KeyboardInterrupt):
         raise error
     return code
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import selectors
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 from ttfs_cupy.common.command import command_line
@@ -26,13 +27,15 @@ SECONDS_TO_ARRIVE = 2.0
 @dataclass(frozen=True)
 class Seconds:
     """meeting: until all ranks have met; beat: from word to word; silence: after which a rank is lost; grace: from a
-    loss until a process that has not ended is ended; order: in which an orderly end has come at all ranks."""
+    loss until a process that has not ended is ended; order: in which an orderly end has come at all ranks; common: in
+    which rank 0 finds a mistake that all ranks make, which it tells then, and no other rank does."""
 
     meeting: float = 60.0
     beat: float = 1.0
     silence: float = 10.0
     grace: float = 10.0
     order: float = 60.0
+    common: float = 2.0
 
 
 SECONDS = Seconds()
@@ -43,12 +46,14 @@ class Loss:
     """A rank that has ended before the others, or is out of reach.
 
     code: with which this process then ends. is_interrupted: a signal ended it, which ends the run without a sentence.
+    is_sudden: it could not say so itself, and takes part in nothing any more.
     """
 
     rank: int
     sentence: str
     code: int
     is_interrupted: bool = False
+    is_sudden: bool = False
 
 
 class Watch:
@@ -63,6 +68,10 @@ class Watch:
         self._rank, self._members, self._seconds = rank, members, seconds
         self._pulses = dict(pulses)
         self._heard = dict.fromkeys(pulses, time.monotonic())
+        # made once: at rank 0 it may be of a thousand
+        self._selector = selectors.DefaultSelector()
+        for number, pulse in pulses.items():
+            self._selector.register(pulse, selectors.EVENT_READ, number)
         self._make_locks()
         self._callbacks: list[Callable[[], None]] = []
         self._wants_end, self._saves = False, 0
@@ -73,9 +82,14 @@ class Watch:
         self._answered: set[int] = set()
         # ranks that have come to the end of their work, and rank 0's exit code at that end
         self._done: set[int] = set()
+        # ranks that have said that they end
+        self._leaving: set[int] = set()
         self._code: int | None = None
         self.loss: Loss | None = None
-        self._is_closed = False
+        # whether all that follows from the loss has been said and done
+        self._is_settled = False
+        self._is_ending = self._is_closed = self._has_grace = False
+        self.thread = threading.Thread(target=self._run, name="ttfs_pulse", daemon=True)
         renew_in_children(self)
 
     def start(self) -> None:
@@ -83,7 +97,7 @@ class Watch:
         self._heard = dict.fromkeys(self._pulses, time.monotonic())
         with uninterrupted():
             try:
-                threading.Thread(target=self._run, name="ttfs_pulse", daemon=True).start()
+                self.thread.start()
             except RuntimeError as error:
                 if not cannot_start(error):
                     raise
@@ -132,6 +146,7 @@ class Watch:
                 self._changed.wait_for(lambda: self.loss is not None or self._code is not None)
             if self._code is None:
                 self.check()
+            self.close()
             return code if self._code is None else self._code
         others = set(range(1, len(self._members)))
         with self._changed:
@@ -150,15 +165,23 @@ class Watch:
         """Tells the others that this rank ends before its work is done, and waits until they know."""
         self._say_last({"ended": sentence[:1000], "code": code, "is_interrupted": is_interrupted})
 
-    def wait_for_rank_0(self, seconds: float) -> None:
-        """Until rank 0 has ended, or says that it does, or that a rank is lost; at most for so long."""
+    def settle(self) -> None:
+        """Waits until what follows from a loss is said, and told to the others: this process may end then."""
         with self._changed:
-            self._changed.wait_for(lambda: self.loss is not None or not self._pulses, seconds)
+            self._changed.wait_for(lambda: self._is_settled, self._seconds.grace)
 
-    def linger(self) -> None:
-        """Until rank 0 has gone: mpirun may end it, before it has said its word, once another process has ended."""
+    def wait_for_rank_0(self) -> None:
+        """Until rank 0 has ended, or says that it does, or that a rank is lost; at most for seconds.common."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._pulses, self._seconds.order)
+            self._changed.wait_for(lambda: self.loss is not None or not self._pulses, self._seconds.common)
+
+    def linger(self, *, until_gone: bool) -> None:
+        """Until rank 0 leaves, or has gone: what started it may end it, before it has said its sentence, once another
+        process has ended."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._pulses or (0 in self._leaving and not until_gone), self._seconds.order
+            )
 
     def close(self) -> None:
         self._is_closed = True
@@ -167,6 +190,7 @@ class Watch:
         """A child holds no pulse: its parent would seem to live as long as it does."""
         self._is_closed = True
         self._make_locks()
+        self._selector.close()
         for pulse in self._pulses.values():
             pulse.close()
         self._pulses = {}
@@ -182,16 +206,19 @@ class Watch:
                 beats_at = time.monotonic() + self._seconds.beat
                 for rank in list(self._pulses):
                     self._send(rank, self._beat())
-            ranks = {pulse: rank for rank, pulse in self._pulses.items()}
-            for pulse in wait(list(ranks), max(0.0, beats_at - time.monotonic())):
-                assert isinstance(pulse, Connection)
-                self._hear(ranks[pulse], pulse)
+            for key, _ in self._selector.select(max(0.0, beats_at - time.monotonic())):
+                self._hear(key.data, self._pulses[key.data])
             # only after all that had come was heard: this process itself may have been stopped for a while
             for rank in list(self._pulses):
-                if time.monotonic() > self._heard[rank] + self._seconds.silence:
+                if time.monotonic() > self._heard[rank] + self._seconds.silence and not self._is_over:
                     self._drop(rank)
                     silent = f"has said nothing for {self._seconds.silence:g} s"
                     self._lose(rank, f"{silent}: it is stopped or hangs, or the network is down")
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether ranks may go: this one has said its last word, or rank 0 has."""
+        return self._is_ending or self._code is not None
 
     def _beat(self) -> dict[str, Any]:
         return {"end": self._wants_end, "saves": self._saves} if self._rank else {}
@@ -202,10 +229,10 @@ class Watch:
             self._take(rank, word)
         except (OSError, EOFError):
             self._drop(rank)
-            if rank not in self._answered and self._code is None:
+            if not self._is_over and rank not in self._leaving:
                 self._lose(rank, "has ended without a word: it was killed, or its machine or the network is down")
             return
-        except (LookupError, TypeError, ValueError):
+        except (messages.MessageError, LookupError, TypeError, ValueError):
             self._drop(rank)
             self._lose(rank, "sends what is no word of a rank")
             return
@@ -224,13 +251,15 @@ class Watch:
         elif "over" in word:
             self._note(lambda: setattr(self, "_code", int(word["over"])))
         elif "lost" in word:
-            self._know(Loss(int(word["lost"]), word["sentence"], int(word["code"]), word["is_interrupted"]))
+            flags = bool(word["is_interrupted"]), bool(word["is_sudden"])
+            self._know(Loss(int(word["lost"]), str(word["sentence"]), int(word["code"]), *flags))
         elif "ended" in word:
             sentence = f"{self._members[rank].named(rank)} has ended: {word['ended']}"
             # rank 0's exit code is that of all, and it has said its sentence itself
             is_interrupted, is_said = bool(word["is_interrupted"]), rank == 0
             code = int(word["code"]) if is_said or is_interrupted else command_line.USER_ERROR
             self._know(Loss(rank, sentence, code, is_interrupted), is_said=is_said)
+            self._note(lambda: self._leaving.add(rank))
 
     def _note(self, change: Callable[[], object]) -> None:
         with self._changed:
@@ -238,10 +267,12 @@ class Watch:
             self._changed.notify_all()
 
     def _drop(self, rank: int) -> None:
-        self._note(lambda: self._pulses.pop(rank, None))
+        """Hears it no more. Only the thread that listens does this."""
+        self._selector.unregister(self._pulses[rank])
+        self._note(lambda: self._pulses.pop(rank))
 
     def _lose(self, rank: int, what: str) -> None:
-        loss = Loss(rank, f"{self._members[rank].named(rank)} {what}", command_line.USER_ERROR)
+        loss = Loss(rank, f"{self._members[rank].named(rank)} {what}", command_line.USER_ERROR, is_sudden=True)
         self._know(loss, is_said=not self._says(rank))
 
     def _says(self, lost: int) -> bool:
@@ -254,31 +285,41 @@ class Watch:
 
     def _know(self, loss: Loss, *, is_said: bool | None = None) -> None:
         """The first loss counts: others follow from it."""
+        # rank 0 may still save what it has, where a signal has ended another rank
+        if loss.rank == 0 or not loss.is_interrupted:
+            self._limit(loss.code)
         with self._changed:
             if self.loss is not None:
                 return
             self.loss = loss
             callbacks, self._callbacks = self._callbacks, []
             self._changed.notify_all()
-        if not loss.is_interrupted:
-            last = threading.Timer(self._seconds.grace, os._exit, (loss.code or command_line.USER_ERROR,))
-            last.daemon = True
-            with contextlib.suppress(RuntimeError):
-                last.start()
         said = self._rank != 0 if is_said is None else is_said
         if not said and not loss.is_interrupted:
             command_line.complain(loss.sentence)
         if not self._rank:
-            word = {"lost": loss.rank, "sentence": loss.sentence, "code": loss.code}
+            flags = {"is_interrupted": loss.is_interrupted, "is_sudden": loss.is_sudden}
             for rank in set(self._pulses) - {loss.rank}:
-                self._send(rank, {**word, "is_interrupted": loss.is_interrupted})
+                self._send(rank, {"lost": loss.rank, "sentence": loss.sentence, "code": loss.code, **flags})
         for callback in callbacks:
             # what a wire raises as it is broken off is not what is wrong
             with contextlib.suppress(Exception):
                 callback()
+        self._note(lambda: setattr(self, "_is_settled", True))
+
+    def _limit(self, code: int) -> None:
+        """Has this process end within some seconds, whatever it is at."""
+        if self._has_grace:
+            return
+        self._has_grace = True
+        last = threading.Timer(self._seconds.grace, os._exit, (code or command_line.USER_ERROR,))
+        last.daemon = True
+        with contextlib.suppress(RuntimeError):
+            last.start()
 
     def _say_last(self, word: dict[str, Any]) -> None:
         """To all, and waits until they have heard it: what is on its way as a process ends may be lost."""
+        self._is_ending = True
         for rank in list(self._pulses):
             self._send(rank, word)
         with self._changed:

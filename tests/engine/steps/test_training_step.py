@@ -242,8 +242,8 @@ def plant(training: Training, fault: Callable[[], None]) -> None:
     """The fault happens in every step."""
     real = training.net.differentiate
 
-    def faulty(*arguments: Any) -> None:
-        real(*arguments)
+    def faulty(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
         fault()
 
     training.net.differentiate = faulty  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Sgd, StepCounts
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 from ttfs_cupy.ranks import all_reduce
-from ttfs_cupy.ranks.all_reduce import AllReduce, Bucket, all_reduce_of
+from ttfs_cupy.ranks.all_reduce import AllReduce, HostAllReduce, all_reduce_of
 
 SHAPE, CLASSES = (1, 8, 8), 3
 SPEC = [8, 16, "P", {"convolution": 16}, {"linear": 12}]
@@ -183,12 +183,11 @@ def test_decisions_are_those_of_one_rank(size: int, accumulate: int) -> None:
         assert difference <= 1e-5 * np.linalg.norm(array), name
 
 
-class Noted:
+class Noted(HostAllReduce):
     """An exchange between nobody, that notes what it is told."""
 
     def __init__(self, gradients: Any):
-        self.gradients = gradients
-        self.buckets: tuple[Bucket, ...] = ()
+        super().__init__(ThreadsWire(Meeting(1), 0), gradients, [])
         self.told: list[int | str] = []
 
     def ready(self, first: int) -> None:
@@ -199,15 +198,6 @@ class Noted:
 
     def drop(self) -> None:
         self.told.append("drop")
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> "Noted":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def noted(accumulate: int = 1) -> tuple[Rank, Noted]:
