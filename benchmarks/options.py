@@ -39,6 +39,17 @@ def rate(text: str) -> float:
     return value
 
 
+def milliseconds(text: str) -> float:
+    """A type for argparse, up to a minute."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 60_000:
+        raise argparse.ArgumentTypeError(f"must be a number of milliseconds from 0 to 60000, not {text!r}")
+    return value
+
+
 def add_networks_and_batch_sizes(parser: argparse.ArgumentParser, batch_sizes: list[int]) -> None:
     """What to run: every network with every batch size. batch_sizes: the default."""
     parser.add_argument(

@@ -11,14 +11,33 @@ from ttfs_cupy.benchmarks.comparison.report import Report
 from ttfs_cupy.benchmarks.workload import WORKS
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.typed_command import called
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.convolution.algorithm import PRECISIONS
 from ttfs_cupy.convolution.choice import DEFAULT_PRECISION
+from ttfs_cupy.ranks.together import together
 
 
 def main(arguments: Sequence[str] | None = None, choices: Sequence[str] = ()) -> int:
     """The command; returns its exit code. choices: arguments that come before those of the command line."""
     parsed = parser().parse_args([*choices, *(sys.argv[1:] if arguments is None else arguments)])
-    return command_line.run(lambda: Report(parsed).conclude(), process_ends=arguments is None)
+    return command_line.run(lambda: _conclude(parsed), process_ends=arguments is None)
+
+
+def _conclude(parsed: argparse.Namespace) -> int | None:
+    """Returns an exit code where the command ends with other processes."""
+    if not parsed.scaling:
+        if parsed.wire_delay:
+            raise UserError("--wire-delay slows the exchange of gradients down: use it with --scaling")
+        Report(parsed).conclude()
+        return None
+    from ttfs_cupy.benchmarks.scaling.report import ScalingReport
+
+    given = {"--against": parsed.against, "--layers": parsed.layers, "--memory": parsed.memory, "--plot": parsed.plot}
+    if others := [option for option, value in given.items() if value]:
+        raise UserError(f"--scaling measures the engine's training step on several ranks: leave out {others[0]}")
+    if "step" not in parsed.work:
+        raise UserError("--scaling measures training steps: leave out --work")
+    return together(lambda group: ScalingReport(parsed, group).conclude())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,6 +58,19 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--rounds", type=options.count, default=7, metavar="N", help="turns of each side (default: 7)")
     add("--threads", type=options.count, metavar="N", help="of every side on a CPU (default: each side's own)")
+    add(
+        "--scaling",
+        action="store_true",
+        help="instead, what the exchange of gradients costs the ranks that mpirun, srun or torchrun has started; "
+        "batch sizes are then of all ranks together",
+    )
+    add(
+        "--wire-delay",
+        type=options.milliseconds,
+        default=0.0,
+        metavar="MS",
+        help="of --scaling on CPUs: has each call of the exchange take so much longer, to see what overlap is worth",
+    )
     add("--layers", action="store_true", help="also the time of each layer and pass of our training step")
     add("--memory", action="store_true", help="also the peak memory of a process for each side")
     add("--json", type=Path, metavar="FILE", help="writes all numbers there")

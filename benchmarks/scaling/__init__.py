@@ -1,0 +1,1 @@
+"""What the exchange of gradients costs a training step on the ranks at hand: ttfs bench --scaling."""
