@@ -45,7 +45,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 
 def job(environment: dict[str, str], *, signal_after: str = "", epochs: int = 60) -> tuple[int, str]:
-    """Exit code of a job and what it printed. signal_after: in the run's log, which has Slurm tell it that time is up."""
+    """Exit code of a job, and what it printed. signal_after: what the log says when Slurm tells it that time is up."""
     output, *rest = small(Path("unused"), training__epochs=epochs)[2:]
     assert output == "unused"
     process = started(["bash", str(SCRIPT), "quickstart", "--no-tune", *rest], environment)
