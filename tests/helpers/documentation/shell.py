@@ -58,7 +58,7 @@ def check(block: Block) -> None:
     """Lines of a block that is not run: those that are commands of ours must be accepted."""
     for number, line in command_lines(block):
         place = f"{block.page.name}:{number}: {line}"
-        for part in re.split(r"\s(?:\||&&|;)\s", line):
+        for part in re.split(r"\s(?:\||&&|;)\s", line.removesuffix(" &")):
             words = shlex.split(part, comments=True)
             name, arguments = ours(words)
             if name is None:
