@@ -1,16 +1,27 @@
 """What the processes of a run tell one another: few and small things, on the host, apart from gradients."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import numpy as np
 
 from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place
 
 
 class LostRankError(UserError):
     """Another process of the run has ended, or is out of reach; the message names it."""
+
+
+@dataclass(frozen=True)
+class Wished:
+    """What signals at any rank have asked rank 0 for: to end the run, to save a checkpoint."""
+
+    end: bool = False
+    save: bool = False
 
 
 class Group(Protocol):
@@ -34,7 +45,7 @@ class Group(Protocol):
         """Every rank's value, by rank, at all ranks."""
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum over the ranks, in their order, of int64 or float64 arrays of one shape: the same bits at all ranks."""
+        """The sum over the ranks, in their order, of int64 or float64 arrays of one shape: everywhere the same bits."""
 
     def broadcast_arrays(self, arrays: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """Rank 0's arrays by name, at all ranks."""
@@ -45,12 +56,36 @@ class Group(Protocol):
     def check(self) -> None:
         """Waits for nothing. Raises LostRankError if a rank is known to be lost."""
 
+    def on_loss(self, callback: Callable[[], None]) -> None:
+        """Has it called, by another thread, once a rank is lost (at once, if one is): it ends whatever waits outside of
+        the group, such as a wire's calls (Wire.abort)."""
+
+    def wish(self, *, end: bool = False, save: bool = False) -> None:
+        """Asks rank 0 to end the run, or to save. From any thread; waits for nothing. A wish to end lasts."""
+
+    def take_wishes(self) -> Wished:
+        """What all ranks have asked for; a wish to save is taken once. For rank 0: elsewhere it is empty."""
+
+    @property
+    def links(self) -> Mapping[int, Connection]:
+        """Connections for a wire's own use, by rank: rank 0 has one to each other rank, which have one to rank 0. Empty
+        where ranks have met by MPI, and where a rank is alone."""
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """Who the ranks are, by rank: host and process."""
+
 
 class Alone:
     """A run of one process: nothing is exchanged."""
 
     place = Place()
     rank, size = 0, 1
+    links: Mapping[int, Connection] = {}
+
+    @property
+    def members(self) -> Sequence[Member]:
+        return [Member.here()]
 
     def broadcast(self, value: Any = None) -> Any:
         return value
@@ -69,6 +104,15 @@ class Alone:
 
     def check(self) -> None:
         pass
+
+    def on_loss(self, callback: Callable[[], None]) -> None:
+        pass
+
+    def wish(self, *, end: bool = False, save: bool = False) -> None:
+        pass
+
+    def take_wishes(self) -> Wished:
+        return Wished()
 
 
 ALONE = Alone()

@@ -212,6 +212,13 @@ def _outcome(command: Callable[[], int | None], level: int, *, has_output: bool)
     return code or 0
 
 
+def complain(sentence: str) -> None:
+    """Says an error before the command ends by it, from any thread: on a row of its own, also while a bar is shown."""
+    bars = sys.modules.get("tqdm")
+    with contextlib.nullcontext() if bars is None else bars.tqdm.external_write_mode(file=sys.stderr):
+        _complain(f"error: {shortened(sentence, MOST)}", colours.RED)
+
+
 def _no_memory(error: BaseException) -> str:
     return (
         f"error: the memory does not suffice ({message_of(error)}): end other programs, or raise the limit that is set "

@@ -35,6 +35,11 @@ def arrived() -> None:
         _INSTALLED[-1].arrived()
 
 
+def number() -> int:
+    """The signal that has interrupted this command, or would."""
+    return int(_INSTALLED[-1].number if _INSTALLED else signal.SIGINT)
+
+
 def as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
     """For another signal, which a command answers in the same way."""
     if not _INSTALLED:

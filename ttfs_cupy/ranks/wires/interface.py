@@ -16,8 +16,8 @@ class Wire(Protocol):
     def name(self) -> str: ...
 
     def all_reduce(self, array: Array) -> None:
-        """Puts into a contiguous float32 array its sum over all ranks: the same bits at all of them, and in every run of
-        as many ranks."""
+        """Puts into a contiguous float32 array its sum over all ranks: the same bits at all of them, and in every run
+        of as many ranks."""
 
     def abort(self) -> None:
         """From any thread: has calls under way, and all later ones, end soon, without a result."""

@@ -1,0 +1,98 @@
+"""A command over several processes, from their meeting to their common end."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ttfs_cupy.common.command import command_line, interruption
+from ttfs_cupy.common.errors import UserError
+from ttfs_cupy.common.shown import message_of
+from ttfs_cupy.ranks.group import ALONE, Group
+from ttfs_cupy.ranks.place import place
+
+if TYPE_CHECKING:
+    from ttfs_cupy.ranks.star import Star
+    from ttfs_cupy.ranks.watch import Seconds, Watch
+
+
+def together(command: Callable[[Group], int | None], seconds: "Seconds | None" = None) -> int | None:
+    """Calls a command with the group of this process, and returns its exit code: for `command_line.run`, as in
+    `command_line.run(lambda: together(lambda group: train(group, parsed)))`. Outermost, around all that claims folders.
+
+    A process that no launcher started calls command(ALONE), and that is all. With several:
+
+    - In order: ranks > 0 wait until rank 0 has ended, say nothing, and return rank 0's exit code.
+    - The command raises at rank 0: the others are told at once, end within some seconds, silently, with its code.
+    - The command raises at another rank: this one says nothing of a UserError, and all others end by a LostRankError,
+      "rank 2 (node1, process 123) has ended: <its sentence>", which the lowest rank that lives tells. A bug's traceback
+      is also printed where it comes from. KeyboardInterrupt at any rank interrupts all: rank 0 says the word.
+    - A rank dies, or is silent: LostRankError at all others, from whatever call of the group waits or comes next; a
+      process that has not ended ten seconds later is ended (os._exit), with the sentence said.
+
+    What the command raises is raised through its own `finally` and `except` clauses first, as ever. It should let
+    LostRankError through: nothing can be exchanged any more.
+    """
+    here = place(os.environ)
+    if here.size == 1:
+        return command(ALONE)
+    # most runs are of one process, and need none of what is behind this
+    from ttfs_cupy.ranks.meeting import SECONDS, join
+
+    return _run(command, join(here, os.environ, seconds or SECONDS))
+
+
+def _run(command: Callable[[Group], int | None], group: "Star") -> int | None:
+    watch = group.watch
+    try:
+        return watch.end_in_order(command(group) or 0)
+    except BaseException as error:
+        # what follows, from outside, is no reason to leave others without a word
+        interruption.arrived()
+        return _end_at_rank_0(error, watch) if group.rank == 0 else _end_elsewhere(error, group)
+
+
+def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
+    """Tells the others why rank 0 ends. Raises the error, unless a loss is behind it, whose sentence has been said."""
+    loss = watch.loss
+    if loss is not None:
+        watch.settle()
+        if not loss.is_interrupted and not isinstance(error, KeyboardInterrupt):
+            watch.end_badly(loss.sentence, loss.code)
+            return loss.code
+    is_interrupted = isinstance(error, KeyboardInterrupt) or loss is not None
+    code = 128 + interruption.number() if is_interrupted else _code_of(error)
+    watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
+    if is_interrupted and not isinstance(error, KeyboardInterrupt):
+        # a signal at another rank has ended all
+        raise KeyboardInterrupt from None
+    raise error
+
+
+def _end_elsewhere(error: BaseException, group: "Star") -> int:
+    """Has rank 0 tell why this rank ends, unless that is a matter of all ranks, which rank 0 tells of itself."""
+    watch, until_gone = group.watch, group.place.meeting == "address"
+    is_interrupted = isinstance(error, KeyboardInterrupt)
+    watch.wait_for_rank_0()
+    loss = watch.loss
+    if loss is not None:
+        watch.settle()
+        watch.linger(until_gone=until_gone)
+        return loss.code
+    code = 128 + interruption.number() if is_interrupted else _code_of(error)
+    watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
+    watch.linger(until_gone=until_gone)
+    if not isinstance(error, UserError | KeyboardInterrupt):
+        raise error
+    return code
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code of a command that ends by this error."""
+    if isinstance(error, command_line.OutputClosedError | BrokenPipeError):
+        return command_line.OUTPUT_CLOSED
+    return command_line.USER_ERROR if isinstance(error, UserError | MemoryError | OSError) else 1
+
+
+def _sentence_of(error: BaseException) -> str:
+    said = message_of(error, command_line.MOST)
+    return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"

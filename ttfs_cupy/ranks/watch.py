@@ -1,0 +1,322 @@
+"""Whether all ranks of a run live: each sends rank 0 a word a second, and rank 0 each, apart from all else."""
+
+import contextlib
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ttfs_cupy.common.command import command_line
+from ttfs_cupy.common.command.interruption import uninterrupted
+from ttfs_cupy.common.machine.forks import renew_in_children
+from ttfs_cupy.common.machine.threads import ThreadStartError, cannot_start
+from ttfs_cupy.ranks import messages
+from ttfs_cupy.ranks.group import LostRankError, Wished
+from ttfs_cupy.ranks.members import Member
+
+# bytes of a word: a sentence, escaped
+MOST = 1 << 16
+# for what has been sent to arrive
+SECONDS_TO_ARRIVE = 2.0
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """meeting: until all ranks have met; beat: from word to word; silence: after which a rank is lost; grace: from a
+    loss until a process that has not ended is ended; order: in which an orderly end has come at all ranks; common: in
+    which rank 0 finds a mistake that all ranks make, which it tells then, and no other rank does."""
+
+    meeting: float = 60.0
+    beat: float = 1.0
+    silence: float = 10.0
+    grace: float = 10.0
+    order: float = 60.0
+    common: float = 2.0
+
+
+SECONDS = Seconds()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A rank that has ended before the others, or is out of reach.
+
+    code: with which this process then ends. is_interrupted: a signal ended it, which ends the run without a sentence.
+    is_sudden: it could not say so itself, and takes part in nothing any more.
+    """
+
+    rank: int
+    sentence: str
+    code: int
+    is_interrupted: bool = False
+    is_sudden: bool = False
+
+
+class Watch:
+    """Listens to the pulses of other ranks, in a thread, and beats itself.
+
+    pulses: by rank, of all others at rank 0, of rank 0 elsewhere. The sentence of a loss is said by rank 0, and by the
+    lowest rank of each machine if it is rank 0 that is lost, as nobody knows then who else lives. It is said at once:
+    mpirun may end all processes as soon as one has ended.
+    """
+
+    def __init__(self, rank: int, members: Sequence[Member], pulses: dict[int, Connection], seconds: Seconds):
+        self._rank, self._members, self._seconds = rank, members, seconds
+        self._pulses = dict(pulses)
+        self._heard = dict.fromkeys(pulses, time.monotonic())
+        # made once: at rank 0 it may be of a thousand
+        self._selector = selectors.DefaultSelector()
+        for number, pulse in pulses.items():
+            self._selector.register(pulse, selectors.EVENT_READ, number)
+        self._make_locks()
+        self._callbacks: list[Callable[[], None]] = []
+        self._wants_end, self._saves = False, 0
+        # at rank 0: how often each rank has asked to save so far, and how often that was taken
+        self._asked = dict.fromkeys(pulses, 0)
+        self._taken = 0
+        # who has answered this rank's last word
+        self._answered: set[int] = set()
+        # ranks that have come to the end of their work, and rank 0's exit code at that end
+        self._done: set[int] = set()
+        self._code: int | None = None
+        self.loss: Loss | None = None
+        # whether all that follows from the loss has been said and done
+        self._is_settled = False
+        self._is_ending = self._is_closed = self._rank_0_leaves = False
+        self.thread = threading.Thread(target=self._run, name="ttfs_pulse", daemon=True)
+        renew_in_children(self)
+
+    def start(self) -> None:
+        """Raises ThreadStartError."""
+        self._heard = dict.fromkeys(self._pulses, time.monotonic())
+        with uninterrupted():
+            try:
+                self.thread.start()
+            except RuntimeError as error:
+                if not cannot_start(error):
+                    raise
+                raise ThreadStartError from error
+
+    def check(self) -> None:
+        """Raises LostRankError."""
+        if self.loss is not None:
+            raise LostRankError(self.loss.sentence)
+
+    def lost(self, rank: int) -> LostRankError:
+        """What to raise where another connection to that rank has closed: its pulse soon says why."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.loss is not None, SECONDS_TO_ARRIVE)
+        if self.loss is None:
+            self._lose(rank, "has closed its connection")
+        assert self.loss is not None
+        return LostRankError(self.loss.sentence)
+
+    def on_loss(self, callback: Callable[[], None]) -> None:
+        with self._changed:
+            if self.loss is None:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def wish(self, *, end: bool, save: bool) -> None:
+        self._wants_end |= end
+        self._saves += save
+        if self._rank:
+            self._send(0, self._beat())
+
+    def take_wishes(self) -> Wished:
+        if self._rank:
+            return Wished()
+        asked = self._saves + sum(self._asked.values())
+        is_new, self._taken = asked > self._taken, asked
+        return Wished(self._wants_end, is_new)
+
+    def end_in_order(self, code: int) -> int:
+        """This rank has come to its end. Waits for the others, and returns rank 0's exit code, at all ranks. Raises
+        LostRankError."""
+        if self._rank:
+            self._send(0, {"done": True})
+            with self._changed:
+                self._changed.wait_for(lambda: self.loss is not None or self._code is not None)
+            if self._code is None:
+                self.check()
+            self.close()
+            return code if self._code is None else self._code
+        others = set(range(1, len(self._members)))
+        with self._changed:
+            came = self._changed.wait_for(lambda: self.loss is not None or others <= self._done, self._seconds.order)
+        if not came:
+            late = min(others - self._done)
+            self._lose(late, f"has not come to its end within {self._seconds.order:g} s of rank 0's")
+        self.check()
+        self._say_last({"over": code})
+        self.close()
+        return code
+
+    def end_badly(self, sentence: str, code: int, *, is_interrupted: bool = False) -> None:
+        """Tells the others that this rank ends before its work is done, and waits until they know."""
+        self._say_last({"ended": sentence[:1000], "code": code, "is_interrupted": is_interrupted})
+
+    def settle(self) -> None:
+        """Waits until what follows from a loss is said, and told to the others: this process may end then."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_settled, self._seconds.grace)
+
+    def wait_for_rank_0(self) -> None:
+        """Until rank 0 has ended, or says that it does, or that a rank is lost; at most for seconds.common."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.loss is not None or not self._pulses, self._seconds.common)
+
+    def linger(self, *, until_gone: bool) -> None:
+        """Until rank 0 leaves, or has gone: what started it may end it, before it has said its sentence, once another
+        process has ended."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._pulses or (self._rank_0_leaves and not until_gone), self._seconds.order
+            )
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def after_fork(self) -> None:
+        """A child holds no pulse: its parent would seem to live as long as it does."""
+        self._is_closed = True
+        self._make_locks()
+        self._selector.close()
+        for pulse in self._pulses.values():
+            pulse.close()
+        self._pulses = {}
+
+    def _make_locks(self) -> None:
+        # held while a word is sent; and while what is known of the others changes
+        self._sending, self._changed = threading.Lock(), threading.Condition()
+
+    def _run(self) -> None:
+        beats_at = time.monotonic()
+        while not self._is_closed and self._pulses:
+            if time.monotonic() >= beats_at:
+                beats_at = time.monotonic() + self._seconds.beat
+                for rank in list(self._pulses):
+                    self._send(rank, self._beat())
+            for key, _ in self._selector.select(max(0.0, beats_at - time.monotonic())):
+                self._hear(key.data, self._pulses[key.data])
+            # only after all that had come was heard: this process itself may have been stopped for a while
+            for rank in list(self._pulses):
+                if time.monotonic() > self._heard[rank] + self._seconds.silence and not self._is_over:
+                    self._drop(rank)
+                    silent = f"has said nothing for {self._seconds.silence:g} s"
+                    self._lose(rank, f"{silent}: it is stopped or hangs, or the network is down")
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether ranks may go: this one has said its last word, or rank 0 has."""
+        return self._is_ending or self._code is not None
+
+    def _beat(self) -> dict[str, Any]:
+        return {"end": self._wants_end, "saves": self._saves} if self._rank else {}
+
+    def _hear(self, rank: int, pulse: Connection) -> None:
+        try:
+            word = messages.receive(pulse, MOST)
+            self._take(rank, word)
+        except (OSError, EOFError):
+            self._drop(rank)
+            if not self._is_over:
+                self._lose(rank, "has ended without a word: it was killed, or its machine or the network is down")
+            return
+        except (messages.MessageError, LookupError, TypeError, ValueError):
+            self._drop(rank)
+            self._lose(rank, "sends what is no word of a rank")
+            return
+        self._heard[rank] = time.monotonic()
+        if "ended" in word or "over" in word:
+            self._send(rank, {"heard": True})
+
+    def _take(self, rank: int, word: dict[str, Any]) -> None:
+        if "saves" in word:
+            self._asked[rank] = int(word["saves"])
+            self._wants_end |= bool(word["end"])
+        elif "done" in word:
+            self._note(lambda: self._done.add(rank))
+        elif "heard" in word:
+            self._note(lambda: self._answered.add(rank))
+        elif "over" in word:
+            self._note(lambda: setattr(self, "_code", int(word["over"])))
+        elif "lost" in word:
+            flags = bool(word["is_interrupted"]), bool(word["is_sudden"])
+            self._know(Loss(int(word["lost"]), str(word["sentence"]), int(word["code"]), *flags))
+        elif "ended" in word:
+            sentence = f"{self._members[rank].named(rank)} has ended: {word['ended']}"
+            # rank 0's exit code is that of all, and it has said its sentence itself
+            is_interrupted, is_said = bool(word["is_interrupted"]), rank == 0
+            code = int(word["code"]) if is_said or is_interrupted else command_line.USER_ERROR
+            self._know(Loss(rank, sentence, code, is_interrupted), is_said=is_said)
+            self._note(lambda: setattr(self, "_rank_0_leaves", rank == 0))
+
+    def _note(self, change: Callable[[], object]) -> None:
+        with self._changed:
+            change()
+            self._changed.notify_all()
+
+    def _drop(self, rank: int) -> None:
+        """Hears it no more. Only the thread that listens does this."""
+        self._selector.unregister(self._pulses[rank])
+        self._note(lambda: self._pulses.pop(rank))
+
+    def _lose(self, rank: int, what: str) -> None:
+        loss = Loss(rank, f"{self._members[rank].named(rank)} {what}", command_line.USER_ERROR, is_sudden=True)
+        self._know(loss, is_said=not self._says(rank))
+
+    def _says(self, lost: int) -> bool:
+        """Whether this rank is the one that says who is lost."""
+        if not self._rank:
+            return True
+        here = self._members[self._rank].machine
+        first = min(rank for rank, member in enumerate(self._members) if rank and member.machine == here)
+        return lost == 0 and self._rank == first
+
+    def _know(self, loss: Loss, *, is_said: bool | None = None) -> None:
+        """The first loss counts: others follow from it."""
+        with self._changed:
+            if self.loss is not None:
+                return
+            self.loss = loss
+            callbacks, self._callbacks = self._callbacks, []
+            self._changed.notify_all()
+        if not loss.is_interrupted:
+            last = threading.Timer(self._seconds.grace, os._exit, (loss.code or command_line.USER_ERROR,))
+            last.daemon = True
+            with contextlib.suppress(RuntimeError):
+                last.start()
+        said = self._rank != 0 if is_said is None else is_said
+        if not said and not loss.is_interrupted:
+            command_line.complain(loss.sentence)
+        if not self._rank:
+            flags = {"is_interrupted": loss.is_interrupted, "is_sudden": loss.is_sudden}
+            for rank in set(self._pulses) - {loss.rank}:
+                self._send(rank, {"lost": loss.rank, "sentence": loss.sentence, "code": loss.code, **flags})
+        for callback in callbacks:
+            # what a wire raises as it is broken off is not what is wrong
+            with contextlib.suppress(Exception):
+                callback()
+        self._note(lambda: setattr(self, "_is_settled", True))
+
+    def _say_last(self, word: dict[str, Any]) -> None:
+        """To all, and waits until they have heard it: what is on its way as a process ends may be lost."""
+        self._is_ending = True
+        for rank in list(self._pulses):
+            self._send(rank, word)
+        with self._changed:
+            self._changed.wait_for(lambda: set(self._pulses) <= self._answered, SECONDS_TO_ARRIVE)
+
+    def _send(self, rank: int, word: dict[str, Any]) -> None:
+        with self._sending:
+            pulse = self._pulses.get(rank)
+            if pulse is not None:
+                # a pulse that is closed is found by whoever listens
+                with contextlib.suppress(OSError):
+                    messages.send(pulse, word)
