@@ -20,6 +20,7 @@ from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.ranks.door import Door, come, reason_of
 from ttfs_cupy.ranks.members import Member
+from ttfs_cupy.ranks.mpi_memory import forget_names
 from ttfs_cupy.ranks.place import Place, local_rank
 from ttfs_cupy.ranks.star import Star
 from ttfs_cupy.ranks.watch import SECONDS, Seconds, Watch
@@ -60,6 +61,7 @@ def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> St
     addresses = [(host, invitation["port"]) for host in (["127.0.0.1"] if near else []) + invitation["hosts"]]
     key = bytes.fromhex(invitation["key"])
     group = _met(here, environment, door, addresses, key, (CONTROL, PULSE), seconds)
+    forget_names()
     atexit.register(_finalize, mpi, group.watch, seconds.grace)
     return group
 
