@@ -20,7 +20,7 @@ import mpi4py
 mpi4py.rc.finalize = False
 from mpi4py import MPI
 import numpy as np
-from ttfs_cupy.ranks.mpi_memory import SEGMENTS, forget_names
+from ttfs_cupy.ranks.meeting import SEGMENTS, forget_names
 
 def named():
     return {line.split()[5] for line in open("/proc/self/maps") if SEGMENTS in line and "(deleted)" not in line}

@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.ranks.door import Door, come, reason_of
 from ttfs_cupy.ranks.members import Member
-from ttfs_cupy.ranks.mpi_memory import forget_names
 from ttfs_cupy.ranks.place import Place, local_rank
 from ttfs_cupy.ranks.star import Star
 from ttfs_cupy.ranks.watch import SECONDS, Seconds, Watch
@@ -31,6 +31,8 @@ MOST = 1 << 12
 LAST_PORT = (1 << 16) - 1
 # A wire's own connection is needed only where there is no MPI to carry gradients between CPUs.
 CONTROL, PULSE, LINK = "control", "pulse", "link"
+# Of MPICH and its relatives: in which the processes of a machine meet
+SEGMENTS = "/dev/shm/mpich_"
 
 
 def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seconds = SECONDS) -> Star:
@@ -86,6 +88,22 @@ def _mpi(here: Place) -> Any:
             "this MPI is built for (srun --mpi=list)"
         )
     return mpi
+
+
+def forget_names() -> None:
+    """Takes the names off the shared memory of MPICH that this process has; the memory goes with the last process then.
+
+    For when all ranks have begun MPI, since they find the memory by its name. Otherwise a rank that is killed leaves
+    some MB behind, and worse: the name is made of the launcher's number for the job, which Slurm gives again to a job
+    that it has put back into its queue. MPICH 5.0 then takes the old memory for the new one, and fails as it begins.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            _, _, path = line.partition("/")
+            if f"/{path}".startswith(SEGMENTS):
+                # another rank of this machine may have been first
+                with suppress(OSError):
+                    Path(f"/{path}").unlink()
 
 
 def _finalize(mpi: Any, watch: Watch, seconds: float) -> None:
