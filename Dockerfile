@@ -58,7 +58,7 @@ CMD ["--help"]
 # The last one is what is built without --target
 FROM shared AS gpu
 ARG CUDA=12
-RUN pip install -r /tmp/requirements-cuda${CUDA}.txt "nvidia-nccl-cu${CUDA}"
+RUN pip install -r "/tmp/requirements-cuda${CUDA}.txt" -r "/tmp/requirements-nccl${CUDA}.txt"
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-deps /wheel/*.whl
 # what NVIDIA's container toolkit brings from the host: the driver, and nvidia-smi

@@ -5,6 +5,7 @@ from .batches import Batch, Batches
 from .class_weights import class_weights
 from .corruption import CORRUPTIONS, Corruption, corrupted
 from .mixing import MIXES, MixedLabels, Mixing, mixing
+from .share import WHOLE, Share
 from .sources.datasets import DATASETS, Source, load_dataset
 from .sources.images import Dataset, ImageSet, InputDescription
 from .split import Split, fingerprint, split
@@ -14,6 +15,7 @@ __all__ = [
     "CORRUPTIONS",
     "DATASETS",
     "MIXES",
+    "WHOLE",
     "Augmentation",
     "Batch",
     "Batches",
@@ -23,6 +25,7 @@ __all__ = [
     "InputDescription",
     "MixedLabels",
     "Mixing",
+    "Share",
     "Source",
     "Split",
     "augmentation",

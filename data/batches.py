@@ -19,6 +19,7 @@ from .mixing import MixedLabels, Mixing
 from .order import SAMPLINGS, Order, order
 from .pixels import HostFunction
 from .production import LEVELS, Production
+from .share import WHOLE, Share
 from .sources.images import ImageSet
 
 # Of the memory that is free on a device, what a set may take
@@ -26,7 +27,8 @@ RESIDENT = 0.5
 
 
 class Batch(NamedTuple):
-    """inputs: float32 (B, H, W, C), encoded. labels: int32 (B,), or MixedLabels. Both on the device that made them."""
+    """inputs: float32 (B, H, W, C), encoded. labels: int32 (B,), or MixedLabels. Both on the device that made them.
+    B may be 0 of a batch with fewer images than ranks share it."""
 
     inputs: Array
     labels: Array | MixedLabels
@@ -44,12 +46,14 @@ class Batches:
     mix: makes each image of two.
     resident: the share of a GPU's free memory that the images may take; where they need more, or have more bytes than
     a kernel counts, each batch is copied while the one before is computed, with the same bits.
+    share: whose images of each batch are made: those of one rank, where several train one network. All ranks' together
+    are the batch. batch_size and sizes are of whole batches, whatever the share.
 
     What an image becomes depends on the seed, the epoch and its index alone: not on the batch, the device or the number
     of threads. Of a function of your own it also depends on the batch. A resumed run goes on as if it had never
     stopped. Raises UserError for a batch size below 1 or above the number of images, a negative seed, for indices
-    outside the set, for an augmentation that needs pixels of 0..255 where they are others, and for an encoder of other
-    channels.
+    outside the set, for an augmentation that needs pixels of 0..255 where they are others, for a function of your own
+    where several ranks share batches, and for an encoder of other channels.
     """
 
     def __init__(
@@ -65,9 +69,11 @@ class Batches:
         augment: Augmentation | HostFunction | str | list[Any] | None = None,
         mix: Mixing | None = None,
         resident: float = RESIDENT,
+        share: Share = WHOLE,
     ) -> None:
         check_kind("images", images, ImageSet)
         check_kind("encode", encode, Encoder)
+        check_kind("share", share, Share)
         if mix is not None:
             check_kind("mix", mix, Mixing)
         self.images = images
@@ -88,8 +94,14 @@ class Batches:
         self.seed = check_count("seed", seed, least=0, most=2**64 - 1)
         self.mix = mix
         self.resident = check_number("resident", resident, 0, 1)
+        self.share = share
         is_function = callable(augment) and not isinstance(augment, type)
         self.change = cast("HostFunction", augment) if is_function else None
+        if is_function and share.ranks > 1:
+            raise UserError(
+                "a function of your own as augment is given whole batches, and several ranks share them: use an "
+                "augmentation by name, or one rank"
+            )
         self.augment = augmentation("none" if augment is None or is_function else cast(Any, augment))
         if self.augment.needs_bytes and images.maximum != 255:
             raise UserError(
@@ -109,7 +121,7 @@ class Batches:
         return self.images.labels[self.members]
 
     def size(self, number: int) -> int:
-        """How many images batch `number`, from 0, has."""
+        """How many images batch `number`, from 0, has, at all ranks together."""
         return min(self.batch_size, len(self.members) - number * self.batch_size)
 
     def order(self, epoch: int) -> Order:

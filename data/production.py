@@ -16,6 +16,7 @@ from .mixing import MixedLabels, Mixing
 from .order import Order
 from .pixels import HostFunction, pixels_of
 from .seeds import Stream, generator
+from .share import Share
 from .sources.images import ImageSet
 
 # What a launch does of moves, as kernels/batches.cu
@@ -28,7 +29,8 @@ PART, MOST_PARTS, LARGEST_PART = 128, 32, 1 << 22
 
 
 class Recipe(Protocol):
-    """What batches are made of, and how (`Batches`). code: what a pixel of each channel becomes, float32 (C, 256)."""
+    """What batches are made of, and how (`Batches`). code: what a pixel of each channel becomes, float32 (C, 256).
+    share: whose images of each batch are made."""
 
     images: ImageSet
     members: NDArray[np.int64]
@@ -39,6 +41,10 @@ class Recipe(Protocol):
     mix: Mixing | None
     code: NDArray[np.float32]
     resident: float
+    share: Share
+
+    def size(self, number: int) -> int:
+        """How many images batch `number`, from 0, has at all ranks."""
 
     def order(self, epoch: int) -> Order:
         """The images of an epoch in their order."""
@@ -57,7 +63,8 @@ class Production:
 
     begin() an epoch; for each batch send(), then take() and make(), inside a step on a GPU. make() does nothing but
     launches, from the batch's place in the epoch's order, which lies in device memory, so it can be recorded once and
-    replayed for every batch of that size. Its arrays are overwritten by the next batch.
+    replayed for every batch of that size. Its arrays are overwritten by the next batch. Sizes and places are of whole
+    batches; what is made of them is the share's.
     """
 
     def __init__(self, recipe: Recipe, device: Device):
@@ -66,12 +73,14 @@ class Production:
         xp = device.xp
         height, width, channels = images.images.shape[1:]
         self._shape = (height, width, channels)
-        mixes = recipe.mix is not None
-        self._rows = recipe.batch_size * (2 if mixes else 1)
+        mixes, most = recipe.mix is not None, recipe.share.most(recipe.batch_size)
+        self._rows = most * (2 if mixes else 1)
         program = recipe.program
         self._slots = len(program.slots)
         self._runs = _runs(program)
         self._seed = np.uint64(recipe.seed).astype(np.int64).item()
+        # of a set that lies on the device, once for all
+        self._is_sent = True
         with device.current():
             self._pixels = pixels_of(images, self._rows, device, recipe.resident, recipe.change)
             self._labels = device.to_device(images.labels)
@@ -92,17 +101,21 @@ class Production:
             # two in turn, if something lies between the set and the inputs
             self._changed = [xp.empty((rows, *self._shape), np.uint8) for _ in self._runs[1:3]]
             if mixes:
-                self._shares, self._weights = (xp.empty(recipe.batch_size, np.float32) for _ in range(2))
-                self._boxes = xp.empty((recipe.batch_size, 4), np.int32)
+                self._shares, self._weights = (xp.empty(most, np.float32) for _ in range(2))
+                self._boxes = xp.empty((most, 4), np.int32)
 
     @property
     def mixes(self) -> bool:
         """Whether labels are MixedLabels."""
         return self._partners is not None
 
-    def inputs(self, count: int) -> Array:
-        """Those that make() returns for so many images."""
-        return self._inputs[:count]
+    def count(self, size: int) -> int:
+        """How many images make() makes of a batch of so many."""
+        return self._recipe.share.count(size)
+
+    def inputs(self, size: int) -> Array:
+        """Those that make() returns of a batch of so many images."""
+        return self._inputs[: self.count(size)]
 
     def begin(self, epoch: int) -> None:
         """Takes the order of an epoch to the device, which is all that it needs of the host. Inside a step on a GPU."""
@@ -123,11 +136,15 @@ class Production:
         self._device.launch("end_batch", 1, self._progress, count, 1)
 
     def send(self, number: int) -> None:
-        """Puts the pixels of batch `number`, from 0, on their way, if they are not there."""
+        """Puts the pixels of batch `number`, from 0, on their way, if they are not there and any are wanted."""
         if not self._pixels.are_chosen:
             return
-        recipe, order = self._recipe, self._host_order.images
-        places = slice(number * recipe.batch_size, (number + 1) * recipe.batch_size)
+        recipe, order, size = self._recipe, self._host_order.images, self._recipe.size(number)
+        first = number * recipe.batch_size + recipe.share.first(size)
+        places = slice(first, first + self.count(size))
+        self._is_sent = places.start < places.stop
+        if not self._is_sent:
+            return
         chosen = order[places]
         if self._partners is not None:
             chosen = np.concatenate([chosen, order[self._host_partners[places]]])
@@ -136,22 +153,32 @@ class Production:
 
     def take(self) -> None:
         """Has the pixels of the batch sent last where make() reads them."""
-        self._given = self._pixels.take()
+        if self._is_sent:
+            self._given = self._pixels.take()
 
-    def make(self, count: int) -> tuple[Array, Array | MixedLabels]:
-        """The next batch of so many images: inputs, float32 (count, H, W, C), and labels, int32 (count,), or
-        MixedLabels; views that the next one overwrites."""
-        launch, partners = self._device.launch, self._partners
-        rows = count if partners is None else 2 * count
-        order = (self._order, self._occurrences, partners, self._labels, self._progress)
-        launch("take_images", rows, *order, count, self._images, self._times, self._taken, rows)
-        self._encode(rows)
+    def make(self, size: int) -> tuple[Array, Array | MixedLabels]:
+        """The share of the next batch, of so many images: inputs, float32 (count(size), H, W, C), and labels, int32
+        (count(size),), or MixedLabels; views that the next one overwrites."""
+        count, first = self.count(size), self._recipe.share.first(size)
+        rows = count if self._partners is None else 2 * count
+        if first:
+            self.skip(first)
+        if count:
+            self._make(count, rows)
+        self.skip(size - first)
         labels: Array | MixedLabels = self._taken[:count]
-        if partners is not None:
-            self._mix(count)
+        if self._partners is not None:
             labels = MixedLabels(labels, self._taken[count:rows], self._shares[:count])
-        launch("end_batch", 1, self._progress, count, 1)
-        return self.inputs(count), labels
+        return self.inputs(size), labels
+
+    def _make(self, count: int, rows: int) -> None:
+        """So many images from the place in the order on; rows: with partners."""
+        order = (self._order, self._occurrences, self._partners, self._labels, self._progress)
+        taken = (self._images, self._times, self._taken)
+        self._device.launch("take_images", rows, *order, count, *taken, rows)
+        self._encode(rows)
+        if self._partners is not None:
+            self._mix(count)
 
     def _encode(self, rows: int) -> None:
         """Draws what happens to each image, carries it out, and encodes what comes of it."""

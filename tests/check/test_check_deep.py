@@ -252,6 +252,7 @@ def test_the_real_command(tmp_path: Path) -> None:
     assert records == {
         "environment": {"Tool", "Package", "Machine", "Product", "TorchSettings"},
         "graph": {"Replay", "NanGradient"},
+        "ranks": set(),
         "layers": {"Candidate"},
         "profile": {"Wall"},
         "parity": {"LayerParity", "GradientParity", "Outcome"},

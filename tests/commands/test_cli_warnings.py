@@ -26,14 +26,14 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
     """Has the loss and the gradients of these training batches, from 0 over the run, not be finite."""
     numbers, real = itertools.count(), Network.differentiate
 
-    def differentiate(self: Network, inputs: Any, *rest: Any) -> None:
+    def differentiate(self: Network, inputs: Any, *rest: Any, **options: Any) -> None:
         if next(numbers) not in steps:
-            real(self, inputs, *rest)
+            real(self, inputs, *rest, **options)
             return
         readout = self.layers[-1].weights  # type: ignore[attr-defined]
         before = readout.copy()
         readout[...] = np.inf
-        real(self, inputs, *rest)
+        real(self, inputs, *rest, **options)
         readout[...] = before
 
     monkeypatch.setattr(Network, "differentiate", differentiate)

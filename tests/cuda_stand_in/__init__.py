@@ -17,14 +17,15 @@ In a capture it refuses what CuPy 14.2 and CUDA refuse there, and more: whatever
   same memory while the graph still writes to it. From an allocator of the capture's own it is allowed, as in CuPy.
 - Launches, expressions and products in another stream than the captured one, the default stream among them: CUDA lets
   those of a non-blocking stream pass, and they are then not part of the graph.
-- Recording and awaiting events of other streams, which CUDA would take for a fork of the capture.
+- A stream that waits for an event of the captured one is captured, too, and has to be joined (captures.py).
 
 A graph refuses to run when an array that it was captured with is gone. Of cuBLAS there are the C functions that the
 engine calls, with the C types of NVIDIA's header (cublas.py).
 """
 
+from cuda_stand_in.captures import Entry
 from cuda_stand_in.library import Array, device_of
-from cuda_stand_in.machine import Entry, Event, Machine, Stream
+from cuda_stand_in.machine import Event, Machine, Stream
 
 # What the host asks for that makes it wait, or that takes memory: nothing of it belongs in a step that is replayed.
 FORBIDDEN_IN_A_STEP = ("allocate", "expression", "pageable copy", "copy to host", "synchronize stream")

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from cuda_stand_in.machine import CaptureError, Machine, Region, Stream
+from cuda_stand_in.captures import CaptureError
+from cuda_stand_in.machine import Machine, Stream
+from cuda_stand_in.memory import Region
 
 SUCCESS, NOT_INITIALIZED, INVALID_VALUE = 0, 1, 7
 
@@ -60,7 +62,7 @@ class CublasLibrary:
     """What ctypes.CDLL would be; `calls` counts them by name."""
 
     def __init__(self, machine: Machine):
-        self._machine = machine
+        self.machine = machine
         self._handles: dict[int, _Handle] = {}
         self.calls: dict[str, int] = dict.fromkeys(_TYPES, 0)
         for name, types in _TYPES.items():
@@ -79,16 +81,16 @@ class CublasLibrary:
             except CaptureError:
                 return INVALID_VALUE
             except AssertionError as error:
-                self._machine.violations.append(f"{name}: {error}")
+                self.machine.violations.append(f"{name}: {error}")
                 return INVALID_VALUE
             return SUCCESS
 
         return call
 
     def _Create(self, handle: Any) -> None:  # noqa: N802
-        self._machine.refuse_beside_a_capture(None, "set up")
+        self.machine.refuse_beside_a_capture(None, "set up")
         number = 0xB1A5 + len(self._handles)
-        self._handles[number] = _Handle(self._machine.streams[0])
+        self._handles[number] = _Handle(self.machine.streams[0])
         handle[0] = number
 
     def _Destroy(self, handle: int) -> None:  # noqa: N802
@@ -98,10 +100,10 @@ class CublasLibrary:
         assert mode == 0, "float32 would not stay float32"
 
     def _SetStream(self, handle: int, stream: int | None) -> None:  # noqa: N802
-        self._handles[handle] = _Handle(next(one for one in self._machine.streams if one.ptr == (stream or 0)))
+        self._handles[handle] = _Handle(next(one for one in self.machine.streams if one.ptr == (stream or 0)))
 
     def _SetWorkspace(self, handle: int, place: int, size: int) -> None:  # noqa: N802
-        self._machine.memory.view(place, (size // 4,), (4,))
+        self.machine.memory.view(place, (size // 4,), (4,))
         assert size >= 16 << 10, "too small a workspace, which cuBLAS then does not use"
         self._handles[handle].has_workspace = True
 
@@ -119,7 +121,7 @@ class CublasLibrary:
     ) -> None:
         """c = op(a) op(b) + beta c; the scalars are read now, as with host pointers."""
         a_transposed, b_transposed, m, n, k, alpha = product
-        handle, machine = self._handles[number], self._machine
+        handle, machine = self._handles[number], self.machine
         assert min(m, n, k, count) > 0, "an empty product"
         assert handle.has_workspace, "no workspace: in a graph cuBLAS would allocate one"
         assert alpha[0] == 1 and beta[0] in (0, 1)

@@ -12,8 +12,11 @@ from unittest.mock import patch
 import numpy as np
 from emulator.device import emulator_of
 
+from cuda_stand_in.captures import Work
 from cuda_stand_in.cublas import CublasLibrary
-from cuda_stand_in.machine import Event, Machine, Pool, Region, Stream, Work, pointer
+from cuda_stand_in.machine import Event, Machine, Pool, Stream
+from cuda_stand_in.memory import Region, pointer, spans_of
+from cuda_stand_in.nccl import nccl
 from ttfs_cupy.device import CpuDevice, CudaDevice, cuda
 from ttfs_cupy.device.compilation import source
 from ttfs_cupy.device.cublas import Cublas
@@ -36,8 +39,9 @@ class StandInCublas(Cublas):
 class StandInDevice(CudaDevice):
     """compiled_ahead: the variants that it was asked to have ready. Nothing is compiled: nothing here could run it."""
 
-    def __init__(self, index: int, library: CublasLibrary):
+    def __init__(self, index: int, library: CublasLibrary, nccl_version: int):
         self.compiled_ahead: set[source.Variant] = set()
+        self._nccl = nccl(library.machine, version=nccl_version)
         super().__init__(index)
         assert self.gpu is not None
         self._cublas = StandInCublas(self.xp, self.gpu.capability)
@@ -46,6 +50,9 @@ class StandInDevice(CudaDevice):
     def compile_ahead(self, variants: Iterable[source.Variant]) -> None:
         self.compiled_ahead |= {*variants}
 
+    def nccl(self) -> Any:
+        return self._nccl
+
     def registers(self, variant: source.Variant) -> int:
         return 255
 
@@ -53,11 +60,13 @@ class StandInDevice(CudaDevice):
         return self.xp.RawModule(code=source.cuda_text(file, constants), options=())
 
 
-def device_of(machine: Machine, capability: tuple[int, int] = (7, 5), index: int = 0) -> CudaDevice:
+def device_of(
+    machine: Machine, capability: tuple[int, int] = (7, 5), index: int = 0, *, nccl_version: int = 23007
+) -> CudaDevice:
     """The engine's own device, on that machine. With tensor cores (8.0 and higher) cooperative kernels are emulated."""
     library = cupy(machine, of_capability(capability, multiprocessors=4))
     with patch.object(cuda, "import_cupy", lambda: library):
-        return StandInDevice(index, CublasLibrary(machine))
+        return StandInDevice(index, CublasLibrary(machine), nccl_version)
 
 
 class Array(np.ndarray):
@@ -82,6 +91,7 @@ class Array(np.ndarray):
         stream = self.machine.current[-1]
         self.machine.refuse_while_capturing(stream, "be copied to the host from")
         self.machine.note("copy to host", stream.name)
+        self.machine.touch(self.machine.races, spans_of([self]), stream.tick(), stream, "a copy to the host")
         stream.drain()
         return np.array(self.view(np.ndarray))
 
@@ -150,6 +160,7 @@ class _Data:
         machine.refuse_while_capturing(stream, "be copied within")
         to, from_ = Region.of(target), Region.of(origin)
         machine.note("copy within", stream.name, "", (from_.pointer, to.pointer))
+        machine.touch(machine.races, spans_of([target, origin]), stream.tick(), stream, "a copy")
         stream.enqueue(Work(lambda: np.copyto(to.array(), from_.array()), keeps=(target, origin)))
 
 
@@ -172,6 +183,8 @@ def express(machine: Machine, name: str, function: Callable[..., Any], *argument
     machine.refuse_while_capturing(stream, f"evaluate {name}")
     machine.refuse_beside_a_capture(stream, "evaluated")
     machine.note("expression", stream.name, name)
+    arrays = [value for value in (*arguments, *named.values()) if isinstance(value, Array)]
+    machine.touch(machine.races, spans_of(arrays), stream.tick(), stream, name)
     stream.drain()
     with np.errstate(all="ignore"):
         result = function(*map(_plain, arguments), **{key: _plain(value) for key, value in named.items()})
@@ -294,7 +307,12 @@ def cupy(machine: Machine, gpu: GpuLimits) -> Any:
         "sharedMemPerMultiprocessor": gpu.shared_bytes,
         "sharedMemPerBlockOptin": gpu.block_shared_bytes,
     }
-    runtime = SimpleNamespace(getDeviceProperties=lambda index: properties, memGetInfo=lambda: (1 << 33, 1 << 34))
+    runtime = SimpleNamespace(
+        deviceGetPCIBusId=lambda index: f"{machine.bus}:{index:02X}.0",
+        driverGetVersion=lambda: 13000,
+        getDeviceProperties=lambda index: properties,
+        memGetInfo=lambda: (1 << 33, 1 << 34),
+    )
     cuda_module = SimpleNamespace(
         Device=partial(_Gpu, machine),
         Event=lambda **_: Event(machine),

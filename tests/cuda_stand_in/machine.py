@@ -1,8 +1,7 @@
-"""The stand-in's streams, events, graphs and memory, and the log of all that the host asks for."""
+"""The stand-in's streams, events and clock, and the log of all that the host asks for."""
 
-import ctypes
+import itertools
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,66 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from cuda_stand_in.captures import Capture, CaptureError, Entry, Graph, GraphNode, Marker, Work, merge
+from cuda_stand_in.memory import Clock, Memory, Races, pointer, spans_of
 
-class CaptureError(RuntimeError):
-    """As CuPy's errors, a RuntimeError."""
+# In the order in which the engine makes them
+STREAMS = ("null", "steps", "copies", "exchanges")
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One thing that the host asked for: what, in which stream, and for launches kernel, pointers and scalars."""
-
-    kind: str
-    stream: str = ""
-    name: str = ""
-    pointers: tuple[int, ...] = ()
-    scalars: tuple[Any, ...] = ()
-
-
-@dataclass
-class Marker:
-    """A moment in a stream, and when it came."""
-
-    stream: "Stream"
-    is_past: bool = False
-    time: float = 0
-
-    def come(self) -> None:
-        self.is_past, self.time = True, self.stream.machine.time
-
-
-@dataclass
-class Work:
-    """An element of a stream's queue; first waits for a moment of another stream, if there is one."""
-
-    body: Callable[[], None]
-    waits_for: Marker | None = None
-    milliseconds: float = 0
-    # what must live until it has run; a graph keeps nothing alive
-    keeps: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Region:
-    """An array by its address, as a graph knows it."""
-
-    pointer: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: np.dtype
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> "Region":
-        return cls(pointer(array), array.shape, array.strides, array.dtype)
-
-    def array(self) -> np.ndarray:
-        span = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) + self.dtype.itemsize
-        memory = (ctypes.c_char * span).from_address(self.pointer)
-        return np.ndarray(self.shape, self.dtype, memory, strides=self.strides)
-
-
-def pointer(array: np.ndarray) -> int:
-    return int(array.__array_interface__["data"][0])
+_BUSES = itertools.count(16)
 
 
 @dataclass
@@ -80,8 +26,9 @@ class Stream:
     name: str
     queue: deque[Work] = field(default_factory=deque)
     ptr: int = 0
-    captured: "list[_GraphNode] | None" = None
-    is_invalid: bool = False
+    capture: Capture | None = None
+    # what comes before what it is given next, outside of captures
+    clock: Clock = field(default_factory=dict)
 
     def enqueue(self, work: Work) -> None:
         self.queue.append(work)
@@ -114,21 +61,46 @@ class Stream:
     def __exit__(self, *_: Any) -> None:
         self.machine.current.pop()
 
+    def tick(self) -> Clock:
+        """What the next thing that it is given comes after, itself included."""
+        if self.capture is not None:
+            clock = self.capture.clocks[self.name]
+        else:
+            clock = self.clock
+            merge(clock, self.machine.awaited)
+        clock[self.name] = clock.get(self.name, 0) + 1
+        return clock
+
     def wait_event(self, event: "Event") -> None:
-        self.machine.refuse_while_capturing(self, "wait for an event")
-        self.machine.note("wait", self.name, event.name)
-        self.enqueue(Work(lambda: None, event.marker))
+        machine, capture = self.machine, event.capture
+        if self.capture is not None and capture is not self.capture:
+            machine.invalidate(self, "a captured stream cannot wait for an event of another capture, or of none")
+        machine.note("wait", self.name, event.name)
+        if capture is None:
+            merge(self.clock, event.clock)
+            self.enqueue(Work(lambda: None, event.marker))
+            return
+        machine.refuse_captured(event)
+        if self.capture is None:
+            if self.name == "null":
+                machine.invalidate(capture.origin, "the default stream cannot join a capture")
+            self.capture, capture.clocks[self.name] = capture, dict(event.clock)
+            # from here on there is something to join
+            self.tick()
+        merge(capture.clocks[self.name], event.clock)
 
     def record(self, event: "Event") -> "Event":
-        self.machine.refuse_while_capturing(self, "record an event")
         self.machine.note("record", self.name, event.name)
-        marker = event.marker = Marker(self)
-        self.enqueue(Work(marker.come))
+        event.capture, event.clock = self.capture, dict(self.tick())
+        if self.capture is None:
+            marker = event.marker = Marker(self)
+            self.enqueue(Work(marker.come))
         return event
 
     def synchronize(self) -> None:
         self.machine.refuse_while_capturing(self, "be waited for")
         self.machine.note("synchronize stream", self.name)
+        merge(self.machine.awaited, self.tick())
         self.drain()
 
     def drain(self) -> None:
@@ -139,13 +111,25 @@ class Stream:
         if self.machine.refuses_capture:
             raise CaptureError("this driver does not capture")
         assert self.name != "null", "the default stream cannot be captured"
-        self.captured, self.is_invalid = [], False
+        assert self.capture is None, "a stream cannot be captured twice"
+        self.capture = Capture(self, Graph(self.machine), clocks={self.name: {self.name: 0}})
 
-    def end_capture(self) -> "Graph":
-        nodes, self.captured = self.captured, None
-        if nodes is None or self.is_invalid:
+    def end_capture(self) -> Graph:
+        capture = self.capture
+        if capture is None:
+            raise CaptureError("nothing is captured in this stream")
+        if capture.origin is not self:
+            self.machine.invalidate(self, "a capture ends in the stream that it began in")
+        if left := capture.unjoined():
+            self.machine.violations.append(f"a capture ended with work in {', '.join(left)} that was not joined")
+            capture.is_invalid = True
+        graph, capture.graph = capture.graph, None
+        for stream in self.machine.streams:
+            if stream.capture is capture:
+                stream.capture = None
+        if capture.is_invalid or graph is None:
             raise CaptureError("the capture was invalidated")
-        return Graph(self.machine, nodes)
+        return graph
 
 
 class Event:
@@ -155,71 +139,17 @@ class Event:
         self.machine = machine
         self.name = f"event {next(machine.numbers)}"
         self.marker: Marker | None = None
+        # of the stream that recorded it last: what it is captured in, and what came before
+        self.capture: Capture | None = None
+        self.clock: Clock = {}
 
     def synchronize(self) -> None:
         self.machine.refuse_beside_a_capture(None, "waited for")
+        self.machine.refuse_captured(self)
         self.machine.note("synchronize event", name=self.name)
+        merge(self.machine.awaited, self.clock)
         if self.marker is not None:
             self.machine.reach(self.marker)
-
-
-@dataclass(frozen=True)
-class _GraphNode:
-    entry: Entry
-    body: Callable[[], None]
-    # (pointer, number of the allocation that it lay in)
-    memory: tuple[tuple[int, int], ...]
-
-
-class Graph:
-    def __init__(self, machine: "Machine", nodes: list[_GraphNode]):
-        self.machine = machine
-        self.nodes = nodes
-
-    def launch(self) -> None:
-        machine, stream = self.machine, self.machine.current[-1]
-        machine.note("graph", stream.name)
-        for node in self.nodes:
-            keeps = tuple(machine.memory.same(*place) for place in node.memory)
-            entry = node.entry
-            machine.note("replay", stream.name, entry.name, entry.pointers, entry.scalars)
-            stream.enqueue(Work(node.body, milliseconds=machine.milliseconds(entry.name), keeps=keeps))
-
-
-class Memory:
-    """The allocations that are alive."""
-
-    def __init__(self) -> None:
-        self._alive: dict[int, tuple[int, int, Any]] = {}
-        self._count = 0
-
-    def allocate(self, size: int) -> np.ndarray:
-        # a label that never came must not be an index beyond all memory
-        root = np.zeros(max(size, 1), np.uint8)
-        number = self._count = self._count + 1
-        self._alive[number] = (pointer(root), max(size, 1), weakref.ref(root))
-        weakref.finalize(root, self._alive.pop, number)
-        return root
-
-    def number(self, place: int) -> int:
-        """Of the allocation that the address lies in."""
-        for number, (start, size, _) in self._alive.items():
-            if start <= place < start + size:
-                return number
-        raise AssertionError("a pointer into memory that is not the device's, or no longer")
-
-    def view(self, place: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
-        """Float32 values at an address, which have to lie in one allocation."""
-        start, size, root = self._alive[self.number(place)]
-        last = place + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) + 4
-        assert last <= start + size, "a matrix that ends beyond its array"
-        return np.ndarray(shape, np.float32, root(), place - start, strides)
-
-    def same(self, place: int, number: int) -> Any:
-        """The allocation, if it is still the one it was."""
-        if number not in self._alive:
-            raise AssertionError("a graph was launched on memory that was given back")
-        return self._alive[number][2]()
 
 
 class Pool:
@@ -242,6 +172,8 @@ class Machine:
 
     def __init__(self, eager: Sequence[str] = (), *, refuses_capture: bool = False):
         self.eager = list(eager)
+        # where its GPUs are, as the PCI bus has it; that of another machine differs
+        self.bus = f"0000:{next(_BUSES):02X}"
         self.refuses_capture = refuses_capture
         self.log: list[Entry] = []
         # what a launch takes, by the kernel's name, and how much has gone by
@@ -249,6 +181,9 @@ class Machine:
         self.time = 0.0
         self.violations: list[str] = []
         self.memory = Memory()
+        # who touches what, from the first communicator of NCCL's on; and what the host has waited for
+        self.races: Races | None = None
+        self.awaited: Clock = {}
         self.numbers = iter(range(1 << 30))
         self._current_gpu = threading.local()
         self.pinned: list[np.ndarray] = []
@@ -267,9 +202,8 @@ class Machine:
         self._current_gpu.index = index
 
     def new_stream(self) -> Stream:
-        names = ("null", "steps", "copies")
         number = len(self.streams)
-        self.streams.append(Stream(self, names[number], ptr=0x5EED00 + number if number else 0))
+        self.streams.append(Stream(self, STREAMS[number], ptr=0x5EED00 + number if number else 0))
         return self.streams[-1]
 
     def stream(self, name: str) -> Stream:
@@ -289,19 +223,37 @@ class Machine:
             marker.stream.run_one()
 
     def refuse_while_capturing(self, stream: Stream, what: str, error: type[RuntimeError] = CaptureError) -> None:
-        if stream.captured is not None:
+        if stream.capture is not None:
             self.invalidate(stream, f"a stream that is captured cannot {what}", error)
 
     def refuse_beside_a_capture(self, stream: Stream | None, what: str) -> None:
         """What is done in another stream, or in none, while one is captured is done once, and not by the graph."""
         for captured in self.streams:
-            if captured.captured is not None and captured is not stream:
+            if captured.capture is not None and (stream is None or captured.capture is not stream.capture):
                 self.invalidate(captured, f"nothing can be {what} beside a capture")
 
+    def refuse_captured(self, event: Event) -> None:
+        if event.capture is not None and event.capture.graph is None:
+            self.violations.append("an event that a capture has recorded is none outside of it")
+            raise CaptureError(self.violations[-1])
+
     def invalidate(self, stream: Stream, why: str, error: type[RuntimeError] = CaptureError) -> None:
-        stream.is_invalid = True
+        if stream.capture is not None:
+            stream.capture.is_invalid = True
         self.violations.append(why)
         raise error(why)
+
+    def touch(
+        self, races: Races | None, spans: Any, clock: Clock, stream: Stream, what: str, *, collective: bool = False
+    ) -> None:
+        """Raises AssertionError for what races with a collective, once there is a communicator."""
+        if races is None or self.races is None:
+            return
+        try:
+            races.touch(spans, clock, stream.name, what, collective=collective)
+        except AssertionError as race:
+            self.violations.append(str(race))
+            raise
 
     def launch(
         self,
@@ -311,22 +263,36 @@ class Machine:
         scalars: tuple[Any, ...],
         body: Any,
         stream: Stream | None = None,
+        collective: Callable[[Stream], Callable[[], None]] | None = None,
     ) -> None:
-        """Into that stream, the current one unless it is given, or the graph that it is captured into."""
+        """Into that stream, the current one unless it is given, or the graph that it is captured into.
+
+        collective: makes the body of a call of NCCL's, each time that it is enqueued.
+        """
         stream = stream or self.current[-1]
         self.refuse_beside_a_capture(stream, "launched")
         pointers = tuple(pointer(array) for array in arrays)
         entry = Entry(kind, stream.name, name, pointers, scalars)
         self.log.append(entry)
-        if stream.captured is None:
+        capture, clock = stream.capture, stream.tick()
+        spans = spans_of(arrays) if self.races is not None else []
+        races = self.races if capture is None else capture.races
+        self.touch(races, spans, clock, stream, name, collective=collective is not None)
+        if capture is None:
+            body = body if collective is None else collective(stream)
             stream.enqueue(Work(body, milliseconds=self.milliseconds(name), keeps=tuple(arrays)))
         else:
             numbers = (self.memory.number(place) for place in pointers)
-            stream.captured.append(_GraphNode(entry, body, tuple(zip(pointers, numbers, strict=True))))
+            memory = tuple(zip(pointers, numbers, strict=True))
+            assert capture.graph is not None
+            capture.graph.nodes.append(GraphNode(entry, body, memory, spans, collective))
 
     def allocate(self, size: int) -> np.ndarray:
         """That many bytes, from the pool at hand."""
         if self.allocator is None:
             self.refuse_while_capturing(self.current[-1], "take memory that others are given, too")
         self.note("allocate", self.current[-1].name)
-        return self.memory.allocate(size) if self.allocator is None else self.allocator(size)
+        given = self.memory.allocate(size) if self.allocator is None else self.allocator(size)
+        if self.races is not None:
+            self.races.forget(pointer(given), given.nbytes)
+        return given

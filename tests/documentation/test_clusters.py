@@ -106,7 +106,7 @@ def test_the_image_is_made_of_the_extras_that_there_are(tmp_path: Path, monkeypa
     exec(code.replace("\\\n", ""), {})
     named = set(re.findall(r"requirements-(\w*)\.txt", DOCKERFILE))
     assert {"", "mpi", "digits"} <= named
-    for name in ("", "mpi", "digits", "cuda12", "cuda13"):
+    for name in ("", "mpi", "digits", "cuda12", "cuda13", "nccl12", "nccl13"):
         lines = [line for line in (tmp_path / f"requirements-{name}.txt").read_text().splitlines() if line]
         assert lines and not any(line.startswith("torch") for line in lines)
     config = configparser.RawConfigParser()

@@ -141,11 +141,11 @@ def test_two_networks_on_one_gpu_take_turns_in_its_streams() -> None:
             work = steps[0]._work
             beside = []
 
-            def recorded(given: Any, labels: Any) -> None:
+            def recorded(*given: Any) -> None:
                 if at_once:
                     beside.append(other.submit(step, 1))
                     time.sleep(0.1)  # enough for a thread that does not wait
-                work(given, labels)
+                work(*given)
 
             steps[0]._work = recorded  # type: ignore[method-assign]
             step(0)

@@ -18,6 +18,7 @@ from ttfs_cupy.device.gpu_limits import GpuLimits
 from ttfs_cupy.device.interface import check_work
 from ttfs_cupy.device.launcher import checked_arguments
 from ttfs_cupy.device.libraries.cupy_library import import_cupy
+from ttfs_cupy.device.libraries.nccl_library import import_nccl
 from ttfs_cupy.device.streams import Streams
 
 _OF_PARENT: list[Any] = []
@@ -211,6 +212,11 @@ class CudaDevice:
 
     def seconds(self, body: Callable[[], None]) -> float:
         return self.streams.seconds(body)
+
+    def nccl(self) -> Any:
+        """NCCL as CuPy has it. Raises UserError where there is none, or none for this driver."""
+        self._refuse_in_child()
+        return import_nccl(self.xp)
 
     def free_bytes(self) -> int:
         with self.current():

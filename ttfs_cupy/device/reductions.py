@@ -104,8 +104,11 @@ def cross_entropy(
     row_correct: Array,
     arrived: Array,
     totals: Array,
+    images: int | None = None,
 ) -> None:
-    """The gradient of the rows' mean weighted cross-entropy; the totals grow by losses, correct predictions, rows.
+    """The gradient of the mean weighted cross-entropy; the totals grow by the rows' losses, correct predictions, rows.
+
+    images: how many the mean is of, where the rows are a part of a batch only; None for the rows.
 
     totals: float64 (TOTALS,), these three of batches whose loss is finite; of the others correct, rows and batches.
 
@@ -119,12 +122,13 @@ def cross_entropy(
     """
     rows, classes = potentials.shape
     targets = (labels, others, shares, smoothing, weights)
+    sizes = (rows, rows if images is None else images, classes)
     if device.gpu is None:
         outputs = (grad, row_loss, row_correct)
-        device.launch("cross_entropy", rows, potentials, *targets, marks, *outputs, rows, classes)
+        device.launch("cross_entropy", rows, potentials, *targets, marks, *outputs, *sizes)
         device.launch("add_to_totals", 1, row_loss, row_correct, marks, totals, rows)
         return
-    arguments = (potentials, *targets, marks, grad, row_loss, row_correct, arrived, totals, rows, classes)
+    arguments = (potentials, *targets, marks, grad, row_loss, row_correct, arrived, totals, *sizes)
     device.launch_blocks(CROSS_ENTROPY, blocks_of_warps(rows), 0, *arguments)
 
 

@@ -1,4 +1,5 @@
-"""The queues of a GPU, through CuPy: one for training steps, which it can record as CUDA graphs, one for copies.
+"""The queues of a GPU, through CuPy: for training steps, which it can record as CUDA graphs, for copies, and for what
+goes to other GPUs.
 
 What is said here about CuPy and CUDA was read in CuPy's source and CUDA's manual; none of it has run on a GPU yet.
 """
@@ -31,8 +32,8 @@ Event = Any
 class Graph:
     """Recorded work. It runs on the memory that it was recorded with, which must still be there."""
 
-    def __init__(self, graph: Any):
-        self._graph = graph
+    # cupy.cuda.Graph, once all is recorded
+    _graph: Any = None
 
     def launch(self) -> None:
         """Puts all of it into the current stream at once."""
@@ -47,7 +48,11 @@ class Streams:
         # non-blocking: what others do on the default stream must not invalidate a capture, nor wait for a copy
         self._steps = cupy.cuda.Stream(non_blocking=True)
         self._copies = cupy.cuda.Stream(non_blocking=True)
+        self._exchanges = cupy.cuda.Stream(non_blocking=True)
         self._before, self._after = self.event(), self.event()
+        self._forked, self._joined = self.event(), self.event()
+        # what capture() is recording
+        self.recording: Graph | None = None
 
     def event(self) -> Event:
         return self._cupy.cuda.Event(disable_timing=True)
@@ -86,6 +91,26 @@ class Streams:
         finally:
             outer.wait_event(self._steps.record(self._after))
 
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Launches inside go to the stream of exchanges: after all that was launched in the current stream before, and
+        beside what is launched there afterwards, until join().
+
+        While the current stream is captured, so is what is launched inside, as a branch of the same graph: a stream
+        that waits for an event of a captured one joins the capture (CUDA programming guide, "Cross-stream Dependencies
+        and Events"). The capture must not end before join(), which CUDA refuses as work that is not joined.
+        """
+        current = self._cupy.cuda.get_current_stream()
+        self._exchanges.wait_event(current.record(self._forked))
+        with self._exchanges:
+            yield
+
+    def join(self) -> None:
+        """Has the current stream go on once all that exchange() has launched is done; in a capture there must have been
+        an exchange() within it."""
+        current = self._cupy.cuda.get_current_stream()
+        current.wait_event(self._exchanges.record(self._joined))
+
     def seconds(self, body: Callable[[], None]) -> float:
         """Of one call of the body, which only launches, by events: over at least CALLS and MILLISECONDS.
 
@@ -123,14 +148,19 @@ class Streams:
         Raises a RuntimeError, of CuPy's or of cuBLAS's, if that cannot be recorded; the stream is then as before.
         """
         with self._cupy.cuda.using_allocator(_refuse):
+            graph = Graph()
             self._steps.begin_capture()
+            self.recording = graph
             try:
                 body()
             except BaseException:  # Ctrl-C, too, must not leave a stream that records
                 with suppress(Exception):
                     self._steps.end_capture()
                 raise
-            return Graph(self._steps.end_capture())
+            finally:
+                self.recording = None
+            graph._graph = self._steps.end_capture()
+            return graph
 
 
 def _refuse(size: int) -> Any:

@@ -9,7 +9,8 @@ from ttfs_cupy.engine.parameters import Parameters
 class GradientSum:
     """Adds up parameters.gradients, batch by batch, weighted by their images. Launches only.
 
-    A gradient that is not finite stays in the sum, so that the optimiser skips the whole group's step.
+    Where ranks share batches, images are those of whole batches: the ranks' sums, and their means, add up to what one
+    rank would have. A gradient that is not finite stays in the sum, so that the optimiser skips the whole group's step.
     """
 
     def __init__(self, device: Device, parameters: Parameters):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ttfs_cupy.common.checks import check_number, is_number
+from ttfs_cupy.common.checks import check_count, check_number, is_number
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import shown
 from ttfs_cupy.data import MixedLabels
@@ -23,7 +23,11 @@ CLASS_WEIGHTS = (1e-6, 1e6)
 
 @dataclass(frozen=True)
 class Totals:
-    """Since the last reset: mean loss and accuracy over the images seen. not_finite: batches with such a loss."""
+    """Since the last reset: mean loss and accuracy over the images seen. not_finite: batches with such a loss.
+
+    Of several ranks each takes its own part of a batch for one: of parts whose loss is finite the sums tell, whatever
+    the other parts' is, and not_finite counts parts.
+    """
 
     loss: float
     accuracy: float
@@ -31,10 +35,23 @@ class Totals:
     not_finite: int = 0
 
     @classmethod
-    def of_sums(cls, loss: float, correct: float, images: float, not_finite: float) -> "Totals":
-        """Of nothing, 0."""
+    def of_all(cls, sums: Sequence[float]) -> "Totals":
+        """Of what CrossEntropy.sums() gives, or several ranks' added up: with any such batch the loss is NaN."""
+        loss, correct, images, other_correct, other_images, not_finite = sums
+        whole = math.nan if not_finite else loss
+        return cls._of(whole, correct + other_correct, images + other_images, not_finite)
+
+    @classmethod
+    def of_finite(cls, sums: Sequence[float]) -> "Totals":
+        """The same of the batches whose loss is finite alone; without any, the loss is NaN."""
+        loss, correct, images, *_, not_finite = sums
+        return cls._of(loss if images or not not_finite else math.nan, correct, images, not_finite)
+
+    @classmethod
+    def _of(cls, loss: float, correct: float, images: float, not_finite: float) -> "Totals":
+        # of nothing, 0
         count = images or 1.0
-        return cls(loss / count, correct / count, int(images), int(not_finite))
+        return cls(float(loss / count), float(correct / count), int(images), int(not_finite))
 
 
 def check_smoothing(value: Any) -> float:
@@ -59,6 +76,11 @@ def class_weights_on(device: Device, weights: Any, classes: int) -> Array | None
         return device.to_device(np.array(checked, np.float32))
 
 
+def check_images(images: int | None, rows: int) -> int:
+    """How many images a batch has of which so many rows are here; None: the rows. Raises UserError for fewer."""
+    return rows if images is None else check_count("images, those of the whole batch,", images, least=rows)
+
+
 class CrossEntropy:
     """softmax cross-entropy, mean over the batch; prediction is the argmax (docs/model.md, "Readout").
 
@@ -81,7 +103,12 @@ class CrossEntropy:
 
     @in_turn
     def add(
-        self, potentials: Array, labels: Labels, smoothing: float = 0.0, class_weights: Array | None = None
+        self,
+        potentials: Array,
+        labels: Labels,
+        smoothing: float = 0.0,
+        class_weights: Array | None = None,
+        images: int | None = None,
     ) -> Array:
         """Adds a batch to the totals; returns dLoss/d(potentials), (rows, classes), valid until the next call.
 
@@ -91,18 +118,21 @@ class CrossEntropy:
         count for nothing, its gradient be NaN, and ValueError raised by the next read(), on a CPU by this call.
         smoothing: the share of the target that all classes have evenly, from 0 to below 1.
         class_weights: float32 (classes,), as class_weights_on() makes them; None for 1.
+        images: how many the whole batch has, if these are one rank's part of it: the gradient is that of the mean over
+        them, so that the ranks' gradients add up. None: these are all. Raises UserError for fewer than are here.
         """
         self._validity.check_potentials(potentials, self.grad.shape)
         self._validity.check_labels(labels, len(potentials))
         self._validity.check_class_weights(class_weights)
         smoothing = check_smoothing(smoothing)
+        images = check_images(images, len(potentials))
         grad = self.grad[: len(potentials)]
         scratch = (self._row_loss, self._row_correct, self._arrived)
         marks = self._validity.marks
         settings = smoothing, class_weights
         targets = *_targets(labels), *settings
         logits = self._in_softmax(potentials)
-        reductions.cross_entropy(self._device, logits, *targets, marks, grad, *scratch, self._totals)
+        reductions.cross_entropy(self._device, logits, *targets, marks, grad, *scratch, self._totals, images)
         self._validity.raise_if_known()
         return grad
 
@@ -123,19 +153,18 @@ class CrossEntropy:
     @in_turn
     def read(self) -> Totals:
         """The totals so far; waits for the device. Raises ValueError if a batch since the last reading was none."""
-        loss, correct, images, other_correct, other_images, not_finite = self.sums()
-        whole = math.nan if not_finite else loss
-        return Totals.of_sums(whole, correct + other_correct, images + other_images, not_finite)
+        return Totals.of_all(self.sums())
 
     @in_turn
     def read_finite(self) -> Totals:
         """The same of the batches whose loss is finite alone; without any, the loss is NaN."""
-        loss, correct, images, *_, not_finite = self.sums()
-        return Totals.of_sums(loss if images or not not_finite else math.nan, correct, images, not_finite)
+        return Totals.of_finite(self.sums())
 
     @in_turn
     def sums(self) -> list[float]:
-        """What the totals are made of, for restore(); waits for the device. Raises ValueError as read() does."""
+        """What the totals are made of, for restore(), and to be added to other ranks'; waits for the device.
+
+        Raises ValueError as read() does."""
         self._validity.raise_if_marked()
         return [float(value) for value in self._device.to_host(self._totals)]
 

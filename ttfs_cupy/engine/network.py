@@ -146,7 +146,7 @@ class Network:
     @in_turn
     def forward(self, encoded: Array) -> Array:
         """The readout, (N, classes): membrane potentials, or earliness where the readout fires."""
-        readout = self.run(self._checked_inputs(encoded)).copy()
+        readout = self.run(self.validity.to_inputs(encoded)).copy()
         self.validity.raise_if_marked()
         return readout
 
@@ -158,7 +158,7 @@ class Network:
 
         label_smoothing, class_weights: as TrainingStep takes them.
         """
-        inputs = self._checked_inputs(encoded)
+        inputs = self.validity.to_inputs(encoded)
         targets = self.validity.to_labels(labels, len(inputs))
         self.validity.raise_if_marked()
         self.plan(len(inputs), training=True)
@@ -318,16 +318,25 @@ class Network:
 
     @in_turn
     def differentiate(
-        self, inputs: Array, labels: Labels, label_smoothing: float = 0.0, class_weights: Array | None = None
+        self,
+        inputs: Array,
+        labels: Labels,
+        label_smoothing: float = 0.0,
+        class_weights: Array | None = None,
+        images: int | None = None,
+        *,
+        done: Callable[[Layer], None] | None = None,
     ) -> None:
         """Forward and backward of a batch: adds to `loss`, and leaves the gradients in `parameters`.
 
-        labels, label_smoothing, class_weights: as CrossEntropy.add takes them. Raises TypeError or ValueError as run()
-        does, and for labels that are not int32 (N,) and classes, or such MixedLabels.
+        labels, label_smoothing, class_weights, images: as CrossEntropy.add takes them. done: is told of each layer
+        whose gradients are there, from the last one down. Raises TypeError or ValueError as run() does, for labels that
+        are not int32 (N,) and classes, or such MixedLabels, and for images below N.
         """
         readout = self.run(inputs, training=True)
         batch_size, plan = len(inputs), self._planned(len(inputs), training=True)
-        grad = self.loss.add(readout, labels, label_smoothing, class_weights).reshape(-1, *self.layers[-1].out_shape)
+        grad = self.loss.add(readout, labels, label_smoothing, class_weights, images)
+        grad = grad.reshape(-1, *self.layers[-1].out_shape)
         for index in reversed(range(len(plan.stages))):
             stage, slots = plan.stages[index], plan.slots[index]
             below = plan.slots[index - 1] if index else None
@@ -336,6 +345,8 @@ class Network:
             assert slots.backward_workspace is not None
             out = slots.activations(batch_size, with_weight_sum=stage.needs_weight_sum)
             stage.layer.backward(under, grad, out, grad_under, slots.backward_workspace.array)
+            if done is not None:
+                done(stage.layer)
             grad = grad_under
 
     @in_turn
@@ -370,24 +381,6 @@ class Network:
         self.plan(batch_size, training=training)
         assert self._plan is not None
         return self._plan
-
-    # Checks
-
-    def _checked_inputs(self, encoded: Array) -> Array:
-        inputs = self.device.to_device(encoded)
-        if inputs is encoded:
-            inputs = inputs.copy()  # spike_times() comes back to it, and the caller may have changed it by then
-        if inputs.ndim != 4 or inputs.shape[1:] != self.layers[0].in_shape or not len(inputs):
-            raise ValueError(
-                f"encoded must have shape (N, {_commas(self.layers[0].in_shape)}), as encode() returns it, "
-                f"with N at least 1, not {tuple(inputs.shape)}"
-            )
-        if inputs.dtype.kind not in "fiub":
-            raise ValueError(f"encoded must hold numbers, not {inputs.dtype}")
-        inputs = inputs.astype(np.float32, copy=False)
-        if not bool(self.device.xp.isfinite(inputs).all()):
-            raise ValueError("encoded must be finite")
-        return inputs
 
 
 def _grad(slots: StageSlots, batch_size: int) -> Array:

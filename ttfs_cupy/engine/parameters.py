@@ -78,6 +78,11 @@ class Parameters:
         return [part for pair in zip(self._weights, self._potentials, strict=True) for part in pair]
 
     @property
+    def starts(self) -> dict[str, int]:
+        """By a layer's name, where its weights begin; in the layers' order, and so from 0 up."""
+        return {part.layer.name: part.first for part in self._weights}
+
+    @property
     def has_potentials(self) -> bool:
         return bool(self._potentials)
 
@@ -105,6 +110,11 @@ class Parameters:
     def trained_gradients(self) -> Array:
         """dLoss/d(trained), once to_trained_gradients() has been called."""
         return self.gradients if self._standardization is None else self._standardization.trained_gradients
+
+    @in_turn
+    def zero_gradients(self) -> None:
+        """Has `gradients` be those of a batch without images: one launch."""
+        self._device.launch("fill", self.size, self.gradients, 0.0, self.size)
 
     @in_turn
     def to_trained_gradients(self) -> None:

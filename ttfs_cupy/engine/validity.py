@@ -56,6 +56,22 @@ class Validity:
             if not array.flags.c_contiguous:
                 raise ValueError(f"{name} must be C-contiguous, as device.to_device() makes them")
 
+    def to_inputs(self, encoded: Array) -> Array:
+        """What a user calls encoded images as check_inputs wants them, an array of their own on the device. Raises
+        ValueError unless they are finite numbers of that shape; waits for the device."""
+        inputs = self._device.to_device(encoded)
+        if inputs is encoded:
+            inputs = inputs.copy()  # spike_times() comes back to it, and the caller may have changed it by then
+        if inputs.ndim != 4 or inputs.shape[1:] != self._in_shape or not len(inputs):
+            wanted = f"(N, {self._sizes}), as encode() returns it, with N at least 1"
+            raise ValueError(f"encoded must have shape {wanted}, not {tuple(inputs.shape)}")
+        if inputs.dtype.kind not in "fiub":
+            raise ValueError(f"encoded must hold numbers, not {inputs.dtype}")
+        inputs = inputs.astype(np.float32, copy=False)
+        if not bool(self._device.xp.isfinite(inputs).all()):
+            raise ValueError("encoded must be finite")
+        return inputs
+
     def to_labels(self, labels: Labels, count: int) -> Labels:
         """What a user calls labels as check_labels wants them, on the device. Raises ValueError unless they are `count`
         classes, or such MixedLabels; waits for the device."""
@@ -152,12 +168,15 @@ class Validity:
         found = f"one on cuda:{array.device.id}" if is_on_another else _kind(array)
         raise TypeError(f"{name} must be an array on {device.name}, as device.to_device() makes them, not {found}")
 
+    @property
+    def _sizes(self) -> str:
+        """Of an image, as a sentence has them."""
+        return ", ".join(str(size) for size in self._in_shape)
+
     def _check_images(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 4 or shape[1:] != self._in_shape or not shape[0]:
-            wanted = ", ".join(str(size) for size in self._in_shape)
-            raise ValueError(
-                f"inputs must have shape (N, {wanted}), as encode() returns it, with N at least 1, not {tuple(shape)}"
-            )
+            wanted = f"(N, {self._sizes}), as encode() returns it, with N at least 1"
+            raise ValueError(f"inputs must have shape {wanted}, not {tuple(shape)}")
 
 
 def _named(labels: Labels) -> list[tuple[str, Array, type]]:

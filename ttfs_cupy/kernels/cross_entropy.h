@@ -1,6 +1,6 @@
 // Cross-entropy of softmax(potentials), weighted by class, mean over the batch, with its gradient, for both targets: a
-// row's classes are shared out to a team, one thread on a CPU, a warp on a GPU. Called by reductions.cpp and by
-// cooperative/reductions/cross_entropy_rows.cu.
+// row's classes are shared out to a team, one thread on a CPU, a warp on a GPU. The batch may have more images than there
+// are rows: those of other ranks. Called by reductions.cpp and by cooperative/reductions/cross_entropy_rows.cu.
 
 struct Largest {
     float value;
@@ -60,7 +60,7 @@ DEVICE float weight_of(const Target& target, const float* __restrict__ weights) 
 // One class alone. g holds the exponentials of the potentials, less the largest.
 template <typename Team>
 DEVICE void hard_row(const float* __restrict__ m, int label, float weight, const Largest& best, float* __restrict__ g,
-                     float* __restrict__ loss, int rows, int classes) {
+                     float* __restrict__ loss, int images, int classes) {
     float others = 0.0f, own = 0.0f;
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const float power = expf(m[k] - best.value);
@@ -74,7 +74,7 @@ DEVICE void hard_row(const float* __restrict__ m, int label, float weight, const
     // p - 1 of the label as the sum of the other p: a confident answer's gradient would cancel to nothing but rounding
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const float power = g[k];
-        g[k] = weight * ((k == label ? -others : power) / sum / (float)rows);
+        g[k] = weight * ((k == label ? -others : power) / sum / (float)images);
     }
     if (Team::lane() == 0) *loss = weight * (best.place == label ? log1pf(others) : logf(sum) - (m[label] - best.value));
 }
@@ -82,7 +82,7 @@ DEVICE void hard_row(const float* __restrict__ m, int label, float weight, const
 // Several classes.
 template <typename Team>
 DEVICE void soft_row(const float* __restrict__ m, const Target& target, float weight, const Largest& best,
-                     float* __restrict__ g, float* __restrict__ loss, int rows, int classes) {
+                     float* __restrict__ g, float* __restrict__ loss, int images, int classes) {
     float others = 0.0f, distances = 0.0f;
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const float below = m[k] - best.value, power = expf(below);
@@ -93,13 +93,13 @@ DEVICE void soft_row(const float* __restrict__ m, const Target& target, float we
     others = Team::sum(others);
     distances = Team::sum(distances);
     // of the largest 1, but not of one that is not finite
-    const float of_power = reciprocal(others + expf(best.value - best.value)), of_row = reciprocal((float)rows);
+    const float of_power = reciprocal(others + expf(best.value - best.value)), of_image = reciprocal((float)images);
     const float everywhere = target.smoothing * reciprocal((float)classes);
     const float of_first = (1.0f - target.smoothing) * target.share;
     const float of_second = (1.0f - target.smoothing) * (1.0f - target.share);
     for (int k = Team::lane(); k < classes; k += Team::lanes) {
         const float own = (k == target.first ? of_first : 0.0f) + (k == target.second ? of_second : 0.0f);
-        g[k] = weight * ((g[k] * of_power - (everywhere + own)) * of_row);
+        g[k] = weight * ((g[k] * of_power - (everywhere + own)) * of_image);
     }
     if (Team::lane() == 0) {
         // a class that is not wanted may be impossible
@@ -111,12 +111,12 @@ DEVICE void soft_row(const float* __restrict__ m, const Target& target, float we
 }
 
 // m: a row's potentials; weights: of the classes, or null; g: the potentials' gradient; *correct: whether the largest is
-// that of the class with the larger share.
+// that of the class with the larger share. images: of which the gradient is the mean.
 // Team: the `lanes` threads of a row, and what they add up or find together.
 template <typename Team>
 DEVICE void cross_entropy_row(const float* __restrict__ m, const Target& target, const float* __restrict__ weights,
                               float* __restrict__ g, float* __restrict__ loss, int* __restrict__ correct,
-                              bool is_refused, int rows, int classes) {
+                              bool is_refused, int images, int classes) {
     const int trouble = trouble_of(target, classes);
     if (is_refused || trouble) {
         for (int k = Team::lane(); k < classes; k += Team::lanes) g[k] = no_number();
@@ -135,9 +135,9 @@ DEVICE void cross_entropy_row(const float* __restrict__ m, const Target& target,
     const int label = label_of(target);
     const float weight = weight_of(target, weights);
     if (is_one_class(target) && target.smoothing == 0.0f) {
-        hard_row<Team>(m, label, weight, best, g, loss, rows, classes);
+        hard_row<Team>(m, label, weight, best, g, loss, images, classes);
     } else {
-        soft_row<Team>(m, target, weight, best, g, loss, rows, classes);
+        soft_row<Team>(m, target, weight, best, g, loss, images, classes);
     }
     if (Team::lane() == 0) *correct = best.place == label;
 }

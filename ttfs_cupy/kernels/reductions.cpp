@@ -38,18 +38,18 @@ struct Alone {
 
 // potentials, grad: (rows, classes); labels, others, shares, row_loss, row_correct: (rows). others and shares: of images
 // that were mixed, the other one's label and the share of the first, or null. weights: of the classes, or null. marks:
-// engine/validity.py's; where the first is set, there is no loss.
+// engine/validity.py's; where the first is set, there is no loss. images: of the batch that the rows are of.
 KERNEL void cross_entropy(const float* __restrict__ potentials, const int* __restrict__ labels,
                           const int* __restrict__ OPTIONAL others, const float* __restrict__ OPTIONAL shares,
                           float smoothing, const float* __restrict__ OPTIONAL weights, const int* __restrict__ marks,
                           float* __restrict__ grad, float* __restrict__ row_loss, int* __restrict__ row_correct,
-                          int rows, int classes) {
+                          int rows, int images, int classes) {
     const bool is_refused = marks[0] != 0;
     GRID_LOOP(row, rows) {
         const long long first = (long long)row * classes;
         const Target target = target_of(row, labels, others, shares, smoothing);
         cross_entropy_row<Alone>(potentials + first, target, weights, grad + first, row_loss + row, row_correct + row,
-                                 is_refused, rows, classes);
+                                 is_refused, images, classes);
     }
 }
 

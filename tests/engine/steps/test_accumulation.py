@@ -182,8 +182,8 @@ def test_a_gradient_that_is_not_finite_skips_its_groups_step(place: int, monkeyp
     step, real = TrainingStep(net, optimizer, 4, accumulate=3), Network.differentiate
     numbers = iter(range(6))
 
-    def spoils(self: Network, *arguments: Any) -> None:
-        real(self, *arguments)
+    def spoils(self: Network, *arguments: Any, **options: Any) -> None:
+        real(self, *arguments, **options)
         if next(numbers) == place:
             self.parameters.gradients[7] = np.inf
 

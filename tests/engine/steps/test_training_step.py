@@ -240,13 +240,13 @@ def test_launches_differ_where_psp_slope_is_0() -> None:
 
 def plant(training: Training, fault: Callable[[], None]) -> None:
     """The fault happens in every step."""
-    real = training.net.train_step
+    real = training.net.differentiate
 
-    def faulty(*arguments: Any) -> None:
-        real(*arguments)
+    def faulty(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
         fault()
 
-    training.net.train_step = faulty  # type: ignore[method-assign]
+    training.net.differentiate = faulty  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("fault", ["allocation", "expression", "assignment", "read back", "copied in", "waits"])

@@ -215,8 +215,8 @@ def test_an_interruption_while_a_step_is_recorded() -> None:
     training.run()
     real, interrupted = training.net.differentiate, iter([True])
 
-    def interrupt(*arguments: Any) -> None:
-        real(*arguments)
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
         if next(interrupted, False):
             raise KeyboardInterrupt
 

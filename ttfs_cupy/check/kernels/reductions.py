@@ -119,38 +119,41 @@ Targets = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, float, np.ndar
 
 @check(tolerance=1e-6)
 def cross_entropy(trial: KernelTrial) -> None:
-    # rows are the work here: enough of them for several shares; and a batch such as the last one of an epoch
-    for rows, classes in ((70_003, 11), (5, 100), (1, 1)):
+    # rows are the work here: enough of them for several shares; a batch such as the last one of an epoch; and parts of
+    # batches of more images
+    for rows, images, classes in ((70_003, 70_003, 11), (5, 5, 100), (1, 1, 1), (7, 1_000_003, 11), (2, 3, 3)):
         potentials, labels = _potentials(trial, rows, classes)
         for targets in _targets(trial, labels, classes):
             outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
-            results = trial.launch(rows, potentials, *targets, _unmarked(), *outputs, rows, classes)
-            _compare_loss(trial, potentials, targets, *results)
+            results = trial.launch(rows, potentials, *targets, _unmarked(), *outputs, rows, images, classes)
+            _compare_loss(trial, potentials, targets, images, *results)
     for targets, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
-        _compare_refusal(trial, targets, marks, *trial.launch(5, trial.normal(5, 3), *targets, marks, *outputs, 5, 3))
+        results = trial.launch(5, trial.normal(5, 3), *targets, marks, *outputs, 5, 7, 3)
+        _compare_refusal(trial, targets, marks, *results)
 
 
 @check(tolerance=1e-6)
 def cross_entropy_by_blocks(trial: KernelTrial) -> None:
-    # fewer classes than a warp has lanes, as many, more; rows for several blocks, and fewer than a block's warps
-    for rows, classes in ((131, 10), (77, 32), (5, 1000), (300, 33), (1, 1)):
+    # fewer classes than a warp has lanes, as many, more; rows for several blocks, and fewer than a block's warps; of
+    # batches of as many images, and of more
+    for rows, images, classes in ((131, 131, 10), (77, 80, 32), (5, 5, 1000), (300, 1200, 33), (1, 1, 1)):
         potentials, labels = _potentials(trial, rows, classes)
         for targets in _targets(trial, labels, classes):
             outputs = (trial.blank(rows, classes), trial.blank(rows), trial.blank(rows, dtype=np.int32))
             before = _totals()
             untold = np.array([0, INPUTS_OUTSIDE], np.int32)  # of an earlier batch, which does not matter to this one
-            arguments = (potentials, *targets, untold, *outputs, _zero(), before, rows, classes)
+            arguments = (potentials, *targets, untold, *outputs, _zero(), before, rows, images, classes)
             blocks = reductions.blocks_of_warps(rows)
             marks, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
             trial.compare(marks, untold)
-            _compare_loss(trial, potentials, targets, *results)
+            _compare_loss(trial, potentials, targets, images, *results)
             _, row_loss, row_correct = results
             _compare_totals(trial, totals, before, row_loss, row_correct)
             trial.compare(arrived, _zero())
     for targets, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
-        arguments = (trial.normal(5, 3), *targets, marks, *outputs, _zero(), _totals(), 5, 3)
+        arguments = (trial.normal(5, 3), *targets, marks, *outputs, _zero(), _totals(), 5, 7, 3)
         found, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, 1, *arguments)
         _compare_refusal(trial, targets, marks, *results)
         troubles = _troubles(targets)
@@ -233,6 +236,7 @@ def _compare_loss(
     trial: KernelTrial,
     potentials: np.ndarray,
     targets: Targets,
+    images: int,
     grad: np.ndarray,
     row_loss: np.ndarray,
     row_correct: np.ndarray,
@@ -252,7 +256,7 @@ def _compare_loss(
         second = labels if others is None else others
         weight = share * weights[labels].astype(np.float64) + (1 - share) * weights[second].astype(np.float64)
     expected = weight[:, None] * (np.exp(exponents) / sums - wanted)
-    trial.compare(grad, expected / rows, np.where(np.isnan(expected), 0, weight[:, None] / rows))
+    trial.compare(grad, expected / images, np.where(np.isnan(expected), 0, weight[:, None] / images))
     distances = np.where(wanted == 0, 0, wanted * exponents).sum(axis=1)
     expected_loss = weight * (np.log(sums[:, 0]) - distances)
     trial.compare(row_loss, expected_loss, weight + np.abs(expected_loss))

@@ -96,12 +96,14 @@ def wanted_major() -> int | None:
 
 
 def how_to_install(*parts: str) -> str:
-    """The command that installs these of cupy, nvrtc, runtime and cublas, for the installed CuPy's CUDA version."""
+    """The command that installs these of cupy, nvrtc, runtime, cublas, nccl, for the installed CuPy's CUDA version."""
     major = wanted_major() or _DEFAULT_MAJOR
     wheels = []
     for part in parts:
         if part == "cupy":
             wheels.append(f"cupy-cuda{major}x")
+        elif part == "nccl":
+            wheels.append(f"nvidia-nccl-cu{major}")
         else:
             name = "nvidia-cublas" if part == "cublas" else f"nvidia-cuda-{part}"
             # those of CUDA 12 have it in their names, later ones as their own version

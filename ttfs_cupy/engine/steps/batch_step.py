@@ -5,7 +5,8 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ttfs_cupy.data import Batches, MixedLabels
 from ttfs_cupy.data.production import Production
 from ttfs_cupy.device import Array
 from ttfs_cupy.device.streams import NOT_RECORDED, Graph, Streams, refused_call
+from ttfs_cupy.engine.loss import check_images
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.plan import Plan
 from ttfs_cupy.engine.steps.supply import Made, Sent, Supply
@@ -21,12 +23,20 @@ from ttfs_cupy.engine.validity import Labels
 
 logger = logging.getLogger("ttfs_cupy")
 
-# What the launches depend on: the batch size, whether psp_slope is above 0, whether the labels are mixed, and what else
-# a kind of step has.
+# What the launches depend on: how many images are here and how many the whole batch has, whether psp_slope is above 0,
+# whether the labels are mixed, and what else a kind of step has.
 Kind = tuple[int, ...]
 
 # Of how many sets a step keeps the arrays and graphs: those for training, validation and test, and one more
 MOST_SETS = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of the work on a batch. is_recorded: whether it is a graph where there are graphs, or is called every time."""
+
+    call: Callable[[], None]
+    is_recorded: bool = True
 
 
 def is_blocking() -> bool:
@@ -36,6 +46,7 @@ def is_blocking() -> bool:
 
 class BatchStep(ABC):
     """Work on up to `batch_size` images at a time: send() a batch, then run() on it; or run() on each() batch of a set.
+    Where several ranks share batches, these are the images of one rank.
 
     The first batch of a kind is worked on kernel by kernel, which loads the kernels and has cuBLAS set itself up; the
     second is recorded, and from then on replayed. Numbers that change from step to step lie in device memory, so a
@@ -63,34 +74,37 @@ class BatchStep(ABC):
         self._at_hand: Supply | None = None
         self._plan: Callable[[], Plan | None] = lambda: None
         self._warm: set[tuple[Supply, Kind]] = set()
-        self._graphs: dict[tuple[Supply, Kind], Graph] = {}
+        # one after the other
+        self._graphs: dict[tuple[Supply, Kind], list[Callable[[], None]]] = {}
 
     @property
     def graphs(self) -> int:
         """How many kinds of batches are recorded."""
         return len(self._graphs)
 
-    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels) -> None:
+    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels, images: int | None = None) -> None:
         """Hands over a batch: encoded inputs, float32 (n, height, width, channels), and labels, int32 (n,), or
-        MixedLabels.
+        MixedLabels. images: how many the whole batch has, of which these are a rank's share, one at least; None: n.
 
         They stay as they are until run() has returned. On a GPU they are copied while the step before computes. Raises
-        TypeError or ValueError for arrays that are none of this, for more than `batch_size` images, and in a thread
-        other than the first that sent one.
+        TypeError or ValueError for arrays that are none of this, for more than `batch_size` images, for a batch of
+        fewer than its share has, and in a thread other than the first that sent one.
         """
         self._check_thread()
         self._network.validity.check_host_batch(inputs, labels)
         if len(inputs) > self._batch_size:
             raise ValueError(f"a batch of {len(inputs)} images was sent to a step for up to {self._batch_size}")
+        images = check_images(images, len(inputs))
         if self._sent is None:
             with self._network.device.current():
                 self._sent = Sent(self._network.device, self._batch_size, self._network.layers[0].in_shape)
-        self._sent.send(inputs, labels)
+        self._sent.send(inputs, labels, images)
         self._at_hand = self._sent
 
     def each(self, batches: Batches, epoch: int, first: int = 0) -> Iterator[int]:
         """Has the batches of an epoch, from 0, made on the device, one after the other: run() works on the one at hand,
-        whose number of images this gives, once. On a GPU they are a part of the step's graph.
+        whose number of images this gives, once; of several ranks each on its share. On a GPU they are a part of the
+        step's graph.
 
         first: the number, from 0, of the batch to begin with; those before it are passed over.
         Raises UserError for an epoch below 0 and a first batch that the epoch has not, and TypeError or ValueError for
@@ -116,8 +130,9 @@ class BatchStep(ABC):
         made = self._made.pop(batches, None)
         if made is None:
             self._network.validity.check_batches(batches)
-            if batches.batch_size > self._batch_size:
-                raise ValueError(f"batches of {batches.batch_size} images are for a step of up to {self._batch_size}")
+            most = batches.share.most(batches.batch_size)
+            if most > self._batch_size:
+                raise ValueError(f"batches of {most} images are for a step of up to {self._batch_size}")
             if len(self._made) == MOST_SETS:
                 self._forget(next(iter(self._made)))
             made = Made(Production(batches, self._network.device))
@@ -146,13 +161,18 @@ class BatchStep(ABC):
             raise ValueError("there is no batch to work on: send() one first, or have each() make the next")
         return self._at_hand
 
-    def _kind(self, images: int, *, is_mixed: bool) -> Kind:
-        """Of the launches for a batch of so many images, as the network is now."""
-        return images, self._network.psp_slope != 0, is_mixed
+    def _kind(self, supply: Supply) -> Kind:
+        """Of the launches for its batch, as the network is now."""
+        return supply.rows, supply.images, self._network.psp_slope != 0, supply.is_mixed
 
     @abstractmethod
-    def _work(self, inputs: Array, labels: Labels) -> None:
-        """What is done with a batch: launches only."""
+    def _work(self, inputs: Array, labels: Labels, images: int) -> None:
+        """What is done with a batch: launches only. images: how many the whole batch has, of which there may be none
+        here."""
+
+    def _parts(self, supply: Supply) -> Sequence[Part]:
+        """What is done with its batch on a GPU, one part after the other."""
+        return [Part(lambda: self._work(*supply.make(), supply.images))]
 
     def run(self) -> None:
         """Works on the batch at hand. Nothing is read back: it returns before a GPU has done it.
@@ -164,7 +184,7 @@ class BatchStep(ABC):
         with self._network.turns.call():
             if self._streams is None:
                 supply.take()
-                self._work(*supply.make())
+                self._work(*supply.make(), supply.images)
                 return
             self._network.plan(self._batch_size, training=self.training)
             with self._streams.step():
@@ -182,25 +202,31 @@ class BatchStep(ABC):
             assert network.planned is not None
             self._plan = weakref.ref(network.planned)
 
-        def step() -> None:
-            self._work(*supply.make())
-
-        kind = (supply, self._kind(supply.images, is_mixed=supply.is_mixed))
+        kind, parts = (supply, self._kind(supply)), self._parts(supply)
         if kind in self._warm and kind not in self._graphs and self._captures:
-            self._record(streams, kind, step)
+            self._record(streams, kind, parts)
         if kind in self._graphs:
-            self._graphs[kind].launch()
-            network.last_inputs = supply.inputs()
+            for launch in self._graphs[kind]:
+                launch()
+            if supply.rows:
+                network.last_inputs = supply.inputs()
         else:
-            step()
+            for part in parts:
+                part.call()
             self._warm.add(kind)
 
-    def _record(self, streams: Streams, kind: tuple[Supply, Kind], step: Callable[[], None]) -> None:
+    def _record(self, streams: Streams, kind: tuple[Supply, Kind], parts: Sequence[Part]) -> None:
         try:
-            self._graphs[kind] = streams.capture(step)
+            self._graphs[kind] = [
+                self._capture(streams, part.call).launch if part.is_recorded else part.call for part in parts
+            ]
         except NOT_RECORDED as error:
             self._captures = False
             logger.warning(
                 "%s are launched kernel by kernel, not as one CUDA graph: %s cannot be recorded: %s",
                 *(self.called, refused_call(error), error),
             )
+
+    def _capture(self, streams: Streams, work: Callable[[], None]) -> Graph:
+        """Raises one of NOT_RECORDED where it cannot be recorded."""
+        return streams.capture(work)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.validity import Labels
+from ttfs_cupy.ranks.group import ALONE, Group
 
 # Classes whose sizes differ by less than that factor have accuracies whose mean says nothing new.
 UNEVEN = 1.5
@@ -59,7 +60,8 @@ class ClassCounts:
         """Takes in the batch that `network.loss` has been given last. Launches only."""
         self._network.loss.count_classes(labels, self._images, self._correct)
 
-    def read(self) -> ClassTotals:
-        """Waits for the device."""
-        images, correct = (self._network.device.to_host(counts).tolist() for counts in (self._images, self._correct))
+    def read(self, group: Group = ALONE) -> ClassTotals:
+        """Of all ranks of a group together. Waits for the device."""
+        own = np.stack([self._network.device.to_host(counts) for counts in (self._images, self._correct)])
+        images, correct = group.sum(own).tolist()
         return ClassTotals(tuple(images), tuple(correct))

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from ttfs_cupy.common.checks import check_kind
 from ttfs_cupy.common.command import loudness
-from ttfs_cupy.data import Batches
+from ttfs_cupy.data import Batches, Share
 from ttfs_cupy.device import Array
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.loss import Totals
@@ -17,6 +17,7 @@ from ttfs_cupy.engine.steps.class_counts import ClassCounts, ClassTotals
 from ttfs_cupy.engine.steps.firing_rates import FiringRates
 from ttfs_cupy.engine.steps.spike_times import SpikeTimes
 from ttfs_cupy.engine.validity import Labels
+from ttfs_cupy.ranks.group import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -38,24 +39,40 @@ class Evaluation:
 class Evaluator(BatchStep):
     """Measures a network, as it is at the time, in batches of up to `batch_size` images.
 
-    spike_times: whether it counts them, too, which takes a launch more for each spiking layer.
+    spike_times: whether it counts them, too, which takes a launch more for each spiking layer. group: the ranks that
+    share the batches, each of which measures its own images; what they count is added up, so that all get the same
+    Evaluation: that of one rank, but for the rounding of the loss's sum. Where the loss of a batch is not finite, the
+    mean is NaN as with one rank, and not_finite counts the ranks' parts of batches (Totals).
     """
 
     training = False
     called = "evaluations"
 
-    def __init__(self, network: Network, batch_size: int, *, capture: bool = True, spike_times: bool = False):
+    def __init__(
+        self,
+        network: Network,
+        batch_size: int,
+        *,
+        capture: bool = True,
+        spike_times: bool = False,
+        group: Group = ALONE,
+    ):
         super().__init__(network, batch_size, capture=capture)
+        self._group = group
         self._rates, self._classes = FiringRates(network), ClassCounts(network)
         self._times = SpikeTimes(network) if spike_times else None
 
     def over(self, batches: Batches, description: str) -> Evaluation:
-        """Every image of a set. Nothing is read back before the last batch; `network.loss` starts anew.
+        """Every image of a set. Nothing is read back before the last batch; `network.loss` starts anew, and is of this
+        rank's images.
 
         Other threads wait for their turn. Raises TypeError or ValueError for images or labels that do
-        not suit the network.
+        not suit the network, for batches that are not shared as the group is, and LostRankError.
         """
         check_kind("batches", batches, Batches)
+        share = Share(self._group.rank, self._group.size)
+        if batches.share != share:
+            raise ValueError(f"batches must be of {share}, as the evaluator's group is, not of {batches.share}")
         with self._network.turns.take():
             return self._over(batches, description)
 
@@ -73,12 +90,15 @@ class Evaluator(BatchStep):
             made, total=len(batches), desc=description, unit="batch", leave=False, disable=loudness.hides_bars()
         ):
             self.run()
-        totals = network.loss.read()
-        images, counted = totals.images, None if times is None else times.read()
-        rated = rates.read(images), self._classes.read(), rates.read_saturations(images)
+        group = self._group
+        totals = Totals.of_all(group.sum(np.array(network.loss.sums())).tolist())
+        images, counted = totals.images, None if times is None else times.read(group)
+        rated = rates.read(images, group), self._classes.read(group), rates.read_saturations(images, group)
         return Evaluation(totals, *rated, counted)
 
-    def _work(self, inputs: Array, labels: Labels) -> None:
+    def _work(self, inputs: Array, labels: Labels, images: int) -> None:
+        if not len(inputs):
+            return
         readout = self._network.run(inputs, watch=self._watch)
         self._network.loss.add(readout, labels)
         self._classes.add(labels)

@@ -5,6 +5,7 @@ import numpy as np
 from ttfs_cupy.device import Array, reductions
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.ranks.group import ALONE, Group
 
 
 class FiringRates:
@@ -27,17 +28,18 @@ class FiringRates:
         if layer.is_spiking:
             reductions.count_spikes(self._device, output, self._t_win, self._counts[layer.name])
 
-    def read(self, images: int) -> dict[str, float]:
-        """The rates by layer, over so many images; waits for the device."""
-        return self._shares(0, images)
+    def read(self, images: int, group: Group = ALONE) -> dict[str, float]:
+        """The rates by layer, over so many images of all ranks of a group; waits for the device."""
+        return self._shares(0, images, group)
 
-    def read_saturations(self, images: int) -> dict[str, float]:
+    def read_saturations(self, images: int, group: Group = ALONE) -> dict[str, float]:
         """Likewise the share of neurons that fired as the window opened, at x = T, where no gradient passes."""
-        return self._shares(1, images)
+        return self._shares(1, images, group)
 
-    def _shares(self, column: int, images: int) -> dict[str, float]:
+    def _shares(self, column: int, images: int, group: Group) -> dict[str, float]:
+        own = [self._device.to_host(self._counts[layer.name])[:, column].sum() for layer in self._layers]
+        counts = group.sum(np.array(own, np.int64)).tolist()
         return {
-            layer.name: int(self._device.to_host(self._counts[layer.name])[:, column].sum())
-            / max(1, images * layer.neurons)
-            for layer in self._layers
+            layer.name: count / max(1, images * layer.neurons)
+            for layer, count in zip(self._layers, counts, strict=True)
         }

@@ -5,6 +5,7 @@ import numpy as np
 from ttfs_cupy.device import Array, reductions
 from ttfs_cupy.engine.layers import Layer
 from ttfs_cupy.engine.network import Network
+from ttfs_cupy.ranks.group import ALONE, Group
 
 
 class SpikeTimes:
@@ -27,6 +28,7 @@ class SpikeTimes:
         if layer.is_spiking:
             reductions.count_spike_times(self._device, output, self._window, self._counts[layer.name])
 
-    def read(self) -> dict[str, np.ndarray]:
-        """By layer, from time 0 to the window's end: int64 (SPIKE_TIME_BINS,). Waits for the device."""
-        return {name: self._device.to_host(counts.sum(axis=0)) for name, counts in self._counts.items()}
+    def read(self, group: Group = ALONE) -> dict[str, np.ndarray]:
+        """By layer, from time 0 to the window's end, of all ranks of a group: int64 (SPIKE_TIME_BINS,). Waits for the
+        device."""
+        return {name: group.sum(self._device.to_host(counts.sum(axis=0))) for name, counts in self._counts.items()}

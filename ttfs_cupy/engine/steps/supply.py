@@ -17,7 +17,11 @@ class Supply(Protocol):
 
     @property
     def images(self) -> int:
-        """How many the batch at hand has."""
+        """How many the batch at hand has, at all ranks together."""
+
+    @property
+    def rows(self) -> int:
+        """How many of them make() returns."""
 
     @property
     def is_mixed(self) -> bool:
@@ -49,10 +53,10 @@ class Sent:
         of_labels: list[Layout] = [((batch_size,), dtype) for dtype in (np.int32, np.int32, np.float32)]
         streams = device.streams
         self._feed = Feed(device, streams, [((batch_size, *shape), np.float32), *of_labels]) if streams else None
-        self.images, self.is_mixed = 0, False
+        self.images, self.rows, self.is_mixed = 0, 0, False
 
-    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels) -> None:
-        self.images, self.is_mixed = len(inputs), isinstance(labels, MixedLabels)
+    def send(self, inputs: np.ndarray, labels: np.ndarray | MixedLabels, images: int) -> None:
+        self.images, self.rows, self.is_mixed = images, len(inputs), isinstance(labels, MixedLabels)
         given = (inputs, *labels.arrays) if isinstance(labels, MixedLabels) else (inputs, labels)
         if self._feed is not None:
             with self._device.alone():
@@ -80,6 +84,10 @@ class Made:
         self.production = production
         self.images, self.is_mixed = 0, production.mixes
         self.is_at_hand, self.begun, self.is_kept = False, 0, True
+
+    @property
+    def rows(self) -> int:
+        return self.production.count(self.images)
 
     def begin(self, epoch: int, passed: int = 0) -> int:
         """Begins an epoch, of which so many images are passed over, and gives its number among those begun. Raises

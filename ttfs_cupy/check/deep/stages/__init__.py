@@ -25,6 +25,7 @@ STAGES = (
     _stage("compile", "compilation", most=75, least=15),
     _stage("check", "checks", most=150, least=20),
     _stage("graph", "graphs", most=75, least=10),
+    _stage("ranks", "ranks", most=60, least=10),
     _stage("layers", "layers", most=110, least=10),
     _stage("profile", "profiles", most=60, least=10),
     _stage("parity", "parity", most=45, least=10),

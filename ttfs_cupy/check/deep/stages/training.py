@@ -63,7 +63,7 @@ class _Making(BatchStep):
     training = True
     called = "batches"
 
-    def _work(self, inputs: Array, labels: Labels) -> None:
+    def _work(self, inputs: Array, labels: Labels, images: int) -> None:
         pass
 
 

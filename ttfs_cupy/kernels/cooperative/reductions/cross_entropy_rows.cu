@@ -23,20 +23,20 @@ struct WholeWarp {
 // potentials, grad: (rows, classes); labels, others, shares, row_loss, row_correct: (rows). others and shares: of images
 // that were mixed, the other one's label and the share of the first, or null. weights: of the classes, or null. totals:
 // add_batch's, which a batch that was refused leaves as they are. marks: engine/validity.py's; where the first is set,
-// there is no loss. arrived: 0 between two launches. Five blocks to a multiprocessor: left to itself, the compiler makes it
+// there is no loss. arrived: 0 between two launches. images: of the batch that the rows are of. Five blocks to a multiprocessor: left to itself, the compiler makes it
 // more, and spills.
 KERNEL void __launch_bounds__(THREADS, 5) cross_entropy_by_blocks(
     const float* __restrict__ potentials, const int* __restrict__ labels, const int* __restrict__ OPTIONAL others,
     const float* __restrict__ OPTIONAL shares, float smoothing, const float* __restrict__ OPTIONAL weights, int* marks,
     float* __restrict__ grad, float* row_loss, int* row_correct, int* arrived, double* __restrict__ totals, int rows,
-    int classes) {
+    int images, int classes) {
     const bool is_refused = marks[0] != 0;
     const int at_once = gridDim.x * (THREADS / WARP);
     for (int row = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP; row < rows; row += at_once) {
         const long long first = (long long)row * classes;
         const Target target = target_of(row, labels, others, shares, smoothing);
         cross_entropy_row<WholeWarp>(potentials + first, target, weights, grad + first, row_loss + row,
-                                     row_correct + row, is_refused, rows, classes);
+                                     row_correct + row, is_refused, images, classes);
     }
     if (!arrives_last(arrived, gridDim.x)) return;
     double loss = 0.0;
