@@ -20,6 +20,7 @@ needs_emulator = pytest.mark.skipif(why_not() is not None, reason=str(why_not())
 RANKS = (1, 2, 3, 4, 8)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 40))
 def test_shares_are_a_batch_in_its_order_as_even_as_can_be(size: int, ranks: int) -> None:
     shares = [Share(rank, ranks) for rank in range(ranks)]

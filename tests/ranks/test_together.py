@@ -38,13 +38,15 @@ class Ended:
     err: str
 
 
-def run(size: int, *acts: str, dead: int | None = None) -> list[Ended]:
-    """Ranks that act so. dead: one that does not end by itself, and is killed once the others have ended."""
+def run(size: int, *acts: str, dead: int | None = None, last_counts: int | None = None) -> list[Ended]:
+    """Ranks that act so. dead: one that does not end by itself, and is killed after the others. last_counts: how
+    many ranks the last one takes for all, if not size."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     ranks = []
     for rank in range(size):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        count = last_counts if last_counts and rank == size - 1 else size
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         ranks.append(started([*SCRIPT, *acts], {**here(), **{k: str(v) for k, v in place.items()}}))
     ended = {}
     try:
@@ -122,6 +124,13 @@ def test_rank_0s_mistake_is_told_as_ever(acts: str) -> None:
     assert [(rank.code, rank.err) for rank in ranks] == [(2, "error: the data are not here\n"), (2, "")]
 
 
+def test_ranks_that_do_not_fit_are_refused_once() -> None:
+    ranks = run(2, last_counts=3)
+    assert ranks[1].err == ""
+    assert re.fullmatch(r"error: rank 1 \(.*\) is one of 3 ranks and rank 0 \(.*\) one of 2: start .*\n", ranks[0].err)
+    assert [rank.code for rank in ranks] == [2, 2]
+
+
 def test_what_differs_is_told_once() -> None:
     ranks = run(3, "2:differs")
     host = socket.gethostname()
@@ -195,10 +204,15 @@ class TestMpi:
         assert f"error: rank {rank} (" in ended.stderr
         assert "has ended without a word" in ended.stderr
 
-    def test_a_mistake_is_told(self) -> None:
+    def test_a_mistake_is_told_by_rank_0_alone(self) -> None:
         ended = self.run("2:fails")
-        assert ended.returncode
-        assert re.search(r"error: rank 2 \(.*\) has ended: the data are not here\n", ended.stderr)
+        assert re.fullmatch(r"error: rank 2 \(.*\) has ended: the data are not here\n", ended.stderr)
+        assert (ended.returncode, ended.stdout) == (2, "")
+
+    def test_a_signal_at_one_rank_interrupts_all(self) -> None:
+        ended = self.run("1:is_interrupted")
+        assert ended.stderr == "interrupted\n"
+        assert ended.returncode > 128
 
     def test_processes_that_mpi_does_not_know(self) -> None:
         """As srun starts them without --mpi: each is one of one for MPI."""

@@ -170,9 +170,20 @@ def test_an_interrupted_rank_is_no_error(
     zero.lost()
     assert zero.watch.loss is not None
     assert (zero.watch.loss.code, zero.watch.loss.is_interrupted) == (143, True)
+    zero.far[3].close()
     # rank 0 saves what it has, for however long that takes
     time.sleep(0.2)
     assert (exits, capfd.readouterr().err) == ([], "")
+
+
+def test_others_end_once_an_interrupted_rank_0_has_left(pulses: Callable[..., Pulses], exits: list[int]) -> None:
+    one = pulses(1, Seconds(beat=0.05, grace=0.05))
+    one.say(0, lost=2, sentence="", code=143, is_interrupted=True, is_sudden=False)
+    one.lost()
+    time.sleep(0.2)
+    assert exits == []
+    one.say(0, ended="KeyboardInterrupt", code=130, is_interrupted=True)
+    wait_until(lambda: exits == [130])
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,13 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.common.version import __version__
-from ttfs_cupy.ranks.door import Door, come, reason_of
+from ttfs_cupy.ranks.door import Door, RefusedError, come, reason_of
 from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place, local_rank
 from ttfs_cupy.ranks.star import Star
 from ttfs_cupy.ranks.watch import SECONDS, Seconds, Watch
+
+__all__ = ["SECONDS", "RefusedError", "join"]
 
 MPI4PY = ("mpi4py, by which the processes of mpirun and srun meet,", "pip install 'ttfs-cupy[mpi]'")
 # bytes of what rank 0 tells by MPI

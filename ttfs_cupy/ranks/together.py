@@ -36,9 +36,14 @@ def together(command: Callable[[Group], int | None], seconds: "Seconds | None" =
     if here.size == 1:
         return command(ALONE)
     # most runs are of one process, and need none of what is behind this
-    from ttfs_cupy.ranks.meeting import SECONDS, join
+    from ttfs_cupy.ranks.meeting import SECONDS, RefusedError, join
 
-    return _run(command, join(here, os.environ, seconds or SECONDS))
+    try:
+        group = join(here, os.environ, seconds or SECONDS)
+    except RefusedError:
+        # rank 0 tells it
+        return command_line.USER_ERROR
+    return _run(command, group)
 
 
 def _run(command: Callable[[Group], int | None], group: "Star") -> int | None:

@@ -82,11 +82,13 @@ class Watch:
         self._answered: set[int] = set()
         # ranks that have come to the end of their work, and rank 0's exit code at that end
         self._done: set[int] = set()
+        # ranks that have said that they end
+        self._leaving: set[int] = set()
         self._code: int | None = None
         self.loss: Loss | None = None
         # whether all that follows from the loss has been said and done
         self._is_settled = False
-        self._is_ending = self._is_closed = self._rank_0_leaves = False
+        self._is_ending = self._is_closed = self._has_grace = False
         self.thread = threading.Thread(target=self._run, name="ttfs_pulse", daemon=True)
         renew_in_children(self)
 
@@ -176,7 +178,7 @@ class Watch:
         process has ended."""
         with self._changed:
             self._changed.wait_for(
-                lambda: not self._pulses or (self._rank_0_leaves and not until_gone), self._seconds.order
+                lambda: not self._pulses or (0 in self._leaving and not until_gone), self._seconds.order
             )
 
     def close(self) -> None:
@@ -225,7 +227,7 @@ class Watch:
             self._take(rank, word)
         except (OSError, EOFError):
             self._drop(rank)
-            if not self._is_over:
+            if not self._is_over and rank not in self._leaving:
                 self._lose(rank, "has ended without a word: it was killed, or its machine or the network is down")
             return
         except (messages.MessageError, LookupError, TypeError, ValueError):
@@ -255,7 +257,7 @@ class Watch:
             is_interrupted, is_said = bool(word["is_interrupted"]), rank == 0
             code = int(word["code"]) if is_said or is_interrupted else command_line.USER_ERROR
             self._know(Loss(rank, sentence, code, is_interrupted), is_said=is_said)
-            self._note(lambda: setattr(self, "_rank_0_leaves", rank == 0))
+            self._note(lambda: self._leaving.add(rank))
 
     def _note(self, change: Callable[[], object]) -> None:
         with self._changed:
@@ -281,17 +283,15 @@ class Watch:
 
     def _know(self, loss: Loss, *, is_said: bool | None = None) -> None:
         """The first loss counts: others follow from it."""
+        # rank 0 may still save what it has, where a signal has ended another rank
+        if loss.rank == 0 or not loss.is_interrupted:
+            self._limit(loss.code)
         with self._changed:
             if self.loss is not None:
                 return
             self.loss = loss
             callbacks, self._callbacks = self._callbacks, []
             self._changed.notify_all()
-        if not loss.is_interrupted:
-            last = threading.Timer(self._seconds.grace, os._exit, (loss.code or command_line.USER_ERROR,))
-            last.daemon = True
-            with contextlib.suppress(RuntimeError):
-                last.start()
         said = self._rank != 0 if is_said is None else is_said
         if not said and not loss.is_interrupted:
             command_line.complain(loss.sentence)
@@ -304,6 +304,16 @@ class Watch:
             with contextlib.suppress(Exception):
                 callback()
         self._note(lambda: setattr(self, "_is_settled", True))
+
+    def _limit(self, code: int) -> None:
+        """Has this process end within some seconds, whatever it is at."""
+        if self._has_grace:
+            return
+        self._has_grace = True
+        last = threading.Timer(self._seconds.grace, os._exit, (code or command_line.USER_ERROR,))
+        last.daemon = True
+        with contextlib.suppress(RuntimeError):
+            last.start()
 
     def _say_last(self, word: dict[str, Any]) -> None:
         """To all, and waits until they have heard it: what is on its way as a process ends may be lost."""

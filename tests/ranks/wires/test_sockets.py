@@ -108,7 +108,7 @@ def test_abort_ends_a_call_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
         timer = threading.Timer(0.1, made[0].abort)
         timer.start()
         begun = time.monotonic()
-        with pytest.raises(LostRankError):
+        with pytest.raises(LostRankError, match="has ended: it was aborted"):
             made[0].all_reduce(np.zeros(3, np.float32))
         timer.join()
         # and the rank at the other end hears of it

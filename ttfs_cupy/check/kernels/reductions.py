@@ -119,8 +119,7 @@ Targets = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, float, np.ndar
 
 @check(tolerance=1e-6)
 def cross_entropy(trial: KernelTrial) -> None:
-    # rows are the work here: enough of them for several shares; a batch such as the last one of an epoch; and parts of
-    # batches of more images
+    # enough rows, the work here, for several shares; a batch such as an epoch's last one; and parts of larger batches
     for rows, images, classes in ((70_003, 70_003, 11), (5, 5, 100), (1, 1, 1), (7, 1_000_003, 11), (2, 3, 3)):
         potentials, labels = _potentials(trial, rows, classes)
         for targets in _targets(trial, labels, classes):
@@ -129,14 +128,13 @@ def cross_entropy(trial: KernelTrial) -> None:
             _compare_loss(trial, potentials, targets, images, *results)
     for targets, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
-        results = trial.launch(5, trial.normal(5, 3), *targets, marks, *outputs, 5, 7, 3)
-        _compare_refusal(trial, targets, marks, *results)
+        arguments = (trial.normal(5, 3), *targets, marks, *outputs, 5, 7, 3)
+        _compare_refusal(trial, targets, marks, *trial.launch(5, *arguments))
 
 
 @check(tolerance=1e-6)
 def cross_entropy_by_blocks(trial: KernelTrial) -> None:
-    # fewer classes than a warp has lanes, as many, more; rows for several blocks, and fewer than a block's warps; of
-    # batches of as many images, and of more
+    # fewer classes than a warp has lanes, as many, more; rows for several blocks, fewer than a block's warps, parts
     for rows, images, classes in ((131, 131, 10), (77, 80, 32), (5, 5, 1000), (300, 1200, 33), (1, 1, 1)):
         potentials, labels = _potentials(trial, rows, classes)
         for targets in _targets(trial, labels, classes):
@@ -148,8 +146,7 @@ def cross_entropy_by_blocks(trial: KernelTrial) -> None:
             marks, *results, arrived, totals = trial.launch_blocks(reductions.CROSS_ENTROPY, blocks, *arguments)
             trial.compare(marks, untold)
             _compare_loss(trial, potentials, targets, images, *results)
-            _, row_loss, row_correct = results
-            _compare_totals(trial, totals, before, row_loss, row_correct)
+            _compare_totals(trial, totals, before, *results[1:])
             trial.compare(arrived, _zero())
     for targets, marks in _refused():
         outputs = (trial.blank(5, 3), trial.blank(5), trial.blank(5, dtype=np.int32))
@@ -247,21 +244,20 @@ def _compare_loss(
     share = np.ones(rows) if shares is None else shares.astype(np.float64)
     wanted = np.zeros((rows, classes))
     wanted[every, labels] += share
-    wanted[every, labels if others is None else others] += 1 - share
+    second = labels if others is None else others
+    wanted[every, second] += 1 - share
     wanted = (1 - smoothing) * wanted + smoothing / classes
     exponents = m - m.max(axis=1, keepdims=True)
     sums = np.exp(exponents).sum(axis=1, keepdims=True)
-    weight = np.ones(rows)
-    if weights is not None:
-        second = labels if others is None else others
-        weight = share * weights[labels].astype(np.float64) + (1 - share) * weights[second].astype(np.float64)
+    of_class = np.ones(classes) if weights is None else weights.astype(np.float64)
+    weight = share * of_class[labels] + (1 - share) * of_class[second]
     expected = weight[:, None] * (np.exp(exponents) / sums - wanted)
     trial.compare(grad, expected / images, np.where(np.isnan(expected), 0, weight[:, None] / images))
     distances = np.where(wanted == 0, 0, wanted * exponents).sum(axis=1)
     expected_loss = weight * (np.log(sums[:, 0]) - distances)
     trial.compare(row_loss, expected_loss, weight + np.abs(expected_loss))
     finite = np.isfinite(m).all(axis=1)
-    mostly = labels if others is None else np.where(share >= 0.5, labels, others)
+    mostly = np.where(share >= 0.5, labels, second)
     trial.compare(row_correct[finite], (m.argmax(axis=1) == mostly)[finite], 0.0)
 
 

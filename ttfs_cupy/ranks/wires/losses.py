@@ -16,3 +16,9 @@ def raise_lost(group: Group, reason: str) -> NoReturn:
         group.check()
         time.sleep(0.01)
     raise LostRankError(f"the exchange of gradients has ended: {reason}")
+
+
+def raise_aborted(group: Group) -> NoReturn:
+    """The same of a wire that this rank has aborted: for a loss, which the group knows, or as it fails itself."""
+    group.check()
+    raise LostRankError("the exchange of gradients has ended: it was aborted")

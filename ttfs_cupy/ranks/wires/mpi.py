@@ -8,7 +8,7 @@ import numpy as np
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks.group import Group
-from ttfs_cupy.ranks.wires.losses import raise_lost
+from ttfs_cupy.ranks.wires.losses import raise_aborted, raise_lost
 from ttfs_cupy.ranks.wires.sums import add
 
 # Seconds between two looks at whether a call is over. MPI's own wait would spin on a core that kernels need; and many
@@ -67,7 +67,7 @@ class MpiWire:
         while not self._are_over(requests):
             self._group.check()
             if self._is_aborted:
-                raise_lost(self._group, "it was aborted")
+                raise_aborted(self._group)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ttfs_cupy.common.machine.forks import renew_in_children
 from ttfs_cupy.ranks.group import Group
-from ttfs_cupy.ranks.wires.losses import raise_lost
+from ttfs_cupy.ranks.wires.losses import raise_aborted, raise_lost
 from ttfs_cupy.ranks.wires.sums import add
 
 # What is sent as one message, and the most of another rank's gradients that rank 0 holds, in float32 values.
@@ -38,6 +38,7 @@ class SocketsWire:
             if each.family != socket.AF_UNIX:
                 # a message's last bytes must not wait for the receiver's word on those before
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._is_aborted = False
         self._piece = np.empty(PIECE, np.float32)
         renew_in_children(self)
 
@@ -78,10 +79,13 @@ class SocketsWire:
         return self._group.members[rank].named(rank)
 
     def _raise_lost(self, rank: int, error: Exception) -> NoReturn:
+        if self._is_aborted:
+            raise_aborted(self._group)
         reason = str(error) or "it has closed its connection"
         raise_lost(self._group, f"{self._name(rank)} is out of reach ({reason})")
 
     def abort(self) -> None:
+        self._is_aborted = True
         for each in self._sockets:
             # one that the other end has closed cannot be shut down
             with suppress(OSError):
