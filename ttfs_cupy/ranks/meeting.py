@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ MOST = 1 << 12
 LAST_PORT = (1 << 16) - 1
 # A wire's own connection is needed only where there is no MPI to carry gradients between CPUs.
 CONTROL, PULSE, LINK = "control", "pulse", "link"
+# Of MPICH and its relatives: in which the processes of a machine meet
+SEGMENTS = "/dev/shm/mpich_"
 
 
 def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seconds = SECONDS) -> Star:
@@ -62,6 +65,7 @@ def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> St
     addresses = [(host, invitation["port"]) for host in (["127.0.0.1"] if near else []) + invitation["hosts"]]
     key = bytes.fromhex(invitation["key"])
     group = _met(here, environment, door, addresses, key, (CONTROL, PULSE), seconds)
+    forget_names()
     atexit.register(_finalize, mpi, group.watch, seconds.grace)
     return group
 
@@ -86,6 +90,22 @@ def _mpi(here: Place) -> Any:
             "this MPI is built for (srun --mpi=list)"
         )
     return mpi
+
+
+def forget_names() -> None:
+    """Takes the names off the shared memory of MPICH that this process has; the memory goes with the last process then.
+
+    For when all ranks have begun MPI, since they find the memory by its name. Otherwise a rank that is killed leaves
+    some MB behind, and worse: the name is made of the launcher's number for the job, which Slurm gives again to a job
+    that it has put back into its queue. MPICH 5.0 then takes the old memory for the new one, and fails as it begins.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            _, _, path = line.partition("/")
+            if f"/{path}".startswith(SEGMENTS):
+                # another rank of this machine may have been first
+                with suppress(OSError):
+                    Path(f"/{path}").unlink()
 
 
 def _finalize(mpi: Any, watch: Watch, seconds: float) -> None:

@@ -30,6 +30,8 @@ REASONS = (
     "stays open",
 )
 OF_SHELLS = re.compile(r"""(?:'[^']*'|"[^"]*"|[^'"|<>;&$`()])*[|<>;&$`(]""")
+# what starts several processes of what comes behind its options
+LAUNCHERS = ("mpirun", "srun", "torchrun")
 # of other programs than ours, those whose lines change nothing that matters
 HARMLESS = ("cat ", "cd ", "cp ", "head ", "ls ", "make -C ", "mkdir ", "paste ", "tail ")
 LONG = ("bench", "check")
@@ -56,7 +58,7 @@ def check(block: Block) -> None:
     """Lines of a block that is not run: those that are commands of ours must be accepted."""
     for number, line in command_lines(block):
         place = f"{block.page.name}:{number}: {line}"
-        for part in re.split(r"\s(?:\||&&|;)\s", line):
+        for part in re.split(r"\s(?:\||&&|;)\s", line.removesuffix(" &")):
             words = shlex.split(part, comments=True)
             name, arguments = ours(words)
             if name is None:
@@ -68,6 +70,8 @@ def check(block: Block) -> None:
 def ours(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """A command's name, or a module's, and its arguments; None for what is none of ours."""
     words = list(dropwhile(lambda word: "=" in word, words))
+    if words and words[0] in LAUNCHERS and "ttfs" in words:
+        words = words[words.index("ttfs") :]
     if not words:
         return None, []
     program, *rest = words
