@@ -42,10 +42,11 @@ def assumptions(given: Assumptions, gpus: Sequence[str], between: Sequence[str])
     lines = ["Assumptions, beside those of python -m ttfs_cupy.benchmarks.gpu_model", *given.lines()]
     for name in gpus:
         link = NVLINKS[name]
-        within, outside = link.most_by_ll
+        within, in_two, in_more = link.most_by_ll
         lines.append(
             f"{f'NVLink, {name}:':22}{link.bandwidth:g} GB/s each way of {link.nominal:g} ({link.source}); by LL "
-            f"{within:g} at most, {outside:g} between machines (NCCL, llMaxBws)"
+            f"{within:g} at most, {in_two:g} in two machines, {in_more:g} in more (NCCL, llMaxBws); a hop of a ring "
+            f"between machines takes {link.overhead:g} microseconds at least (NCCL, getNetOverhead)"
         )
     for name in between:
         network = NETWORKS[name]
@@ -53,9 +54,11 @@ def assumptions(given: Assumptions, gpus: Sequence[str], between: Sequence[str])
     lines.append(
         "Ways of NCCL 2.28 (src/graph/tuning.cc): microseconds of a call, of a hop by NVLink and by network, and"
     )
-    lines.append("the share of the bandwidth")
+    lines.append(
+        "the shares of the bandwidth in one machine and in several, a tree's for large sizes (treeCorrectionFactor)"
+    )
     lines += [
-        f"  {f'{way.algorithm} {way.name}:':20}{way.base:g}, {way.nvlink:g}, {way.network:g}, {way.share:.3g}"
+        f"  {f'{way.algorithm} {way.name}:':20}{way.base:g}, {way.nvlink:g}, {way.network:g}, {way.within:.3g}, {way.between:.3g}"
         for way in PROTOCOLS
     ]
     return "\n".join(lines)
