@@ -15,8 +15,8 @@ class Row:
 
     found: of a step, round by round, by side; milliseconds: medians of its seconds. efficiency: a step of the share
     alone to one with the exchange. not_overlapped: the share of the step that the exchange makes it longer by. hidden:
-    of the time that ranks wait for sums with the exchange after backward, the share that they do not wait with it beside
-    backward, where waits are counted, as on CPUs, else hidden_by_steps: the same of how much longer steps are with it.
+    of the time that ranks wait for sums with the exchange after backward, the share that they do not wait with it
+    beside it, where waits are counted, as on CPUs, else hidden_by_steps: the same of how much longer steps are with it.
     times_one: images a second to those of rank 0 alone with the whole batch; problem: why there are none. bytes: what a
     rank gives, and gets, in a step; ring_bytes: what it sends where the ranks are a ring. None: of one rank, or where
     the exchange costs nothing.
@@ -116,6 +116,6 @@ def legend(rounds: int, steps_per_turn: int) -> str:
         "alone: a rank's share without exchange. overlapped: with it beside backward, as in training. after: with it,\n"
         "once backward is done. exchange: by itself. whole: the whole batch at one rank, while the others wait.\n"
         "images/s: overlapped. efficiency: alone to overlapped. not overlapped: of the step, what the exchange adds.\n"
-        "hidden: of the time that ranks wait for sums, that it is less beside backward than after it (on CPUs). by steps:\n"
+        "hidden: of the time that ranks wait for sums after backward, what they do not beside it (on CPUs). by steps:\n"
         "the same of how much longer steps are with it, a difference of medians. times one: whole to overlapped."
     )

@@ -46,9 +46,9 @@ _TREE_LL, _TREE_LL128, _TREE_SIMPLE = (
     (*(0.9,) * 7, 0.8, 0.7, 0.6, 0.6, 0.5, 0.5, 0.5, 0.5, 0.6, 0.7, 0.8, 0.7, 0.7, 0.8, 0.9, 0.9),
 )
 
-# Half of what LL sends are flags, of LL128 one sixteenth; a tree has 92 % of a ring's bandwidth, by LL a 3.8th of that,
-# and by LL128 7 of 9 within a machine. The plateau of a ring by Simple, x 1.4, is of 64 bytes a channel and rank on: all
-# sizes for which it would be taken. What is left out: docs/scaling.md.
+# Half of what LL sends are flags, of LL128 one sixteenth; a tree has 92 % of a ring's bandwidth, by LL a 3.8th of
+# that, and by LL128 7 of 9 within a machine. The plateau of a ring by Simple, x 1.4, is from 64 bytes a channel and
+# rank on: all sizes for which it would be taken. What is left out: docs/scaling.md.
 PROTOCOLS = (
     Protocol("LL", "ring", 6.6, 0.6, 2.7, 0.5, 0.5),
     Protocol("LL128", "ring", 14.0, 1.9, 4.0, 0.92, 0.92),

@@ -45,8 +45,8 @@ def all_reduce(size: int, ranks: int, fabric: Fabric) -> Exchange:
 
 
 def half_of_it(size: int, ranks: int, fabric: Fabric) -> float:
-    """The time of a reduce-scatter, or of an all-gather: once around the ring, where an all-reduce goes twice. They have
-    no tree."""
+    """The time of a reduce-scatter, or of an all-gather: once around the ring, where an all-reduce goes twice. There
+    is no tree for them."""
     if ranks == 1:
         return 0.0
     rings = [way for way in PROTOCOLS if way.algorithm == "ring"]
