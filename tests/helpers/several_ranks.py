@@ -1,12 +1,12 @@
 """`ttfs-train` over several processes of this machine, as torchrun's variables start it."""
 
 import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from helpers.children import Child
 from helpers.commands import Outcome
+from helpers.ports import free_port
 from ttfs_cupy import train as train_command
 
 
@@ -15,7 +15,7 @@ def launched(
 ) -> list[Child]:
     """The ranks, in their order, which have begun. folder: takes what they say; rank 0 works in it, and the others in
     folders of their own, as on other machines. at_rank: other arguments, for some."""
-    port = _free_port()
+    port = free_port()
     return [
         Child(_command(rank, size, port, (at_rank or {}).get(rank, arguments), folder), folder / f"rank-{rank}")
         for rank in range(size)
@@ -44,10 +44,3 @@ def _command(rank: int, size: int, port: int, arguments: Sequence[str | Path], f
         return train_command.main([str(argument) for argument in arguments])
 
     return work
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

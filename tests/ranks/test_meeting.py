@@ -1,5 +1,6 @@
 """How ranks meet at an address, each rank a thread, and who may come to rank 0's door meanwhile."""
 
+import errno
 import json
 import os
 import socket
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.ports import free_port
+from helpers.waiting import wait_until
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks import door as doors
@@ -26,11 +29,6 @@ from ttfs_cupy.ranks.watch import Seconds
 KEY = b"a key of this run"
 KINDS = ("control", "pulse")
 SHORT = Seconds(meeting=1.0, beat=0.1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def environment(rank: int, size: int, port: int, host: str = "127.0.0.1") -> dict[str, str]:
@@ -148,10 +146,10 @@ def test_wishes_reach_rank_0() -> None:
     with met(3) as groups:
         assert groups[0].take_wishes().end is groups[0].take_wishes().save is False
         groups[2].wish(save=True)
-        until(lambda: groups[0].take_wishes().save)
+        wait_until(lambda: groups[0].take_wishes().save)
         assert not groups[0].take_wishes().save
         groups[1].wish(end=True)
-        until(lambda: groups[0].take_wishes().end)
+        wait_until(lambda: groups[0].take_wishes().end)
         assert groups[0].take_wishes().end
         groups[0].wish(save=True)
         assert groups[0].take_wishes().save
@@ -162,13 +160,6 @@ def test_links_are_a_wires_own() -> None:
         assert [sorted(group.links) for group in groups] == [[1, 2], [0], [0]]
         groups[0].links[2].send_bytes(b"to rank 2")
         assert groups[2].links[0].recv_bytes() == b"to rank 2"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_rank_0_that_never_comes() -> None:
@@ -212,12 +203,12 @@ def test_ranks_that_count_differently() -> None:
 
 
 @contextmanager
-def a_door(size: int = 2, seconds: float = 5.0) -> Iterator[tuple[Door, "Future[Any]"]]:
+def a_door(size: int = 2, seconds: float = 5.0, late: float = 60.0) -> Iterator[tuple[Door, "Future[Any]"]]:
     """A door at which rank 0 waits for the others."""
     door = Door("127.0.0.1", 0, KEY)
     with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
         stack.callback(door.close)
-        yield door, pool.submit(door.admit, Member.here(), size, KINDS, seconds)
+        yield door, pool.submit(door.admit, Member.here(), size, KINDS, seconds, late)
 
 
 def greeting(rank: int, size: int = 2, process: int = 5, version: str = doors.__version__) -> dict[str, Any]:
@@ -231,8 +222,8 @@ def called(door: Door, greeting: dict[str, Any], key: bytes = KEY, seconds: floa
 def test_two_ranks_of_one_number() -> None:
     with a_door(size=3) as (door, admitted):
         first = ThreadPoolExecutor(1).submit(called, door, greeting(1, 3, process=5))
-        until(lambda: not first.done())
-        time.sleep(0.2)
+        # it has come by both kinds, and is seated: its first connection is listened to
+        wait_until(lambda: len(door._selector.get_map()) == 3)
         sentence = r"two processes are rank 1: rank 1 \(node2, process 5\) and rank 1 \(node2, process 6\): number them"
         with pytest.raises(RefusedError, match=sentence):
             called(door, greeting(1, 3, process=6))
@@ -259,11 +250,7 @@ def test_a_rank_beyond_the_last() -> None:
 
 def test_a_rank_that_ends_while_others_are_missing() -> None:
     with a_door(size=3, seconds=60.0) as (door, admitted):
-        come = doors._called(
-            [("127.0.0.1", door.port)], KEY, {**greeting(1, 3), "kind": "control"}, time.monotonic() + 3, 3, {}
-        )
-        time.sleep(0.1)
-        come.close()
+        seated(door, 3).close()
         with pytest.raises(UserError, match=r"rank 1 \(node2, process 5\) has ended while all were to meet"):
             admitted.result()
 
@@ -272,8 +259,112 @@ def test_a_wrong_key_opens_nothing() -> None:
     with a_door(seconds=1.5) as (door, admitted):
         with pytest.raises(UserError, match="what answers there is not rank 0 of this run"):
             called(door, greeting(1), key=b"another run's", seconds=0.5)
-        with pytest.raises(UserError, match=r"[1-9]\d* connections? had not the run's key"):
+        with pytest.raises(UserError, match=r"[1-9]\d* connections? did not show the run's key"):
             admitted.result()
+
+
+def seated(door: Door, size: int) -> Connection:
+    """Rank 1's first connection, which rank 0 has accepted."""
+    about = {**greeting(1, size), "kind": "control"}
+    return doors._called([("127.0.0.1", door.port)], KEY, about, time.monotonic() + 3, 3, {})
+
+
+def test_who_has_come_waits_for_the_next_one_for_a_shorter_time() -> None:
+    with a_door(size=4, seconds=60.0, late=0.3) as (door, admitted):
+        first = seated(door, 4)
+        said = (
+            r"3 ranks have not come to rank 0 within 0\.3 s of the last that came, at port \d+ \(of 4 ranks 1, 2, 3\)"
+        )
+        with pytest.raises(UserError, match=said) as refusal:
+            admitted.result(10)
+        assert messages.receive(first) == {"refused": str(refusal.value)}
+        first.close()
+
+
+def test_greetings_without_the_key_are_counted_and_no_others() -> None:
+    with a_door(seconds=1.0) as (door, admitted), ExitStack() as stack:
+        for _ in range(3):
+            _garbage(stack.enter_context(socket.create_connection(("127.0.0.1", door.port))))
+        # it has the key, and says nonsense
+        knock(door).send_bytes(b"[]")
+        with pytest.raises(UserError, match=r"; 3 connections did not show the run's key:"):
+            admitted.result()
+
+
+@pytest.mark.parametrize("drips", [False, True])
+def test_strangers_who_say_little_keep_nobody_waiting(drips: bool) -> None:
+    with a_door(seconds=60.0) as (door, admitted), ExitStack() as stack:
+        strangers = [stack.enter_context(socket.create_connection(("127.0.0.1", door.port))) for _ in range(20)]
+        for stranger in strangers if drips else []:
+            stranger.sendall(b"\0\0\0\xffx")
+        begun = time.monotonic()
+        called(door, greeting(1))
+        assert len(admitted.result()) == 1
+        # less than one of them may take
+        assert time.monotonic() < begun + doors.SECONDS_TO_GREET
+
+
+def test_a_greeting_has_so_many_seconds_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "SECONDS_TO_GREET", 0.5)
+    with a_door(seconds=60.0) as (door, admitted):
+        with socket.create_connection(("127.0.0.1", door.port)) as stranger, pytest.raises(OSError):
+            stranger.sendall(b"\0\0\0\xff")
+            for _ in range(100):
+                stranger.sendall(b"x")
+                time.sleep(0.05)
+        called(door, greeting(1))
+        assert len(admitted.result()) == 1
+
+
+def test_more_strangers_than_are_greeted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "SECONDS_TO_GREET", 0.2)
+    monkeypatch.setattr(doors, "MOST_AT_ONCE", 2)
+    with a_door(seconds=60.0) as (door, admitted), ExitStack() as stack:
+        for _ in range(7):
+            stack.enter_context(socket.create_connection(("127.0.0.1", door.port)))
+        called(door, greeting(1), seconds=10)
+        assert len(admitted.result()) == 1
+
+
+def test_what_answers_and_drips_is_not_rank_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "SECONDS_TO_ANSWER", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            while True:
+                try:
+                    accepted, _ = server.accept()
+                    accepted.sendall(b"\0\0\0\xff")
+                    while True:
+                        accepted.sendall(b"x")
+                        time.sleep(0.05)
+                except OSError:
+                    if server.fileno() < 0:
+                        return
+
+        Thread(target=drip, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(UserError, match=r"within 1 s \(what answers there is not rank 0 of this run"):
+            joined(environment(1, 2, server.getsockname()[1]))
+        assert time.monotonic() < begun + 5
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_door(size=3, seconds=60.0) as (door, admitted):
+        first = seated(door, 3)
+
+        def full(_listener: socket.socket) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(socket.socket, "accept", full)
+        with socket.create_connection(("127.0.0.1", door.port)):
+            said = (
+                r"cannot take in another rank \(Too many open files\): for 3 ranks it has 4 connections, and may open"
+            )
+            with pytest.raises(UserError, match=said) as refusal:
+                admitted.result(10)
+        assert messages.receive(first) == {"refused": str(refusal.value)}
 
 
 def _nothing(stranger: socket.socket) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers import rank_script
+from helpers.ports import free_port
 from helpers.processes import ends, started
 
 import ttfs_cupy
@@ -41,8 +42,7 @@ class Ended:
 def run(size: int, *acts: str, dead: int | None = None, last_counts: int | None = None) -> list[Ended]:
     """Ranks that act so. dead: one that does not end by itself, and is killed after the others. last_counts: how
     many ranks the last one takes for all, if not size."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     ranks = []
     for rank in range(size):
         count = last_counts if last_counts and rank == size - 1 else size
