@@ -23,14 +23,14 @@ pytest.importorskip("mpi4py")
 pytestmark = pytest.mark.skipif(MPIRUN is None, reason="needs mpirun")
 
 
-def begun(*arguments: str | Path) -> "subprocess.Popen[str]":
+def begun(*arguments: str | Path, command: str = "train") -> "subprocess.Popen[str]":
     assert MPIRUN is not None
     # Open MPI has to be told that ranks may share a core, and that root may start them
     allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     allowed |= {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [MPIRUN, "-n", "2", sys.executable, "-m", "ttfs_cupy.train", *map(str, arguments)]
-    return started(command, {**os.environ, **allowed, "PYTHONPATH": path})
+    words = [MPIRUN, "-n", "2", sys.executable, "-m", f"ttfs_cupy.{command}", *map(str, arguments)]
+    return started(words, {**os.environ, **allowed, "PYTHONPATH": path})
 
 
 def test_mpi_gives_the_bits_that_sockets_give(tmp_path: Path) -> None:
@@ -57,3 +57,22 @@ def test_ctrl_c_at_mpirun_ends_a_run_in_order(tmp_path: Path) -> None:
     process = begun("--resume", run, "--set", f"training.epochs={epochs + 1}")
     out, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, err) == (0, "") and "test accuracy" in out
+
+
+def test_a_mistake_in_the_arguments_is_said_once() -> None:
+    process = begun("quickstart", "--bogus")
+    out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 2
+    assert (out, err.count("unrecognized arguments: --bogus")) == ("", 1)
+
+
+def test_a_sweep_is_no_command_for_several_processes(tmp_path: Path) -> None:
+    process = begun("quickstart", "--output", tmp_path / "sweep", command="sweep")
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 2
+    assert re.fullmatch(
+        r"error: a sweep is one process, which starts those of its runs, and \w+ and \w+ in the environment say that "
+        r"this one is rank 0 of 2: start it by itself, not by mpirun, srun or torchrun\n",
+        err,
+    )
+    assert not (tmp_path / "sweep").exists()

@@ -359,9 +359,7 @@ def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(socket.socket, "accept", full)
         with socket.create_connection(("127.0.0.1", door.port)):
-            said = (
-                r"cannot take in another rank \(Too many open files\): for 3 ranks it has 4 connections, and may open"
-            )
+            said = r"cannot take in another rank \(Too many open files\): for 3 ranks it has 4 connections, and may"
             with pytest.raises(UserError, match=said) as refusal:
                 admitted.result(10)
         assert messages.receive(first) == {"refused": str(refusal.value)}
