@@ -35,14 +35,15 @@ from ttfs_cupy.experiment.trainer import Trainer
 from ttfs_cupy.experiment.watching.loggers import require as require_loggers
 from ttfs_cupy.experiment.wiring import Wiring, wired
 from ttfs_cupy.ranks.group import Group
-from ttfs_cupy.ranks.together import together
+from ttfs_cupy.ranks.together import said_once, together
 
 logger = logging.getLogger("ttfs_cupy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parsed = parser().parse_args(arguments)
+    with said_once():
+        parsed = parser().parse_args(arguments)
     command = _resume if parsed.resume is not None else _start
 
     def over(group: Group) -> None:

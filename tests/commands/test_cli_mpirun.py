@@ -36,3 +36,20 @@ def test_ctrl_c_at_mpirun_ends_a_run_in_order(tmp_path: Path) -> None:
     epochs = len(metrics(run))
     done = ran(2, *TRAIN, "--resume", run, "--set", f"training.epochs={epochs + 1}")
     assert (done.returncode, done.stderr) == (0, "") and "test accuracy" in done.stdout
+
+
+def test_a_mistake_in_the_arguments_is_said_once() -> None:
+    done = ran(2, *TRAIN, "quickstart", "--bogus")
+    assert done.returncode == 2
+    assert (done.stdout, done.stderr.count("unrecognized arguments: --bogus")) == ("", 1)
+
+
+def test_a_sweep_is_no_command_for_several_processes(tmp_path: Path) -> None:
+    done = ran(2, "-m", "ttfs_cupy.sweep", "quickstart", "--output", tmp_path / "sweep")
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: a sweep is one process, which starts those of its runs, and \w+ and \w+ in the environment say that "
+        r"this one is rank 0 of 2: start it by itself, not by mpirun, srun or torchrun\n",
+        done.stderr,
+    )
+    assert not (tmp_path / "sweep").exists()

@@ -38,7 +38,7 @@ def test_two_ranks_say_and_keep_what_one_does(alone: Path, two: Path) -> None:
     said = (two.parent / "said").read_text()
     shares = [line for line in said.splitlines() if line.startswith("  of each batch")]
     assert shares == ["  of each batch of 128 images a rank has 64"]
-    assert re.search(r"^2 ranks train as one: ranks 0 and 1 on \S+ \(cpu\)$", said, re.M)
+    assert re.search(r"^2 ranks train as one: ranks 0 and 1 on \S+ \(cpu; processes \d+, \d+\)$", said, re.M)
     assert re.search(r"^  gradients go by sockets: [\d.]+ MiB a step, in 1 bucket$", said, re.M)
     assert {path.name for path in two.iterdir()} == {path.name for path in alone.iterdir()} == FILES
     assert [set(line) for line in metrics(two)] == [set(line) for line in metrics(alone)]

@@ -135,6 +135,22 @@ class TestTrouble:
         self.cupy(monkeypatch, fail)
         assert devices.cuda_trouble() == f"CuPy cannot use the GPU ({said})"
 
+    def test_the_driver_begins_before_cupy_which_keeps_pythons_lock(self, monkeypatch):
+        calls = []
+
+        class Driver:
+            def cuInit(self, flags):  # noqa: N802
+                calls.append(("cuInit", flags))
+
+        def count():
+            calls.append("getDeviceCount")
+            return 1
+
+        monkeypatch.setattr(cupy_library.ctypes, "CDLL", lambda name: Driver())
+        self.cupy(monkeypatch, count)
+        assert devices.cuda_trouble() is None
+        assert calls == [("cuInit", 0), "getDeviceCount"]
+
     def test_no_driver(self, monkeypatch):
         def fail(name):
             raise OSError(name)

@@ -1,5 +1,6 @@
 """A command of several ranks that does as it is told, by RANK:ACT or all:ACT; its seconds are short."""
 
+import atexit
 import json
 import os
 import signal
@@ -71,6 +72,11 @@ def _leave() -> None:
     _die()
 
 
+def _linger() -> None:
+    """Has work left after the end, which takes longer than SECONDS.grace."""
+    atexit.register(time.sleep, 3 * SECONDS.grace)
+
+
 def _hang() -> None:
     """Looks at nothing, as in a library's call."""
     time.sleep(60)
@@ -86,6 +92,7 @@ ACTS: dict[str, Callable[[], object]] = {
     "dies": _die,
     "stops": _stop,
     "leaves": _leave,
+    "lingers": _linger,
 }
 
 if __name__ == "__main__":

@@ -1,36 +1,28 @@
-"""How ranks meet at an address, each rank a thread, and who may come to rank 0's door meanwhile."""
+"""How ranks meet at an address, each rank a thread."""
 
-import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from multiprocessing.connection import Connection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.ports import free_port
+from helpers.waiting import wait_until
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks import door as doors
 from ttfs_cupy.ranks import meeting, messages
-from ttfs_cupy.ranks.door import Door, RefusedError, come
-from ttfs_cupy.ranks.members import Member
+from ttfs_cupy.ranks.door import RefusedError
 from ttfs_cupy.ranks.place import place
 from ttfs_cupy.ranks.star import CommonError, Star
 from ttfs_cupy.ranks.watch import Seconds
 
-KEY = b"a key of this run"
-KINDS = ("control", "pulse")
 SHORT = Seconds(meeting=1.0, beat=0.1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def environment(rank: int, size: int, port: int, host: str = "127.0.0.1") -> dict[str, str]:
@@ -148,10 +140,10 @@ def test_wishes_reach_rank_0() -> None:
     with met(3) as groups:
         assert groups[0].take_wishes().end is groups[0].take_wishes().save is False
         groups[2].wish(save=True)
-        until(lambda: groups[0].take_wishes().save)
+        wait_until(lambda: groups[0].take_wishes().save)
         assert not groups[0].take_wishes().save
         groups[1].wish(end=True)
-        until(lambda: groups[0].take_wishes().end)
+        wait_until(lambda: groups[0].take_wishes().end)
         assert groups[0].take_wishes().end
         groups[0].wish(save=True)
         assert groups[0].take_wishes().save
@@ -162,13 +154,6 @@ def test_links_are_a_wires_own() -> None:
         assert [sorted(group.links) for group in groups] == [[1, 2], [0], [0]]
         groups[0].links[2].send_bytes(b"to rank 2")
         assert groups[2].links[0].recv_bytes() == b"to rank 2"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_rank_0_that_never_comes() -> None:
@@ -211,136 +196,28 @@ def test_ranks_that_count_differently() -> None:
                 task.result()
 
 
-@contextmanager
-def a_door(size: int = 2, seconds: float = 5.0) -> Iterator[tuple[Door, "Future[Any]"]]:
-    """A door at which rank 0 waits for the others."""
-    door = Door("127.0.0.1", 0, KEY)
-    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
-        stack.callback(door.close)
-        yield door, pool.submit(door.admit, Member.here(), size, KINDS, seconds)
+def test_what_answers_and_drips_is_not_rank_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "SECONDS_TO_ANSWER", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
 
+        def drip() -> None:
+            while True:
+                try:
+                    accepted, _ = server.accept()
+                    accepted.sendall(b"\0\0\0\xff")
+                    while True:
+                        accepted.sendall(b"x")
+                        time.sleep(0.05)
+                except OSError:
+                    if server.fileno() < 0:
+                        return
 
-def greeting(rank: int, size: int = 2, process: int = 5, version: str = doors.__version__) -> dict[str, Any]:
-    return {"rank": rank, "size": size, "version": version, "member": ["node2", process, "machine 2"]}
-
-
-def called(door: Door, greeting: dict[str, Any], key: bytes = KEY, seconds: float = 3.0) -> Any:
-    return come([("127.0.0.1", door.port)], key, greeting, KINDS, seconds)
-
-
-def test_two_ranks_of_one_number() -> None:
-    with a_door(size=3) as (door, admitted):
-        first = ThreadPoolExecutor(1).submit(called, door, greeting(1, 3, process=5))
-        until(lambda: not first.done())
-        time.sleep(0.2)
-        sentence = r"two processes are rank 1: rank 1 \(node2, process 5\) and rank 1 \(node2, process 6\): number them"
-        with pytest.raises(RefusedError, match=sentence):
-            called(door, greeting(1, 3, process=6))
-        for task in (first, admitted):
-            with pytest.raises(UserError, match=sentence):
-                task.result()
-
-
-def test_another_version() -> None:
-    with a_door() as (door, admitted):
-        with pytest.raises(RefusedError, match=r"rank 1 \(node2, process 5\) runs ttfs_cupy 0\.0\.7 and rank 0"):
-            called(door, greeting(1, version="0.0.7"))
-        with pytest.raises(UserError, match=r"install the same version"):
-            admitted.result()
-
-
-def test_a_rank_beyond_the_last() -> None:
-    with a_door() as (door, admitted):
-        with pytest.raises(RefusedError, match=r"two processes are rank 0: rank 0 .* and rank 0 "):
-            called(door, greeting(0))
-        with pytest.raises(UserError, match="number them from 0 up"):
-            admitted.result()
-
-
-def test_a_rank_that_ends_while_others_are_missing() -> None:
-    with a_door(size=3, seconds=60.0) as (door, admitted):
-        come = doors._called(
-            [("127.0.0.1", door.port)], KEY, {**greeting(1, 3), "kind": "control"}, time.monotonic() + 3, 3, {}
-        )
-        time.sleep(0.1)
-        come.close()
-        with pytest.raises(UserError, match=r"rank 1 \(node2, process 5\) has ended while all were to meet"):
-            admitted.result()
-
-
-def test_a_wrong_key_opens_nothing() -> None:
-    with a_door(seconds=1.5) as (door, admitted):
-        with pytest.raises(UserError, match="what answers there is not rank 0 of this run"):
-            called(door, greeting(1), key=b"another run's", seconds=0.5)
-        with pytest.raises(UserError, match=r"[1-9]\d* connections? had not the run's key"):
-            admitted.result()
-
-
-def _nothing(stranger: socket.socket) -> None:
-    pass
-
-
-def _garbage(stranger: socket.socket) -> None:
-    stranger.sendall(b"GET / HTTP/1.1\r\nHost: node1\r\n\r\n" * 10)
-
-
-def _huge(stranger: socket.socket) -> None:
-    # a message's length: as many bytes as none may have
-    stranger.sendall(b"\x7f\xff\xff\xff" + b"x" * 1000)
-
-
-def _huger(stranger: socket.socket) -> None:
-    stranger.sendall(b"\xff\xff\xff\xff" + b"\x7f" * 8 + b"x" * 1000)
-
-
-def _silent(stranger: socket.socket) -> None:
-    time.sleep(0.3)
-
-
-@pytest.mark.parametrize("say", [_nothing, _garbage, _huge, _huger, _silent])
-def test_strangers_at_the_door(say: Callable[[socket.socket], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "SECONDS_TO_GREET", 1)
-    with a_door() as (door, admitted):
-        with socket.create_connection(("127.0.0.1", door.port)) as stranger:
-            say(stranger)
-            if say is not _silent:
-                stranger.close()
-            _connections, members = called(door, greeting(1))
-        assert len(members) == 2
-        assert admitted.result()[0].member.host == "node2"
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "x",
-        {},
-        {**greeting(1), "kind": "control", "rank": "1"},
-        {**greeting(1), "kind": "control", "rank": True},
-        {**greeting(1), "kind": "control", "member": ["node2", "5", "m"]},
-        {**greeting(1), "kind": "control", "member": []},
-        {**greeting(1), "kind": "x" * 10_000},
-        {**greeting(1), "kind": "another"},
-    ],
-)
-def test_greetings_of_another_form(said: Any) -> None:
-    """Of one who has the key, which at an address is no secret."""
-    with a_door() as (door, admitted):
-        deadline = time.monotonic() + 3
-        stranger = knock(door)
-        stranger.send_bytes(json.dumps(said).encode())
-        called(door, greeting(1))
-        assert len(admitted.result()) == 1
-        assert time.monotonic() < deadline
-        stranger.close()
-
-
-def knock(door: Door) -> Connection:
-    """A connection that has shown that it knows the key."""
-    connection = doors._connection(socket.create_connection(("127.0.0.1", door.port)))
-    doors.answer_challenge(connection, KEY)
-    doors.deliver_challenge(connection, KEY)
-    return connection
+        Thread(target=drip, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(UserError, match=r"within 1 s \(what answers there is not rank 0 of this run"):
+            joined(environment(1, 2, server.getsockname()[1]))
+        assert time.monotonic() < begun + 5
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_another_program_at_rank_0s_port() -> None:

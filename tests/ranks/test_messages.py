@@ -1,5 +1,7 @@
 """Values and arrays on a connection."""
 
+import os
+import struct
 from multiprocessing import Pipe
 from threading import Thread
 
@@ -51,6 +53,34 @@ def test_what_is_too_large_is_not_read() -> None:
     messages.send(near, "a" * 100)
     with pytest.raises(OSError):
         messages.receive(far, most=50)
+
+
+@given(st.lists(JSON, max_size=5), st.lists(st.integers(1, 40), min_size=1, max_size=20))
+def test_values_come_in_whatever_pieces(values: list[object], pieces: list[int]) -> None:
+    near, far = Pipe()
+    for value in values:
+        messages.send(near, value)
+    near.close()
+    sent = b"".join(iter(lambda: os.read(far.fileno(), 1 << 16), b""))
+    near, far_again = Pipe()
+    incoming, came = messages.Incoming(far_again, most=1 << 20), []
+    while sent:
+        piece, sent = sent[: pieces[0]], sent[pieces[0] :]
+        pieces = pieces[1:] + pieces[:1]
+        os.write(near.fileno(), piece)
+        came += incoming.read()
+    assert came == values
+    near.close()
+    with pytest.raises(EOFError):
+        incoming.read()
+
+
+@pytest.mark.parametrize("size", [-1, 51])
+def test_what_comes_is_bounded(size: int) -> None:
+    near, far = Pipe()
+    os.write(near.fileno(), struct.pack("!i", size))
+    with pytest.raises(messages.MessageError, match="too many bytes"):
+        messages.Incoming(far, most=50).read()
 
 
 def test_what_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:

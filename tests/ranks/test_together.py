@@ -15,9 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers import rank_script
+from helpers.ports import free_port
 from helpers.processes import ends, started
+from helpers.waiting import wait_until
 
 import ttfs_cupy
 from ttfs_cupy.ranks.group import ALONE
@@ -41,13 +44,11 @@ class Ended:
 def run(size: int, *acts: str, dead: int | None = None, last_counts: int | None = None) -> list[Ended]:
     """Ranks that act so. dead: one that does not end by itself, and is killed after the others. last_counts: how
     many ranks the last one takes for all, if not size."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     ranks = []
     for rank in range(size):
         count = last_counts if last_counts and rank == size - 1 else size
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        ranks.append(started([*SCRIPT, *acts], {**here(), **{k: str(v) for k, v in place.items()}}))
+        ranks.append(started([*SCRIPT, *acts], {**here(), **variables(rank, count, port)}))
     ended = {}
     try:
         for rank in sorted(range(size), key=lambda rank: rank == dead):
@@ -60,6 +61,11 @@ def run(size: int, *acts: str, dead: int | None = None, last_counts: int | None 
         for process in ranks:
             process.kill()
     return [ended[rank] for rank in range(size)]
+
+
+def variables(rank: int, size: int, port: int) -> dict[str, str]:
+    values = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {name: str(value) for name, value in values.items()}
 
 
 def here() -> dict[str, str]:
@@ -100,6 +106,12 @@ def test_a_killed_rank_is_named_once(rank: int) -> None:
     assert ranks[first].err.startswith(f"error: {name} has ended without a word: it was killed, or its machine or")
     assert said(ranks) == ranks[first].err
     assert said(ranks).count("\n") == 1
+
+
+def test_who_dies_with_rank_0_does_not_have_to_say_it() -> None:
+    ranks = run(3, "0:dies", "1:dies")
+    assert [each.code for each in ranks] == [-signal.SIGKILL, -signal.SIGKILL, 2]
+    assert "has ended without a word" in said(ranks)
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -157,6 +169,30 @@ def test_a_signal_at_one_rank_interrupts_all(rank: int) -> None:
     assert min(each.code for each in ranks) > 128
 
 
+def test_ctrl_c_while_ranks_meet_is_told_once() -> None:
+    """A terminal's reaches all of them."""
+    port = free_port()
+    ranks = [started(SCRIPT, {**here(), **variables(rank, 3, port)}) for rank in range(2)]
+    try:
+        # rank 0 waits for the third, and rank 1 has come
+        wait_until(lambda: connections(ranks[1].pid) == 3)
+        # to both at once, as neither goes on in between
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGCONT):
+            for process in ranks:
+                process.send_signal(number)
+        ended = [process.communicate(timeout=LONGEST) for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert [process.returncode for process in ranks] == [130, 130]
+    assert ended == [("", "interrupted\n"), ("", "")]
+
+
+def connections(process: int) -> int:
+    found = psutil.Process(process).net_connections("tcp")
+    return sum(each.status == psutil.CONN_ESTABLISHED for each in found)
+
+
 def test_a_rank_that_hangs_as_another_dies_is_ended() -> None:
     before = time.monotonic()
     ranks = run(3, "2:dies", "1:hangs")
@@ -196,6 +232,11 @@ class TestMpi:
         assert (ended.returncode, ended.stderr) == (7, "")
         assert place == {"rank": 0, "size": 3, "local_rank": 0, "local_size": 3, "meeting": "mpi"}
         assert len(set(processes)) == 3
+
+    def test_what_a_rank_does_after_an_orderly_end_keeps_nobody_waiting(self) -> None:
+        """MPI is ended by then, for which all wait."""
+        ended = self.run("0:lingers")
+        assert (ended.returncode, ended.stderr) == (7, "")
 
     @pytest.mark.parametrize("rank", [0, 2])
     def test_a_killed_rank_is_named(self, rank: int) -> None:

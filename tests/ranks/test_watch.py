@@ -1,6 +1,7 @@
 """The pulse between ranks, whose other end the test holds."""
 
 import os
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,10 +96,17 @@ def test_a_rank_whose_pulse_ends(pulses: Callable[..., Pulses], capfd: pytest.Ca
         assert (word["lost"], word["sentence"]) == (2, f"rank 2 (node1, process 102) {WORD}")
 
 
-@pytest.mark.parametrize(("rank", "says"), [(1, True), (2, True), (3, False)])
+@pytest.mark.parametrize(("rank", "dead", "says"), [(1, [], True), (2, [], True), (3, [], False), (3, [102], True)])
 def test_rank_0s_loss_is_said_once_a_machine(
-    rank: int, says: bool, pulses: Callable[..., Pulses], capfd: pytest.CaptureFixture[str]
+    rank: int,
+    dead: list[int],
+    says: bool,
+    pulses: Callable[..., Pulses],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """By the lowest rank there that has not died with it."""
+    monkeypatch.setattr(Member, "lives", lambda self: self.process not in dead)
     other = pulses(rank)
     other.far[0].close()
     assert other.lost() == f"rank 0 (node0, process 100) {WORD}"
@@ -145,6 +153,33 @@ def test_what_has_come_is_heard_before_silence_is_told(
     assert zero.watch.loss is None
 
 
+def test_all_may_be_stopped_for_a_while(pulses: Callable[..., Pulses], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by Ctrl-Z and fg: nothing has come meanwhile."""
+    zero = pulses(0, Seconds(beat=0.05, silence=30.0))
+    real, shift = time.monotonic, [0.0]
+    monkeypatch.setattr("ttfs_cupy.ranks.watch.time.monotonic", lambda: real() + shift[0])
+    for _ in range(3):
+        with zero.watch._sending:
+            time.sleep(0.1)
+            shift[0] += 100.0
+        time.sleep(0.2)
+        assert zero.watch.loss is None
+
+
+def test_half_a_word_hides_nobodys_silence(pulses: Callable[..., Pulses]) -> None:
+    zero = pulses(0, Seconds(beat=0.05, silence=0.5))
+    os.write(zero.far[1].fileno(), b"\0\0\0\x05{")
+    assert "has said nothing for 0.5 s" in zero.lost()
+
+
+def test_a_word_in_pieces_is_one(pulses: Callable[..., Pulses]) -> None:
+    zero = pulses(0)
+    for byte in struct.pack("!i", 24) + b'{"end": true, "saves":3}' + struct.pack("!i", 2) + b"{}":
+        os.write(zero.far[1].fileno(), bytes([byte]))
+    wait_until(lambda: zero.watch._asked[1] == 3)
+    assert zero.watch.loss is None
+
+
 def test_a_process_that_has_not_ended_in_time_is_ended(pulses: Callable[..., Pulses], exits: list[int]) -> None:
     one = pulses(1, Seconds(beat=0.05, grace=0.2))
     one.say(0, ended="the disk is full", code=141, is_interrupted=False)
@@ -187,7 +222,17 @@ def test_others_end_once_an_interrupted_rank_0_has_left(pulses: Callable[..., Pu
 
 
 @pytest.mark.parametrize(
-    "text", [b"x", b"[]x", b'{"ended": 1}', b'{"saves": "x", "end": 1}', b"5", b'{"lost": 1}', b"\xff" * 70_000]
+    "text",
+    [
+        b"x",
+        b"[]x",
+        b'{"ended": 1}',
+        b'{"saves": "x", "end": 1}',
+        b'{"saves": Infinity, "end": 1}',
+        b"5",
+        b'{"lost": 1}',
+        b"\xff" * 70_000,
+    ],
 )
 def test_what_is_no_word_is_a_loss(text: bytes, pulses: Callable[..., Pulses]) -> None:
     zero = pulses(0)

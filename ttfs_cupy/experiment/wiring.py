@@ -61,12 +61,16 @@ def wire_of(group: Group, device: Device) -> Wire:
 
 
 def _processes(group: Group, devices: list[str]) -> str:
-    """4 ranks train as one: ranks 0 and 1 on node1 (cuda:0, cuda:1), ..."""
+    """4 ranks train as one: ranks 0 and 1 on node1 (cuda:0, cuda:1; processes 71 and 72), ...
+
+    A launcher's message of a process that has died may name its number alone.
+    """
     hosts: dict[str, list[int]] = {}
     for rank, member in enumerate(group.members):
         hosts.setdefault(member.host, []).append(rank)
     told = (
-        f"{_ranks(ranks)} on {host} ({listed(dict.fromkeys(devices[r] for r in ranks))})"
+        f"{_ranks(ranks)} on {host} ({listed(dict.fromkeys(devices[r] for r in ranks))}; "
+        f"process{'es' * (len(ranks) > 1)} {listed([str(group.members[r].process) for r in ranks], MOST_HOSTS)})"
         for host, ranks in hosts.items()
     )
     return f"{group.size} ranks train as one: {listed(told, MOST_HOSTS)}"

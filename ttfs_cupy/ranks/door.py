@@ -2,14 +2,16 @@
 
 import os
 import resource
+import selectors
 import socket
-import struct
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
+from multiprocessing import AuthenticationError, Pipe
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from queue import SimpleQueue
 from typing import Any
 
 from ttfs_cupy.common.errors import UserError
@@ -20,8 +22,10 @@ from ttfs_cupy.ranks.members import Member
 
 # bytes of a greeting, and of the answer, which has a member for each rank
 MOST_GREETING, MOST_ANSWER = 1 << 12, 64 << 20
-# for each read of a stranger's greeting
-SECONDS_TO_GREET = 5.0
+# in which a stranger has greeted, in all; how many may be at it at once, and others wait
+SECONDS_TO_GREET, MOST_AT_ONCE = 5.0, 128
+# in which rank 0 answers, which may have a thousand others to greet
+SECONDS_TO_ANSWER = 15.0
 # between two calls at a door at which nobody answers
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 # what comes of a greeting with somebody who is no rank of this run
@@ -42,7 +46,10 @@ class Guest:
 
 class Door:
     """Listens until all ranks have come. host: an address of this machine, by name or number; empty: all of them.
-    port 0: whichever is free. Raises OSError."""
+    port 0: whichever is free. Raises OSError.
+
+    Whoever comes is greeted by a thread of its own: one that says nothing, or little, keeps nobody waiting.
+    """
 
     def __init__(self, host: str, port: int, key: bytes):
         self._key = key
@@ -54,28 +61,41 @@ class Door:
             self._listener = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=True)
         else:
             self._listener = socket.create_server(("", port), backlog=1024)
+        self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
+        # greetings that are over, each with whether the key was shown, and a word on the pipe for each
+        self._greeted: SimpleQueue[tuple[Connection, dict[str, Any] | None, bool]] = SimpleQueue()
+        self._woken, self._waker = Pipe(duplex=False)
+        self._at_it = 0
+        # made once: of a thousand ranks
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
 
     def close(self) -> None:
-        self._listener.close()
+        self._selector.close()
+        for each in (self._listener, self._woken, self._waker):
+            each.close()
 
-    def admit(self, own: Member, size: int, kinds: Sequence[str], seconds: float) -> list[Guest]:
-        """Waits until all other ranks have come, each with a connection of every kind. Raises UserError, which they are
-        told, where one does not come or does not fit."""
+    def admit(self, own: Member, size: int, kinds: Sequence[str], seconds: float, late: float) -> list[Guest]:
+        """Waits until all other ranks have come, each with a connection of every kind: so many seconds in all, and
+        after one has come at most `late` for the next. Raises UserError, which they are told, where one does not come
+        or does not fit."""
         _make_room(size * len(kinds))
         guests: dict[int, Guest] = {}
-        deadline = time.monotonic() + seconds
+        last = deadline = time.monotonic() + seconds
+        limit = f"{seconds:g} s"
         try:
             while len(guests) < size - 1 or any(len(guest.connections) < len(kinds) for guest in guests.values()):
-                connection = self._accept(guests, deadline)
-                if connection is None:
-                    raise UserError(self._absent(guests, size, kinds, seconds))
-                greeting = self._greeting(connection, kinds)
-                if greeting is None:
-                    self._strangers += 1
-                    connection.close()
-                    continue
+                came = self._next(guests, size, kinds, deadline)
+                if came is None:
+                    raise UserError(self._absent(guests, size, kinds, limit))
+                connection, greeting = came
                 self._seat(guests, greeting, connection, own, size)
+                deadline = time.monotonic() + late
+                limit = f"{late:g} s of the last that came"
+                if last < deadline:
+                    deadline, limit = last, f"{seconds:g} s"
         except UserError as error:
             for guest in guests.values():
                 for connection in guest.connections.values():
@@ -86,31 +106,65 @@ class Door:
             _tell(guest.connections[kinds[0]], {"members": [astuple(member) for member in members]})
         return [guests[rank] for rank in range(1, size)]
 
-    def _accept(self, guests: dict[int, Guest], deadline: float) -> Connection | None:
-        """The next connection; None if none comes in time. Raises UserError where a rank that has come has ended."""
-        # a rank that has come says nothing until all have: what can be read there is its end
-        waiting = {next(iter(guest.connections.values())): rank for rank, guest in guests.items()}
-        ready = wait([self._listener, *waiting], max(0.0, deadline - time.monotonic()))
-        for connection in ready:
-            if isinstance(connection, Connection):
-                rank = waiting[connection]
-                raise UserError(f"{guests[rank].member.named(rank)} has ended while all were to meet")
-        return _connection(self._listener.accept()[0]) if ready else None
+    def _next(
+        self, guests: dict[int, Guest], size: int, kinds: Sequence[str], deadline: float
+    ) -> tuple[Connection, dict[str, Any]] | None:
+        """The next rank's connection and greeting; None if none comes in time. Raises UserError where a rank that has
+        come has ended, and where no more connections can be had."""
+        while (left := deadline - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                if key.fileobj is self._listener:
+                    self._accept(size, kinds)
+                elif key.fileobj is not self._woken:
+                    # a rank that has come says nothing until all have: what can be read there is its end
+                    name = guests[key.data].member.named(key.data)
+                    raise UserError(f"{name} has ended while all were to meet")
+            if self._woken.poll(0):
+                self._woken.recv_bytes()
+                connection, greeting, has_key = self._greeted.get()
+                if self._at_it == MOST_AT_ONCE:
+                    self._selector.register(self._listener, selectors.EVENT_READ)
+                self._at_it -= 1
+                if greeting is not None:
+                    return connection, greeting
+                self._strangers += not has_key
+                connection.close()
+        return None
 
-    def _greeting(self, connection: Connection, kinds: Sequence[str]) -> dict[str, Any] | None:
-        """What a rank of this run says first; None of whoever is none."""
+    def _accept(self, size: int, kinds: Sequence[str]) -> None:
         try:
-            deliver_challenge(connection, self._key)
-            answer_challenge(connection, self._key)
-            greeting = messages.receive(connection, MOST_GREETING)
+            connection = _connection(self._listener.accept()[0])
+        except (BlockingIOError, ConnectionAbortedError):
+            # it has left again
+            return
+        except OSError as error:
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            raise UserError(
+                f"rank 0 cannot take in another rank ({reason_of(error)}): for {size} ranks it has "
+                f"{(size - 1) * len(kinds)} connections, and may open {limit} files: raise that limit (ulimit -n)"
+            ) from None
+        self._at_it += 1
+        if self._at_it == MOST_AT_ONCE:
+            self._selector.unregister(self._listener)
+        threading.Thread(target=self._greet, args=(connection, kinds), name="ttfs_door", daemon=True).start()
+
+    def _greet(self, connection: Connection, kinds: Sequence[str]) -> None:
+        """Hears what a rank of this run says first."""
+        greeting, has_key = None, False
+        with suppress(*STRANGE):
+            with ended_after(connection, SECONDS_TO_GREET):
+                deliver_challenge(connection, self._key)
+                has_key = True
+                answer_challenge(connection, self._key)
+                said = messages.receive(connection, MOST_GREETING)
             types = {"kind": str, "rank": int, "size": int, "version": str, "member": list}
-            if any(type(greeting[key]) is not kind for key, kind in types.items()) or greeting["kind"] not in kinds:
-                return None
-            Member.of(greeting["member"])
-        except STRANGE:
-            return None
-        _set_patience(connection, 0)
-        return dict(greeting)
+            if all(type(said[key]) is kind for key, kind in types.items()) and said["kind"] in kinds:
+                Member.of(said["member"])
+                greeting = dict(said)
+        self._greeted.put((connection, greeting, has_key))
+        # closed, where nobody waits for it any more
+        with suppress(OSError):
+            self._waker.send_bytes(b"")
 
     def _seat(
         self, guests: dict[int, Guest], greeting: dict[str, Any], connection: Connection, own: Member, size: int
@@ -136,16 +190,18 @@ class Door:
         if trouble:
             _tell(connection, {"refused": trouble})
             raise UserError(trouble)
-        _tell(connection, {"seated": True})
+        if first is None:
+            self._selector.register(connection, selectors.EVENT_READ, rank)
         guests[rank] = guest
+        _tell(connection, {"seated": True})
 
-    def _absent(self, guests: dict[int, Guest], size: int, kinds: Sequence[str], seconds: float) -> str:
+    def _absent(self, guests: dict[int, Guest], size: int, kinds: Sequence[str], limit: str) -> str:
         come = {rank for rank, guest in guests.items() if len(guest.connections) == len(kinds)}
         absent = [str(rank) for rank in range(1, size) if rank not in come]
-        strangers = f"; {counted(self._strangers, 'connection')} had not the run's key" if self._strangers else ""
+        strangers = f"; {counted(self._strangers, 'connection')} did not show the run's key" if self._strangers else ""
         who = "1 rank has" if len(absent) == 1 else f"{len(absent)} ranks have"
         return (
-            f"{who} not come to rank 0 within {seconds:g} s, at port {self.port} (of {size} ranks {listed(absent)})"
+            f"{who} not come to rank 0 within {limit}, at port {self.port} (of {size} ranks {listed(absent)})"
             f"{strangers}: look whether they run, with the same address and port of rank 0, and whether a firewall is "
             "in between"
         )
@@ -175,9 +231,12 @@ def come(
 def _answer(connection: Connection, rank: int) -> dict[str, Any]:
     """Rank 0's answer. Raises RefusedError, and UserError where it has ended."""
     try:
-        answer = messages.receive(connection, MOST_ANSWER)
+        with ended_after(connection, SECONDS_TO_ANSWER):
+            answer = messages.receive(connection, MOST_ANSWER)
     except (OSError, EOFError):
-        raise UserError(f"rank 0 has ended while rank {rank} waited for all to meet: its messages say why") from None
+        raise UserError(
+            f"rank 0 has ended while rank {rank} waited for all to meet: it was killed, or its messages say why"
+        ) from None
     if "refused" in answer:
         raise RefusedError(str(answer["refused"]))
     return dict(answer)
@@ -202,13 +261,13 @@ def _called(
                 trouble = reason_of(error)
                 continue
             try:
-                answer_challenge(connection, key)
-                deliver_challenge(connection, key)
-                messages.send(connection, greeting)
-                answer = messages.receive(connection, MOST_ANSWER)
+                with ended_after(connection, max(left, min(SECONDS_TO_ANSWER, deadline - time.monotonic()))):
+                    answer_challenge(connection, key)
+                    deliver_challenge(connection, key)
+                    messages.send(connection, greeting)
+                    answer = messages.receive(connection, MOST_ANSWER)
                 if "refused" in answer:
                     raise RefusedError(str(answer["refused"]))
-                _set_patience(connection, 0)
                 return connection
             except RefusedError:
                 raise
@@ -230,20 +289,37 @@ def _called(
 
 
 def _connection(connected: socket.socket) -> Connection:
-    """Of a socket, which it takes over. A stranger may say nothing: reads end after some seconds, until all is well."""
+    """Of a socket, which it takes over."""
     connected.settimeout(None)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection = Connection(connected.detach())
-    _set_patience(connection, SECONDS_TO_GREET)
-    return connection
+    return Connection(connected.detach())
 
 
-def _set_patience(connection: Connection, seconds: float) -> None:
-    """How long a read or write waits; 0: for ever."""
-    with socket.socket(fileno=os.dup(connection.fileno())) as same:
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            same.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), 0))
+@contextmanager
+def ended_after(connection: Connection, seconds: float) -> Iterator[None]:
+    """Shuts the connection down, on which the block waits, if it takes longer than so many seconds in all. Raises
+    TimeoutError then, or what the block makes of it."""
+    # no copy of it: files may be short
+    same = socket.socket(fileno=connection.fileno())
+    is_over = threading.Event()
+
+    def end() -> None:
+        is_over.set()
+        with suppress(OSError):
+            same.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        same.detach()
+    if is_over.is_set():
+        raise TimeoutError(f"not within {seconds:g} s")
 
 
 def reason_of(error: OSError) -> str:
@@ -254,7 +330,7 @@ def reason_of(error: OSError) -> str:
 
 def _tell(connection: Connection, answer: dict[str, Any]) -> None:
     """To a rank that may have ended meanwhile: its pulse tells that, once all have met."""
-    with suppress(OSError):
+    with suppress(OSError), ended_after(connection, SECONDS_TO_GREET):
         messages.send(connection, answer)
 
 

@@ -19,6 +19,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.packages import imported
 from ttfs_cupy.common.shown import message_of, shown
 from ttfs_cupy.common.version import __version__
+from ttfs_cupy.ranks.beginning import bounded
 from ttfs_cupy.ranks.door import Door, RefusedError, come, reason_of
 from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place, local_rank
@@ -41,12 +42,37 @@ def join(here: Place, environment: Mapping[str, str] = os.environ, seconds: Seco
     """Waits for all other processes of this run, of which there are some. here: what `place` says of this one.
 
     Raises UserError where the environment is contradictory, where mpi4py or MPI is missing, or where the others do not
-    come within seconds.meeting, or do not fit.
+    come in time (seconds.meeting, seconds.late), or do not fit. MPI itself waits for all as it begins: if they do not
+    come within seconds.meeting, this process says so and ends by SIGTERM, as by Ctrl-C meanwhile.
     """
     return _by_mpi(here, environment, seconds) if here.meeting == "mpi" else _by_address(here, environment, seconds)
 
 
 def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> Star:
+    mpi4py = imported("mpi4py", *MPI4PY)
+    mpi4py.rc.finalize = False
+    waits = (
+        f"rank {here.rank} of {here.size} has waited {seconds.meeting:g} s for MPI to begin, which waits for all: "
+        "a rank was killed or never started, still imports from a slow disk, or MPI cannot reach its machine; the "
+        "launcher's messages may say which"
+    )
+    with bounded(seconds.meeting, waits):
+        mpi, door, invitation = _invited(here)
+    if "trouble" in invitation:
+        raise UserError(invitation["trouble"])
+    near = invitation["machine"] == Member.here().machine
+    addresses = [(host, invitation["port"]) for host in (["127.0.0.1"] if near else []) + invitation["hosts"]]
+    key = bytes.fromhex(invitation["key"])
+    group = _met(here, environment, door, addresses, key, (CONTROL, PULSE), seconds)
+    forget_names()
+    group.finalize = lambda: _finalize(mpi, group.watch, seconds.grace)
+    # whatever the end
+    atexit.register(group.finalize)
+    return group
+
+
+def _invited(here: Place) -> tuple[Any, Door | None, dict[str, Any]]:
+    """MPI, rank 0's door, and what rank 0 tells of it to all."""
     mpi = _mpi(here)
     door, invitation = None, {}
     if here.rank == 0:
@@ -58,22 +84,11 @@ def _by_mpi(here: Place, environment: Mapping[str, str], seconds: Seconds) -> St
             invitation = {"trouble": f"rank 0 cannot listen for the others: {reason_of(error)}"}
     buffer = bytearray(json.dumps(invitation).encode().ljust(MOST))
     mpi.COMM_WORLD.Bcast([buffer, mpi.BYTE], root=0)
-    invitation = json.loads(buffer)
-    if "trouble" in invitation:
-        raise UserError(invitation["trouble"])
-    near = invitation["machine"] == Member.here().machine
-    addresses = [(host, invitation["port"]) for host in (["127.0.0.1"] if near else []) + invitation["hosts"]]
-    key = bytes.fromhex(invitation["key"])
-    group = _met(here, environment, door, addresses, key, (CONTROL, PULSE), seconds)
-    forget_names()
-    atexit.register(_finalize, mpi, group.watch, seconds.grace)
-    return group
+    return mpi, door, json.loads(buffer)
 
 
 def _mpi(here: Place) -> Any:
     """mpi4py's MPI, begun. It is ended by this room alone: Python's end would wait for ranks that are lost."""
-    mpi4py = imported("mpi4py", *MPI4PY)
-    mpi4py.rc.finalize = False
     try:
         mpi = imported("mpi4py.MPI", *MPI4PY)
     except RuntimeError as error:
@@ -109,12 +124,12 @@ def forget_names() -> None:
 
 
 def _finalize(mpi: Any, watch: Watch, seconds: float) -> None:
-    """Ends MPI, last of all: mpirun takes a process that ends without for one that has failed, and kills the others.
+    """Ends MPI, once: mpirun takes a process that ends without for one that has failed, and kills the others.
 
     It waits for all ranks: one that is lost never comes, and one that comes no further ends this process after some
     seconds. A thread of Python's could not do that, as mpi4py keeps the global lock.
     """
-    if watch.loss is not None and watch.loss.is_sudden:
+    if mpi.Is_finalized() or (watch.loss is not None and watch.loss.is_sudden):
         return
     with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
@@ -153,7 +168,7 @@ def _met(
     own = Member.here()
     if door is not None:
         try:
-            guests = door.admit(own, here.size, kinds, seconds.meeting)
+            guests = door.admit(own, here.size, kinds, seconds.meeting, seconds.late)
         finally:
             door.close()
         members = [own, *(guest.member for guest in guests)]

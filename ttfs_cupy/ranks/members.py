@@ -39,6 +39,18 @@ class Member:
             raise TypeError("no member")
         return cls(one_line(host, 100), process, machine)
 
+    def lives(self) -> bool:
+        """Of a process of this machine, as far as can be seen: not into other containers."""
+        # a run of one process needs none
+        import psutil
+
+        try:
+            return bool(psutil.Process(self.process).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD))
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.Error:
+            return True
+
     def named(self, rank: int) -> str:
         """As messages call it."""
         return f"rank {rank} ({self.host}, process {self.process})"

@@ -1,6 +1,8 @@
 """Values and arrays as messages on a connection: JSON and raw bytes, never pickles, and bounded."""
 
 import json
+import os
+import struct
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
@@ -29,7 +31,36 @@ def send(connection: Connection, value: Any) -> None:
 def receive(connection: Connection, most: int = MOST) -> Any:
     """The next value, of at most so many bytes. Raises OSError and EOFError where the connection is closed, or has more
     bytes, and MessageError for what is no JSON."""
-    text = connection.recv_bytes(most)
+    return _value(connection.recv_bytes(most))
+
+
+class Incoming:
+    """The values that come on a connection, of at most so many bytes each, for a reader who waits for nothing."""
+
+    def __init__(self, connection: Connection, most: int):
+        self._connection, self._most = connection, most
+        self._bytes = bytearray()
+
+    def read(self) -> list[Any]:
+        """Those that are there in full, where something can be read. Raises as `receive`."""
+        came = os.read(self._connection.fileno(), self._most)
+        if not came:
+            raise EOFError
+        self._bytes += came
+        values = []
+        # as Connection sends it: how many bytes follow
+        while len(self._bytes) >= 4:
+            (size,) = struct.unpack_from("!i", self._bytes)
+            if not 0 <= size <= self._most:
+                raise MessageError("a message has too many bytes")
+            if len(self._bytes) < 4 + size:
+                break
+            values.append(_value(bytes(self._bytes[4 : 4 + size])))
+            del self._bytes[: 4 + size]
+        return values
+
+
+def _value(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -41,6 +41,8 @@ class Star:
     ):
         self.place, self.members, self.links, self.watch = place, members, links, watch
         self.rank, self.size = place.rank, place.size
+        # what else ends with an orderly end of all ranks: MPI, where they have met by it
+        self.finalize: Callable[[], None] = lambda: None
         self._connections = dict(connections)
         renew_in_children(self)
         watch.on_loss(self._shut)

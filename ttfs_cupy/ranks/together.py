@@ -1,7 +1,9 @@
 """A command over several processes, from their meeting to their common end."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttfs_cupy.common.command import command_line, interruption
@@ -29,6 +31,9 @@ def together(command: Callable[[Group], int | None], seconds: "Seconds | None" =
     - A rank dies, or is silent: LostRankError at all others, from whatever call of the group waits or comes next; a
       process that has not ended ten seconds later is ended (os._exit), with the sentence said.
 
+    A rank in a call of C that keeps Python's lock neither beats nor hears: after ten seconds it counts as lost, and
+    only what started it can end it. Libraries that compute or wait give the lock free.
+
     What the command raises is raised through its own `finally` and `except` clauses first, as ever. It should let
     LostRankError through: nothing can be exchanged any more.
     """
@@ -43,13 +48,37 @@ def together(command: Callable[[Group], int | None], seconds: "Seconds | None" =
     except RefusedError:
         # rank 0 tells it
         return command_line.USER_ERROR
+    except KeyboardInterrupt:
+        if here.rank:
+            # rank 0 says the word
+            raise interruption.ToldInterrupt from None
+        raise
     return _run(command, group)
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """What a command says in this block, before its ranks have met, is said by rank 0 alone where mpirun or srun has
+    given all the same arguments. By an address they meet as whoever it was has started each."""
+    try:
+        here = place(os.environ)
+    except UserError:
+        # which they are told as they are to meet
+        here = ALONE.place
+    if here.rank == 0 or here.meeting == "address":
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def _run(command: Callable[[Group], int | None], group: "Star") -> int | None:
     watch = group.watch
     try:
-        return watch.end_in_order(command(group) or 0)
+        code = watch.end_in_order(command(group) or 0)
+        # now, since all are there: what one rank still does as its process ends would keep the others waiting
+        group.finalize()
+        return code
     except BaseException as error:
         # what follows, from outside, is no reason to leave others without a word
         interruption.arrived()

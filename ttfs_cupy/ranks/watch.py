@@ -22,15 +22,19 @@ from ttfs_cupy.ranks.members import Member
 MOST = 1 << 16
 # for what has been sent to arrive
 SECONDS_TO_ARRIVE = 2.0
+# until others look whether the rank that is to say that rank 0 is lost still lives, and so has said it
+SECONDS_TO_SAY = 0.2
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """meeting: until all ranks have met; beat: from word to word; silence: after which a rank is lost; grace: from a
-    loss until a process that has not ended is ended; order: in which an orderly end has come at all ranks; common: in
-    which rank 0 finds a mistake that all ranks make, which it tells then, and no other rank does."""
+    """meeting: until all ranks have met; late: for which rank 0 waits for the next one after one has come; beat: from
+    word to word; silence: after which a rank is lost; grace: from a loss until a process that has not ended is ended;
+    order: in which an orderly end has come at all ranks; common: in which rank 0 finds a mistake that all ranks make,
+    which it tells then, and no other rank does."""
 
     meeting: float = 60.0
+    late: float = 25.0
     beat: float = 1.0
     silence: float = 10.0
     grace: float = 10.0
@@ -60,13 +64,15 @@ class Watch:
     """Listens to the pulses of other ranks, in a thread, and beats itself.
 
     pulses: by rank, of all others at rank 0, of rank 0 elsewhere. The sentence of a loss is said by rank 0, and by the
-    lowest rank of each machine if it is rank 0 that is lost, as nobody knows then who else lives. It is said at once:
-    mpirun may end all processes as soon as one has ended.
+    lowest rank of each machine that lives if it is rank 0 that is lost, as nobody knows then who else does. It is said
+    at once: mpirun may end all processes as soon as one has ended.
     """
 
     def __init__(self, rank: int, members: Sequence[Member], pulses: dict[int, Connection], seconds: Seconds):
         self._rank, self._members, self._seconds = rank, members, seconds
         self._pulses = dict(pulses)
+        # half a word, as a network leaves that breaks down, is not waited for
+        self._incoming = {number: messages.Incoming(pulse, MOST) for number, pulse in pulses.items()}
         self._heard = dict.fromkeys(pulses, time.monotonic())
         # made once: at rank 0 it may be of a thousand
         self._selector = selectors.DefaultSelector()
@@ -202,17 +208,22 @@ class Watch:
         self._sending, self._changed = threading.Lock(), threading.Condition()
 
     def _run(self) -> None:
-        beats_at = time.monotonic()
+        beats_at = looked_at = time.monotonic()
         while not self._is_closed and self._pulses:
             if time.monotonic() >= beats_at:
                 beats_at = time.monotonic() + self._seconds.beat
                 for rank in list(self._pulses):
                     self._send(rank, self._beat())
             for key, _ in self._selector.select(max(0.0, beats_at - time.monotonic())):
-                self._hear(key.data, self._pulses[key.data])
-            # only after all that had come was heard: this process itself may have been stopped for a while
+                self._hear(key.data)
+            now = time.monotonic()
+            if now > looked_at + 3 * self._seconds.beat:
+                # this process itself was stopped for a while, and all others may have been, as by Ctrl-Z
+                self._heard = dict.fromkeys(self._pulses, now)
+            looked_at = now
+            # only after all that had come was heard
             for rank in list(self._pulses):
-                if time.monotonic() > self._heard[rank] + self._seconds.silence and not self._is_over:
+                if now > self._heard[rank] + self._seconds.silence and not self._is_over:
                     self._drop(rank)
                     silent = f"has said nothing for {self._seconds.silence:g} s"
                     self._lose(rank, f"{silent}: it is stopped or hangs, or the network is down")
@@ -225,22 +236,20 @@ class Watch:
     def _beat(self) -> dict[str, Any]:
         return {"end": self._wants_end, "saves": self._saves} if self._rank else {}
 
-    def _hear(self, rank: int, pulse: Connection) -> None:
+    def _hear(self, rank: int) -> None:
         try:
-            word = messages.receive(pulse, MOST)
-            self._take(rank, word)
+            for word in self._incoming[rank].read():
+                self._take(rank, word)
+                self._heard[rank] = time.monotonic()
+                if "ended" in word or "over" in word:
+                    self._send(rank, {"heard": True})
         except (OSError, EOFError):
             self._drop(rank)
             if not self._is_over and rank not in self._leaving:
                 self._lose(rank, "has ended without a word: it was killed, or its machine or the network is down")
-            return
-        except (messages.MessageError, LookupError, TypeError, ValueError):
+        except (messages.MessageError, LookupError, TypeError, ValueError, ArithmeticError):
             self._drop(rank)
             self._lose(rank, "sends what is no word of a rank")
-            return
-        self._heard[rank] = time.monotonic()
-        if "ended" in word or "over" in word:
-            self._send(rank, {"heard": True})
 
     def _take(self, rank: int, word: dict[str, Any]) -> None:
         if "saves" in word:
@@ -275,15 +284,20 @@ class Watch:
 
     def _lose(self, rank: int, what: str) -> None:
         loss = Loss(rank, f"{self._members[rank].named(rank)} {what}", command_line.USER_ERROR, is_sudden=True)
-        self._know(loss, is_said=not self._says(rank))
+        self._know(loss, is_said=bool(self._before()))
 
-    def _says(self, lost: int) -> bool:
-        """Whether this rank is the one that says who is lost."""
-        if not self._rank:
-            return True
+    def _before(self) -> list[Member]:
+        """Ranks of this machine, but for rank 0, that come before this one, and say first what is to be said."""
         here = self._members[self._rank].machine
-        first = min(rank for rank, member in enumerate(self._members) if rank and member.machine == here)
-        return lost == 0 and self._rank == first
+        return [member for member in self._members[1 : self._rank] if member.machine == here]
+
+    def _say_for_others(self, loss: Loss) -> None:
+        """That rank 0 is lost, if those who were to say it have died with it."""
+        before = self._before()
+        # who has said it stays that long
+        time.sleep(SECONDS_TO_SAY if before else 2 * SECONDS_TO_SAY)
+        if before and not any(member.lives() for member in before):
+            command_line.complain(loss.sentence)
 
     def _know(self, loss: Loss, *, is_said: bool | None = None) -> None:
         """The first loss counts: others follow from it."""
@@ -309,6 +323,8 @@ class Watch:
             # what a wire raises as it is broken off is not what is wrong
             with contextlib.suppress(Exception):
                 callback()
+        if self._rank and loss.rank == 0 and loss.is_sudden:
+            self._say_for_others(loss)
         self._note(lambda: setattr(self, "_is_settled", True))
 
     def _end_in_time(self) -> None:

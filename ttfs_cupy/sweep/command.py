@@ -1,6 +1,7 @@
 """Trains every combination of settings and seeds: python -m ttfs_cupy.sweep CONFIG --seeds 0-4 --set KEY=VALUE,..."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import one_line
 from ttfs_cupy.experiment.config import load_config
 from ttfs_cupy.experiment.config import text as config_text
+from ttfs_cupy.ranks.place import launcher_of, place
+from ttfs_cupy.ranks.together import said_once
 from ttfs_cupy.sweep.devices import check_devices, parse_devices
 from ttfs_cupy.sweep.folder import Record, SweepFolder
 from ttfs_cupy.sweep.grid import parse_seeds, parse_settings
@@ -21,9 +24,15 @@ from ttfs_cupy.sweep.runner import Runner
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0 if every run is finished, 1 if any failed."""
-    parsed = parser().parse_args(arguments)
-    command = _resume if parsed.resume is not None else _start
-    return command_line.run(lambda: command(parsed), process_ends=arguments is None)
+    with said_once():
+        parsed = parser().parse_args(arguments)
+        command = _resume if parsed.resume is not None else _start
+
+        def over() -> int:
+            _require_alone()
+            return command(parsed)
+
+        return command_line.run(over, process_ends=arguments is None)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,6 +58,16 @@ def parser() -> argparse.ArgumentParser:
     parser.add_no_tune()
     parser.add_argument("--dry-run", action="store_true", help="say which runs there would be, and change nothing")
     return parser
+
+
+def _require_alone() -> None:
+    """Its runs would take themselves for ranks of one, too. Raises UserError."""
+    here, launcher = place(os.environ), launcher_of(os.environ)
+    if launcher is not None and here.size > 1:
+        raise UserError(
+            f"a sweep is one process, which starts those of its runs, and {launcher.both} in the environment say that "
+            f"this one is rank {here.rank} of {here.size}: start it by itself, not by mpirun, srun or torchrun"
+        )
 
 
 def _start(parsed: argparse.Namespace) -> int:

@@ -13,9 +13,13 @@ from ttfs_cupy.device.libraries import cuda_libraries
 def cuda_trouble(index: int = 0) -> str | None:
     """Why that GPU cannot be used, or None if it can."""
     try:
-        ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return "this machine has no NVIDIA driver (libcuda.so.1)"
+    # It takes seconds where there are many GPUs. CuPy would keep Python's lock meanwhile, and threads stand still. What
+    # goes wrong here goes wrong there again, which tells it.
+    if hasattr(driver, "cuInit"):
+        driver.cuInit(0)
     trouble = cuda_libraries.cupy_trouble()
     if trouble:
         return trouble
