@@ -1,17 +1,14 @@
 """ttfs bench --scaling: what it prints and writes on one rank and on two, and its sentence for each mistake."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
-from helpers.environments import REPOSITORY
-from helpers.gpu_ranks import OfThreads, in_ranks, require_sound
+from helpers.ranks import OfThreads, in_ranks
+from helpers.several_ranks import spoken, trained
 
 from ttfs_cupy import bench
 from ttfs_cupy.benchmarks.scaling import ranks, results
@@ -29,40 +26,14 @@ from ttfs_cupy.ranks.wires.nccl import NcclWire
 SCALING = ["--scaling", "--networks", "vgg7", "--batch-size", "3", "--rounds", "1", "--device", "cpu"]
 
 
-def start(rank: int, ranks: int, port: int, *arguments: str) -> "subprocess.Popen[str]":
-    """A process as torchrun would start it."""
-    variables = {"RANK": rank, "WORLD_SIZE": ranks, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return subprocess.Popen(
-        [sys.executable, "-m", "ttfs_cupy.bench", *arguments],
-        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
-        cwd=REPOSITORY,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def on_two_ranks(*arguments: str) -> list[tuple[int, str, str]]:
-    """Exit code, stdout and stderr of each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [start(rank, 2, port, *arguments) for rank in range(2)]
-    try:
-        told = [process.communicate(timeout=300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [(process.returncode, *texts) for process, texts in zip(processes, told, strict=True)]
-
-
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     """What rank 0 prints, and the file."""
-    file = tmp_path_factory.mktemp("scaling") / "numbers.json"
-    first, second = on_two_ranks(*SCALING, "--wire-delay", "1", "--json", str(file))
-    assert (first[0], first[2]) == (0, "") and second == (0, "", "")
-    return first[1], json.loads(file.read_text())
+    folder = tmp_path_factory.mktemp("scaling")
+    file = folder / "numbers.json"
+    outcome = spoken(trained(2, folder, *SCALING, "--wire-delay", "1", "--json", file, command=bench.main))
+    assert (outcome.code, outcome.err) == (0, "")
+    return outcome.out, json.loads(file.read_text())
 
 
 def test_rank_0_prints_a_table(two_ranks: tuple[str, dict[str, Any]]) -> None:
@@ -190,7 +161,7 @@ def test_two_ranks_on_gpus_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             found = ranks.in_lockstep(sides, group, device, rounds, steps)
             graphs, buckets = machine.kinds(before).count("graph"), len(rank.buckets)
         wire.close()
-        require_sound(machine)
+        assert machine.violations == []
         return found, graphs, buckets
 
     (found, graphs, buckets), (same, graphs_of_1, _) = in_ranks(2, body)
@@ -233,7 +204,8 @@ def test_mistakes_are_told_in_a_sentence(arguments: list[str], said: str, capsys
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and said in captured.err
 
 
-def test_a_batch_has_an_image_for_every_rank() -> None:
-    first, second = on_two_ranks("--scaling", "--networks", "vgg7", "--batch-size", "1", "--device", "cpu")
-    assert first[0] == second[0] == 2 and first[1] == second[1] == second[2] == ""
-    assert "a global batch of 1 images is too small for 2 ranks" in first[2] and first[2].count("\n") == 1
+def test_a_batch_has_an_image_for_every_rank(tmp_path: Path) -> None:
+    too_small = ("--scaling", "--networks", "vgg7", "--batch-size", "1", "--device", "cpu")
+    outcome = spoken(trained(2, tmp_path, *too_small, command=bench.main))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "a global batch of 1 images is too small for 2 ranks" in outcome.err and outcome.err.count("\n") == 1

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from cuda_stand_in import Machine, device_of
-from helpers.gpu_ranks import OfThreads, in_ranks
 from helpers.kept_notes import Kept
+from helpers.ranks import OfThreads, in_ranks
 
 from ttfs_cupy.check.deep.stages import graphs, ranks
 from ttfs_cupy.common.errors import UserError

@@ -14,7 +14,7 @@ import pytest
 from helpers.commands import small
 from helpers.documentation.shell import programs_in
 from helpers.environments import CODE, REPOSITORY
-from helpers.processes import started
+from helpers.processes import ended, started
 
 SCRIPT = REPOSITORY / "docs/slurm/train.sbatch"
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -48,14 +48,14 @@ def job(environment: dict[str, str], *, signal_after: str = "", epochs: int = 60
     """Exit code of a job, and what it printed. signal_after: what the log says when Slurm tells it that time is up."""
     output, *rest = small(Path("unused"), training__epochs=epochs)[2:]
     assert output == "unused"
-    process = started(["bash", str(SCRIPT), "quickstart", "--no-tune", *rest], environment)
     log, deadline = Path("run/log.txt"), time.monotonic() + 60
-    while signal_after and not (log.exists() and signal_after in log.read_text()):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
-    if signal_after:
-        process.send_signal(signal.SIGUSR1)
-    out, err = process.communicate(timeout=120)
+    with ended(started(["bash", str(SCRIPT), "quickstart", "--no-tune", *rest], environment)) as process:
+        while signal_after and not (log.exists() and signal_after in log.read_text()):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        if signal_after:
+            process.send_signal(signal.SIGUSR1)
+        out, err = process.communicate(timeout=120)
     return process.returncode, out + err
 
 

@@ -55,6 +55,7 @@ class Child:
         self._said = [folder / name for name in ("out", "err")]
         sys.stdout.flush()
         sys.stderr.flush()
+        self._is_over = False
         self.pid = os.fork()
         if not self.pid:
             self._run(work)
@@ -81,9 +82,16 @@ class Child:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
+    def end(self) -> None:
+        """Kills it, unless it has been waited for."""
+        if not self._is_over:
+            self.kill()
+            self.wait()
+
     def wait(self) -> Outcome:
         """Its exit code, negative for the signal that ended it, and what it said."""
         _, status = os.waitpid(self.pid, 0)
+        self._is_over = True
         out, err = (file.read_text() if file.exists() else "" for file in self._said)
         return Outcome(os.waitstatus_to_exitcode(status), out, err)
 

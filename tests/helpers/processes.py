@@ -1,9 +1,10 @@
 """Processes that a test starts and interrupts, and what became of those that it did not start itself."""
 
+import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import psutil
 
@@ -29,6 +30,20 @@ def started(
         env=environment,
         preexec_fn=prepare,
     )
+
+
+@contextlib.contextmanager
+def ended(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
+    """Behind it, neither the process nor what it has started runs any more, whatever the test has found."""
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                # in sessions of their own, it may be, which no signal to a group reaches
+                for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
 
 
 def ends(pid: int, seconds: float = 20) -> bool:

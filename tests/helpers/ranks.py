@@ -1,14 +1,14 @@
 """Ranks as threads of one process: a group of them, and a wire between them, with neither processes nor sockets."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ttfs_cupy.common.machine.threads import ThreadPool
 from ttfs_cupy.ranks.group import Alone, LostRankError
 from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place
@@ -19,7 +19,7 @@ SECONDS = 60.0
 
 
 class OneOf(Alone):
-    """A rank that is told of a loss by the test: `loss` is what check() raises then. links: Group.links."""
+    """A rank of a group that exchanges nothing. loss: None, or what check() raises. links: Group.links."""
 
     def __init__(self, rank: int, size: int, links: Mapping[int, Connection] | None = None):
         self.links = links or {}
@@ -29,11 +29,101 @@ class OneOf(Alone):
 
     @property
     def members(self) -> Sequence[Member]:
-        return [Member(f"node{rank}", 100 + rank, "") for rank in range(self.size)]
+        """Of one machine, whatever their hosts' names are."""
+        return [Member(f"node{rank}", 100 + rank, "machine") for rank in range(self.size)]
 
     def check(self) -> None:
         if self.loss is not None:
             raise self.loss
+
+
+class Table:
+    """Where the ranks of a run meet, and where it is told that one is lost."""
+
+    def __init__(self, size: int):
+        self.barrier = threading.Barrier(size, timeout=SECONDS)
+        self.values: list[Any] = [None] * size
+        self.callbacks: list[Callable[[], None]] = []
+        self.lost: str | None = None
+
+    def lose(self, rank: int) -> None:
+        self.lost = f"rank {rank} has ended"
+        self.barrier.abort()
+        for callback in self.callbacks:
+            callback()
+
+
+class OfThreads(OneOf):
+    """A group whose ranks are threads: they gather and sum, and are told of a rank that fails."""
+
+    def __init__(self, table: Table, rank: int):
+        super().__init__(rank, len(table.values))
+        self.table = table
+
+    def gather(self, value: Any) -> list[Any]:
+        return [json.loads(each) for each in self._exchanged(json.dumps(value))]
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        assert values.dtype in (np.int64, np.float64)
+        arrays = self._exchanged(values.copy())
+        assert len({(array.shape, array.dtype) for array in arrays}) == 1
+        return in_order(arrays)
+
+    def _exchanged(self, value: T) -> list[T]:
+        table = self.table
+        table.values[self.rank] = value
+        try:
+            table.barrier.wait()
+            values = table.values.copy()
+            # nobody puts up the next value before all have read this one
+            table.barrier.wait()
+        except threading.BrokenBarrierError:
+            raise LostRankError(table.lost or "a rank is lost") from None
+        return values
+
+    def check(self) -> None:
+        if self.table.lost is not None:
+            raise LostRankError(self.table.lost)
+
+    def on_loss(self, callback: Callable[[], None]) -> None:
+        self.table.callbacks.append(callback)
+
+
+def in_ranks(size: int, body: Callable[[OfThreads], T]) -> list[T]:
+    """What body(group) returns in a thread of each rank. As one fails, the others are told that it is lost."""
+    table = Table(size)
+
+    def work(rank: int) -> T:
+        try:
+            return body(OfThreads(table, rank))
+        except BaseException:
+            table.lose(rank)
+            raise
+
+    return of_each_rank(size, work)
+
+
+def of_each_rank(size: int, work: Callable[[int], T]) -> list[T]:
+    """What work(rank) returns in a thread of each rank. Raises what the first one to fail has raised: not for another
+    one's sake, if there is such an error."""
+    results: dict[int, T] = {}
+    errors: list[BaseException] = []
+
+    def run(rank: int) -> None:
+        try:
+            results[rank] = work(rank)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, LostRankError))
+    assert len(results) == size, "a rank waits for ever"
+    return [results[rank] for rank in range(size)]
 
 
 class Meeting:
@@ -74,16 +164,9 @@ class ThreadsWire:
         pass
 
 
-def in_order(arrays: list[np.ndarray]) -> np.ndarray:
-    """Their sum in float32, one after the other."""
+def in_order(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Their sum in their own type, one after the other."""
     total = arrays[0].copy()
     for array in arrays[1:]:
         total = total + array
     return total
-
-
-def of_each_rank(size: int, work: Callable[[int], T]) -> list[T]:
-    """What work(rank) returns in a thread of each rank."""
-    with ThreadPool(size, "rank") as pool:
-        tasks = [pool.submit(work, rank) for rank in range(size)]
-        return [task.result() for task in tasks]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers.gpu_ranks import OfThreads, in_ranks
+from helpers.ranks import OfThreads, in_ranks
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks import devices

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_stand_in import FORBIDDEN_IN_A_STEP, Machine, device_of
-from helpers.gpu_ranks import OfThreads, in_ranks
+from helpers.ranks import OfThreads, in_ranks
 from helpers.stepping import CLASSES, SHAPE, SPEC
 
 from ttfs_cupy import models

@@ -1,17 +1,9 @@
 """Shared memory of MPICH's goes with the processes, however they end."""
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from helpers.environments import REPOSITORY
+from helpers.mpirun import needs_mpi, ran
 
-pytest.importorskip("mpi4py", reason="the extra mpi brings it")
-MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-pytestmark = pytest.mark.skipif(MPIRUN is None, reason="needs mpirun")
+pytestmark = needs_mpi
 
 # Each rank prints which memory it shares by a name, before and after, and what MPI then adds up in it.
 RANKS = """
@@ -42,10 +34,7 @@ MPI.Finalize()
 
 @pytest.mark.parametrize("end", ["in order", "killed"])
 def test_no_name_is_left(end: str) -> None:
-    assert MPIRUN is not None
-    command = [MPIRUN, "-n", "2", sys.executable, "-c", RANKS, end]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = ran(2, "-c", RANKS, end)
     assert (done.returncode == 0) == (end == "in order"), done.stderr
     lines = [line for line in done.stdout.splitlines() if "named" in line]
     if lines and lines[0].startswith("0 "):

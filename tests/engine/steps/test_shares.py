@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from cuda_stand_in import Machine, device_of
 from emulator import why_not
 from helpers.batches import pictures
 from helpers.network_kinds import CLASSES, SHAPE, images, network
-from helpers.ranks_as_threads import RankAsThread, together
+from helpers.ranks import OneOf, in_ranks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -299,7 +298,7 @@ def test_an_evaluation_is_that_of_one_rank_at_all_of_them(device: str, ranks: in
         return build([6, "P", {"linear": 5}], SHAPE, CLASSES, DEVICES[device](), psp_slope=0.5)
 
     alone = evaluated(fresh(), count, size)
-    found = together(ranks, lambda group: evaluated(fresh(), count, size, group))
+    found = in_ranks(ranks, lambda group: evaluated(fresh(), count, size, group))
     for one in found:
         assert_same(one, found[0])
     loss = found[0].totals.loss
@@ -320,7 +319,7 @@ def test_a_loss_that_is_not_finite_at_one_rank_alone_is_so_at_all() -> None:
         batches = Batches(given, 4, encode=net.encoder, share=Share(group.rank, group.size))
         return Evaluator(net, 4, group=group).over(batches, "")
 
-    alone, (one, other) = over(), together(2, over)
+    alone, (one, other) = over(), in_ranks(2, over)
     assert np.isnan(alone.totals.loss) and np.isnan(one.totals.loss) and np.isnan(other.totals.loss)
     for totals in (one.totals, other.totals):
         assert (totals.accuracy, totals.images) == (alone.totals.accuracy, 8)
@@ -341,7 +340,7 @@ def test_batches_that_are_not_shared_as_the_group_is(rank: int | None, share: Sh
     net = build([{"linear": 5}], SHAPE, CLASSES, CpuDevice(1))
     batches = Batches(image_set(8), 4, encode=net.encoder, share=share)
     # no rank exchanges anything
-    evaluator = Evaluator(net, 4, group=ALONE if rank is None else RankAsThread(rank, 2, [], Barrier(1)))
+    evaluator = Evaluator(net, 4, group=ALONE if rank is None else OneOf(rank, 2))
     wanted = Share(0, 1) if rank is None else Share(rank, 2)
     with pytest.raises(ValueError) as caught:
         evaluator.over(batches, "")

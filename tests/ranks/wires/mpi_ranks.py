@@ -1,14 +1,18 @@
 """What each process of test_mpi.py does: python mpi_ranks.py CASE, under mpirun. A failure is an exit code."""
 
+import faulthandler
+import os
 import random
 import sys
 import threading
 import time
+import traceback
 
 import numpy as np
 from helpers.ranks import OneOf, in_order
 from mpi4py import MPI
 
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks.group import LostRankError
 from ttfs_cupy.ranks.wires.mpi import MpiWire
 
@@ -70,5 +74,39 @@ def with_error(wire: MpiWire, array: np.ndarray, expected: str) -> None:
         raise AssertionError("nothing was raised")
 
 
+def one_thread() -> None:
+    if MPI.Query_thread() >= MPI.THREAD_SERIALIZED:
+        print("has more threads", flush=True)
+        return
+    try:
+        MpiWire(OneOf(RANK, SIZE))
+    except UserError as error:
+        print(f"said: {error}", flush=True)
+    else:
+        raise AssertionError("nothing was raised")
+
+
+def fails() -> None:
+    """At rank 1, for which rank 0 waits."""
+    assert RANK == 0, "of rank 1"
+    MPI.COMM_WORLD.Barrier()
+
+
+def spins() -> None:
+    """As MPI does in a call whose other ranks do not come."""
+    print(os.getpid(), flush=True)
+    MPI.COMM_WORLD.Barrier()
+    MPI.COMM_WORLD.recv(source=1 - RANK)
+
+
+CASES = {case.__name__: case for case in (sums, not_finite, lost, aborted, one_thread, fails, spins)}
+
 if __name__ == "__main__":
-    {"sums": sums, "not_finite": not_finite, "lost": lost, "aborted": aborted}[sys.argv[1]]()
+    # a call of MPI's that never comes back, if nobody ends it
+    faulthandler.dump_traceback_later(60, exit=True)
+    try:
+        CASES[sys.argv[1]]()
+    except BaseException:
+        # an orderly end would wait for the others
+        traceback.print_exc()
+        MPI.COMM_WORLD.Abort(1)

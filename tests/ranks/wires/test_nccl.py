@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
-from helpers.gpu_ranks import OfThreads, Table, in_ranks
+from helpers.ranks import OfThreads, Table, in_ranks
 
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.device import CudaDevice

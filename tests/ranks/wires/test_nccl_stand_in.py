@@ -11,7 +11,7 @@ import pytest
 from cuda_stand_in import Machine, device_of
 from cuda_stand_in.captures import CaptureError
 from cuda_stand_in.nccl_hub import new_hub
-from helpers.gpu_ranks import OfThreads, in_ranks
+from helpers.ranks import OfThreads, in_ranks
 
 from ttfs_cupy.device import CudaDevice
 

@@ -23,8 +23,8 @@ struct WholeWarp {
 // potentials, grad: (rows, classes); labels, others, shares, row_loss, row_correct: (rows). others and shares: of images
 // that were mixed, the other one's label and the share of the first, or null. weights: of the classes, or null. totals:
 // add_batch's, which a batch that was refused leaves as they are. marks: engine/validity.py's; where the first is set,
-// there is no loss. arrived: 0 between two launches. images: of the batch that the rows are of. Five blocks to a multiprocessor: left to itself, the compiler makes it
-// more, and spills.
+// there is no loss. arrived: 0 between two launches. images: of the batch that the rows are of. Five blocks to a
+// multiprocessor: left to itself, the compiler makes it more, and spills.
 KERNEL void __launch_bounds__(THREADS, 5) cross_entropy_by_blocks(
     const float* __restrict__ potentials, const int* __restrict__ labels, const int* __restrict__ OPTIONAL others,
     const float* __restrict__ OPTIONAL shares, float smoothing, const float* __restrict__ OPTIONAL weights, int* marks,
