@@ -8,9 +8,8 @@ if __name__ == "__main__":
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +41,6 @@ from ttfs_cupy.experiment.trainer import Trainer
 from ttfs_cupy.experiment.watching.loggers import require as require_loggers
 from ttfs_cupy.experiment.wiring import Wiring, wired
 from ttfs_cupy.ranks.group import Group, LostRankError
-from ttfs_cupy.ranks.place import place
 from ttfs_cupy.ranks.together import together
 
 logger = logging.getLogger("ttfs_cupy")
@@ -50,7 +48,7 @@ logger = logging.getLogger("ttfs_cupy")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parsed = _parsed(arguments)
+    parsed = parser().parse_args(arguments)
     command = _resume if parsed.resume is not None else _start
 
     def over(group: Group) -> None:
@@ -59,16 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command(parsed, group)
 
     return command_line.run(lambda: together(over), process_ends=arguments is None, level=parsed.level)
-
-
-def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What is wrong on the command line, and --help, are told before the processes of a run meet: by rank 0."""
-    # what the environment says amiss is told later
-    with suppress(UserError):
-        if place(os.environ).rank:
-            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-                return parser().parse_args(arguments)
-    return parser().parse_args(arguments)
 
 
 def parser() -> argparse.ArgumentParser:

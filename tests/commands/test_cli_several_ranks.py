@@ -331,19 +331,6 @@ def test_what_one_rank_lacks_is_told_once_and_leaves_no_run(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("option", "code"), [("--version", 0), ("--help", 0), ("--bogus", 2)])
-def test_one_rank_answers_what_needs_no_run(
-    option: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-        with pytest.raises(SystemExit) as end:
-            train_command.main([option])
-        assert end.value.code == code
-        assert bool("".join(capsys.readouterr())) is (rank == 0)
-
-
 def test_a_dry_run_of_two_ranks(tmp_path: Path) -> None:
     outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run"), "--dry-run"))
     assert (outcome.code, outcome.err) == (0, "") and not (tmp_path / "run").exists()
