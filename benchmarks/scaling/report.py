@@ -16,9 +16,8 @@ from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
 from ttfs_cupy.common.command.command_line import say
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
-from ttfs_cupy.device import get_device
 from ttfs_cupy.experiment.wiring import wire_of
-from ttfs_cupy.ranks.devices import device_of_rank
+from ttfs_cupy.ranks.devices import get_device_of_rank
 from ttfs_cupy.ranks.group import Group
 from ttfs_cupy.ranks.wires.interface import Wire
 
@@ -42,7 +41,7 @@ class ScalingReport:
                 f"a global batch of {smallest.batch_size} images is too small for {group.size} ranks, each of which "
                 "needs one: use a larger --batch-size, or fewer ranks"
             )
-        self.device, self.reason = get_device(*device_of_rank(group, parsed.device, parsed.threads))
+        self.device, self.reason = get_device_of_rank(group, parsed.device, parsed.threads)
         if parsed.wire_delay and self.device.streams is not None:
             raise UserError("--wire-delay is for ranks on CPUs: leave it out, or use --device cpu")
 

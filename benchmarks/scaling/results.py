@@ -15,10 +15,11 @@ class Row:
 
     found: of a step, round by round, by side; milliseconds: medians of its seconds. efficiency: a step of the share
     alone to one with the exchange. not_overlapped: the share of the step that the exchange makes it longer by. hidden:
-    of what the exchange costs after backward, the share that it does not cost beside it: by the time that ranks wait
-    for sums where that is counted, as on CPUs, else by how much longer steps are. times_one: images a second to those
-    of rank 0 alone with the whole batch; problem: why there are none. bytes: what a rank gives, and gets, in a step;
-    ring_bytes: what it sends where the ranks are a ring. None: of one rank, or where the exchange costs nothing.
+    of the time that ranks wait for sums with the exchange after backward, the share that they do not wait with it
+    beside it, where waits are counted, as on CPUs, else hidden_by_steps: the same of how much longer steps are with it.
+    times_one: images a second to those of rank 0 alone with the whole batch; problem: why there are none. bytes: what a
+    rank gives, and gets, in a step; ring_bytes: what it sends where the ranks are a ring. None: of one rank, or where
+    the exchange costs nothing.
     """
 
     network: str
@@ -32,6 +33,7 @@ class Row:
     efficiency: float | None
     not_overlapped: float | None
     hidden: float | None
+    hidden_by_steps: float | None
     times_one: float | None
     bytes: int
     ring_bytes: int
@@ -44,6 +46,8 @@ def row(task: Task, ranks: int, found: Lockstep, buckets: Sequence[int], problem
     middle = {side: median(of_side) for side, of_side in found.seconds.items()}
     step = middle.get(OVERLAPPED, middle[ALONE])
     several = ranks > 1
+    waited = {side: median(of_side) for side, of_side in found.waits.items()}
+    by_steps = _hidden(*(middle[side] - middle[ALONE] for side in (AFTER, OVERLAPPED))) if several else None
     size = sum(buckets) if several else 0
     return Row(
         *(task.workload.name, task.batch_size, ranks, Share(0, ranks).most(task.batch_size), task.psp_slope),
@@ -52,7 +56,8 @@ def row(task: Task, ranks: int, found: Lockstep, buckets: Sequence[int], problem
         images_per_second=task.batch_size / step,
         efficiency=middle[ALONE] / step if several else None,
         not_overlapped=1 - middle[ALONE] / step if several else None,
-        hidden=_hidden(found, middle) if several else None,
+        hidden=_hidden(waited[AFTER], waited[OVERLAPPED]) if several and waited[AFTER] else by_steps,
+        hidden_by_steps=by_steps,
         times_one=middle[WHOLE] / step if WHOLE in middle else None,
         bytes=size,
         ring_bytes=2 * (ranks - 1) * size // ranks,
@@ -61,16 +66,13 @@ def row(task: Task, ranks: int, found: Lockstep, buckets: Sequence[int], problem
     )
 
 
-def _hidden(found: Lockstep, middle: Mapping[str, float]) -> float | None:
-    after, beside = (median(found.waits[side]) for side in (AFTER, OVERLAPPED))
-    if not after:
-        after, beside = (middle[side] - middle[ALONE] for side in (AFTER, OVERLAPPED))
+def _hidden(after: float, beside: float) -> float | None:
     return 1 - beside / after if after > 0 else None
 
 
 HEADS = (
     *("network", "batch", "of a rank", "alone", "overlapped", "after", "exchange", "images/s", "efficiency"),
-    *("not overlapped", "hidden", "whole", "times one"),
+    *("not overlapped", "hidden", "by steps", "whole", "times one"),
 )
 
 
@@ -86,8 +88,13 @@ def cells(row: Row) -> list[str]:
     return [
         *(row.network, f"{row.images:,}", f"{row.of_a_rank:,}"),
         *(milliseconds(side) for side in (ALONE, OVERLAPPED, AFTER, EXCHANGE)),
-        *(f"{row.images_per_second:,.1f}", share(row.efficiency), share(row.not_overlapped), share(row.hidden)),
-        *(milliseconds(WHOLE), "-" if row.times_one is None else f"{row.times_one:.2f}"),
+        *(f"{row.images_per_second:,.1f}", share(row.efficiency), share(row.not_overlapped)),
+        *(
+            share(row.hidden),
+            share(row.hidden_by_steps),
+            milliseconds(WHOLE),
+            "-" if row.times_one is None else f"{row.times_one:.2f}",
+        ),
     ]
 
 
@@ -109,6 +116,6 @@ def legend(rounds: int, steps_per_turn: int) -> str:
         "alone: a rank's share without exchange. overlapped: with it beside backward, as in training. after: with it,\n"
         "once backward is done. exchange: by itself. whole: the whole batch at one rank, while the others wait.\n"
         "images/s: overlapped. efficiency: alone to overlapped. not overlapped: of the step, what the exchange adds.\n"
-        "hidden: of what it costs after backward, what it does not cost beside it: on CPUs by the time that ranks\n"
-        "wait for sums, on GPUs by what steps take. times one: whole to overlapped."
+        "hidden: of the time that ranks wait for sums after backward, what they do not beside it (on CPUs). by steps:\n"
+        "the same of how much longer steps are with it, a difference of medians. times one: whole to overlapped."
     )

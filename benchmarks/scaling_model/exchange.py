@@ -45,29 +45,35 @@ def all_reduce(size: int, ranks: int, fabric: Fabric) -> Exchange:
 
 
 def half_of_it(size: int, ranks: int, fabric: Fabric) -> float:
-    """The time of a reduce-scatter, or of an all-gather: half the bytes and hops of a ring."""
+    """The time of a reduce-scatter, or of an all-gather: once around the ring, where an all-reduce goes twice. There
+    is no tree for them."""
     if ranks == 1:
         return 0.0
     rings = [way for way in PROTOCOLS if way.algorithm == "ring"]
-    return min(way.base + (_by(way, size, ranks, fabric).time - way.base) / 2 for way in rings)
+    return min(_by(way, size, ranks, fabric, rounds=1).time for way in rings)
 
 
-def _by(way: Protocol, size: int, ranks: int, fabric: Fabric) -> Exchange:
-    """NCCL's own model (ncclTopoTuneModel): a ring's data makes 2 (R - 1) steps of a part, those between machines over
-    the network; in a tree it goes up and down, along a machine's GPUs and from machine to machine."""
-    machines, share = fabric.machines(ranks), fabric.bandwidth(ranks) * way.share
+def _by(way: Protocol, size: int, ranks: int, fabric: Fabric, rounds: int = 2) -> Exchange:
+    """NCCL's own model (ncclTopoTuneModel, ncclTopoGetAlgoTime): a ring's data makes R - 1 steps of a part in each
+    round, those between machines over the network; in a tree it goes up and down, along a machine's GPUs and from
+    machine to machine."""
+    machines = fabric.machines(ranks)
+    share = fabric.bandwidth(ranks) * way.share(machines)
     if way.name == "LL":
-        share = min(share, fabric.nvlink.most_by_ll[machines > 1])
-    bandwidth = 1e3 * share  # bytes a microsecond
+        share = min(share, fabric.nvlink.most_by_ll[min(machines, 3) - 1])
+    bandwidth = 1e3 * share * way.of_size(size)  # bytes a microsecond
     if way.algorithm == "ring":
-        steps, outside = 2 * (ranks - 1), 2 * (machines - 1)
-        latency = (steps - outside) * way.nvlink + outside * way.network
+        steps, outside = rounds * (ranks - 1), rounds * (machines - 1)
+        least = fabric.nvlink.overhead * (3 if way.name == "Simple" else 1) if machines > 1 else 0.0
+        latency = way.base + (steps - outside) * max(way.nvlink, least) + outside * way.network
+        if machines > 1 and rounds == 2:
+            latency *= way.longer
         transfer = steps / ranks * size / bandwidth
     else:
-        inside = 2 * (parts(ranks, machines) - 1)
-        latency = inside * way.nvlink + 2 * math.ceil(math.log2(machines)) * way.network
-        transfer = 2 * size / (bandwidth * fabric.given.tree_share)
-    return Exchange(way.base + latency + transfer, f"{way.algorithm} {way.name}")
+        inside = parts(ranks, machines) - 1
+        latency = way.base + 2 * (inside * way.nvlink + int(math.log2(machines)) * way.network)
+        transfer = 2 * size / bandwidth
+    return Exchange(latency + transfer, f"{way.algorithm} {way.name}")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ TIMES_ONE = "times one GPU"
 EFFICIENCIES = (0.9, 0.5)
 LIMITS = ("GPU", "network", "between", "GPUs", *(f"images a GPU for {share:.0%}" for share in EFFICIENCIES))
 FASTEST = ("GPU", "network", "between", "batch", "GPUs", "images a GPU", "images/s", TIMES_ONE)
-OTHER_WAYS = ("GPU", "network", "between", "GPUs", "images a GPU", "step, ms", "change", "memory, MB", "way")
+OTHER_WAYS = ("way", "GPU", "network", "between", "GPUs", "images a GPU", "step, ms", "change", "memory, MB")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -42,10 +42,11 @@ def assumptions(given: Assumptions, gpus: Sequence[str], between: Sequence[str])
     lines = ["Assumptions, beside those of python -m ttfs_cupy.benchmarks.gpu_model", *given.lines()]
     for name in gpus:
         link = NVLINKS[name]
-        within, outside = link.most_by_ll
+        within, in_two, in_more = link.most_by_ll
         lines.append(
             f"{f'NVLink, {name}:':22}{link.bandwidth:g} GB/s each way of {link.nominal:g} ({link.source}); by LL "
-            f"{within:g} at most, {outside:g} between machines (NCCL, llMaxBws)"
+            f"{within:g} at most, {in_two:g} in two machines, {in_more:g} in more (NCCL, llMaxBws); a hop of a ring "
+            f"between machines takes at least {link.overhead:g} us (NCCL, getNetOverhead)"
         )
     for name in between:
         network = NETWORKS[name]
@@ -53,9 +54,10 @@ def assumptions(given: Assumptions, gpus: Sequence[str], between: Sequence[str])
     lines.append(
         "Ways of NCCL 2.28 (src/graph/tuning.cc): microseconds of a call, of a hop by NVLink and by network, and"
     )
-    lines.append("the share of the bandwidth")
+    lines.append("the shares of the bandwidth in one machine and in several, a tree's before treeCorrectionFactor")
     lines += [
-        f"  {f'{way.algorithm} {way.name}:':20}{way.base:g}, {way.nvlink:g}, {way.network:g}, {way.share:.3g}"
+        f"  {f'{way.algorithm} {way.name}:':20}{way.base:g}, {way.nvlink:g}, {way.network:g}, "
+        f"{way.within:.3g}, {way.between:.3g}"
         for way in PROTOCOLS
     ]
     return "\n".join(lines)
@@ -104,6 +106,6 @@ def other_way(run: Run, ranks: int, images: int, found: OtherWay, beside: OtherW
     """Under OTHER_WAYS; images: of a GPU."""
     change = f"{found.time / beside.time - 1:+.1%}" if found is not beside else ""
     return [
-        *(run.gpu, run.network, between_of(run, ranks), f"{ranks:,}", f"{images:,}"),
-        *(f"{found.time / 1e3:.2f}", change, f"{-found.memory / 1e6:+.1f}" if found.memory else "", found.what),
+        *(found.what, run.gpu, run.network, between_of(run, ranks), f"{ranks:,}", f"{images:,}"),
+        *(f"{found.time / 1e3:.2f}", change, f"{-found.memory / 1e6:+.1f}" if found.memory else ""),
     ]

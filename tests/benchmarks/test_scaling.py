@@ -70,7 +70,7 @@ def test_one_rank_exchanges_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "one rank: 1 x cpu on " in captured.out and "gradients" not in captured.out
     (row,) = [line for line in captured.out.splitlines() if line.startswith("| vgg7 ")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[:3] == ["vgg7", "3", "3"] and cells[4:7] == ["-"] * 3 and cells[8:] == ["-"] * 5
+    assert cells[:3] == ["vgg7", "3", "3"] and cells[4:7] == ["-"] * 3 and cells[8:] == ["-"] * 6
 
 
 SECONDS = {
@@ -89,6 +89,9 @@ def test_a_row_by_hand() -> None:
     assert row.of_a_rank == 3 and row.images_per_second == pytest.approx(10 / 1.2)
     assert row.efficiency == pytest.approx(0.9 / 1.2) and row.not_overlapped == pytest.approx(0.3 / 1.2)
     assert row.hidden == pytest.approx(7 / 8) and row.times_one == pytest.approx(3 / 1.2)
+    # both: other things than waits make a step longer, too
+    assert row.hidden_by_steps == pytest.approx(5 / 8)
+    assert [cell for cell in results.cells(row) if "%" in cell][2:] == ["87.5%", "62.5%"]
     assert (row.bytes, row.ring_bytes) == (1000, 1500)
 
 
@@ -96,7 +99,7 @@ def test_without_counted_waits_what_is_hidden_is_told_by_the_steps() -> None:
     """As on GPUs. After backward the exchange costs 0.8, beside it 0.3."""
     seconds = {side: of_side for side, of_side in SECONDS.items() if side != ranks.WHOLE}
     row = results.row(TASK, 4, ranks.Lockstep(seconds, {side: [0.0] * 3 for side in seconds}), [800], "too large")
-    assert row.hidden == pytest.approx(5 / 8) and row.times_one is None
+    assert row.hidden == row.hidden_by_steps == pytest.approx(5 / 8) and row.times_one is None
     free = seconds | {ranks.AFTER: [0.7, 0.9, 0.8]}
     assert results.row(TASK, 4, ranks.Lockstep(free, {side: [0.0] * 3 for side in free}), [800], "").hidden is None
 

@@ -77,6 +77,20 @@ def test_a_job_that_fails_is_not_put_back(environment: dict[str, str]) -> None:
     assert not Path("requeued").exists()
 
 
+@pytest.mark.parametrize(("code", "again"), [(143, True), (130, True), (0, False), (1, False), (2, False)])
+def test_a_job_is_put_back_if_its_run_was_told_to_end(environment: dict[str, str], *, code: int, again: bool) -> None:
+    """0: a run that finishes meanwhile. Of what ttfs does there is only that it answers SIGTERM by this exit code."""
+    ttfs = Path("bin/ttfs")
+    ttfs.write_text(f"""#!/bin/bash
+trap "exit {code}" TERM
+mkdir run && echo begun > run/log.txt
+while :; do sleep 0.05; done
+""")
+    ttfs.chmod(0o755)
+    ended, said = job(environment, signal_after="begun")
+    assert ended == code and Path("requeued").exists() == again, said
+
+
 def test_the_script_asks_slurm_for_the_signal_that_it_answers() -> None:
     text = SCRIPT.read_text()
     assert re.search(r"^#SBATCH --signal=B:USR1@\d+$", text, re.MULTILINE)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from helpers.ranks import OfThreads, in_ranks
 
+import ttfs_cupy.device
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks import devices
-from ttfs_cupy.ranks.devices import device_of_rank
+from ttfs_cupy.ranks.devices import device_of_rank, get_device_of_rank
 from ttfs_cupy.ranks.group import ALONE
 from ttfs_cupy.ranks.place import Place
 
@@ -143,3 +144,21 @@ def test_what_this_machine_has() -> None:
     offer = devices._offer(ALONE, "cpu")
     assert (offer.gpus, offer.trouble, offer.local_rank, offer.local_size) == (0, None, 0, 1)
     assert offer.cores
+
+
+@pytest.mark.parametrize(
+    ("name", "threads", "why"),
+    [
+        ("cpu", None, "its share of the cores"),
+        ("cpu", 1, "asked for"),
+        ("auto", None, f"{NO_GPU}; its share of the cores"),
+    ],
+)
+@pytest.mark.usefixtures("found")
+def test_why_it_has_so_many_threads(name: str, threads: int | None, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ttfs_cupy.device, "cuda_trouble", lambda: NO_GPU)
+    assert in_ranks(2, lambda group: get_device_of_rank(group, name, threads)[1]) == [why] * 2
+
+
+def test_one_process_has_all_cores() -> None:
+    assert get_device_of_rank(ALONE, "cpu")[1] == "asked for"

@@ -27,7 +27,7 @@ from ttfs_cupy.data import (
     split,
 )
 from ttfs_cupy.data.share import WHOLE, Share
-from ttfs_cupy.device import Device, get_device
+from ttfs_cupy.device import Device
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
@@ -38,7 +38,7 @@ from ttfs_cupy.experiment.initial_weights import begin_with
 from ttfs_cupy.models import LinearSpec, build, encoder_of
 from ttfs_cupy.models import read as read_model
 from ttfs_cupy.neuron.encoding import Encoder
-from ttfs_cupy.ranks.devices import device_of_rank
+from ttfs_cupy.ranks.devices import get_device_of_rank
 from ttfs_cupy.ranks.group import ALONE, Group
 
 logger = logging.getLogger("ttfs_cupy")
@@ -96,7 +96,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False, grou
     Raises UserError for whatever does not fit.
     """
     check_kind("config", config, Config)
-    device, reason = get_device(*device_of_rank(group, config.device, config.threads))
+    device, reason = get_device_of_rank(group, config.device, config.threads)
     dataset = in_turns(group, lambda: read_dataset(config))
     images = dataset.description
     network, lacking = _network_of_run(config, device, images) if of_run else (network_of(config, device, images), [])

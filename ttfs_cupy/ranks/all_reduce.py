@@ -14,7 +14,8 @@ from ttfs_cupy.ranks.wires.interface import Wire
 from ttfs_cupy.ranks.wires.nccl import NcclWire
 
 # A bucket is complete with half of the bytes that are left. So there are few, most bytes leave early, while most of
-# backward is still to come, and the last bucket, which nothing is left to hide, is small.
+# backward is still to come, and the last bucket, which nothing is left to hide, is small. Of three quarters there would
+# be fewer: docs/scaling.md, "Other ways to exchange".
 SHARE_OF_REST = 1 / 2
 # Fewer bytes take a network of 100 Gb/s as long as the call itself, some tens of microseconds.
 SMALLEST_BYTES = 1 << 20

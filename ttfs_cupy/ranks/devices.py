@@ -7,7 +7,7 @@ from typing import Any
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.machine.cores import available_cores
 from ttfs_cupy.common.shown import listed, shown
-from ttfs_cupy.device import cuda_trouble, import_cupy
+from ttfs_cupy.device import Device, cuda_trouble, get_device, import_cupy
 from ttfs_cupy.ranks.group import Group
 
 
@@ -47,6 +47,16 @@ def device_of_rank(group: Group, name: str = "auto", threads: int | None = None)
         return name, threads
     own = offers[group.rank]
     return f"cuda:{own.local_rank if own.gpus > 1 else 0}", threads
+
+
+def get_device_of_rank(group: Group, name: str = "auto", threads: int | None = None) -> tuple[Device, str]:
+    """get_device() for what device_of_rank() says, and why it is that one; all ranks call it, and what they raise is
+    raised here."""
+    own, share = device_of_rank(group, name, threads)
+    device, reason = get_device(own, share)
+    if share == threads:
+        return device, reason
+    return device, "its share of the cores" if name == "cpu" else f"{reason}; its share of the cores"
 
 
 def _offer(group: Group, name: str) -> _Offer:
