@@ -20,7 +20,13 @@ from ttfs_cupy.common.machine.threads import cannot_start
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.engine.steps.class_counts import ClassTotals
 from ttfs_cupy.experiment import dry_run, named_config
-from ttfs_cupy.experiment.agreement import require_same_command, require_same_config, require_same_data, told
+from ttfs_cupy.experiment.agreement import (
+    interrupted_together,
+    require_same_command,
+    require_same_config,
+    require_same_data,
+    told,
+)
 from ttfs_cupy.experiment.config import Config, changes, dump_config
 from ttfs_cupy.experiment.config import text as config_text
 from ttfs_cupy.experiment.config.keys import resolve
@@ -34,7 +40,7 @@ from ttfs_cupy.experiment.steering import take_changes
 from ttfs_cupy.experiment.trainer import Trainer
 from ttfs_cupy.experiment.watching.loggers import require as require_loggers
 from ttfs_cupy.experiment.wiring import Wiring, wired
-from ttfs_cupy.ranks.group import Group
+from ttfs_cupy.ranks.group import Group, LostRankError
 from ttfs_cupy.ranks.together import said_once, together
 
 logger = logging.getLogger("ttfs_cupy")
@@ -115,9 +121,9 @@ def _start(parsed: argparse.Namespace, group: Group) -> None:
         except BaseException as error:
             interruption.arrived()
             # without weights to go on from, this is no run, and would only be in the way of the next one; nor is one
-            # for whose first steps there was too little memory
-            lacks_memory = isinstance(error, MemoryError) or cannot_start(error)
-            if not run.has_checkpoint or (lacks_memory and not has_steps(run)):
+            # for whose first steps there was too little memory, here or at a rank that is lost
+            is_too_large = isinstance(error, MemoryError | LostRankError) or cannot_start(error)
+            if not run.has_checkpoint or (is_too_large and not has_steps(run)):
                 run.discard()
             raise
 
@@ -161,9 +167,10 @@ def _resume(parsed: argparse.Namespace, group: Group) -> None:
 def _train(experiment: Experiment, run: RunDirectory, before: Config | None) -> None:
     """before: the config with which a run that goes on ran until now; None: it begins."""
     try:
-        require_same_data(experiment.group, experiment.fingerprint)
-        with wired(experiment.group, experiment.network, experiment.config.training.batch_size) as wiring:
-            _fit(experiment, run, before, wiring)
+        with interrupted_together(experiment.group):
+            require_same_data(experiment.group, experiment.fingerprint)
+            with wired(experiment.group, experiment.network, experiment.config.training.batch_size) as wiring:
+                _fit(experiment, run, before, wiring)
     except KeyboardInterrupt:
         interruption.arrived()
         if run.has_checkpoint:

@@ -5,12 +5,15 @@ import re
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers.commands import FILES, STEPS, metrics, run_small, small, timeless, train, weights
 from helpers.several_ranks import launched, spoken, trained
 
+from ttfs_cupy import train as train_command
+from ttfs_cupy.engine.steps.evaluation import Evaluator
 from ttfs_cupy.engine.steps.training_step import TrainingStep
 
 # whose training nothing amplifies: runs that round differently stay together
@@ -234,24 +237,25 @@ def test_weights_that_part_end_the_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert [line["epoch"] for line in metrics(tmp_path / "run")] == [1]
 
 
-def begun(folder: Path) -> None:
-    """Waits until the run has taken its first steps."""
+def wait_for(words: str, folder: Path) -> None:
+    """Until rank 0 has said that."""
     deadline = time.monotonic() + LIMIT
-    while not (folder / "rank-0" / "out").exists() or "epoch 1/" not in (folder / "rank-0" / "out").read_text():
+    while not (folder / "rank-0" / "out").exists() or words not in (folder / "rank-0" / "out").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_signal_at_any_rank_ends_all_in_order(rank: int, tmp_path: Path) -> None:
+def test_a_signal_at_any_rank_ends_all_in_order(rank: int, number: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with launched(2, tmp_path, *small(run, training__epochs=2000)) as children:
-        begun(tmp_path)
+        wait_for("epoch 1/", tmp_path)
         os.kill(children[rank].pid, signal.SIGUSR1)
-        time.sleep(0.5)
-        os.kill(children[rank].pid, signal.SIGINT)
+        wait_for("saved: ", tmp_path)
+        os.kill(children[rank].pid, number)
         outcome = spoken([child.wait() for child in children])
-    assert (outcome.code, outcome.err) == (130, "")
+    assert (outcome.code, outcome.err) == (128 + number, "")
     *before, last_but_one, last = outcome.out.splitlines()
     assert re.search(r"^interrupted: .*; go on with: .*--resume", last)
     # once for the first signal; and for the second, unless it came between two epochs
@@ -260,6 +264,71 @@ def test_a_signal_at_any_rank_ends_all_in_order(rank: int, tmp_path: Path) -> No
     epochs = len(metrics(run))
     resumed = spoken(trained(2, tmp_path, "--resume", run, "--set", f"training.epochs={epochs + 1}"))
     assert (resumed.code, resumed.err) == (0, "")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_in_a_validation_breaks_it_off_at_the_same_batch(
+    rank: int, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Evaluator.run, [0]
+
+    def run(self: Evaluator) -> None:
+        real(self)
+        calls[0] += 1
+        (tmp_path / f"batches-{os.environ['RANK']}").write_text(str(calls[0]))
+        if calls[0] == 1 and os.environ["RANK"] == str(rank):
+            signal.raise_signal(signal.SIGTERM)
+
+    # as slow as a large one: each batch ends in a decision
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "run", run)
+        patch.setattr("ttfs_cupy.ranks.pace.SECONDS", 0.0)
+        outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run", **SMOOTH)))
+    assert (outcome.code, outcome.err) == (143, "")
+    assert [(tmp_path / f"batches-{each}").read_text() for each in range(2)] == ["1", "1"]
+    assert re.search(r"^saved: .*\ninterrupted: .*; go on with: .*--resume \S+\n\Z", outcome.out, re.M)
+    # of the epoch's last step
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert spoken(trained(2, tmp_path, "--resume", tmp_path / "run")).code == 0
+    same(tmp_path / "run", two)
+
+
+def test_a_signal_outside_of_the_epochs_tells_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = train_command.load_best
+
+    def load(*arguments: Any) -> Any:
+        if os.environ["RANK"] == "1":
+            signal.raise_signal(signal.SIGTERM)
+        return real(*arguments)
+
+    monkeypatch.setattr(train_command, "load_best", load)
+    outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run")))
+    assert (outcome.code, outcome.err) == (143, "")
+    assert re.search(r"^interrupted: the best weights .*; go on with: .*--resume \S+\n\Z", outcome.out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("no 8 GiB"), "the memory does not suffice (no 8 GiB): end other programs, or raise the limit "),
+        (PermissionError(13, "Permission denied", "/x"), "[Errno 13] Permission denied: '/x'\n"),
+    ],
+)
+def test_what_one_rank_lacks_is_told_once_and_leaves_no_run(
+    error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = TrainingStep.run
+
+    def run(self: TrainingStep) -> None:
+        if os.environ["RANK"] == "1":
+            raise error
+        real(self)
+
+    monkeypatch.setattr(TrainingStep, "run", run)
+    outcome = spoken(trained(2, tmp_path, *small(tmp_path / "run")))
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    assert re.match(rf"error: rank 1 \(\S+, process \d+\) has ended: {re.escape(said)}", outcome.err), outcome
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_dry_run_of_two_ranks(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs with averaged weights: the better ones are kept, training is as without them, and a resumed run the same."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,12 @@ def test_patience_goes_by_the_better_one(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_no_pass_more_without_an_average() -> None:
     class Counting:
-        def over(self, batches: Batches, description: str) -> Evaluation:
+        def over(self, batches: Batches, description: str, after_batch: Callable[[], None]) -> Evaluation:
             assert description == "validation"
+            after_batch()
             return evaluation(3)
 
-    found = validate(Counting(), None, None, nullcontext)  # type: ignore[arg-type]
+    calls: list[int] = []
+    found = validate(Counting(), None, None, nullcontext, lambda: calls.append(1))  # type: ignore[arg-type]
+    assert calls == [1]
     assert found.average is None

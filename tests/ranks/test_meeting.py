@@ -18,6 +18,7 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.ranks import door as doors
 from ttfs_cupy.ranks import meeting, messages
 from ttfs_cupy.ranks.door import RefusedError
+from ttfs_cupy.ranks.group import Wished
 from ttfs_cupy.ranks.place import place
 from ttfs_cupy.ranks.star import CommonError, Star
 from ttfs_cupy.ranks.watch import Seconds
@@ -138,13 +139,13 @@ def test_sums_of_two_shapes_are_found() -> None:
 
 def test_wishes_reach_rank_0() -> None:
     with met(3) as groups:
-        assert groups[0].take_wishes().end is groups[0].take_wishes().save is False
+        assert groups[0].take_wishes() == Wished()
         groups[2].wish(save=True)
         wait_until(lambda: groups[0].take_wishes().save)
         assert not groups[0].take_wishes().save
-        groups[1].wish(end=True)
-        wait_until(lambda: groups[0].take_wishes().end)
-        assert groups[0].take_wishes().end
+        groups[1].wish(end=15)
+        wait_until(lambda: groups[0].take_wishes().end == 15)
+        assert groups[0].take_wishes().end == 15
         groups[0].wish(save=True)
         assert groups[0].take_wishes().save
 

@@ -1,10 +1,12 @@
 """Decision points, by a clock that the test moves."""
 
+import signal
 from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 
+from ttfs_cupy.common.command import interruption
 from ttfs_cupy.common.command.interruption import Wishes
 from ttfs_cupy.ranks.group import ALONE, Group, Wished
 from ttfs_cupy.ranks.pace import Decision, Pace
@@ -17,8 +19,10 @@ class Recorded:
 
     def __init__(self, rank: int, said: list[Any]):
         self.rank, self._said, self._read = rank, said, 0
-        self.wished: list[tuple[bool, bool]] = []
+        self.wished: list[tuple[int, bool]] = []
         self.coming = Wished()
+        # what the other rank is asked for as all wait for one another
+        self.theirs: list[Any] = [0, False]
 
     def broadcast(self, value: Any = None) -> Any:
         if self.rank == 0:
@@ -27,7 +31,10 @@ class Recorded:
         self._read += 1
         return self._said[self._read - 1]
 
-    def wish(self, *, end: bool = False, save: bool = False) -> None:
+    def gather(self, value: Any) -> list[Any]:
+        return [value, self.theirs] if self.rank == 0 else [self.theirs, value]
+
+    def wish(self, *, end: int = 0, save: bool = False) -> None:
         self.wished.append((end, save))
 
     def take_wishes(self) -> Wished:
@@ -118,8 +125,8 @@ def test_a_wish_to_end_is_passed_on_once_and_stays() -> None:
     two = Two()
     two.wishes[1].to_end = True
     two.points(10, seconds=0.002)
-    assert (two.groups[1].wished, two.wishes[1].to_end) == ([(True, False)], True)
-    two.groups[0].coming = Wished(end=True)
+    assert (two.groups[1].wished, two.wishes[1].to_end) == ([(signal.SIGINT, False)], True)
+    two.groups[0].coming = Wished(end=signal.SIGINT)
     decisions = [decision for _ in range(100) if (decision := two.step(0.002))]
     assert decisions[0].end
     # as of a signal of its own
@@ -138,5 +145,51 @@ def test_a_point_between_steps_counts_anew() -> None:
     two = Two()
     two.points(250, seconds=0.002)
     assert two.paces[0].decide() == two.paces[1].decide() == Decision()
+    # the next steps may be much longer
+    assert two.step(0.002) == Decision()
     # the two ranks still agree on where the next one is
     assert two.points(400, seconds=0.002)
+
+
+@pytest.mark.parametrize("asked", [[signal.SIGTERM, False], [0, True]])
+def test_a_point_between_steps_answers_what_any_rank_was_asked_until_then(asked: list[Any]) -> None:
+    """Also what is still on its way with the pulse, or was asked since this rank's last step."""
+    two = Two()
+    two.points(250, seconds=0.002)
+    two.groups[0].theirs, two.wishes[1].to_save = asked, asked[1]
+    decision = two.paces[0].decide()
+    assert (decision.end, decision.save) == (bool(asked[0]), asked[1])
+    assert two.paces[1].decide() == decision
+    # it is not asked once more
+    two.groups[0].theirs = [0, False]
+    assert (two.groups[1].wished, two.wishes[1].to_save) == ([], False)
+    assert two.paces[0].decide().save is two.paces[1].decide().save is False
+
+
+def test_where_nothing_can_be_saved_a_wish_to_save_waits() -> None:
+    two = Two()
+    two.groups[0].coming = Wished(save=True)
+    for _ in range(100):
+        two.clock.now += 0.002
+        assert [pace.after_batch() for pace in two.paces] == [False, False]
+    assert two.paces[0].decide() == two.paces[1].decide() == Decision(save=True)
+    two.groups[0].coming = Wished(end=signal.SIGTERM)
+    two.step(0.5)
+    two.clock.now += 0.5
+    assert [pace.after_batch() for pace in two.paces] == [True, True]
+
+
+def test_another_ranks_signal_is_that_of_the_exit_code() -> None:
+    """Unless rank 0 has got one before; its own first one, later, still has it end in order."""
+    interruptions = interruption.Interruptions()
+    interruptions.install()
+    try:
+        two = Two()
+        two.groups[0].coming = Wished(end=signal.SIGTERM)
+        assert two.paces[0].decide().end and interruption.number() == signal.SIGTERM
+        interruptions.wishes = two.wishes[0]
+        signal.raise_signal(signal.SIGINT)
+        two.groups[0].coming = Wished(end=signal.SIGTERM)
+        assert two.paces[0].decide().end and interruption.number() == signal.SIGINT
+    finally:
+        interruptions.remove(process_ends=False)

@@ -83,7 +83,7 @@ def test_all_beat(pulses: Callable[..., Pulses]) -> None:
     zero, one = pulses(0), pulses(1)
     for _ in range(3):
         assert messages.receive(zero.far[2]) == messages.receive(zero.far[3]) == {}
-        assert messages.receive(one.far[0]) == {"end": False, "saves": 0}
+        assert messages.receive(one.far[0]) == {"end": 0, "saves": 0}
 
 
 def test_a_rank_whose_pulse_ends(pulses: Callable[..., Pulses], capfd: pytest.CaptureFixture[str]) -> None:
@@ -204,7 +204,7 @@ def test_an_interrupted_rank_is_no_error(
     zero.say(3, ended="KeyboardInterrupt", code=143, is_interrupted=True)
     zero.lost()
     assert zero.watch.loss is not None
-    assert (zero.watch.loss.code, zero.watch.loss.is_interrupted) == (143, True)
+    assert (zero.watch.loss.code, zero.watch.loss.is_interrupted, zero.watch.interrupted_by) == (143, True, 15)
     zero.far[3].close()
     # rank 0 saves what it has, for however long that takes
     time.sleep(0.2)
@@ -260,12 +260,12 @@ def test_losses_are_called_out_once(pulses: Callable[..., Pulses]) -> None:
 
 def test_wishes_travel_with_the_pulse(pulses: Callable[..., Pulses]) -> None:
     one = pulses(1)
-    one.watch.wish(end=False, save=True)
-    one.watch.wish(end=False, save=True)
-    while one.hear(0, "saves") != {"end": False, "saves": 2}:
+    one.watch.wish(end=0, save=True)
+    one.watch.wish(end=0, save=True)
+    while one.hear(0, "saves") != {"end": 0, "saves": 2}:
         pass
-    one.watch.wish(end=True, save=False)
-    while one.hear(0, "saves") != {"end": True, "saves": 2}:
+    one.watch.wish(end=15, save=False)
+    while one.hear(0, "saves") != {"end": 15, "saves": 2}:
         pass
     assert one.watch.take_wishes() == Wished()
 
@@ -274,13 +274,13 @@ def test_wishes_are_taken_at_rank_0(pulses: Callable[..., Pulses]) -> None:
     zero = pulses(0)
     for _ in range(3):
         # a beat says again what has been asked before
-        zero.say(2, end=False, saves=1)
+        zero.say(2, end=0, saves=1)
     wait_until(lambda: zero.watch._asked[2] == 1)
     time.sleep(0.1)
     assert [zero.watch.take_wishes().save for _ in range(3)] == [True, False, False]
-    zero.say(3, end=True, saves=1)
+    zero.say(3, end=15, saves=1)
     wait_until(lambda: zero.watch._asked[3] == 1)
-    assert [zero.watch.take_wishes() for _ in range(2)] == [Wished(True, True), Wished(True, False)]
+    assert [zero.watch.take_wishes() for _ in range(2)] == [Wished(15, True), Wished(15, False)]
 
 
 def test_an_orderly_end(pulses: Callable[..., Pulses]) -> None:

@@ -1,11 +1,13 @@
 """What the ranks of a run find out together: what rank 0 has read, and whether all are of one mind."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ttfs_cupy.common.command import interruption
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.experiment.config import Config, changes
@@ -30,15 +32,29 @@ def told(group: Group, find: Callable[[], T]) -> T:
     return found
 
 
-def first_of_machine(group: Group, work: Callable[[], T]) -> T:
-    """Has one rank of each machine do it, and then the others: what the first one downloads and decodes is there for
-    them."""
-    if group.place.local_rank == 0:
-        found = work()
+def in_turns(group: Group, work: Callable[[], T]) -> T:
+    """Has rank 0 do it, then one rank of each other machine, then the others: what is downloaded and decoded is there
+    for those who come later, on a shared disk also for other machines."""
+    turn = 0 if group.rank == 0 else 1 if group.place.local_rank == 0 else 2
+    for _ in range(turn):
         group.gather(None)
-        return found
-    group.gather(None)
-    return work()
+    found = work()
+    for _ in range(turn, 2):
+        group.gather(None)
+    return found
+
+
+@contextmanager
+def interrupted_together(group: Group) -> Iterator[None]:
+    """A signal that has ended another rank while this block ran interrupts it here, too (KeyboardInterrupt)."""
+    try:
+        yield
+    except Exception:
+        # whatever it was, it follows from that
+        if not group.interrupted_by:
+            raise
+        interruption.of_another_process(group.interrupted_by)
+        raise KeyboardInterrupt from None
 
 
 def require_same_command(group: Group, command: str, options: Sequence[str] = ()) -> None:

@@ -31,7 +31,7 @@ from ttfs_cupy.device import Device
 from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam, Limits, Optimizer, Sgd
-from ttfs_cupy.experiment.agreement import first_of_machine, told
+from ttfs_cupy.experiment.agreement import in_turns, told
 from ttfs_cupy.experiment.config import Config
 from ttfs_cupy.experiment.config.values import PspSlopeSchedule
 from ttfs_cupy.experiment.initial_weights import begin_with
@@ -97,7 +97,7 @@ def prepare(config: Config, *, training: bool = True, of_run: bool = False, grou
     """
     check_kind("config", config, Config)
     device, reason = get_device_of_rank(group, config.device, config.threads)
-    dataset = first_of_machine(group, lambda: read_dataset(config))
+    dataset = in_turns(group, lambda: read_dataset(config))
     images = dataset.description
     network, lacking = _network_of_run(config, device, images) if of_run else (network_of(config, device, images), [])
     begun_with = _begin(network, config)

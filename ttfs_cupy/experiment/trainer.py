@@ -237,7 +237,8 @@ class Trainer:
     def _validate(self) -> Validation:
         """Nothing that is trained changes meanwhile: a signal need not wait for its end."""
         try:
-            return validate(self.evaluator, self.validation, self.average, self._at_once)
+            hooks = self._at_once, self._end_together
+            return validate(self.evaluator, self.validation, self.average, *hooks)
         except KeyboardInterrupt:
             # unless it came while the averaged weights were put back
             if not self.network.parameters.are_displaced:
@@ -315,8 +316,13 @@ class Trainer:
         return decision
 
     def _at_once(self) -> AbstractContextManager[None]:
-        """Within it a signal interrupts. With several ranks it waits: they go on, or end, together."""
+        """Within it a signal interrupts. With several ranks it waits for `_end_together`."""
         return self._wishes.at_once() if self.group.size == 1 else nullcontext()
+
+    def _end_together(self) -> None:
+        """After a batch of a validation: a signal breaks it off, with several ranks at the same batch of all."""
+        if self.group.size > 1 and self._pace.after_batch():
+            raise KeyboardInterrupt
 
     def _save(self, *, is_asked: bool) -> None:
         self.checkpoints.within_epoch(self.progress, self.progress.described(self.length), is_asked=is_asked)

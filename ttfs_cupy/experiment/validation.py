@@ -68,14 +68,16 @@ def validate(
     batches: Batches,
     average: WeightAverage | None,
     interruptible: Callable[[], AbstractContextManager[None]],
+    after_batch: Callable[[], None],
 ) -> Validation:
-    """Training goes on afterwards as if nothing had happened. interruptible: what each pass is made within."""
+    """Training goes on afterwards as if nothing had happened. interruptible: what each pass is made within.
+    after_batch: called after each batch; what it raises breaks the validation off."""
     start = time.perf_counter()
     averaged = None
     with interruptible():
-        current = evaluator.over(batches, "validation")
+        current = evaluator.over(batches, "validation", after_batch)
     if average is not None:
         with average.in_place(), interruptible():
-            averaged = evaluator.over(batches, "validation, averaged")
+            averaged = evaluator.over(batches, "validation, averaged", after_batch)
     logger.debug("validation took %.2f s", time.perf_counter() - start)
     return Validation(current, averaged)

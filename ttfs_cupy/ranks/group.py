@@ -21,9 +21,10 @@ class LostRankError(UserError):
 
 @dataclass(frozen=True)
 class Wished:
-    """What signals at any rank have asked rank 0 for: to end the run, to save a checkpoint."""
+    """What signals at any rank have asked rank 0 for: to end the run (the signal's number; 0: none has), to save a
+    checkpoint."""
 
-    end: bool = False
+    end: int = 0
     save: bool = False
 
 
@@ -59,12 +60,17 @@ class Group(Protocol):
     def check(self) -> None:
         """Waits for nothing. Raises LostRankError if a rank is known to be lost."""
 
+    @property
+    def interrupted_by(self) -> int:
+        """The number of the signal that has ended another rank, if that is why it is lost; else 0."""
+
     def on_loss(self, callback: Callable[[], None]) -> None:
         """Has it called, by another thread, once a rank is lost (at once, if one is): it ends whatever waits outside of
         the group, such as a wire's calls (Wire.abort)."""
 
-    def wish(self, *, end: bool = False, save: bool = False) -> None:
-        """Asks rank 0 to end the run, or to save. From any thread; waits for nothing. A wish to end lasts."""
+    def wish(self, *, end: int = 0, save: bool = False) -> None:
+        """Asks rank 0 to end the run, because of that signal, or to save. From any thread; waits for nothing. A wish to
+        end lasts."""
 
     def take_wishes(self) -> Wished:
         """What all ranks have asked for; a wish to save is taken once. For rank 0: elsewhere it is empty."""
@@ -84,6 +90,7 @@ class Alone:
 
     place = Place()
     rank, size = 0, 1
+    interrupted_by = 0
     links: Mapping[int, "Connection"] = {}
 
     @property
@@ -111,7 +118,7 @@ class Alone:
     def on_loss(self, callback: Callable[[], None]) -> None:
         pass
 
-    def wish(self, *, end: bool = False, save: bool = False) -> None:
+    def wish(self, *, end: int = 0, save: bool = False) -> None:
         pass
 
     def take_wishes(self) -> Wished:

@@ -107,7 +107,11 @@ class Star:
     def on_loss(self, callback: Callable[[], None]) -> None:
         self.watch.on_loss(callback)
 
-    def wish(self, *, end: bool = False, save: bool = False) -> None:
+    @property
+    def interrupted_by(self) -> int:
+        return self.watch.interrupted_by
+
+    def wish(self, *, end: int = 0, save: bool = False) -> None:
         self.watch.wish(end=end, save=save)
 
     def take_wishes(self) -> Wished:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttfs_cupy.common.command import command_line, interruption
-from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.ranks.place import place
@@ -25,9 +24,10 @@ def together(command: Callable[[Group], int | None], seconds: "Seconds | None" =
 
     - In order: ranks > 0 wait until rank 0 has ended, say nothing, and return rank 0's exit code.
     - The command raises at rank 0: the others are told at once, end within some seconds, silently, with its code.
-    - The command raises at another rank: this one says nothing of a UserError, and all others end by a LostRankError,
-      "rank 2 (node1, process 123) has ended: <its sentence>", which the lowest rank that lives tells. A bug's traceback
-      is also printed where it comes from. KeyboardInterrupt at any rank interrupts all: rank 0 says the word.
+    - The command raises at another rank: this one says nothing of what a command tells in a sentence, and all others
+      end by a LostRankError, "rank 2 (node1, process 123) has ended: <its sentence>", which the lowest rank that lives
+      tells. A bug's traceback is also printed where it comes from. KeyboardInterrupt at any rank interrupts all: rank 0
+      says the word, and the exit code is that of one signal.
     - A rank dies, or is silent: LostRankError at all others, from whatever call of the group waits or comes next; a
       process that has not ended ten seconds later is ended (os._exit), with the sentence said.
 
@@ -93,6 +93,8 @@ def _end_at_rank_0(error: BaseException, watch: "Watch") -> int:
         if not loss.is_interrupted and not isinstance(error, KeyboardInterrupt):
             watch.end_badly(loss.sentence, loss.code)
             return loss.code
+        if loss.is_interrupted:
+            interruption.of_another_process(watch.interrupted_by)
     is_interrupted = isinstance(error, KeyboardInterrupt) or loss is not None
     code = 128 + interruption.number() if is_interrupted else _code_of(error)
     watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
@@ -115,7 +117,10 @@ def _end_elsewhere(error: BaseException, group: "Star") -> int:
     code = 128 + interruption.number() if is_interrupted else _code_of(error)
     watch.end_badly(_sentence_of(error), code, is_interrupted=is_interrupted)
     watch.linger(until_gone=until_gone)
-    if not isinstance(error, UserError | KeyboardInterrupt):
+    if watch.interrupted_by:
+        # rank 0 has got one, too, whose code is that of all
+        return 128 + watch.interrupted_by
+    if not is_interrupted and command_line.refusal(error) is None:
         raise error
     return code
 
@@ -124,9 +129,8 @@ def _code_of(error: BaseException) -> int:
     """The exit code of a command that ends by this error."""
     if isinstance(error, command_line.OutputClosedError | BrokenPipeError):
         return command_line.OUTPUT_CLOSED
-    return command_line.USER_ERROR if isinstance(error, UserError | MemoryError | OSError) else 1
+    return 1 if command_line.refusal(error) is None else command_line.USER_ERROR
 
 
 def _sentence_of(error: BaseException) -> str:
-    said = message_of(error, command_line.MOST)
-    return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+    return command_line.refusal(error) or f"{type(error).__name__}: {message_of(error, command_line.MOST)}"

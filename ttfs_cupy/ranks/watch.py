@@ -80,7 +80,8 @@ class Watch:
             self._selector.register(pulse, selectors.EVENT_READ, number)
         self._make_locks()
         self._callbacks: list[Callable[[], None]] = []
-        self._wants_end, self._saves = False, 0
+        # the signal that asks to end, or 0
+        self._wants_end, self._saves = 0, 0
         # at rank 0: how often each rank has asked to save so far, and how often that was taken
         self._asked = dict.fromkeys(pulses, 0)
         self._taken = 0
@@ -132,8 +133,13 @@ class Watch:
                 return
         callback()
 
-    def wish(self, *, end: bool, save: bool) -> None:
-        self._wants_end |= end
+    @property
+    def interrupted_by(self) -> int:
+        """The signal that has ended another rank, if that is the loss; else 0."""
+        return self.loss.code - 128 if self.loss is not None and self.loss.is_interrupted else 0
+
+    def wish(self, *, end: int, save: bool) -> None:
+        self._wants_end = self._wants_end or end
         self._saves += save
         if self._rank:
             self._send(0, self._beat())
@@ -254,7 +260,7 @@ class Watch:
     def _take(self, rank: int, word: dict[str, Any]) -> None:
         if "saves" in word:
             self._asked[rank] = int(word["saves"])
-            self._wants_end |= bool(word["end"])
+            self._wants_end = self._wants_end or int(word["end"])
         elif "done" in word:
             self._note(lambda: self._done.add(rank))
         elif "heard" in word:

@@ -180,27 +180,11 @@ def _outcome(command: Callable[[], int | None], level: int, *, has_output: bool)
         _forget(sys.stdout)
         console.step_aside()
         return OUTPUT_CLOSED
-    except UserError as error:
-        _complain(f"error: {message_of(error, MOST)}", colours.RED)
-        return USER_ERROR
-    except MemoryError as error:
-        _complain(_no_memory(error), colours.RED)
-        return USER_ERROR
-    except RuntimeError as error:
-        if not cannot_start(error):
+    except Exception as error:
+        said = refusal(error)
+        if said is None:
             raise
-        _complain(f"error: {ThreadStartError()}", colours.RED)
-        return USER_ERROR
-    except ImportError as error:
-        # of a library that cannot be mapped into memory
-        if not address_space.is_behind(error):
-            raise
-        _complain(_no_memory(error), colours.RED)
-        return USER_ERROR
-    except OSError as error:
-        # of a disk that is full, say, while data are unpacked to a temporary folder
-        said = _no_memory(error) if error.errno == errno.ENOMEM else f"error: {message_of(error)}"
-        _complain(said, colours.RED)
+        _complain(f"error: {said}", colours.RED)
         return USER_ERROR
     finally:
         with contextlib.suppress(OutputError):
@@ -212,18 +196,28 @@ def _outcome(command: Callable[[], int | None], level: int, *, has_output: bool)
     return code or 0
 
 
+def refusal(error: BaseException) -> str | None:
+    """The sentence by which a command ends that raises this; None of a bug, whose traceback is shown."""
+    if isinstance(error, UserError):
+        return message_of(error, MOST)
+    if cannot_start(error):
+        return str(ThreadStartError())
+    # of a library that cannot be mapped into memory
+    is_unmapped = isinstance(error, ImportError) and address_space.is_behind(error)
+    if isinstance(error, MemoryError) or is_unmapped or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return (
+            f"the memory does not suffice ({message_of(error)}): end other programs, or raise the limit that is set "
+            "(ulimit -v, or a container's)"
+        )
+    # of a disk that is full, say, while data are unpacked to a temporary folder
+    return message_of(error) if isinstance(error, OSError) else None
+
+
 def complain(sentence: str) -> None:
     """Says an error before the command ends by it, from any thread: on a row of its own, also while a bar is shown."""
     bars = sys.modules.get("tqdm")
     with contextlib.nullcontext() if bars is None else bars.tqdm.external_write_mode(file=sys.stderr):
         _complain(f"error: {shortened(sentence, MOST)}", colours.RED)
-
-
-def _no_memory(error: BaseException) -> str:
-    return (
-        f"error: the memory does not suffice ({message_of(error)}): end other programs, or raise the limit that is set "
-        "(ulimit -v, or a container's)"
-    )
 
 
 @contextlib.contextmanager

@@ -40,6 +40,12 @@ def number() -> int:
     return int(_INSTALLED[-1].number if _INSTALLED else signal.SIGINT)
 
 
+def of_another_process(number: int) -> None:
+    """That signal, which another process of this command has got, interrupts all of it: the exit code is of that."""
+    if _INSTALLED:
+        _INSTALLED[-1].number = number
+
+
 def as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
     """For another signal, which a command answers in the same way."""
     if not _INSTALLED:
@@ -122,15 +128,17 @@ class Wishes:
 
     def __init__(self) -> None:
         self.to_end = self.to_save = False
-        self._first_at = 0.0
+        # of this process's own signals: to_end may be of another process's
+        self._first_at: float | None = None
         self._raises = False
 
     def took_end(self) -> bool:
         """Takes in a signal to end. False where it is to raise KeyboardInterrupt: in a block of at_once(), and for a
         second one: whoever sends it does not want to wait."""
-        now, is_first = time.monotonic(), not self.to_end
-        if is_first:
-            self.to_end, self._first_at = True, now
+        now = time.monotonic()
+        self.to_end = True
+        if self._first_at is None:
+            self._first_at = now
             return not self._raises
         return now < self._first_at + SECONDS_TOGETHER
 

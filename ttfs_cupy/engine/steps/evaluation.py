@@ -1,5 +1,6 @@
 """Loss, accuracy and firing rates over a set; on a GPU each batch is one CUDA graph, launched anew."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +63,9 @@ class Evaluator(BatchStep):
         self._rates, self._classes = FiringRates(network), ClassCounts(network)
         self._times = SpikeTimes(network) if spike_times else None
 
-    def over(self, batches: Batches, description: str) -> Evaluation:
+    def over(self, batches: Batches, description: str, after_batch: Callable[[], None] = lambda: None) -> Evaluation:
         """Every image of a set. Nothing is read back before the last batch; `network.loss` starts anew, and is of this
-        rank's images.
+        rank's images. after_batch: called after each one; what it raises breaks the pass off.
 
         Other threads wait for their turn. Raises TypeError or ValueError for images or labels that do
         not suit the network, for batches that are not shared as the group is, and LostRankError.
@@ -74,9 +75,9 @@ class Evaluator(BatchStep):
         if batches.share != share:
             raise ValueError(f"batches must be of {share}, as the evaluator's group is, not of {batches.share}")
         with self._network.turns.take():
-            return self._over(batches, description)
+            return self._over(batches, description, after_batch)
 
-    def _over(self, batches: Batches, description: str) -> Evaluation:
+    def _over(self, batches: Batches, description: str, after_batch: Callable[[], None]) -> Evaluation:
         network, rates, times = self._network, self._rates, self._times
         # first, as it refuses what does not suit
         made = self.each(batches, 0)
@@ -90,6 +91,7 @@ class Evaluator(BatchStep):
             made, total=len(batches), desc=description, unit="batch", leave=False, disable=loudness.hides_bars()
         ):
             self.run()
+            after_batch()
         group = self._group
         totals = Totals.of_all(group.sum(np.array(network.loss.sums())).tolist())
         images, counted = totals.images, None if times is None else times.read(group)

@@ -15,10 +15,6 @@ class RunElsewhere(RunDirectory):
     nor written here."""
 
     @property
-    def has_begun(self) -> bool:
-        return False
-
-    @property
     def has_checkpoint(self) -> bool:
         return False
 
@@ -28,9 +24,6 @@ class RunElsewhere(RunDirectory):
     @contextmanager
     def claimed(self) -> Iterator[None]:
         yield
-
-    def release(self) -> None:
-        pass
 
     def discard(self) -> None:
         pass
