@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cuda_stand_in import Machine
+from cuda_stand_in import Machine, device_of
 
+from ttfs_cupy.device import CudaDevice
 from ttfs_cupy.ranks.group import Alone, LostRankError
 from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place
+from ttfs_cupy.ranks.wires.nccl import NcclWire
 
 T = TypeVar("T")
 # a wait that lasts longer is one that has no end
@@ -26,8 +28,8 @@ class Table:
         self.callbacks: list[Callable[[], None]] = []
         self.lost: str | None = None
 
-    def lose(self, rank: int) -> None:
-        self.lost = f"rank {rank} has ended"
+    def lose(self, rank: int, why: str = "has ended") -> None:
+        self.lost = self.lost or f"rank {rank} {why}"
         self.barrier.abort()
         for callback in self.callbacks:
             callback()
@@ -61,6 +63,16 @@ class OfThreads(Alone):
 
     def on_loss(self, callback: Callable[[], None]) -> None:
         self.table.callbacks.append(callback)
+
+    def fail(self, sentence: str) -> None:
+        self.table.lose(self.rank, f"cannot go on: {sentence}")
+
+
+def wired(group: OfThreads, machine: Machine | None = None, **options: Any) -> tuple[CudaDevice, NcclWire]:
+    device = device_of(machine or Machine(), **options)
+    wire = NcclWire(group, device)
+    group.on_loss(wire.abort)
+    return device, wire
 
 
 def in_ranks(size: int, body: Callable[[OfThreads], T]) -> list[T]:

@@ -63,6 +63,10 @@ class Group(Protocol):
         """Has it called, by another thread, once a rank is lost (at once, if one is): it ends whatever waits outside of
         the group, such as a wire's calls (Wire.abort)."""
 
+    def fail(self, sentence: str) -> None:
+        """Says, from any thread, that this rank cannot go on, whatever it waits for: a loss, here and elsewhere. The
+        first one counts. Waits for nothing."""
+
     def wish(self, *, end: bool = False, save: bool = False) -> None:
         """Asks rank 0 to end the run, or to save. From any thread; waits for nothing. A wish to end lasts."""
 
@@ -109,6 +113,9 @@ class Alone:
         pass
 
     def on_loss(self, callback: Callable[[], None]) -> None:
+        pass
+
+    def fail(self, sentence: str) -> None:
         pass
 
     def wish(self, *, end: bool = False, save: bool = False) -> None:

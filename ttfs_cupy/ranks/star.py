@@ -105,6 +105,9 @@ class Star:
     def on_loss(self, callback: Callable[[], None]) -> None:
         self.watch.on_loss(callback)
 
+    def fail(self, sentence: str) -> None:
+        self.watch.fail(sentence)
+
     def wish(self, *, end: bool = False, save: bool = False) -> None:
         self.watch.wish(end=end, save=save)
 

@@ -126,6 +126,13 @@ class Watch:
                 return
         callback()
 
+    def fail(self, sentence: str) -> None:
+        """From any thread: this rank cannot go on, and may wait for what does not come. That is a loss."""
+        if self._rank and self.loss is None:
+            self._send(0, {"ended": sentence[:1000], "code": command_line.USER_ERROR, "is_interrupted": False})
+        named = self._members[self._rank].named(self._rank)
+        self._know(Loss(self._rank, f"{named} cannot go on: {sentence}", command_line.USER_ERROR))
+
     def wish(self, *, end: bool, save: bool) -> None:
         self._wants_end |= end
         self._saves += save
