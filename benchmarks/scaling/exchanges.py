@@ -28,6 +28,9 @@ class AfterBackward:
     def is_recordable(self) -> bool:
         return self._exchange.is_recordable
 
+    def refused(self, trouble: str | None) -> str | None:
+        return self._exchange.refused(trouble)
+
     def captured(self, capture: Callable[[], Graph]) -> Graph:
         return self._exchange.captured(capture)
 

@@ -23,7 +23,11 @@ def test_a_card_by_itself(kept: Kept) -> None:
     ((figure,), (finding,)) = kept.take()
     expected = {"ranks": 1, "nccl": VERSION, "graphs": 1, "same_bits": True, "deviation": 0.0, "gigabytes": None}
     assert figure == {"record": "Exchange", **expected}
-    assert not finding.attention and finding.text.startswith(f"NCCL {VERSION}: its calls are in the step's graph")
+    assert not finding.attention
+    assert finding.text == (
+        f"NCCL {VERSION} takes the calls of a step that is recorded as one graph, with the bits of a step without "
+        "them; of one rank it adds nothing up"
+    )
     assert machine.violations == []
 
 
@@ -36,7 +40,7 @@ def test_a_graph_that_computes_something_else(kept: Kept) -> None:
 
 def test_calls_that_are_not_recorded(kept: Kept) -> None:
     ranks.one(kept, device_of(Machine(refuses_capture=True)), graphs.TINY, 4)
-    assert kept.marked() == ["NCCL's calls are in 0 graphs instead of 1: the log says why"]
+    assert kept.marked() == ["a step that NCCL is called in is 0 graphs instead of 1: the log says why"]
 
 
 @pytest.mark.parametrize("size", [2, 3])

@@ -102,6 +102,7 @@ class Array(np.ndarray):
         machine.refuse_while_capturing(stream, "be copied to from the host")
         is_pinned = any(np.shares_memory(host, whole) for whole in machine.pinned)
         machine.note("copy in" if is_pinned else "pageable copy", stream.name, "", (from_host.pointer, region.pointer))
+        machine.touch(machine.races, spans_of([self]), stream.tick(), stream, "a copy from the host")
         stream.enqueue(Work(lambda: np.copyto(region.array(), from_host.array()), keeps=(self, host)))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **named: Any) -> Any:

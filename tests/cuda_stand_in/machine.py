@@ -1,6 +1,7 @@
 """The stand-in's streams, events and clock, and the log of all that the host asks for."""
 
 import itertools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -172,8 +173,8 @@ class Machine:
 
     def __init__(self, eager: Sequence[str] = (), *, refuses_capture: bool = False):
         self.eager = list(eager)
-        # where its GPUs are, as the PCI bus has it; that of another machine differs
-        self.bus = f"0000:{next(_BUSES):02X}"
+        # where its GPUs are, as the PCI bus has it; those of another machine of this host differ
+        self.host, self.bus = "host", f"{os.getpid():08X}:{next(_BUSES):02X}"
         self.refuses_capture = refuses_capture
         self.log: list[Entry] = []
         # what a launch takes, by the kernel's name, and how much has gone by

@@ -14,6 +14,9 @@ Names, arguments and errors are CuPy 14's (cupy_backends/cuda/libs/nccl.pyx). Wh
 - Calls that differ between ranks in their order, count, type, sum or place, or of which a graph replays one rank's and
   not the other's: "a collective property of that operation" (the same page). NCCL would hang, or add up other values.
 - A rank that leaves while others are in a call: NCCL would hang.
+- Two ranks on one GPU: "Duplicate GPU detected" (init.cc).
+- ncclCommAbort a second time, while a call is in NCCL, and any call during it: it gives back the communicator's memory,
+  and CuPy forgets the pointer only afterwards. What a call has enqueued is no call.
 - A buffer that other work touches in another stream without an event between (memory.py).
 - ncclCommDestroy while a graph with calls of this communicator is there: it waits for the graph's end (init.cc,
   commDestroySync, localPersistentRefs).
@@ -24,8 +27,10 @@ Calls of one communicator run in the order in which they were enqueued, whatever
 
 import itertools
 import operator
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +54,7 @@ _ERRORS = {
 class NcclError(RuntimeError):
     def __init__(self, status: int):
         self.status = status
+        # CuPy's table ends with 6, too: of 7 and 8 its error is a KeyError
         super().__init__(_ERRORS[status])
 
 
@@ -80,7 +86,8 @@ class NcclCommunicator:
             raise ValueError(f"commId length {len(unique_id)} != {ID_BYTES}.")
         machine.refuse_beside_a_capture(None, "set up")
         self._machine, self._version, self._rank = machine, version, operator.index(rank)
-        self._line: Line | None = Line(unique_id, operator.index(ndev), self._rank)
+        gpu = machine.host, machine.bus, machine.gpu
+        self._line: Line | None = Line(unique_id, operator.index(ndev), self._rank, gpu)
         self._numbers = itertools.count(1)
         self._recorded = itertools.count(1)
         self._last: Marker | None = None
@@ -89,13 +96,39 @@ class NcclCommunicator:
         # what a kernel found out while it ran
         self.async_status = 0
         machine.races = machine.races or Races()
+        # which calls are in NCCL now, and whether one of them was to end all; held while these change
+        self._inside: list[str] = []
+        self._was_aborted = False
+        self._changing = threading.Lock()
+
+    @contextmanager
+    def _in_nccl(self, call: str) -> Iterator[None]:
+        """Raises AssertionError for what would use memory that is given back."""
+        with self._changing:
+            ends = call in ("abort", "destroy")
+            if self._inside and (ends or {"abort", "destroy"} & {*self._inside}):
+                self._machine.violations.append(f"{call} while {self._inside[0]} is in NCCL, with one communicator")
+                raise AssertionError(self._machine.violations[-1])
+            self._inside.append(call)
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._inside.remove(call)
 
     def rank_id(self) -> int:
         return self._rank
 
     def allReduce(self, sendbuf: int, recvbuf: int, count: int, datatype: int, op: int, stream: int) -> None:  # noqa: N802
-        arguments = (operator.index(each) for each in (sendbuf, recvbuf, count, datatype, op, stream))
-        sendbuf, recvbuf, count, datatype, op, stream = arguments
+        arguments = [operator.index(each) for each in (sendbuf, recvbuf, count, datatype, op, stream)]
+        with self._in_nccl("allReduce"):
+            found = self._looked_at(*arguments)
+        self._enqueue(*found)
+
+    def _looked_at(
+        self, sendbuf: int, recvbuf: int, count: int, datatype: int, op: int, stream: int
+    ) -> tuple[Call, np.ndarray, np.ndarray, Stream]:
+        """A call that nothing is wrong with."""
         machine = self._machine
         if self._line is None or not sendbuf or not recvbuf or datatype not in _TYPES or op != _SUM:
             raise NcclError(_INVALID_ARGUMENT)
@@ -115,8 +148,7 @@ class NcclCommunicator:
             recorded = next(self._recorded)
             self._graphs.add(into.capture.graph)
         place = machine.memory.offset(sendbuf)
-        call = Call("allReduce", count, datatype, op, place, recorded)
-        self._enqueue(call, sent, received, into)
+        return Call("allReduce", count, datatype, op, place, recorded), sent, received, into
 
     def _buffer(self, place: int, count: int, dtype: type) -> np.ndarray:
         size = np.dtype(dtype).itemsize
@@ -152,16 +184,22 @@ class NcclCommunicator:
         self._machine.launch("collective", call.name, arrays, scalars, None, stream, prepare)
 
     def check_async_error(self) -> None:
-        if self._line is None:
-            raise NcclError(_INVALID_ARGUMENT)
-        if self.async_status:
-            raise NcclError(self.async_status)
+        with self._in_nccl("check_async_error"):
+            if self._line is None:
+                raise NcclError(_INVALID_ARGUMENT)
+            if self.async_status:
+                raise NcclError(self.async_status)
 
     def abort(self) -> None:
         """From any thread."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.cut()
+        with self._in_nccl("abort"):
+            if self._was_aborted:
+                self._machine.violations.append("a second abort of one communicator")
+                raise AssertionError(self._machine.violations[-1])
+            self._was_aborted = True
+            if self._line is not None:
+                self._line.cut()
+            self._line = None
 
     def destroy(self) -> None:
         if self._line is None:
@@ -171,5 +209,6 @@ class NcclCommunicator:
             raise AssertionError(self._machine.violations[-1])
         if self._last is not None:
             self._machine.reach(self._last)
-        self._line.leave()
-        self._line = None
+        with self._in_nccl("destroy"):
+            self._line.leave()
+            self._line = None

@@ -37,13 +37,13 @@ class Call:
 
 
 class Line:
-    """A rank's connection to the hub of its communicator."""
+    """A rank's connection to the hub of its communicator. gpu: host, bus and number there."""
 
-    def __init__(self, unique_id: bytes, ranks: int, rank: int):
+    def __init__(self, unique_id: bytes, ranks: int, rank: int, gpu: tuple[str, str, int]):
         (port,) = struct.unpack_from("<I", unique_id)
         self._rank, self._cut = rank, False
         self._connection: Connection = Client((_HOST, port), authkey=unique_id[4 : 4 + _KEY_BYTES])
-        self._connection.send((rank, ranks))
+        self._connection.send((rank, ranks, gpu))
         self._answer()
 
     def exchange(self, number: int, call: Call, values: np.ndarray) -> np.ndarray | None:
@@ -106,15 +106,17 @@ class _Hub:
 
     def _meet(self) -> str | None:
         """All ranks are there, or one that has no place."""
-        size = None
+        size, gpus = None, {}
         while size is None or len(self._ranks) < size:
             connection = self._listener.accept()
-            rank, ranks = connection.recv()
+            rank, ranks, gpu = connection.recv()
             taken = set(self._ranks.values())
             self._ranks[connection] = rank
             size = size or ranks
             if ranks != size or rank in taken or not 0 <= rank < size:
                 return f"rank {rank} of {ranks} has no place among {size} ranks, of which {sorted(taken)} are there"
+            if gpus.setdefault(gpu, rank) != rank:
+                return f"ranks {gpus[gpu]} and {rank} have one GPU, {gpu}"
         return None
 
     def _hear(self, connection: Connection) -> None:

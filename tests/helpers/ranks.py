@@ -46,8 +46,8 @@ class Table:
         self.callbacks: list[Callable[[], None]] = []
         self.lost: str | None = None
 
-    def lose(self, rank: int) -> None:
-        self.lost = f"rank {rank} has ended"
+    def lose(self, rank: int, why: str = "has ended") -> None:
+        self.lost = self.lost or f"rank {rank} {why}"
         self.barrier.abort()
         for callback in self.callbacks:
             callback()
@@ -87,6 +87,9 @@ class OfThreads(OneOf):
 
     def on_loss(self, callback: Callable[[], None]) -> None:
         self.table.callbacks.append(callback)
+
+    def fail(self, sentence: str) -> None:
+        self.table.lose(self.rank, f"cannot go on: {sentence}")
 
 
 def in_ranks(size: int, body: Callable[[OfThreads], T]) -> list[T]:

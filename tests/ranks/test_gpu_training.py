@@ -173,7 +173,7 @@ def test_a_replayed_step_is_one_graph_and_allocates_nothing() -> None:
 
 
 def test_with_an_old_nccl_the_exchange_is_between_two_graphs() -> None:
-    found = trained(2, nccl_version=20804)
+    found = trained(2, nccl_version=2804)
     for rank in found:
         assert rank.weights().tobytes() == bits_of_two()
         assert rank.step.graphs == 2
@@ -185,7 +185,7 @@ def test_with_an_old_nccl_the_exchange_is_between_two_graphs() -> None:
 
 
 def test_an_old_nccl_and_groups_of_batches() -> None:
-    new, old = (trained(2, accumulate=3, nccl_version=version)[0].weights() for version in (23007, 20804))
+    new, old = (trained(2, accumulate=3, nccl_version=version)[0].weights() for version in (23007, 2804))
     assert new.tobytes() == old.tobytes()
 
 
@@ -199,6 +199,67 @@ def test_where_one_rank_cannot_record_none_does(caplog: pytest.LogCaptureFixture
         text.startswith("training steps are launched kernel by kernel, not as one CUDA graph: ") for text in said
     )
     assert all("at rank 1: " in text and "this driver does not capture" in text for text in said)
+
+
+@pytest.mark.parametrize("version", [23007, 2804])
+def test_a_rank_that_launches_kernel_by_kernel_has_all_do_so(version: int, caplog: pytest.LogCaptureFixture) -> None:
+    """As for CUDA_LAUNCH_BLOCKING in the environment of one: it would ask nobody, and the others wait for its word."""
+    caplog.set_level("INFO", "ttfs_cupy")
+    for rank in trained(2, capture=lambda rank: rank == 0, nccl_version=version):
+        assert rank.step.graphs == 0
+        assert rank.weights().tobytes() == bits_of_two()
+    said = "all is launched kernel by kernel, not as one CUDA graph: at rank 1: capture=False"
+    assert caplog.messages.count(said) == 1
+
+
+def test_a_call_that_one_rank_cannot_record_in_the_middle_of_a_step() -> None:
+    """The other rank has recorded all, and both take the step anew, from its first bucket on."""
+
+    def body(group: OfThreads) -> tuple[bytes, int]:
+        rank = Rank(group)
+        communicator, recorded = rank.wire._communicator, itertools.count(1)
+        real = communicator.allReduce
+
+        def call(*arguments: Any) -> None:
+            if group.rank == 1 and rank.device.streams.recording is not None and next(recorded) == 2:
+                raise rank.device.nccl().NcclError(5)
+            real(*arguments)
+
+        communicator.allReduce = call
+        for size in SIZES:
+            rank.run(size)
+        values = rank.device.to_host(rank.net.parameters.values).tobytes()
+        # a capture that ends as it fails has nothing joined
+        assert all("not joined" in violation for violation in rank.machine.violations)
+        return values, rank.step.graphs
+
+    assert in_ranks(2, body) == [(bits_of_two(), 0)] * 2
+
+
+def test_an_exchange_that_is_dropped_leaves_the_gradients() -> None:
+    rank = Rank(ALONE)
+    exchange, parameters = rank.exchange, rank.net.parameters
+    assert exchange is not None
+    with rank.device.streams.step():
+        exchange.ready(exchange.buckets[0].due)
+        exchange.drop()
+        # a kernel on all of them, which must come after
+        parameters.zero_gradients()
+        before = len(rank.machine.log)
+        exchange.finish()
+        assert rank.machine.kinds(before).count("collective") == len(exchange.buckets), "the next one begins anew"
+        exchange.drop()
+    rank.weights()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_exception_aborts_the_wire(fails: bool) -> None:
+    rank = Rank(ALONE)
+    assert rank.exchange is not None
+    with pytest.raises(KeyboardInterrupt) if fails else nullcontext(), rank.exchange:
+        if fails:
+            raise KeyboardInterrupt
+    assert rank.wire._is_aborted is fails
 
 
 def test_gradients_that_are_not_finite_at_one_rank_cost_all_the_step() -> None:

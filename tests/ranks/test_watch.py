@@ -197,6 +197,27 @@ def test_a_rank_that_says_why_it_ends(pulses: Callable[..., Pulses], capfd: pyte
     assert capfd.readouterr().err == f"error: {sentence}\n"
 
 
+def test_a_rank_that_cannot_go_on_says_so_whatever_it_waits_for(
+    pulses: Callable[..., Pulses], capfd: pytest.CaptureFixture[str]
+) -> None:
+    rank = pulses(2)
+    rank.watch.fail("its network is down")
+    assert rank.hear(0, "ended") == {"ended": "its network is down", "code": 2, "is_interrupted": False}
+    assert rank.lost() == f"{MEMBERS[2].named(2)} cannot go on: its network is down"
+    assert capfd.readouterr().err == "", "rank 0 says it"
+
+
+def test_a_rank_0_that_cannot_go_on(pulses: Callable[..., Pulses], capfd: pytest.CaptureFixture[str]) -> None:
+    first = pulses(0)
+    for _ in range(2):
+        first.watch.fail("its network is down")
+    said = f"{MEMBERS[0].named(0)} cannot go on: its network is down"
+    assert first.lost() == said
+    for other in (1, 2, 3):
+        assert first.hear(other, "lost")["sentence"] == said
+    assert capfd.readouterr().err.count(said) == 1
+
+
 def test_an_interrupted_rank_is_no_error(
     pulses: Callable[..., Pulses], capfd: pytest.CaptureFixture[str], exits: list[int]
 ) -> None:

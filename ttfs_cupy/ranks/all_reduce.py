@@ -68,6 +68,10 @@ class AllReduce(Protocol):
     @property
     def is_recordable(self) -> bool: ...
 
+    def refused(self, trouble: str | None) -> str | None:
+        """Why steps are not recorded at some rank: the first such reason of all ranks, which all call this as they make
+        their step. trouble: this rank's, None where it records. captured() is called only if all record."""
+
     def captured(self, capture: Callable[[], Graph]) -> Graph:
         """What capture() records, if that can be done at all ranks, which all call this. Raises one of NOT_RECORDED
         otherwise."""
@@ -137,6 +141,9 @@ class HostAllReduce:
         self._tasks.clear()
         self._thread = ThreadPool(1, "ttfs_cupy_exchange")
 
+    def refused(self, trouble: str | None) -> str | None:
+        return trouble
+
     def captured(self, capture: Callable[[], Graph]) -> Graph:
         return capture()
 
@@ -205,6 +212,9 @@ class DeviceAllReduce:
         self._hand_over(0)
         self._streams.join()
         self._begun = 0
+
+    def refused(self, trouble: str | None) -> str | None:
+        return self._wire.everywhere(trouble)
 
     def captured(self, capture: Callable[[], Graph]) -> Graph:
         """What capture() records, if that can be done at all ranks: NCCL wants a call to be in a graph at all of them

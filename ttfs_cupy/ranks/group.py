@@ -68,6 +68,10 @@ class Group(Protocol):
         """Has it called, by another thread, once a rank is lost (at once, if one is): it ends whatever waits outside of
         the group, such as a wire's calls (Wire.abort)."""
 
+    def fail(self, sentence: str) -> None:
+        """Says, from any thread, that this rank cannot go on, whatever it waits for: a loss, here and elsewhere. The
+        first one counts. Waits for nothing."""
+
     def wish(self, *, end: int = 0, save: bool = False) -> None:
         """Asks rank 0 to end the run, because of that signal, or to save. From any thread; waits for nothing. A wish to
         end lasts."""
@@ -116,6 +120,9 @@ class Alone:
         pass
 
     def on_loss(self, callback: Callable[[], None]) -> None:
+        pass
+
+    def fail(self, sentence: str) -> None:
         pass
 
     def wish(self, *, end: int = 0, save: bool = False) -> None:

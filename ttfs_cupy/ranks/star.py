@@ -107,6 +107,9 @@ class Star:
     def on_loss(self, callback: Callable[[], None]) -> None:
         self.watch.on_loss(callback)
 
+    def fail(self, sentence: str) -> None:
+        self.watch.fail(sentence)
+
     @property
     def interrupted_by(self) -> int:
         return self.watch.interrupted_by

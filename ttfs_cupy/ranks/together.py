@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ttfs_cupy.common.command import command_line, interruption
+from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.ranks.group import ALONE, Group
 from ttfs_cupy.ranks.place import place

@@ -133,6 +133,13 @@ class Watch:
                 return
         callback()
 
+    def fail(self, sentence: str) -> None:
+        """From any thread: this rank cannot go on, and may wait for what does not come. That is a loss."""
+        if self._rank and self.loss is None:
+            self._send(0, {"ended": sentence[:1000], "code": command_line.USER_ERROR, "is_interrupted": False})
+        named = self._members[self._rank].named(self._rank)
+        self._know(Loss(self._rank, f"{named} cannot go on: {sentence}", command_line.USER_ERROR))
+
     @property
     def interrupted_by(self) -> int:
         """The signal that has ended another rank, if that is the loss; else 0."""

@@ -1,16 +1,13 @@
-"""The wire over NCCL, on GPUs made of NumPy: what it sums, what it refuses at the start, and how it ends."""
+"""The wire over NCCL, on GPUs made of NumPy: what it sums, and what it refuses at the start."""
 
-import gc
 import os
-import sys
-import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
+from helpers.nccl_ranks import wired
 from helpers.ranks import OfThreads, Table, in_ranks
 
 from ttfs_cupy.common.errors import UserError
@@ -20,12 +17,7 @@ from ttfs_cupy.ranks.group import ALONE, LostRankError
 from ttfs_cupy.ranks.wires import losses
 from ttfs_cupy.ranks.wires.nccl import IN_SWITCHES, NcclWire
 
-
-def wired(group: OfThreads, machine: Machine | None = None, **options: Any) -> tuple[CudaDevice, NcclWire]:
-    device = device_of(machine or Machine(), **options)
-    wire = NcclWire(group, device)
-    group.on_loss(wire.abort)
-    return device, wire
+OLD = 2804, 20900
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +94,7 @@ def test_gpus_of_two_machines_may_have_one_address(monkeypatch: pytest.MonkeyPat
 
     def body(group: OfThreads) -> None:
         machine = Machine()
-        machine.bus = "0000:17"
+        machine.host, machine.bus = f"node{group.rank}", "0000:17"
         wired(group, machine)
 
     in_ranks(2, body)
@@ -113,6 +105,14 @@ def test_another_version() -> None:
         2,
         r"^rank 0 has NCCL 2\.30\.7 and rank 1 \(node1, process 101\) has 2\.18\.1: install the same version",
         lambda rank: device_of(Machine(), nccl_version=21801 if rank else 23007),
+    )
+
+
+def test_a_version_as_it_was_numbered_before_2_9() -> None:
+    refused(
+        2,
+        r"^rank 0 has NCCL 2\.8\.4 and rank 1 .* has 2\.9\.0",
+        lambda rank: device_of(Machine(), nccl_version=OLD[rank]),
     )
 
 
@@ -161,11 +161,28 @@ def test_gpus_that_cannot_be_connected() -> None:
 
 
 def test_switches_do_not_add_unless_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    NcclWire(ALONE, device_of(Machine()))
-    assert os.environ[IN_SWITCHES] == "0"
+    device, found = device_of(Machine()), []
+    make = device.nccl().NcclCommunicator
+
+    def noted(*arguments: Any) -> Any:
+        # NCCL reads it while a communicator is made
+        found.append(os.environ.get(IN_SWITCHES))
+        return make(*arguments)
+
+    device.nccl().NcclCommunicator = noted
+    NcclWire(ALONE, device)
     monkeypatch.setenv(IN_SWITCHES, "1")
-    NcclWire(ALONE, device_of(Machine()))
-    assert os.environ[IN_SWITCHES] == "1"
+    NcclWire(ALONE, device)
+    assert found == ["0", "1"]
+
+
+def test_a_communicator_is_of_its_devices_gpu() -> None:
+    """Whichever is the current one of the thread that makes it."""
+    machine = Machine()
+    device = device_of(machine, index=1)
+    machine.gpu = 0
+    wire = NcclWire(ALONE, device)
+    assert wire._communicator._gpu == 1
 
 
 def test_an_nccl_that_cannot_be_recorded_at_one_rank_is_recorded_at_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,95 +192,8 @@ def test_an_nccl_that_cannot_be_recorded_at_one_rank_is_recorded_at_none(monkeyp
         return NcclWire(group, device).is_recordable
 
     assert in_ranks(2, body) == [False, False]
-    assert not NcclWire(ALONE, device_of(Machine(), nccl_version=20804)).is_recordable
+    assert not NcclWire(ALONE, device_of(Machine(), nccl_version=2804)).is_recordable
     assert NcclWire(ALONE, device_of(Machine(), nccl_version=20900)).is_recordable
-
-
-# The end
-
-
-def test_a_rank_that_is_lost_ends_the_others() -> None:
-    ends: list[str] = []
-    have_called = threading.Barrier(3, timeout=60)
-
-    def body(group: OfThreads) -> None:
-        device, wire = wired(group)
-        array = device.to_device(np.ones(5, np.float32))
-        wire.all_reduce(array)
-        device.to_host(array)
-        if group.rank == 2:
-            have_called.wait()
-            raise ZeroDivisionError
-        wire.all_reduce(array)
-        have_called.wait()
-        # this waits for a rank that never comes, until the loss is told
-        device.to_host(array)
-        for call in (lambda: wire.all_reduce(array), wire.check):
-            with pytest.raises(LostRankError, match="rank 2 has ended"):
-                call()
-        wire.close()
-        ends.append("named")
-
-    with pytest.raises(ZeroDivisionError):
-        in_ranks(3, body)
-    for _ in range(500):
-        if len(ends) == 2:
-            break
-        time.sleep(0.01)
-    assert ends == ["named"] * 2
-
-
-def test_what_nccl_finds_out_while_it_runs() -> None:
-    wire = NcclWire(ALONE, device_of(Machine()))
-    wire.check()
-    wire._communicator.async_status = 6
-    with pytest.raises(LostRankError, match="exchange of gradients has ended: NCCL_ERROR_REMOTE_ERROR"):
-        wire.check()
-
-
-def test_a_call_that_nccl_refuses() -> None:
-    device = device_of(Machine())
-    wire = NcclWire(ALONE, device)
-    wire._communicator.destroy()
-    array = device.to_device(np.ones(5, np.float32))
-    with pytest.raises(LostRankError, match="INVALID_ARGUMENT"):
-        wire.all_reduce(array)
-
-
-def test_abort_does_not_wait_for_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As NCCL does, which first ends its kernels."""
-    wire, goes_on = NcclWire(ALONE, device_of(Machine())), threading.Event()
-    wire._communicator.abort = goes_on.wait
-    wire.abort()
-    goes_on.set()
-
-
-def test_a_communicator_is_left_alone_while_graphs_have_its_calls() -> None:
-    machine = Machine()
-    device = device_of(machine)
-    wire = NcclWire(ALONE, device)
-    array = device.to_device(np.ones(5, np.float32))
-    with device.streams.step():
-        graph = device.streams.capture(lambda: wire.all_reduce(array))
-        graph.launch()
-    wire.close()
-    assert wire._communicator._line is not None
-    del graph
-    gc.collect()
-    wire.close()
-    assert wire._communicator._line is None
-    assert machine.violations == []
-
-
-def test_a_communicator_outlives_its_wire() -> None:
-    """CuPy would destroy it with its object, which NCCL may never come back from."""
-    wire = NcclWire(ALONE, device_of(Machine()))
-    communicator = wire._communicator
-    before = sys.getrefcount(communicator)
-    del wire
-    gc.collect()
-    # the wire's own is gone, and one is left that nobody gives up
-    assert sys.getrefcount(communicator) == before - 1 > 2
 
 
 # The library

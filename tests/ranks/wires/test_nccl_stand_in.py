@@ -1,67 +1,16 @@
 """The stand-in for NCCL: what it adds up, and every fault that it is there to find (cuda_stand_in/nccl.py)."""
 
 import multiprocessing
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 import pytest
 from cuda_stand_in import Machine, device_of
 from cuda_stand_in.captures import CaptureError
 from cuda_stand_in.nccl_hub import new_hub
+from helpers.nccl_ranks import FLOAT32, FLOAT64, SIZE, SUM, Rank, alone, total, values_of, with_ranks
 from helpers.ranks import OfThreads, in_ranks
-
-from ttfs_cupy.device import CudaDevice
-
-SIZE = 12
-FLOAT32, FLOAT64, SUM = 7, 8, 0
-
-
-class Rank:
-    """A rank with an array, whose values differ from rank to rank, and a communicator."""
-
-    def __init__(self, unique_id: bytes, rank: int, size: int, eager: tuple[str, ...] = (), **options: Any):
-        self.rank = rank
-        self.machine = Machine(eager)
-        self.device: CudaDevice = device_of(self.machine, **options)
-        self.nccl = self.device.nccl()
-        self.array = self.device.to_device(values_of(rank))
-        self.communicator = self.nccl.NcclCommunicator(size, unique_id, rank)
-        self.streams = self.device.streams
-
-    def call(self, first: int = 0, count: int = SIZE, *, datatype: int = FLOAT32, stream: Any = None) -> None:
-        place = self.array.data.ptr + 4 * first
-        stream = self.device.xp.cuda.get_current_stream() if stream is None else stream
-        self.communicator.allReduce(place, place, count, datatype, SUM, stream.ptr)
-
-    def launch(self, array: Any = None) -> None:
-        """A kernel on the array."""
-        array = self.array if array is None else array
-        self.device.launch("fill", array.size, array, 1.0, array.size)
-
-    def host(self) -> np.ndarray:
-        values: np.ndarray = self.array.get()
-        return values
-
-
-def values_of(rank: int) -> np.ndarray:
-    return np.random.default_rng(rank).random(SIZE, np.float32)
-
-
-def total(ranks: int) -> np.ndarray:
-    """In the order of ranks, in float32."""
-    values = values_of(0)
-    for rank in range(1, ranks):
-        values = values + values_of(rank)
-    return values
-
-
-def with_ranks(size: int, body: Callable[[Rank], Any], **options: Any) -> list[Any]:
-    unique_id = new_hub()
-    return in_ranks(size, lambda group: body(Rank(unique_id, group.rank, size, **options)))
-
 
 # What it does
 
@@ -222,15 +171,6 @@ def test_another_place_among_the_recorded_calls() -> None:
 # What it finds: a rank by itself
 
 
-def alone(
-    fault: Callable[[Rank], None], error: type[BaseException], match: str, violation: str, **options: Any
-) -> None:
-    rank = Rank(new_hub(), 0, 1, **options)
-    with pytest.raises(error, match=match):
-        fault(rank)
-    assert violation in "; ".join(rank.machine.violations)
-
-
 def test_a_buffer_that_is_too_small() -> None:
     alone(lambda rank: rank.call(1, SIZE), RuntimeError, "INVALID_ARGUMENT", "ends beyond its allocation")
 
@@ -345,7 +285,7 @@ def test_a_branch_that_is_not_joined() -> None:
 
 
 def test_an_old_nccl_in_a_graph() -> None:
-    alone(in_a_graph, RuntimeError, "INVALID_USAGE", "before 2.9", nccl_version=20804)
+    alone(in_a_graph, RuntimeError, "INVALID_USAGE", "before 2.9", nccl_version=2804)
 
 
 def test_a_communicator_that_is_destroyed_before_its_graph() -> None:
@@ -383,31 +323,22 @@ def test_ranks_that_have_no_place() -> None:
         in_ranks(2, lambda group: Rank(unique_id, 0, 2))
 
 
-# Ends
+def test_two_ranks_on_one_gpu() -> None:
+    unique_id = new_hub()
 
-
-def test_a_call_ends_when_it_is_aborted() -> None:
-    def body(rank: Rank) -> None:
-        if rank.rank:
-            # as a process that dies
-            rank.communicator.abort()
-            return
-        rank.call()
-        threading.Timer(0.2, rank.communicator.abort).start()
-        assert np.isnan(rank.host()).all(), "what it leaves is no sum"
-        with pytest.raises(RuntimeError, match="INVALID_ARGUMENT"):
-            rank.call()
-        with pytest.raises(RuntimeError, match="INVALID_ARGUMENT"):
-            rank.communicator.check_async_error()
-
-    with_ranks(2, body)
-
-
-def test_groups_of_threads_are_told_of_a_loss() -> None:
     def body(group: OfThreads) -> None:
-        if group.rank == 1:
-            raise ZeroDivisionError
-        group.gather(1)
+        machine = Machine()
+        machine.bus = "0000:17"
+        device_of(machine).nccl().NcclCommunicator(2, unique_id, group.rank)
 
-    with pytest.raises(ZeroDivisionError):
-        in_ranks(3, body)
+    with pytest.raises(AssertionError, match=r"have one GPU, .*0000:17"):
+        in_ranks(2, body)
+
+
+def test_a_copy_from_the_host_that_does_not_wait() -> None:
+    def fault(rank: Rank) -> None:
+        with rank.streams.step(), rank.streams.exchange():
+            rank.call()
+        rank.array.set(values_of(0), rank.machine.stream("copies"))
+
+    alone(fault, AssertionError, "a copy from the host in stream copies does not wait for allReduce", "does not wait")

@@ -39,8 +39,9 @@ class TrainingStep(BatchStep):
     what an image's loss is multiplied, numbers above 0 by class; None for 1 (docs/model.md, "Classes of uneven size").
 
     all_reduce: what sums up parameters.gradients over the ranks of a run, before every step of the optimiser; it goes
-    on while backward does, unless gradients of several batches are added first. All ranks make the same calls, and an
-    exception at one of them ends the run. With it run() and flush() raise LostRankError, too.
+    on while backward does, unless gradients of several batches are added first. All ranks make this step together,
+    and all record it, or none does. They make the same calls, and an exception at one of them ends the run. With it
+    run() and flush() raise LostRankError, too.
     """
 
     training = True
@@ -77,8 +78,13 @@ class TrainingStep(BatchStep):
         self._sum = GradientSum(network.device, network.parameters) if self._accumulate > 1 else None
         # of the group that has begun, without the batch at hand
         self._batches = self._images = 0
-        if network.device.streams is not None and is_blocking():
-            logger.info("all is launched kernel by kernel, not as one CUDA graph: CUDA_LAUNCH_BLOCKING is set")
+        refused = "CUDA_LAUNCH_BLOCKING is set" if is_blocking() else None if capture else "capture=False"
+        if all_reduce is not None:
+            # all ranks record, or none
+            refused = all_reduce.refused(refused)
+        self._captures = refused is None
+        if network.device.streams is not None and capture and refused is not None:
+            logger.info("all is launched kernel by kernel, not as one CUDA graph: %s", refused)
 
     @property
     def has_begun(self) -> bool:

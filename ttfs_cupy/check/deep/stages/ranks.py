@@ -1,4 +1,7 @@
-"""Gradients that travel between GPUs: NCCL's calls in a step's graph, on one GPU, and between all that there are.
+"""Gradients that travel between GPUs: NCCL's calls in a step's graph, between all GPUs that there are.
+
+With one rank NCCL has nothing to do, and enqueues nothing (enqueue.cc, ncclLaunchOneRank): on one GPU it is found out
+that a communicator can be made and called, and that the streams which calls go to, forked and joined, are in the graph.
 
 As a program it is one of several ranks: RANK RANKS PORT.
 """
@@ -83,7 +86,8 @@ def run(notes: Notes, name: str) -> None:
 
 
 def one(notes: Notes, device: CudaDevice, workload: Workload, batch_size: int) -> None:
-    """A communicator of one rank, in a graph and not, beside steps that exchange nothing."""
+    """A communicator of one rank, for which NCCL enqueues nothing, called in steps that are recorded and in others,
+    beside steps that call none."""
     wire = NcclWire(ALONE, device)
     plain = _trained(ALONE, device, None, workload, batch_size)
     launched, replayed = (_trained(ALONE, device, wire, workload, batch_size, capture=on) for on in (False, True))
@@ -94,9 +98,12 @@ def one(notes: Notes, device: CudaDevice, workload: Workload, batch_size: int) -
     if not same:
         notes.attention("a step that NCCL is called in has other bits than one without, by a graph or by launches")
     elif replayed.graphs != 1:
-        notes.attention(f"NCCL's calls are in {replayed.graphs} graphs instead of 1: the log says why")
+        notes.attention(f"a step that NCCL is called in is {replayed.graphs} graphs instead of 1: the log says why")
     else:
-        notes.found(f"NCCL {version}: its calls are in the step's graph, with the bits of a step without them")
+        notes.found(
+            f"NCCL {version} takes the calls of a step that is recorded as one graph, with the bits of a step without "
+            "them; of one rank it adds nothing up"
+        )
 
 
 def several(notes: Notes, gpus: int) -> None:
