@@ -34,7 +34,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         in_order = machine.violations == [] and machine.kinds().count("graph") > 10
         return code if in_order else NOT_IN_ORDER
 
-    monkeypatch.setattr("ttfs_cupy.experiment.prepare.get_device", get_device)
+    monkeypatch.setattr("ttfs_cupy.ranks.devices.get_device", get_device)
     monkeypatch.setattr(train_command, "main", main)
     monkeypatch.setattr(all_reduce, "SMALLEST_BYTES", 512)
 

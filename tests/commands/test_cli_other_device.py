@@ -27,7 +27,7 @@ def on_a_gpu(run: Path, capability: tuple[int, int]) -> Path:
     """A run's directory as a GPU would have left it: its config.yaml names what the GPU's convolves with."""
     with pytest.MonkeyPatch.context() as patch:
         gpu: Device = device_of(Machine(("null", "steps", "copies")), capability)
-        patch.setattr("ttfs_cupy.experiment.prepare.get_device", lambda name, threads=None: (gpu, "a stand-in"))
+        patch.setattr("ttfs_cupy.ranks.devices.get_device", lambda name, threads=None: (gpu, "a stand-in"))
         config = load_config(run / "config.yaml", ["network.convolution=auto", "tune=false"])
         made = prepare(config).config.model_copy(update={"tune": True})
     (run / "config.yaml").write_text(dump_config(made))

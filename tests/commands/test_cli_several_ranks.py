@@ -47,7 +47,10 @@ def test_two_ranks_say_and_keep_what_one_does(alone: Path, two: Path) -> None:
     assert [set(line) for line in metrics(two)] == [set(line) for line in metrics(alone)]
     of_ranks = ("ranks train as one", "gradients go", "  of each")
     log = [line for line in form(two) if not any(part in line for part in of_ranks)]
-    assert len(form(two)) == len(log) + len(of_ranks) and log == form(alone)
+    assert len(form(two)) == len(log) + len(of_ranks)
+    # why it is this device and so many threads
+    assert log[0].replace("(its share of the cores)", "(asked for)") == form(alone)[0]
+    assert log[1:] == form(alone)[1:]
 
 
 def form(run: Path) -> list[str]:

@@ -57,7 +57,7 @@ def test_a_run(
     slope: str, encoding: str, capability: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = watched(capability)
-    monkeypatch.setattr("ttfs_cupy.experiment.prepare.get_device", lambda name, threads=None: (device, "a stand-in"))
+    monkeypatch.setattr("ttfs_cupy.ranks.devices.get_device", lambda name, threads=None: (device, "a stand-in"))
     settings = SETTINGS | {"network.psp_slope": slope, "network.encoding": encoding}
     config = load_config("quickstart", [f"{key}={value}" for key, value in settings.items()])
     experiment = prepare(config)

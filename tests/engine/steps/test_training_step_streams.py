@@ -130,7 +130,7 @@ def machine_of_the_commands(patch: pytest.MonkeyPatch) -> Machine:
     """Every command's device is the stand-in from now on."""
     machine = Machine()
     device = device_of(machine)
-    patch.setattr("ttfs_cupy.experiment.prepare.get_device", lambda name, threads=None: (device, "a stand-in"))
+    patch.setattr("ttfs_cupy.ranks.devices.get_device", lambda name, threads=None: (device, "a stand-in"))
     return machine
 
 
