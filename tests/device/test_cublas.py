@@ -128,13 +128,13 @@ def test_a_product_that_cannot_be_recorded_is_named(caplog: pytest.LogCaptureFix
     """As CuPy's own products cannot: the warning says which call it was."""
     training = Training(psp_slope=1.0)
     cupy, out = training.device.xp, training.device.xp.empty((8, 8), np.float32)
-    real = training.net.train_step
+    real = training.net.differentiate
 
-    def faulty(*arguments: Any) -> None:
-        real(*arguments)
+    def faulty(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
         cupy.matmul(out, out, out=out)
 
-    training.net.train_step = faulty  # type: ignore[method-assign]
+    training.net.differentiate = faulty  # type: ignore[method-assign]
     training.steps()
     assert training.step.graphs == 0
     (record,) = caplog.records

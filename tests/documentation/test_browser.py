@@ -46,7 +46,7 @@ def test_everybody_can_read_every_page(browser: Any, site: Site) -> None:
     brief = {"resultTypes": ["violations"], "selectors": False}
     rules = {"light": brief, "dark": {**brief, "runOnly": ["color-contrast"]}}
     # pages of sources are made alike: one of each language
-    sources = {Path(name).suffixes[-2]: name for name in site.pages if name.startswith("source/")}
+    sources = {Path(Path(name).stem).suffix: name for name in site.pages if name.startswith("source/")}
     grave, wide = [], []
     for name in [*(name for name in site.pages if not name.startswith("source/")), *sources.values()]:
         for scheme, options in rules.items():

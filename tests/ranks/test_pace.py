@@ -182,6 +182,8 @@ def test_where_nothing_can_be_saved_a_wish_to_save_waits() -> None:
 def test_another_ranks_signal_is_that_of_the_exit_code() -> None:
     """Unless rank 0 has got one before; its own first one, later, still has it end in order."""
     interruptions = interruption.Interruptions()
+    # a shell that runs tests in the background may have them ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interruptions.install()
     try:
         two = Two()
@@ -193,3 +195,4 @@ def test_another_ranks_signal_is_that_of_the_exit_code() -> None:
         assert two.paces[0].decide().end and interruption.number() == signal.SIGINT
     finally:
         interruptions.remove(process_ends=False)
+        signal.signal(signal.SIGINT, before)
