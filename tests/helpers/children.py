@@ -1,5 +1,6 @@
 """Commands in processes of their own, forked from this one, which spares each the seconds of its imports."""
 
+import faulthandler
 import os
 import pickle
 import select
@@ -27,6 +28,8 @@ def answer_of(work: Callable[[], bytes | str], seconds: float = 20.0) -> bytes |
         code = FAILED
         try:
             os.close(reading)
+            # one that hangs says where
+            faulthandler.dump_traceback_later(0.8 * seconds, exit=True)
             with os.fdopen(writing, "wb") as file:
                 file.write(pickle.dumps(work()))
             code = 0
