@@ -17,12 +17,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def _float(text: str) -> float:
+    """NaN, which lies within no bounds, for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def slope(text: str) -> float:
     """A type for argparse: a psp_slope."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
     return value
@@ -30,10 +35,7 @@ def slope(text: str) -> float:
 
 def rate(text: str) -> float:
     """A type for argparse: a learning rate."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return value
@@ -41,10 +43,7 @@ def rate(text: str) -> float:
 
 def milliseconds(text: str) -> float:
     """A type for argparse, up to a minute."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _float(text)
     if not 0 <= value <= 60_000:
         raise argparse.ArgumentTypeError(f"must be a number of milliseconds from 0 to 60000, not {text!r}")
     return value

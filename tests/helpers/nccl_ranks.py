@@ -43,6 +43,17 @@ class Rank:
         return values
 
 
+def branched(rank: Rank) -> Any:
+    """Within a step: a graph with the rank's call as a branch that is joined. It is recorded, not run."""
+
+    def work() -> None:
+        with rank.streams.exchange():
+            rank.call()
+        rank.streams.join()
+
+    return rank.streams.capture(work)
+
+
 def values_of(rank: int) -> np.ndarray:
     return np.random.default_rng(rank).random(SIZE, np.float32)
 

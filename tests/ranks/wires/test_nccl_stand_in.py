@@ -9,7 +9,7 @@ import pytest
 from cuda_stand_in import Machine, device_of
 from cuda_stand_in.captures import CaptureError
 from cuda_stand_in.nccl_hub import new_hub
-from helpers.nccl_ranks import FLOAT32, FLOAT64, SIZE, SUM, Rank, alone, total, values_of, with_ranks
+from helpers.nccl_ranks import FLOAT32, FLOAT64, SIZE, SUM, Rank, alone, branched, total, values_of, with_ranks
 from helpers.ranks import OfThreads, in_ranks
 
 # What it does
@@ -69,15 +69,8 @@ def test_a_call_runs_with_its_stream_and_after_the_calls_before() -> None:
 @pytest.mark.parametrize("eager", [(), ("exchanges",), ("steps",), ("null", "steps", "copies", "exchanges")])
 def test_a_branch_of_a_graph_is_replayed(eager: tuple[str, ...]) -> None:
     def body(rank: Rank) -> np.ndarray:
-        streams = rank.streams
-
-        def work() -> None:
-            with streams.exchange():
-                rank.call()
-            streams.join()
-
-        with streams.step():
-            graph = streams.capture(work)
+        with rank.streams.step():
+            graph = branched(rank)
             assert rank.array.view(np.ndarray).tobytes() == values_of(rank.rank).tobytes(), "recorded, and not done"
             graph.launch()
             graph.launch()
@@ -143,15 +136,8 @@ def test_a_call_that_is_left_out() -> None:
 
 
 def in_a_graph(rank: Rank) -> None:
-    streams = rank.streams
-
-    def work() -> None:
-        with streams.exchange():
-            rank.call()
-        streams.join()
-
-    with streams.step():
-        streams.capture(work).launch()
+    with rank.streams.step():
+        branched(rank).launch()
 
 
 def test_a_graph_at_one_rank_only() -> None:
