@@ -1,6 +1,5 @@
 """What the ranks of a run find out together: what rank 0 has read, and whether all are of one mind."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from ttfs_cupy.common.command import interruption
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.version import __version__
 from ttfs_cupy.experiment.config import Config, changes
+from ttfs_cupy.experiment.files import checkpoint
 from ttfs_cupy.ranks.group import Group
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def require_same_weights(group: Group, when: str, arrays: Callable[[], Mapping[s
     """
     if group.size == 1:
         return
-    digests = group.gather(_digest(arrays()))
+    digests = group.gather(checkpoint.digest_of(arrays(), {}))
     for rank, digest in enumerate(digests):
         if digest != digests[0]:
             raise UserError(
@@ -87,11 +87,3 @@ def require_same_weights(group: Group, when: str, arrays: Callable[[], Mapping[s
                 "other weights, or compute differently, and are not one run; use machines of one kind with the same "
                 "files, and look at that one's memory and device"
             )
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-    return digest.hexdigest()

@@ -169,7 +169,7 @@ class Trainer:
         self.progress = self.checkpoints.load(self.length)
         self._borne = self.optimizer.counts.in_a_row
         self._tell_ranks()
-        self.metrics = self.metrics.as_of(self.progress.epochs, self.progress.step)
+        self.metrics = self.metrics.of_epochs(self.run.metrics, self.progress.epochs, self.progress.step)
         if not self.progress.best_epoch:
             # of an epoch that is done anew, or what earlier versions wrote at Ctrl-C: weights that nobody validated
             self.checkpoints.drop_best()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.machine.cores import available_cores
+from ttfs_cupy.common.machine.cores import available_cores, core_numbers
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.device import Device, cuda_trouble, get_device, import_cupy
 from ttfs_cupy.ranks.group import Group
@@ -62,9 +62,8 @@ def get_device_of_rank(group: Group, name: str = "auto", threads: int | None = N
 def _offer(group: Group, name: str) -> _Offer:
     trouble = None if name == "cpu" else cuda_trouble()
     gpus = 0 if trouble or name == "cpu" else int(import_cupy().cuda.runtime.getDeviceCount())
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     is_set = bool(os.environ.get("OMP_NUM_THREADS", "").strip())
-    return _Offer(gpus, trouble, group.place.local_rank, group.place.local_size, cores, is_set)
+    return _Offer(gpus, trouble, group.place.local_rank, group.place.local_size, core_numbers(), is_set)
 
 
 def _gpu_trouble(name: str, offer: _Offer) -> str | None:
@@ -76,8 +75,7 @@ def _gpu_trouble(name: str, offer: _Offer) -> str | None:
         if offer.local_size == 1:
             return None
         return f"device {shown(name)} is one GPU, for {offer.local_size} ranks of this machine: write cuda"
-    if offer.gpus > 1 and max(offer.local_size, offer.local_rank + 1) > offer.gpus:
-        ranks = max(offer.local_size, offer.local_rank + 1)
+    if 1 < offer.gpus < (ranks := max(offer.local_size, offer.local_rank + 1)):
         return f"this machine has {ranks} ranks and {offer.gpus} GPUs: start one process a GPU"
     return None
 

@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ttfs_cupy.ranks.members import Member
 from ttfs_cupy.ranks.place import Place
 from ttfs_cupy.ranks.watch import Watch
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # seconds between looks at whether a rank was lost; a loss also closes the connections
@@ -67,27 +68,27 @@ class Star:
         about = [values.dtype.str, list(values.shape)]
         if self.rank:
             self._send(0, "sum", about)
-            self._transfer(0, lambda link: messages.send_array(link, values))
-            return self._transfer(0, lambda link: messages.receive_array(link, values.dtype, values.shape))
+            self._transfer(0, messages.send_array, values)
+            return self._transfer(0, messages.receive_array, values.dtype, values.shape)
         total = values.copy()
         for rank in self._others():
             theirs = self._receive(rank, "sum")
             if theirs != about:
                 raise RuntimeError(f"rank {rank} adds {theirs}, rank 0 {about}")
-            total += self._transfer(rank, lambda link: messages.receive_array(link, values.dtype, values.shape))
+            total += self._transfer(rank, messages.receive_array, values.dtype, values.shape)
         for rank in self._connections:
-            self._transfer(rank, lambda link: messages.send_array(link, total))
+            self._transfer(rank, messages.send_array, total)
         return total
 
     def broadcast_arrays(self, arrays: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         if self.rank:
             about = self._receive(0, "arrays")
-            return {name: self._transfer(0, _receiving(np.dtype(dtype), tuple(shape))) for name, dtype, shape in about}
+            return {name: self._transfer(0, messages.receive_array, dtype, shape) for name, dtype, shape in about}
         own = {name: np.asarray(array) for name, array in (arrays or {}).items()}
         for rank in self._connections:
             self._send(rank, "arrays", [(name, array.dtype.str, array.shape) for name, array in own.items()])
             for array in own.values():
-                self._transfer(rank, _sending(array))
+                self._transfer(rank, messages.send_array, array)
         return own
 
     def require_same(self, values: Mapping[str, Any]) -> None:
@@ -129,7 +130,7 @@ class Star:
         return sorted(self._connections)
 
     def _send(self, rank: int, call: str, value: Any) -> None:
-        self._transfer(rank, lambda link: messages.send(link, [call, value]))
+        self._transfer(rank, messages.send, [call, value])
 
     def _receive(self, rank: int, call: str) -> Any:
         message = self._transfer(rank, self._await)
@@ -142,11 +143,13 @@ class Star:
             self.check()
         return messages.receive(connection)
 
-    def _transfer(self, rank: int, transfer: Callable[[Connection], T]) -> T:
+    def _transfer(
+        self, rank: int, transfer: Callable[Concatenate[Connection, P], T], *arguments: P.args, **options: P.kwargs
+    ) -> T:
         """Raises LostRankError where the connection is closed, or a loss closes it meanwhile."""
         self.check()
         try:
-            return transfer(self._connections[rank])
+            return transfer(self._connections[rank], *arguments, **options)
         except (OSError, EOFError):
             lost = self.watch.lost(rank)
         raise lost
@@ -156,11 +159,3 @@ class Star:
         for connection in self._connections.values():
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as same:
                 same.shutdown(socket.SHUT_RDWR)
-
-
-def _receiving(dtype: np.dtype, shape: tuple[int, ...]) -> Callable[[Connection], np.ndarray]:
-    return lambda link: messages.receive_array(link, dtype, shape)
-
-
-def _sending(array: np.ndarray) -> Callable[[Connection], None]:
-    return lambda link: messages.send_array(link, array)

@@ -13,7 +13,6 @@ from typing import Any
 from ttfs_cupy.common.command import command_line
 from ttfs_cupy.common.command.interruption import uninterrupted
 from ttfs_cupy.common.machine.forks import renew_in_children
-from ttfs_cupy.common.machine.threads import ThreadStartError, cannot_start
 from ttfs_cupy.ranks import messages
 from ttfs_cupy.ranks.group import LostRankError, Wished
 from ttfs_cupy.ranks.members import Member
@@ -101,16 +100,10 @@ class Watch:
         renew_in_children(self)
 
     def start(self) -> None:
-        """Raises ThreadStartError."""
         self._heard = dict.fromkeys(self._pulses, time.monotonic())
         with uninterrupted():
-            try:
-                self.thread.start()
-                threading.Thread(target=self._end_in_time, name="ttfs_end", daemon=True).start()
-            except RuntimeError as error:
-                if not cannot_start(error):
-                    raise
-                raise ThreadStartError from error
+            self.thread.start()
+            threading.Thread(target=self._end_in_time, name="ttfs_end", daemon=True).start()
 
     def check(self) -> None:
         """Raises LostRankError."""

@@ -16,10 +16,13 @@ def available_cores() -> int:
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on, whatever its quota of their time."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many cores this process may run on, whatever its quota of their time."""
+    return len(core_numbers()) or os.cpu_count() or 1
+
+
+def core_numbers() -> list[int]:
+    """Which cores those are; empty where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def chosen_threads(wanted: int | None = None) -> tuple[int, str]:

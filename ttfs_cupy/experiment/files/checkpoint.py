@@ -40,7 +40,7 @@ def save(
     """
     start = time.perf_counter()
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    signed = {**metadata, _DIGEST: _digest(contiguous, metadata)}
+    signed = {**metadata, _DIGEST: digest_of(contiguous, metadata)}
     content = safetensors.numpy.save(contiguous, {_KEY: json.dumps(signed)})
     write_atomically(path, content, previous=previous)
     size, seconds = len(content) / 1e6, time.perf_counter() - start
@@ -69,7 +69,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         }
         own = _own(path, file.metadata())
     digest = own.pop(_DIGEST, None)
-    if digest is not None and digest != _digest(arrays, own):
+    if digest is not None and digest != digest_of(arrays, own):
         raise UserError(f"weights '{path}' cannot be used: the file is damaged, its content is not what was written")
     for name, array in arrays.items():
         if array.dtype.kind == "f" and np.isnan(array).any():
@@ -107,7 +107,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise UserError(f"weights '{path}' do not fit into memory") from None
 
 
-def _digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
+def digest_of(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
     """SHA-256 of all that a file of ours holds; its arrays by name, since safetensors keeps them in an order of its
     own."""
     digest = hashlib.sha256(json.dumps(metadata).encode())

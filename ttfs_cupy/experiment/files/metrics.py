@@ -46,10 +46,6 @@ class MetricsFile:
 
         return write
 
-    def as_of(self, epochs: int, step: int) -> "MetricsFile":
-        """of_epochs() of this file."""
-        return self.of_epochs(self.path, epochs, step)
-
     @classmethod
     def of_epochs(cls, path: Path, epochs: int, step: int | None = None) -> "MetricsFile":
         """The file as it was after so many epochs, and at that step, for a run that goes on from there.
