@@ -136,8 +136,12 @@ def test_ranks_that_are_bound_to_cores_of_their_own_share_nothing(found: dict[in
 
 def test_threads_that_are_asked_for(found: dict[int, Machine], monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(2, "cpu", 3) == [("cpu", 3)] * 2
+    asks_for_none = chosen(2, "cpu")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert chosen(2, "cpu") == [("cpu", None)] * 2
+    # which is ignored where there is one process, too
+    monkeypatch.setenv("OMP_NUM_THREADS", "abc")
+    assert chosen(2, "cpu") == asks_for_none
 
 
 def test_what_this_machine_has() -> None:

@@ -1,11 +1,10 @@
 """Which device each rank of a run computes on: a GPU each, or a share of its machine's cores."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from ttfs_cupy.common.errors import UserError
-from ttfs_cupy.common.machine.cores import available_cores, core_numbers
+from ttfs_cupy.common.machine.cores import available_cores, core_numbers, environments_threads
 from ttfs_cupy.common.shown import listed, shown
 from ttfs_cupy.device import Device, cuda_trouble, get_device, import_cupy
 from ttfs_cupy.ranks.group import Group
@@ -62,7 +61,7 @@ def get_device_of_rank(group: Group, name: str = "auto", threads: int | None = N
 def _offer(group: Group, name: str) -> _Offer:
     trouble = None if name == "cpu" else cuda_trouble()
     gpus = 0 if trouble or name == "cpu" else int(import_cupy().cuda.runtime.getDeviceCount())
-    is_set = bool(os.environ.get("OMP_NUM_THREADS", "").strip())
+    is_set = environments_threads() is not None
     return _Offer(gpus, trouble, group.place.local_rank, group.place.local_size, core_numbers(), is_set)
 
 

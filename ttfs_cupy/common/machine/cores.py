@@ -35,13 +35,21 @@ def chosen_threads(wanted: int | None = None) -> tuple[int, str]:
     """
     if wanted is not None:
         return _bounded(wanted, "threads")
+    number = environments_threads()
+    if number is not None:
+        return _bounded(number, "OMP_NUM_THREADS")
     text = os.environ.get("OMP_NUM_THREADS", "").strip()
-    number = text.partition(",")[0].strip()
-    if number.isascii() and number.isdecimal() and number.strip("0"):
-        # of more digits than fit any count, Python would refuse to make a number
-        return _bounded(int(number.lstrip("0")[:9]), "OMP_NUM_THREADS")
     ignored = f"OMP_NUM_THREADS is ignored, as {shown(text)} is no whole number from 1" if text else ""
     return available_cores(), ignored
+
+
+def environments_threads() -> int | None:
+    """What OMP_NUM_THREADS asks for; None where it is not set, or no whole number from 1."""
+    number = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if number.isascii() and number.isdecimal() and number.strip("0"):
+        # of more digits than fit any count, Python would refuse to make a number
+        return int(number.lstrip("0")[:9])
+    return None
 
 
 def _bounded(wanted: int, name: str) -> tuple[int, str]:
