@@ -20,43 +20,56 @@
 // The depth of one pass: a panel's part then stays in the second-level cache while all rows go by.
 #define PASS_DEPTH 512
 
+// Sums are made of pieces of this depth, each from 0: an addition is rounded by the size of its piece's sum, not of all
+// that came before.
+#define PIECE_DEPTH 64
+
 typedef float Vector __attribute__((vector_size(4 * VECTOR_FLOATS), aligned(4), may_alias));
 
 // out (ROWS, TILE_COLUMNS) = or += sum over k of a[row, k] b[k, column]; steps are in floats.
 template <int ROWS>
 DEVICE void product_tile(const float* __restrict__ a, long long a_row, long long a_depth, const float* __restrict__ b,
                          long long b_depth, float* __restrict__ out, long long out_row, int depth, bool accumulate) {
-    Vector left[ROWS], right[ROWS];
-    for (int row = 0; row < ROWS; ++row) {
-        left[row] = accumulate ? *(const Vector*)(out + row * out_row) : Vector{};
-        right[row] = accumulate ? *(const Vector*)(out + row * out_row + VECTOR_FLOATS) : Vector{};
-    }
-    for (int k = 0; k < depth; ++k) {
-        const Vector b_left = *(const Vector*)(b + k * b_depth), b_right = *(const Vector*)(b + k * b_depth + VECTOR_FLOATS);
+    Vector sums[ROWS][2] = {};
+    for (int from = 0; from < depth; from += PIECE_DEPTH) {
+        const int to = depth - from < PIECE_DEPTH ? depth : from + PIECE_DEPTH;
+        Vector left[ROWS] = {}, right[ROWS] = {};
+        for (int k = from; k < to; ++k) {
+            const Vector b_left = *(const Vector*)(b + k * b_depth), b_right = *(const Vector*)(b + k * b_depth + VECTOR_FLOATS);
+#pragma GCC unroll 12
+            for (int row = 0; row < ROWS; ++row) {
+                const float value = a[row * a_row + k * a_depth];
+                left[row] += value * b_left;
+                right[row] += value * b_right;
+            }
+        }
 #pragma GCC unroll 12
         for (int row = 0; row < ROWS; ++row) {
-            const float value = a[row * a_row + k * a_depth];
-            left[row] += value * b_left;
-            right[row] += value * b_right;
+            sums[row][0] += left[row];
+            sums[row][1] += right[row];
         }
     }
-#pragma GCC unroll 12
     for (int row = 0; row < ROWS; ++row) {
-        *(Vector*)(out + row * out_row) = left[row];
-        *(Vector*)(out + row * out_row + VECTOR_FLOATS) = right[row];
+        Vector* const target = (Vector*)(out + row * out_row);
+        target[0] = accumulate ? target[0] + sums[row][0] : sums[row][0];
+        target[1] = accumulate ? target[1] + sums[row][1] : sums[row][1];
     }
 }
 
 // One row of the last columns of a matrix whose width is no multiple of a tile's.
 DEVICE void product_edge(const float* __restrict__ a, long long a_depth, const float* __restrict__ b, long long b_depth,
                          float* __restrict__ out, int columns, int depth, bool accumulate) {
-    float sums[TILE_COLUMNS];
-    for (int column = 0; column < columns; ++column) sums[column] = accumulate ? out[column] : 0.0f;
-    for (int k = 0; k < depth; ++k) {
-        const float value = a[k * a_depth];
-        for (int column = 0; column < columns; ++column) sums[column] += value * b[k * b_depth + column];
+    float sums[TILE_COLUMNS] = {};
+    for (int from = 0; from < depth; from += PIECE_DEPTH) {
+        const int to = depth - from < PIECE_DEPTH ? depth : from + PIECE_DEPTH;
+        float piece[TILE_COLUMNS] = {};
+        for (int k = from; k < to; ++k) {
+            const float value = a[k * a_depth];
+            for (int column = 0; column < columns; ++column) piece[column] += value * b[k * b_depth + column];
+        }
+        for (int column = 0; column < columns; ++column) sums[column] += piece[column];
     }
-    for (int column = 0; column < columns; ++column) out[column] = sums[column];
+    for (int column = 0; column < columns; ++column) out[column] = accumulate ? out[column] + sums[column] : sums[column];
 }
 
 // out = or, with accumulate, += a b, for each matrix of a stack: (rows, columns) from (rows, depth), or with transposed
