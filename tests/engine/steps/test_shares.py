@@ -100,6 +100,27 @@ def test_the_ranks_gradients_add_up_to_one_ranks(kind: str, size: int) -> None:
         assert net.loss.sums() == pytest.approx(sums, rel=1e-12)
 
 
+def test_vgg7s_gradients_add_up_in_every_layer() -> None:
+    """Of a batch as one trains with: sums over thousands of tiles, which standardised weights take a large part from."""
+    size, draw = 128, np.random.default_rng(0)
+    net = build("vgg7", (1, 28, 28), 10, CpuDevice(2), normalization="weight")
+    # smooth, with an empty border, as pictures of things are
+    smooth = np.repeat(np.repeat(draw.random((size, 1, 7, 7), np.float32), 4, axis=2), 4, axis=3)
+    pictured = 0.7 * smooth + 0.3 * draw.random(smooth.shape, np.float32)
+    pictured[:, :, :5] = 0
+    encoded, labels = net.encode(pictured), draw.integers(0, 10, size).astype(np.int32)
+    net.plan(size, training=True)
+
+    def gradients(share: Share) -> dict[str, np.ndarray]:
+        own = place(share, size)
+        net.differentiate(encoded[own].copy(), labels[own].copy(), 0.1, None, size)
+        return net.parameters.gradient_dict()
+
+    whole = gradients(WHOLE)
+    for ranks in (2, 4):
+        check_close(added_up([gradients(Share(rank, ranks)) for rank in range(ranks)]), whole)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**32), st.booleans())
 def test_a_rows_gradient_is_what_it_is_in_the_whole_batch(size: int, ranks: int, seed: int, mix: bool) -> None:
