@@ -24,6 +24,7 @@ SHAPE, CLASSES = (3, 32, 32), 10
 STATISTICS = {"mean": np.array([0.4914, 0.4822, 0.4465]), "std": np.array([0.2023, 0.1994, 0.2010])}
 SMALL = [16, "P", 32, 32, "P", {"linear": 64}, {"linear": 48}]
 BATCH = 6
+LR, STEPS = 1e-4, 5
 
 
 @pytest.fixture
@@ -142,22 +143,44 @@ def test_gradients_are_theirs(dta: DtaTtfs, small: str) -> None:
 
 
 def test_adamw_steps_are_as_close_to_float64_as_theirs(dta: DtaTtfs, small: str) -> None:
-    """torch.optim.AdamW decays before its step, and this engine after it: they differ by lr² times the decay."""
+    """torch.optim.AdamW decays before its step, and this engine after it: they differ by lr² times the decay.
+
+    Adam divides a gradient by its size. So where a gradient is nothing but rounding, so is the step: these weights are
+    counted, and not compared.
+    """
     net = network(SMALL, convolution="gemm")
     sides = {dtype: TheirModel(dta, small, net, dtype) for dtype in (torch.float64, torch.float32)}
-    theirs = {dtype: torch.optim.AdamW(side.weights, lr=1e-4) for dtype, side in sides.items()}
-    optimizer = Adam(net.device, net.parameters, lr=1e-4, limits=Limits(weight_decay=0.01))
+    theirs = {dtype: torch.optim.AdamW(side.weights, lr=LR) for dtype, side in sides.items()}
+    optimizer = Adam(net.device, net.parameters, lr=LR, limits=Limits(weight_decay=0.01))
     images, labels = batch()
     encoded = net.encode(images)
-    for _ in range(5):
+    undecided: Array = np.zeros(sum(weight.size for weight in net.state_dict().values()), bool)
+    for _ in range(STEPS):
         net.train_step(encoded, net.device.to_device(labels), optimizer)
         for dtype, side in sides.items():
-            side.gradients(host(encoded), labels)
+            _, gradients = side.gradients(host(encoded), labels)
             theirs[dtype].step()
+            if dtype == torch.float64:
+                undecided |= np.concatenate([only_rounding(gradient).ravel() for gradient in gradients])
     exact, in_float32 = (flat(weight.detach().numpy() for weight in side.weights) for side in sides.values())
-    mine, their_own = (relative_error(side, exact) for side in (flat(net.state_dict().values()), in_float32))
-    record("DTA-TTFS, weights from float64 after 5 steps of AdamW", ours=mine, theirs_in_float32=their_own)
-    assert mine <= 1.5 * their_own
+    ours = flat(net.state_dict().values())
+    mine, their_own = (relative_error(side[~undecided], exact[~undecided]) for side in (ours, in_float32))
+    record(
+        "DTA-TTFS, weights from float64 after 5 steps of AdamW",
+        ours=mine,
+        theirs_in_float32=their_own,
+        gradients_only_rounding=int(undecided.sum()),
+    )
+    assert mine <= 1.15 * their_own
+    assert undecided.mean() < 1e-3
+    # Adam's steps are of one learning rate at most
+    assert np.abs(ours - exact)[undecided].max(initial=0.0) <= 2 * STEPS * LR
+
+
+def only_rounding(gradient: Array) -> Array:
+    """Of weights: smaller than what their layer's largest is rounded by, but not 0."""
+    size = np.abs(gradient)
+    return (size > 0) & (size < comparison.GRADIENTS * size.max())
 
 
 def test_their_weights_begin_a_run_here(dta: DtaTtfs, small: str, tmp_path: Path) -> None:
