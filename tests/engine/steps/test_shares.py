@@ -101,7 +101,7 @@ def test_the_ranks_gradients_add_up_to_one_ranks(kind: str, size: int) -> None:
 
 
 def test_vgg7s_gradients_add_up_in_every_layer() -> None:
-    """Of a batch as one trains with: sums over thousands of tiles, which standardised weights take a large part from."""
+    """Of a batch as one trains with: sums over thousands of tiles, of which standardised weights take much away."""
     size, draw = 128, np.random.default_rng(0)
     net = build("vgg7", (1, 28, 28), 10, CpuDevice(2), normalization="weight")
     # smooth, with an empty border, as pictures of things are
