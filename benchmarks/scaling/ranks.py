@@ -16,7 +16,6 @@ from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.shown import message_of
 from ttfs_cupy.data.share import Share
 from ttfs_cupy.device import Device
-from ttfs_cupy.engine.layers import Weighted
 from ttfs_cupy.engine.network import Network
 from ttfs_cupy.engine.optimizer import Adam
 from ttfs_cupy.engine.steps.training_step import TrainingStep
@@ -116,8 +115,7 @@ def _same_network(task: Task, group: Group, device: Device, images: int) -> Netw
     if group.rank == 0:
         net = network_of(task, device)
         net.tune(images)
-        weighted = [layer for layer in net.layers if isinstance(layer, Weighted) and not layer.flat]
-        chosen = {layer.name: layer.algorithms.name for layer in weighted}
+        chosen = {name: by for name, by in net.algorithms.items() if name.startswith("conv")}
     chosen = group.broadcast(chosen)
     if group.rank:
         net = network_of(task, device, chosen)

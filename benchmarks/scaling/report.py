@@ -16,7 +16,7 @@ from ttfs_cupy.benchmarks.workload import WORKLOADS, Task
 from ttfs_cupy.common.command.command_line import say
 from ttfs_cupy.common.errors import UserError
 from ttfs_cupy.common.files.writing import write_atomically
-from ttfs_cupy.experiment.wiring import wire_of
+from ttfs_cupy.experiment.wiring import connected
 from ttfs_cupy.ranks.devices import get_device_of_rank
 from ttfs_cupy.ranks.group import Group
 from ttfs_cupy.ranks.wires.interface import Wire
@@ -73,10 +73,8 @@ class ScalingReport:
         if self.group.size == 1:
             yield None
             return
-        wire = wire_of(self.group, self.device)
-        self.group.on_loss(wire.abort)
-        yield DelayedWire(wire, self.parsed.wire_delay / 1e3) if self.parsed.wire_delay else wire
-        wire.close()
+        with connected(self.group, self.device) as wire:
+            yield DelayedWire(wire, self.parsed.wire_delay / 1e3) if self.parsed.wire_delay else wire
 
     def _measure(self, task: Task, wire: Wire | None, steps: int) -> results.Row:
         """All sides in turns."""

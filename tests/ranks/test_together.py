@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from helpers import rank_script
+from helpers.mpirun import needs_mpi, ran
 from helpers.ports import free_port
 from helpers.processes import ends, started
 from helpers.waiting import wait_until
@@ -213,17 +213,12 @@ def test_children_of_a_killed_rank_do_not_hide_its_end() -> None:
     assert "has ended without a word" in ranks[0].err
 
 
-MPIRUN = shutil.which("mpirun")
-
-
-@pytest.mark.skipif(MPIRUN is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py and mpirun")
+@needs_mpi
 class TestMpi:
     """Other processes may be ended by mpirun itself as soon as one has ended."""
 
     def run(self, *acts: str, size: int = 3) -> "subprocess.CompletedProcess[str]":
-        assert MPIRUN is not None
-        command = [MPIRUN, "-n", str(size), *SCRIPT, *acts]
-        return subprocess.run(command, env=here(), capture_output=True, text=True, timeout=LONGEST, check=False)
+        return ran(size, *SCRIPT[1:], *acts)
 
     def test_an_orderly_end(self) -> None:
         ended = self.run("1:nothing")

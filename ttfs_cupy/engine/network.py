@@ -132,7 +132,8 @@ class Network:
         """
         pixels = self.device.to_device(images)
         if pixels.ndim != 4 or pixels.shape[1:] != self.input_shape:
-            raise ValueError(f"images must have shape (N, {_commas(self.input_shape)}), not {tuple(pixels.shape)}")
+            sizes = ", ".join(map(str, self.input_shape))
+            raise ValueError(f"images must have shape (N, {sizes}), not {tuple(pixels.shape)}")
         if pixels.dtype.kind not in "fiub":
             raise ValueError(f"images must hold numbers in [0, 1], not {pixels.dtype}")
         with self.device.current():
@@ -386,7 +387,3 @@ class Network:
 def _grad(slots: StageSlots, batch_size: int) -> Array:
     assert slots.grad is not None
     return slots.grad.array[:batch_size]
-
-
-def _commas(sizes: tuple[int, ...]) -> str:
-    return ", ".join(str(size) for size in sizes)

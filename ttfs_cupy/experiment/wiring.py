@@ -31,16 +31,22 @@ def wired(group: Group, network: Network, batch_size: int) -> Iterator[Wiring]:
     if group.size == 1:
         yield Wiring()
         return
-    wire = wire_of(group, network.device)
-    group.on_loss(wire.abort)
     parameters = network.parameters
-    devices = group.gather(network.device.name)
     layout = parameters.gradients, parameters.starts.values(), parameters.decayed
-    with all_reduce_of(network.device, wire, *layout) as all_reduce:
+    with connected(group, network.device) as wire, all_reduce_of(network.device, wire, *layout) as all_reduce:
+        devices = group.gather(network.device.name)
         buckets, size = len(all_reduce.buckets), parameters.gradients.nbytes / 2**20
         exchange = f"gradients go by {wire.name}: {size:,.1f} MiB a step, in {buckets} bucket{'s' * (buckets > 1)}"
         lines = (_processes(group, devices), f"  {exchange}", f"  {_shares(batch_size, group.size)}")
         yield Wiring(group, all_reduce, lines)
+
+
+@contextmanager
+def connected(group: Group, device: Device) -> Iterator[Wire]:
+    """What connects the ranks of a group until the block's orderly end; a loss ends it."""
+    wire = wire_of(group, device)
+    group.on_loss(wire.abort)
+    yield wire
     wire.close()
 
 

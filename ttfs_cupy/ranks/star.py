@@ -44,7 +44,8 @@ class Star:
         self.rank, self.size = place.rank, place.size
         # what else ends with an orderly end of all ranks: MPI, where they have met by it
         self.finalize: Callable[[], None] = lambda: None
-        self._connections = dict(connections)
+        # at rank 0 in the order of ranks, in which it sums
+        self._connections = dict(sorted(connections.items()))
         renew_in_children(self)
         watch.on_loss(self._shut)
 
@@ -59,7 +60,7 @@ class Star:
         if self.rank:
             self._send(0, "gather", value)
             return list(self._receive(0, "gathered"))
-        values = [value, *(self._receive(rank, "gather") for rank in self._others())]
+        values = [value, *(self._receive(rank, "gather") for rank in self._connections)]
         for rank in self._connections:
             self._send(rank, "gathered", values)
         return values
@@ -71,7 +72,7 @@ class Star:
             self._transfer(0, messages.send_array, values)
             return self._transfer(0, messages.receive_array, values.dtype, values.shape)
         total = values.copy()
-        for rank in self._others():
+        for rank in self._connections:
             theirs = self._receive(rank, "sum")
             if theirs != about:
                 raise RuntimeError(f"rank {rank} adds {theirs}, rank 0 {about}")
@@ -125,9 +126,6 @@ class Star:
         """A child holds no connection: its parent would seem to live as long as it does."""
         for connection in [*self._connections.values(), *self.links.values()]:
             connection.close()
-
-    def _others(self) -> list[int]:
-        return sorted(self._connections)
 
     def _send(self, rank: int, call: str, value: Any) -> None:
         self._transfer(rank, messages.send, [call, value])

@@ -52,7 +52,7 @@ def lost() -> None:
         with_error(wire, array, "rank 1 is lost")
     MPI.COMM_WORLD.Barrier()
     # no orderly end: a call is under way
-    MPI.COMM_WORLD.Abort(0)
+    end_at_once()
 
 
 def aborted() -> None:
@@ -61,6 +61,12 @@ def aborted() -> None:
         threading.Timer(0.2, wire.abort).start()
         with_error(wire, array, "the exchange of gradients has ended: it was aborted")
     MPI.COMM_WORLD.Barrier()
+    end_at_once()
+
+
+def end_at_once() -> None:
+    """With a call of MPI's open. mpirun ends then, too, and what it has not passed on by then is lost."""
+    time.sleep(0.5)
     MPI.COMM_WORLD.Abort(0)
 
 

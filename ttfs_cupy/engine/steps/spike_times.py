@@ -31,4 +31,5 @@ class SpikeTimes:
     def read(self, group: Group = ALONE) -> dict[str, np.ndarray]:
         """By layer, from time 0 to the window's end, of all ranks of a group: int64 (SPIKE_TIME_BINS,). Waits for the
         device."""
-        return {name: group.sum(self._device.to_host(counts.sum(axis=0))) for name, counts in self._counts.items()}
+        own = np.array([self._device.to_host(counts.sum(axis=0)) for counts in self._counts.values()], np.int64)
+        return dict(zip(self._counts, group.sum(own), strict=True))
