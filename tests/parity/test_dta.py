@@ -173,7 +173,7 @@ def test_adamw_steps_are_as_close_to_float64_as_theirs(dta: DtaTtfs, small: str)
     )
     assert mine <= 1.15 * their_own
     assert undecided.mean() < 1e-3
-    # Adam's steps are of one learning rate at most
+    # a step of Adam's is of about one learning rate at most
     assert np.abs(ours - exact)[undecided].max(initial=0.0) <= 2 * STEPS * LR
 
 
