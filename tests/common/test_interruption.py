@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from helpers.signals import usual_signals
 
 from ttfs_cupy.common.command import command_line, interruption
 
@@ -17,12 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @pytest.fixture(autouse=True)
 def usual_handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with usual_signals():
+        yield
 
 
 def outcome(command: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

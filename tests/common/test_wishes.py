@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from helpers.signals import usual_signals
 
 from ttfs_cupy.common.command import interruption
 from ttfs_cupy.common.command.interruption import Interruptions, wishes
@@ -14,13 +15,8 @@ from ttfs_cupy.common.command.interruption import Interruptions, wishes
 
 @pytest.fixture(autouse=True)
 def as_in_a_fresh_process() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with usual_signals():
         yield
-    finally:
-        for number, answer in before.items():
-            signal.signal(number, answer)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from helpers.processes import started
+from helpers.signals import usual_signals
 
 from ttfs_cupy.ranks.beginning import bounded
 
@@ -41,10 +42,8 @@ def test_signals_end_it_at_once(number: signal.Signals) -> None:
 
 
 def test_nothing_is_left_of_it() -> None:
-    # a shell that runs tests in the background may have them ignore it
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        pytest.skip("SIGINT is ignored here, and stays so")
-    before = signal.getsignal(signal.SIGINT)
-    with bounded(0.05, "never said"):
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is before
+    with usual_signals():
+        before = signal.getsignal(signal.SIGINT)
+        with bounded(0.05, "never said"):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is before

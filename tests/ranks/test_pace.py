@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
+from helpers.signals import usual_signals
 
 from ttfs_cupy.common.command import interruption
 from ttfs_cupy.common.command.interruption import Wishes
@@ -182,17 +183,15 @@ def test_where_nothing_can_be_saved_a_wish_to_save_waits() -> None:
 def test_another_ranks_signal_is_that_of_the_exit_code() -> None:
     """Unless rank 0 has got one before; its own first one, later, still has it end in order."""
     interruptions = interruption.Interruptions()
-    # a shell that runs tests in the background may have them ignore it
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    interruptions.install()
-    try:
-        two = Two()
-        two.groups[0].coming = Wished(end=signal.SIGTERM)
-        assert two.paces[0].decide().end and interruption.number() == signal.SIGTERM
-        interruptions.wishes = two.wishes[0]
-        signal.raise_signal(signal.SIGINT)
-        two.groups[0].coming = Wished(end=signal.SIGTERM)
-        assert two.paces[0].decide().end and interruption.number() == signal.SIGINT
-    finally:
-        interruptions.remove(process_ends=False)
-        signal.signal(signal.SIGINT, before)
+    with usual_signals():
+        interruptions.install()
+        try:
+            two = Two()
+            two.groups[0].coming = Wished(end=signal.SIGTERM)
+            assert two.paces[0].decide().end and interruption.number() == signal.SIGTERM
+            interruptions.wishes = two.wishes[0]
+            signal.raise_signal(signal.SIGINT)
+            two.groups[0].coming = Wished(end=signal.SIGTERM)
+            assert two.paces[0].decide().end and interruption.number() == signal.SIGINT
+        finally:
+            interruptions.remove(process_ends=False)
